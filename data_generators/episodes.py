@@ -1,0 +1,173 @@
+"""N-way K-shot tasks from images grouped by class (the original's data_generator.py, make_data_tensor)."""
+
+import dataclasses
+import zlib
+from collections.abc import Mapping
+
+import numpy as np
+
+from data_generators.errors import UserError
+from data_generators.tasks import Tasks
+
+# The seed of the 600 validation and the 600 test tasks. It is a constant, so that --seed never moves them.
+EVALUATION_SEED = 1703
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ClassImages:
+    """The images of some classes, which may have differing numbers of images and may share one array.
+
+    images: [total_images, height, width, channels] uint8, in memory or memory-mapped.
+    offsets: [classes] integers, the row of `images` at which each class begins.
+    lengths: [classes] integers, how many consecutive rows belong to each class.
+    names: the name of each class.
+    """
+
+    images: np.ndarray
+    offsets: np.ndarray
+    lengths: np.ndarray
+    names: tuple[str, ...]
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+        return len(self.names)
+
+
+class Episodes:
+    """Draws N-way K-shot tasks; every task is a pure function of (seed, split, its index).
+
+    A task has `ways` different classes and shots + queries different images of each. The rows are shot-major: for
+    every shot there is a new permutation of the classes; the first ways * shots rows are the support, the others the
+    query. A label is the position of the class within the task.
+
+    Args:
+        splits: the classes of each split, by its name ("train", "val", "test").
+        ways: classes per task, N.
+        shots: support images per class, K.
+        queries: query images per class; one number, or one for each split by its name.
+        rotate: turn all images of a class within a task by the same random multiple of 90 degrees.
+
+    Raises:
+        UserError: a size is not positive, a split has too few classes or a class too few images, or images to be
+            rotated are not square.
+    """
+
+    def __init__(
+        self,
+        splits: Mapping[str, ClassImages],
+        ways: int,
+        shots: int,
+        queries: int | Mapping[str, int],
+        rotate: bool = False,
+    ):
+        self.splits = dict(splits)
+        self.ways = ways
+        self.shots = shots
+        self.queries = {split: queries[split] if isinstance(queries, Mapping) else queries for split in self.splits}
+        self.rotate = rotate
+        for split in self.splits:
+            self._check(split)
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one input: (height, width, channels)."""
+        return next(iter(self.splits.values())).images.shape[1:]
+
+    @property
+    def output_size(self) -> int:
+        """Number of classes that a model tells apart."""
+        return self.ways
+
+    def sample(self, seed: int, split: str, iteration: int, num_tasks: int) -> Tasks:
+        """Draws meta-batch `iteration`: the tasks from iteration * num_tasks on. See `episodes`."""
+        return self.episodes(seed, split, iteration * num_tasks, num_tasks)
+
+    def episodes(self, seed: int, split: str, first: int, num_tasks: int) -> Tasks:
+        """Draws the tasks with the indices first ... first + num_tasks - 1; any cut of a list gives the same tasks.
+
+        Args:
+            seed: the seed of the run, or EVALUATION_SEED for the fixed lists of evaluation tasks.
+            split: which of the splits to draw from.
+            first: index of the first task, from 0.
+            num_tasks: how many tasks.
+
+        Returns:
+            Tasks of float32 arrays: images [num_tasks, ways * shots or ways * queries, height, width, channels]
+            in [0, 1], one-hot labels [num_tasks, the same, ways].
+        """
+        data = self.splits[split]
+        samples = self.shots + self.queries[split]
+        words = _random_words(seed, split, first, num_tasks, self.ways * (2 + 2 * samples))
+        for_classes, for_turns, rest = np.split(words, [self.ways, 2 * self.ways], axis=1)
+        for_images, for_order = rest.reshape(num_tasks, 2, samples, self.ways).swapaxes(0, 1)
+
+        classes = _distinct(for_classes, data.num_classes)  # [tasks, ways]
+        images = _distinct(for_images.swapaxes(1, 2), data.lengths[classes])  # [tasks, ways, samples]
+        images += data.offsets[classes][..., None]
+        order = np.argsort(for_order, axis=-1).reshape(num_tasks, samples * self.ways)  # each row's class in the task
+        sample = np.repeat(np.arange(samples), self.ways)
+        task = np.arange(num_tasks)[:, None]
+
+        pixels = data.images[images[task, order, sample]]
+        if self.rotate:
+            _turn(pixels, (for_turns % 4)[task, order])
+        labels = np.eye(self.ways, dtype=np.float32)[order]
+        support = self.ways * self.shots
+        return Tasks(
+            _to_float(pixels[:, :support]), labels[:, :support], _to_float(pixels[:, support:]), labels[:, support:]
+        )
+
+    def _check(self, split: str):
+        data = self.splits[split]
+        queries = self.queries[split]
+        for size, what in ((self.ways, "ways"), (self.shots, "shots"), (queries, "query images per class")):
+            if size < 1:
+                raise UserError(f"The number of {what} must be at least 1, not {size}.")
+        if self.ways > data.num_classes:
+            raise UserError(
+                f"A {self.ways}-way task needs {self.ways} classes, but the {split} split has {data.num_classes}: "
+                "use fewer ways or add classes."
+            )
+        smallest = int(np.argmin(data.lengths))
+        if self.shots + queries > data.lengths[smallest]:
+            raise UserError(
+                f"{self.shots} support and {queries} query images per class need {self.shots + queries} images, but "
+                f"class {data.names[smallest]} of the {split} split has {data.lengths[smallest]}: use fewer shots or "
+                "queries, or add images."
+            )
+        height, width = data.images.shape[1:3]
+        if self.rotate and height != width:
+            raise UserError(f"Only square images can be rotated, and those of the {split} split are {height}x{width}.")
+
+
+def _random_words(seed: int, split: str, first: int, num_tasks: int, words: int) -> np.ndarray:
+    """Random uint64 [num_tasks, words]: task t reads its own blocks of Philox's counter, whatever is drawn with it."""
+    key = np.array([seed % 2**64, zlib.crc32(split.encode())], np.uint64)
+    blocks = -(-words // 4)  # one step of the counter gives four words
+    random = np.random.Philox(key=key, counter=first * blocks)
+    return random.random_raw(num_tasks * blocks * 4).reshape(num_tasks, blocks * 4)[:, :words]
+
+
+def _distinct(words: np.ndarray, population: int | np.ndarray) -> np.ndarray:
+    """Turns random words [..., k] into k different numbers below population [...], in uniformly random order."""
+    population = np.asarray(population, np.int64)
+    drawn = np.empty(words.shape, np.int64)
+    for i in range(words.shape[-1]):
+        # The rank among the numbers that are left (the bias of the remainder is below population / 2**64) ...
+        rank = (words[..., i] % (population - i).astype(np.uint64)).astype(np.int64)
+        # ... and the number with that rank: one more for every earlier number that comes before it.
+        earlier = np.sort(drawn[..., :i], axis=-1) - np.arange(i)
+        drawn[..., i] = rank + np.count_nonzero(earlier <= rank[..., None], axis=-1)
+    return drawn
+
+
+def _turn(pixels: np.ndarray, turns: np.ndarray):
+    """Rotates pixels [tasks, rows, side, side, channels] in place by turns [tasks, rows] quarters counter-clockwise."""
+    for turn in (1, 2, 3):
+        chosen = turns == turn
+        pixels[chosen] = np.rot90(pixels[chosen], turn, axes=(1, 2))
+
+
+def _to_float(pixels: np.ndarray) -> np.ndarray:
+    return np.divide(pixels, np.float32(255), dtype=np.float32)

@@ -1,0 +1,221 @@
+"""Omniglot: 1623 handwritten characters, 20 images each, split 1100 / 100 / 423 as in the original.
+
+The original resized the images in files (data/omniglot_resized/resize_images.py) and shuffled the characters with
+random.seed(1) in the order of the file system; here they are sorted first, so that every machine has the same split.
+"""
+
+import dataclasses
+import io
+import logging
+import random
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from data_generators import omniglot_cache
+from data_generators.archives import ImageFolder, ImageZip, reading
+from data_generators.download import fetch
+from data_generators.episodes import ClassImages
+from data_generators.errors import UserError
+
+BASE_URL = "https://github.com/brendenlake/omniglot/raw/master/python"
+SIDE = 28  # pixels, as the paper uses them
+ORIGINAL_SIDE = 105  # pixels, as they were published
+
+# Bounds on what is read: the longest image has less than 1 kB, and all of them together have 8.2 MB.
+_MAX_IMAGE_BYTES = 1 << 16
+_MAX_ZIP_BYTES = 1 << 26
+_FLAT = "omniglot_resized"
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """One of the published zips: its name without ".zip", its characters, and what the download must be."""
+
+    name: str
+    characters: int
+    sha256: str
+    size: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Edition:
+    """What a complete Omniglot holds. Tests pass a small one."""
+
+    parts: tuple[Part, ...]
+    images_per_character: int
+    train: int
+    val: int
+
+    @property
+    def characters(self) -> int:
+        """Characters in all parts together."""
+        return sum(part.characters for part in self.parts)
+
+
+OMNIGLOT = Edition(
+    parts=(
+        Part("images_background", 964, "ad41ab679c8b5d90b271ef46be6987cc81211774a695c29dcc5367b2b26ee640", 9_464_212),
+        Part("images_evaluation", 659, "1f61a8f3366785b057fc117d9228e78a16e3d976c8953b2a10fcc74cf0609cee", 6_462_886),
+    ),
+    images_per_character=20,
+    train=1100,
+    val=100,
+)
+
+
+def load_omniglot(
+    data_dir: str | Path, download: bool = True, base_url: str = BASE_URL, edition: Edition = OMNIGLOT
+) -> dict[str, ClassImages]:
+    """Loads Omniglot from data_dir, which may hold any of these, looked for in this order:
+
+    - images_background.zip and images_evaluation.zip, whatever their checksums, or folders of these names with
+      <alphabet>/<character>/*.png in them; what is missing of the two is downloaded,
+    - omniglot_resized/<alphabet>/<character>/*.png, as in the original, or <alphabet>/<character>/*.png.
+
+    The images are decoded once, into a cache beside them; the cache is used for as long as the sources do not change,
+    and also without them. Where it cannot be written, a warning is logged and the images are decoded every time.
+
+    Args:
+        data_dir: the folder.
+        download: fetch what is missing, if there is no cache.
+        base_url: the address that the zips are fetched from.
+        edition: what a complete Omniglot holds.
+
+    Returns:
+        The characters of "train", "val" and "test"; images [32460, 28, 28, 1] with ink 255 and background 0.
+
+    Raises:
+        UserError: the data are missing, incomplete or damaged. Nothing on disk is changed then.
+    """
+    data_dir = Path(data_dir)
+    cache = data_dir / omniglot_cache.NAME
+    with reading(data_dir):
+        sources = _find(data_dir, edition)
+    fingerprints = {name: source.fingerprint() for name, source in sources.items()}
+    shape = (edition.characters, edition.images_per_character, SIDE)
+    decoded = omniglot_cache.read(cache, fingerprints, shape)
+    if decoded is None:
+        sources = sources if _FLAT in sources else _complete(sources, data_dir, download, base_url, edition)
+        decoded = _decode(sources, edition)
+        fingerprints = {name: source.fingerprint() for name, source in sources.items()}
+        try:
+            omniglot_cache.write(cache, fingerprints, *decoded)
+        except OSError as error:
+            logging.getLogger(__name__).warning("Omniglot will be decoded anew each time: %s", error)
+    return _split(*decoded, edition)
+
+
+def to_pixels(image: Image.Image) -> np.ndarray:
+    """Shrinks a square image to uint8 [28, 28], ink (darker than mid-grey) 255 and background 0.
+
+    The original asked Pillow for the LANCZOS filter, but a 1-bit image is always resized to the nearest pixel: row i
+    comes from row floor((i + 0.5) * side / 28), and the images stay binary.
+    """
+    small = image.resize((SIDE, SIDE), Image.Resampling.NEAREST)
+    return np.where(np.asarray(small.convert("L")) < 128, np.uint8(255), np.uint8(0))
+
+
+def _find(data_dir: Path, edition: Edition) -> dict[str, ImageFolder | ImageZip]:
+    """The parts that are there, by name; or else the flat tree, under the name omniglot_resized."""
+    found = {}
+    for part in edition.parts:
+        if (data_dir / f"{part.name}.zip").is_file():
+            found[part.name] = _zip(data_dir, part)
+        elif (data_dir / part.name).is_dir():
+            found[part.name] = ImageFolder(data_dir / part.name, _MAX_IMAGE_BYTES)
+    if not found:
+        for folder in (data_dir / _FLAT, data_dir):
+            tree = ImageFolder(folder, _MAX_IMAGE_BYTES)
+            if not tree.is_empty():
+                return {_FLAT: tree}
+    return found
+
+
+def _zip(data_dir: Path, part: Part) -> ImageZip:
+    return ImageZip(data_dir / f"{part.name}.zip", _MAX_IMAGE_BYTES, _MAX_ZIP_BYTES)
+
+
+def _complete(found: Mapping, data_dir: Path, download: bool, base_url: str, edition: Edition) -> dict:
+    """All parts; those that are not there are downloaded."""
+    sources = {}
+    for part in edition.parts:
+        if part.name not in found:
+            archive, url = data_dir / f"{part.name}.zip", f"{base_url}/{part.name}.zip"
+            if not download:
+                raise UserError(f"{archive} is missing: get it from {url}.")
+            fetch(url, archive, part.sha256, part.size)
+        sources[part.name] = found.get(part.name) or _zip(data_dir, part)
+    return sources
+
+
+def _decode(sources: Mapping[str, ImageFolder | ImageZip], edition: Edition) -> tuple[np.ndarray, list[str]]:
+    """Reads every image: uint8 [images, 28, 28, 1], grouped by character, and the sorted names alphabet/character."""
+    expected = {part.name: part.characters for part in edition.parts} | {_FLAT: edition.characters}
+    for name, source in sources.items():
+        _check(source, expected[name], edition.images_per_character)
+    characters: dict[str, list[np.ndarray]] = {}
+    total = edition.characters * edition.images_per_character
+    with tqdm(total=total, desc="Decoding Omniglot", unit="image", disable=None) as progress:
+        for source in sources.values():
+            for name, contents in source.read():
+                characters.setdefault(_character(name), []).append(_pixels(contents, source, name))
+                progress.update()
+    for name, images in characters.items():
+        if len(images) != edition.images_per_character:
+            paths = " and ".join(str(source.path) for source in sources.values())
+            raise UserError(f"{name} is in more than one of {paths}.")
+    names = sorted(characters)
+    return np.stack([pixels for name in names for pixels in characters[name]])[..., None], names
+
+
+def _check(source: ImageFolder | ImageZip, expected: int, images_per_character: int):
+    """Counts characters and images before any time is spent on decoding them."""
+    counts = Counter(_character(name) for name in source.names())
+    for name, count in counts.items():
+        if count != images_per_character:
+            raise UserError(f"{source.path} holds {count} images of {name} where Omniglot has {images_per_character}.")
+    if len(counts) != expected:
+        gaps = _gaps(counts)
+        hint = f"; {gaps[0]} is missing, for one" if gaps else ""
+        raise UserError(f"{source.path} holds {len(counts)} characters where Omniglot has {expected}{hint}.")
+
+
+def _gaps(names: Iterable[str]) -> list[str]:
+    """The characters left out where an alphabet's are numbered character01, character02, ... without a break."""
+    names = set(names)
+    highest: Counter[str] = Counter()
+    for alphabet, _, number in (name.partition("/character") for name in names):
+        highest[alphabet] = max(highest[alphabet], int(number) if number.isdecimal() else 0)
+    every = (f"{alphabet}/character{i:02d}" for alphabet in sorted(highest) for i in range(1, highest[alphabet]))
+    return [name for name in every if name not in names]
+
+
+def _character(name: str) -> str:
+    return name.rpartition("/")[0]
+
+
+def _pixels(contents: bytes, source: ImageFolder | ImageZip, name: str) -> np.ndarray:
+    try:
+        image = Image.open(io.BytesIO(contents), formats=["PNG"])
+        size = image.size  # from the header: the pixels are decoded only if their number is right
+        if size in ((SIDE, SIDE), (ORIGINAL_SIDE, ORIGINAL_SIDE)):
+            return to_pixels(image)
+    except Exception as error:  # Pillow documents no list of what a damaged PNG may raise
+        raise UserError(f"{source.path}: {name} is not a whole PNG image ({error}).") from error
+    raise UserError(f"{source.path}: {name} has {size[0]}x{size[1]} pixels, not {ORIGINAL_SIDE}x{ORIGINAL_SIDE}.")
+
+
+def _split(images: np.ndarray, names: list[str], edition: Edition) -> dict[str, ClassImages]:
+    order = list(range(len(names)))
+    random.Random(1).shuffle(order)
+    cuts = np.split(np.array(order), [edition.train, edition.train + edition.val])
+    length = edition.images_per_character
+    return {
+        split: ClassImages(images, chosen * length, np.full(len(chosen), length), tuple(names[i] for i in chosen))
+        for split, chosen in zip(("train", "val", "test"), cuts, strict=True)
+    }

@@ -1,0 +1,194 @@
+"""The test of a meta-trained model: figures after every update on many fixed tasks, on the terminal and in files.
+
+The original's `test` in main.py of cbfinn/maml, which writes the same csv and pkl.
+"""
+
+import csv
+import dataclasses
+import os
+import pickle
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from data_generators.errors import UserError
+from data_generators.prefetch import Prefetcher
+from data_generators.tasks import Tasks
+from maml_tf.report import report
+
+__all__ = ["Evaluation", "evaluate", "report", "write"]
+
+NUM_TASKS = 600  # of the paper's tests
+
+Draw = Callable[[int, int], Tasks]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What adaptation makes of each task.
+
+    kind: "accuracy" (fractions) or "loss".
+    support: [tasks], the figure on the support before adaptation.
+    query: [tasks, 1 + num_updates], the figure on the query after 0, 1, ... updates.
+    step_size: of the inner updates, where it was not that of training.
+    """
+
+    kind: str
+    support: np.ndarray
+    query: np.ndarray
+    step_size: float | None = None
+
+    @property
+    def num_tasks(self) -> int:
+        """Number of tasks."""
+        return len(self.query)
+
+    @property
+    def num_updates(self) -> int:
+        """Number of inner updates after which there is a figure."""
+        return self.query.shape[1] - 1
+
+    @property
+    def mean(self) -> np.ndarray:
+        """[1 + num_updates] mean over tasks of the figure on the query."""
+        return _statistics(self.query)[0]
+
+    @property
+    def std(self) -> np.ndarray:
+        """[1 + num_updates] standard deviation over tasks (ddof 0) of the figure on the query."""
+        return _statistics(self.query)[1]
+
+    @property
+    def ci95(self) -> np.ndarray:
+        """[1 + num_updates] half width of the 95 % confidence interval of `mean`: 1.96 * std / sqrt(tasks)."""
+        return _statistics(self.query)[2]
+
+    @property
+    def support_mean(self) -> float:
+        """Mean over tasks of the figure on the support before adaptation."""
+        return _statistics(self.support)[0]
+
+    @property
+    def support_ci95(self) -> float:
+        """Half width of the 95 % confidence interval of `support_mean`."""
+        return _statistics(self.support)[2]
+
+
+def evaluate(
+    maml,
+    draw: Draw,
+    *,
+    num_tasks: int = NUM_TASKS,
+    num_updates: int = 10,
+    step_size: float | None = None,
+    tasks_per_call: int = 25,
+    label: str = "Evaluating",
+) -> Evaluation:
+    """Adapts to every task of a fixed list and judges it on its queries before and after every update.
+
+    Every call takes the same number of tasks (the last is filled up), so that one graph serves all of them.
+
+    Args:
+        maml: MAML.
+        draw: function (first, count) -> Tasks, the tasks first ... first + count - 1 of the list. It is called from
+            another thread, in order, and never beyond num_tasks.
+        num_tasks: how many tasks.
+        num_updates: inner updates.
+        step_size: of the inner updates; default, that of training.
+        tasks_per_call: tasks per call; the figures do not depend on it, memory does.
+        label: of the progress bar, which appears on terminals only.
+
+    Returns:
+        Evaluation; of accuracies where `maml` reports them, otherwise of losses.
+
+    Raises:
+        UserError: num_tasks or tasks_per_call is less than 1; and whatever draw raises.
+    """
+    if num_tasks < 1 or tasks_per_call < 1:
+        raise UserError(f"Tasks and tasks per call must be at least 1, not {num_tasks} and {tasks_per_call}.")
+    size = min(tasks_per_call, num_tasks)
+    starts = range(0, num_tasks, size)
+
+    def chunk(index):
+        return _filled(draw(starts[index], min(size, num_tasks - starts[index])), num_tasks - starts[index], size)
+
+    results = []
+    with (
+        Prefetcher(chunk, stop=len(starts)) as chunks,
+        tqdm(total=num_tasks, desc=label, unit="task", leave=False, disable=None) as progress,
+    ):
+        for tasks in chunks:
+            results.append(maml.evaluate(tasks, num_updates, step_size))
+            progress.update(min(size, num_tasks - progress.n))
+    joined = {name: np.concatenate([r[name] for r in results])[:num_tasks] for name in results[0]}
+    if "accuracies" in joined:
+        return Evaluation("accuracy", joined["support_accuracy"], joined["accuracies"], step_size)
+    return Evaluation("loss", joined["support_loss"], joined["losses"], step_size)
+
+
+def write(evaluation: Evaluation, folder: str | Path, update_batch_size: int, update_lr: float) -> Path:
+    """Writes `test_ubs<K>_stepsize<lr>.csv` and `.pkl` as the original does.
+
+    The csv has four rows: names of the columns, means, standard deviations, 95 % confidence intervals. Its column
+    "update0" is the SUPPORT figure before adaptation, as in the original; the last column, which the original does
+    not have, is the query figure before adaptation. The pkl is {"mses": [tasks, 1 + num_updates]} with the support
+    figure in column 0. Accuracies are fractions.
+
+    Args:
+        evaluation: what to write.
+        folder: where; it is made if it does not exist.
+        update_batch_size: support examples per class, K.
+        update_lr: step size of the inner updates.
+
+    Returns:
+        The path of the csv.
+
+    Raises:
+        UserError: the files cannot be written; older ones are left as they were.
+    """
+    name = f"test_ubs{update_batch_size}_stepsize{update_lr}"
+    table = np.column_stack([evaluation.support, evaluation.query[:, 1:]])
+    columns = np.column_stack([table, evaluation.query[:, 0]])
+    header = [f"update{i}" for i in range(table.shape[1])] + ["query_update0"]
+    rows = [header, *(row.tolist() for row in _statistics(columns))]
+    path = Path(folder) / f"{name}.csv"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _replace(path.with_name(f"{name}.pkl"), "wb", lambda file: pickle.dump({"mses": table}, file))
+        _replace(path, "w", lambda file: csv.writer(file, lineterminator="\n").writerows(rows))
+    except OSError as error:
+        raise UserError(f"The results cannot be written to {path} ({error}).") from error
+    return path
+
+
+def _statistics(values):
+    """Mean, standard deviation and ci95 over the first axis; NaN and infinity spread quietly."""
+    # Tasks last and side by side: so a column's sum is the same to the last digit, whatever stands beside it.
+    values = np.ascontiguousarray(values.T, np.float64)
+    with np.errstate(invalid="ignore", over="ignore"):
+        mean, std = values.mean(axis=-1), values.std(axis=-1)
+    return mean, std, 1.96 * std / np.sqrt(values.shape[-1])
+
+
+def _filled(tasks, wanted, size):
+    """Arrays with `size` tasks: where the list ends sooner, its last task is repeated."""
+    arrays = Tasks(*(np.asarray(value) for value in tasks))
+    count = min(wanted, size)
+    if any(len(array) != count for array in arrays):
+        raise ValueError(f"draw gave {[len(array) for array in arrays]} tasks where {count} were asked for")
+    return Tasks(*(np.concatenate([a, np.repeat(a[-1:], size - count, axis=0)]) if count < size else a for a in arrays))
+
+
+def _replace(path, mode, write_to):
+    """Writes a file under another name and then puts it in place."""
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        with open(part, mode) as file:
+            write_to(file)
+        os.replace(part, path)
+    finally:
+        with suppress(OSError):
+            part.unlink()

@@ -1,0 +1,145 @@
+"""Every setting that decides what a run computes, in one frozen dataclass, with the paper's values as defaults."""
+
+import dataclasses
+
+from data_generators.errors import UserError
+from maml_tf.networks import NORMS
+
+DATASOURCES = ("sinusoid", "omniglot", "miniimagenet")
+BASELINES = (None, "oracle")
+EVALUATION_TASKS = 600
+
+
+def _setting(help, default=dataclasses.MISSING):
+    return dataclasses.field(metadata={"help": help}, **({} if default is dataclasses.MISSING else {"default": default}))
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """The settings of one run, by the original's flag names; `Experiment.of` fills in the paper's values."""
+
+    datasource: str = _setting(f"one of {', '.join(DATASOURCES)}")
+    num_classes: int = _setting("ways: classes per task (5 or 20 in the paper); sinusoid ignores it")
+    baseline: str | None = _setting("oracle: amplitude and phase are inputs (sinusoid only)")
+    pretrain_iterations: int = _setting("updates on the support loss before, or instead of, meta-training")
+    metatrain_iterations: int = _setting("meta-updates")
+    meta_batch_size: int = _setting("tasks per meta-update")
+    meta_lr: float = _setting("step size of the meta-update (beta)")
+    update_batch_size: int = _setting("shots: support examples per class, or points of a sinusoid (K)")
+    update_lr: float = _setting("step size of the inner update (alpha)")
+    num_updates: int = _setting("inner updates in meta-training")
+    norm: str = _setting(f"normalisation of hidden layers: {', '.join(NORMS)}")
+    num_filters: int = _setting("filters of each convolution")
+    conv: bool = _setting("convolutional network, or for Omniglot the fully connected one of the paper")
+    max_pool: bool = _setting("max-pooling in place of strided convolutions")
+    stop_grad: bool = _setting("first-order MAML: no second derivatives")
+    learn_update_lr: bool = _setting("meta-learn one inner step size per variable, starting at update_lr")
+    seed: int = _setting("of initial weights and training tasks; never of the data split or the evaluation tasks")
+
+    @classmethod
+    def of(cls, **given):
+        """The experiment with the given settings; what is None or not given takes the paper's value.
+
+        Raises:
+            UserError: a setting is out of range, or does not fit the others.
+        """
+        given = {name: value for name, value in given.items() if value is not None}
+        datasource = given.get("datasource", "sinusoid")
+        if datasource not in DATASOURCES:
+            raise UserError(f"unknown datasource {datasource!r}: choose one of {', '.join(DATASOURCES)}")
+        ways = given.get("num_classes", 5)
+        experiment = cls(**(_paper_settings(datasource, ways) | given))
+        experiment._validate()
+        return experiment
+
+    def _validate(self):
+        at_least = {"num_classes": 1 if self.is_regression else 2, "pretrain_iterations": 0, "metatrain_iterations": 0}
+        positive = ("meta_batch_size", "update_batch_size", "num_updates", "num_filters")
+        for name, least in (at_least | dict.fromkeys(positive, 1) | {"seed": 0}).items():
+            if getattr(self, name) < least:
+                raise UserError(f"--{name} must be at least {least}, not {getattr(self, name)}")
+        for name in ("meta_lr", "update_lr"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise UserError(f"--{name} must be a positive number, not {getattr(self, name)}")
+        if self.norm not in NORMS:
+            raise UserError(f"unknown norm {self.norm!r}: choose one of {', '.join(NORMS)}")
+        if self.baseline not in BASELINES:
+            raise UserError(f"unknown baseline {self.baseline!r}: the only one is 'oracle'")
+        if self.baseline == "oracle" and not self.is_regression:
+            raise UserError("--baseline=oracle needs --datasource=sinusoid: images have no amplitude and phase to give away")
+        if self.pretrain_iterations + self.metatrain_iterations == 0:
+            raise UserError("nothing to train: give --metatrain_iterations or --pretrain_iterations a positive number")
+
+    @property
+    def is_regression(self):
+        """Whether outputs are values, judged by mean squared error, rather than classes."""
+        return self.datasource == "sinusoid"
+
+    @property
+    def iterations(self):
+        """Updates of the whole run; those of pretraining come first."""
+        return self.pretrain_iterations + self.metatrain_iterations
+
+    @property
+    def published_update(self):
+        """The number of updates at test to which the paper's figure refers."""
+        if self.datasource == "omniglot":
+            return 5 if self.num_classes >= 20 else 3
+        return 10
+
+    @property
+    def summary_updates(self):
+        """Updates that the summaries of the training report, as in the original."""
+        return max(self.num_updates, {"sinusoid": 5, "omniglot": 10, "miniimagenet": 1}[self.datasource])
+
+    @property
+    def test_updates(self):
+        """Updates that a test reports, as in the original."""
+        return max(10, self.num_updates)
+
+    @property
+    def name(self):
+        """The run's folder below the log folder: the original's `exp_string`, and what it leaves out."""
+        name = f"cls_{self.num_classes}.mbs_{self.meta_batch_size}.ubs_{self.update_batch_size}"
+        name += f".numstep{self.num_updates}.updatelr{self.update_lr}"
+        name += f"hidden{self.num_filters}" if self.num_filters != 64 else ""
+        name += "maxpool" if self.max_pool else ""
+        name += "stopgrad" if self.stop_grad else ""
+        name += self.baseline or ""
+        name += {"batch_norm": "batchnorm", "layer_norm": "layernorm", "None": "nonorm"}[self.norm]
+        # The original would let the runs below share, and resume from, one folder.
+        name += "" if self.conv else ".noconv"
+        name += ".learnlr" if self.learn_update_lr else ""
+        if self.pretrain_iterations:
+            name += ".pretrained" if self.metatrain_iterations == 0 else f".pretrain{self.pretrain_iterations}"
+        return name + (f".seed{self.seed}" if self.seed else "")
+
+
+def _paper_settings(datasource, ways):
+    """The settings of the paper (section 5 and appendix A) for a datasource and number of ways."""
+    settings = {
+        "datasource": datasource,
+        "num_classes": ways,
+        "baseline": None,
+        "pretrain_iterations": 0,
+        "metatrain_iterations": 60000,
+        "meta_lr": 1e-3,
+        "update_batch_size": 1,
+        "norm": "batch_norm",
+        "num_filters": 64,
+        "conv": True,
+        "max_pool": False,
+        "stop_grad": False,
+        "learn_update_lr": False,
+        "seed": 0,
+    }
+    if datasource == "sinusoid":
+        own = {"meta_batch_size": 25, "update_lr": 0.01, "num_updates": 1, "norm": "None", "update_batch_size": 10}
+        own |= {"metatrain_iterations": 70000}
+    elif datasource == "omniglot" and ways < 20:
+        own = {"meta_batch_size": 32, "update_lr": 0.4, "num_updates": 1}
+    elif datasource == "omniglot":
+        own = {"meta_batch_size": 16, "update_lr": 0.1, "num_updates": 5}
+    else:
+        own = {"meta_batch_size": 4, "update_lr": 0.01, "num_updates": 5, "num_filters": 32, "max_pool": True}
+    return settings | own

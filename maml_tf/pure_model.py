@@ -1,0 +1,117 @@
+"""A Keras model as a pure function of its variables, which is what the inner loop adapts."""
+
+import warnings
+
+import keras
+import tensorflow as tf
+
+WRONG_SECOND_DERIVATIVES = (
+    keras.layers.BatchNormalization,
+    keras.layers.LayerNormalization,
+    keras.layers.GroupNormalization,
+)
+
+
+def adapts_by_default(model):
+    """The default predicate of what adapts: every trainable variable whose layer is not marked `meta_only`."""
+    fixed = {
+        id(variable)
+        for layer in sublayers(model)
+        if getattr(layer, "meta_only", False)
+        for variable in layer.trainable_variables
+    }
+    return lambda variable: id(variable) not in fixed
+
+
+def sublayers(model):
+    """All layers of a model, itself and nested ones included."""
+    return model._flatten_layers()
+
+
+class PureModel:
+    """A built Keras model called with tensors in place of its variables.
+
+    The variables fall into three lists: `adapted`, the trainable ones that the inner loop changes; `shared`, the other
+    trainable ones, which only the meta-update changes; and `state`, the rest: normalisation statistics and seeds.
+
+    `keras.StatelessScope` does what `Model.stateless_call` does, but goes through `Model.__call__`, so that `training`
+    also reaches the layers of a subclassed model whose `call` does not pass it on.
+
+    Args:
+        model: a built keras.Model.
+        adapts: predicate on a variable, whether the inner loop adapts it.
+
+    Raises:
+        ValueError: the model is not built, or nothing adapts.
+    """
+
+    def __init__(self, model, adapts=None):
+        if not model.built:
+            raise ValueError(f"model {model.name!r} is not built: call it once on an example, or give it an Input")
+        adapts = adapts or adapts_by_default(model)
+        self.model = model
+        self.adapted = [v for v in model.trainable_variables if adapts(v)]
+        self.shared = [v for v in model.trainable_variables if not adapts(v)]
+        self.state = list(model.non_trainable_variables)
+        self._is_seed = [_is_seed(v) for v in self.state]
+        if not self.adapted:
+            raise ValueError(f"no trainable variable of model {model.name!r} is to be adapted")
+
+    def __call__(self, adapted, shared, state, x, training=True):
+        """Calls the model.
+
+        Args:
+            adapted, shared, state: lists of tensors in place of the variables of the same name.
+            x: inputs of one task, [examples, ...] or a structure of such.
+            training: passed to the model.
+
+        Returns:
+            (outputs, new state, sum of the losses that layers add).
+        """
+        mapping = [*zip(self.adapted, adapted), *zip(self.shared, shared), *zip(self.state, state)]  # noqa: B905
+        with keras.StatelessScope(state_mapping=mapping, collect_losses=True) as scope:
+            outputs = self.model(x, training=training)
+            penalties = self.model.losses
+        new_state = [tf.convert_to_tensor(scope.get_current_value(v)) for v in self.state]
+        return outputs, new_state, tf.add_n(penalties) if penalties else tf.zeros([], outputs.dtype)
+
+    def seeds_per_task(self, iteration, num_tasks):
+        """Seeds for the random layers that differ per task and iteration; updates differ as each call advances them.
+
+        Left alone, dropout would give every task of a meta-batch the same mask.
+
+        Returns:
+            One [num_tasks, 2] tensor for each seed among the state.
+        """
+        seeds = [tf.convert_to_tensor(v) for v, is_seed in zip(self.state, self._is_seed, strict=True) if is_seed]
+        folded = [tf.random.experimental.stateless_fold_in(s, tf.cast(iteration, s.dtype)) for s in seeds]
+        return [tf.random.experimental.stateless_split(s, num_tasks) for s in folded]
+
+    def with_seeds(self, state, seeds):
+        """State whose seeds are replaced by those of one task."""
+        seeds = iter(seeds)
+        return [next(seeds) if is_seed else s for s, is_seed in zip(state, self._is_seed, strict=True)]
+
+    def statistics(self, state):
+        """The floating-point entries of a state: normalisation statistics, but no seeds or counters."""
+        return [s for s, v in zip(state, self.state, strict=True) if tf.as_dtype(v.dtype).is_floating]
+
+    def assign_statistics(self, statistics):
+        """Assigns what `statistics` picks out to the model's variables."""
+        for variable, value in zip(self.statistics(self.state), statistics, strict=True):
+            variable.assign(value)
+
+    def warn_of_wrong_second_derivatives(self):
+        """Warns of stock Keras layers that give second-order MAML a wrong meta-gradient."""
+        for layer in sublayers(self.model):
+            if isinstance(layer, WRONG_SECOND_DERIVATIVES):
+                warnings.warn(
+                    f"layer {layer.name!r} ({type(layer).__name__}) has wrong second derivatives in Keras, so the "
+                    "second-order meta-gradient will be wrong: use maml_tf.layers.BatchNorm or LayerNorm in its place, "
+                    "or first_order=True",
+                    stacklevel=3,
+                )
+
+
+def _is_seed(variable):
+    return variable.path.endswith("seed_generator_state")

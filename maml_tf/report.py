@@ -1,0 +1,137 @@
+"""An evaluation as plain text for the terminal, beside what was published for the same setting."""
+
+from maml_tf import published
+
+
+def report(evaluation, experiment, split):
+    """A table of the figures after every update, and then the paper's.
+
+    Image tasks: the column of table 1 for the same ways and shots, MAML's own row first. Sinusoid tasks with the
+    paper's settings: the figures of the authors' code. Published figures are always of the test split, and are
+    labelled so where ours are not.
+
+    Args:
+        evaluation: evaluation.Evaluation.
+        experiment: Experiment, the settings of the run.
+        split: "test" or "val", whose tasks were evaluated.
+
+    Returns:
+        Lines without a line break after the last.
+    """
+    unit = " in %" if evaluation.kind == "accuracy" else ""
+    lines = [
+        f"{evaluation.kind.capitalize()}{unit} on {evaluation.num_tasks} {split} tasks, +- 95 % confidence interval",
+        _conditions(evaluation, experiment),
+        "",
+    ]
+    if experiment.is_regression:
+        return "\n".join([*lines, *_regression_lines(evaluation, experiment, split)])
+    figures = zip(_update_names(evaluation), _figures(evaluation), strict=True)
+    lines += [*_aligned([("updates", evaluation.kind), *figures]), ""]
+    return "\n".join(lines + _table_1_lines(evaluation, experiment, split))
+
+
+def _conditions(evaluation, experiment):
+    """One line on how these figures came about."""
+    step_size = evaluation.step_size or experiment.update_lr
+    learned = " (meta-learned from there)" if experiment.learn_update_lr and evaluation.step_size is None else ""
+    adaptation = f"K = {experiment.update_batch_size}, step size {step_size}{learned}"
+    return "; ".join([adaptation, _network(experiment), _training(experiment)])
+
+
+def _network(experiment):
+    if experiment.is_regression:
+        network = "fully connected"
+    elif experiment.conv:
+        network = f"{experiment.num_filters} filters, {'max-pooling' if experiment.max_pool else 'strided'}"
+    else:
+        network = "no convolutions"
+    norm = "no normalisation" if experiment.norm == "None" else experiment.norm
+    return ", ".join([network, norm] + ([experiment.baseline] if experiment.baseline else []))
+
+
+def _training(experiment):
+    if experiment.metatrain_iterations == 0:
+        return "pretrained only"
+    updates, order = experiment.num_updates, "first" if experiment.stop_grad else "second"
+    start = ", after pretraining" if experiment.pretrain_iterations else ""
+    return f"trained with {updates} {_plural(updates)}, {experiment.meta_batch_size} tasks, {order} order{start}"
+
+
+def _regression_lines(evaluation, experiment, split):
+    """Our losses, beside those of the authors' code where the settings are the same."""
+    header, columns, note = ["updates", "loss"], [_update_names(evaluation), _figures(evaluation)], []
+    if _is_original_sinusoid(evaluation, experiment):
+        curves = published.original_sinusoid()
+        header += ["original MAML", "original pretrained"]
+        columns += [_original(curves[learner], len(columns[0])) for learner in ("maml", "pretrained")]
+        tasks = "its 600 test tasks" if split == "test" else "its 600 tasks of the test split"
+        note = ["", f"original: the authors' code, run under TensorFlow 1.2.1; {tasks}, 70000 iterations"]
+    return _aligned([header, *zip(*columns, strict=True)]) + note
+
+
+def _original(curve, length):
+    """A column of `length` rows; the original tells no query loss before adaptation."""
+    support, *query = (f"{mean:.3f}{_interval(ci95, 3)}" for mean, ci95 in zip(*curve, strict=True))
+    column = [support, "", *query, *[""] * length]
+    return column[:length]
+
+
+def _is_original_sinusoid(evaluation, experiment):
+    settings = {"datasource": "sinusoid", "baseline": None, "update_batch_size": 10, "num_updates": 1}
+    settings |= {"update_lr": 0.01, "norm": "None", "stop_grad": False, "learn_update_lr": False}
+    same = all(getattr(experiment, name) == value for name, value in settings.items())
+    return same and evaluation.step_size in (None, experiment.update_lr)
+
+
+def _table_1_lines(evaluation, experiment, split):
+    """Our figure and the paper's, its matching row first."""
+    ways, shots = experiment.num_classes, experiment.update_batch_size
+    rows = published.published_rows(experiment.datasource, ways, shots)
+    if not rows:
+        return [f"The paper has no {ways}-way {shots}-shot figures for {experiment.datasource}."]
+    match = published.matching_row(experiment)
+    update = min(experiment.published_update, evaluation.num_updates)
+    ours = _percent(evaluation.mean[update], evaluation.ci95[update])
+    table = [(f"ours, {split} split, {update} {_plural(update)}", ours)]
+    label = "" if split == "test" else ", test split"
+    digits = 1 if experiment.datasource == "omniglot" else 2  # as many as the table gives
+    for row in sorted(rows, key=lambda row: row != match):
+        table.append((f"{row.system}{label}", f"{row.percent:.{digits}f}{_interval(row.ci95, digits)}"))
+    none = [] if match else ["The paper has no figure of MAML for these settings."]
+    return [f"{ways}-way {shots}-shot {experiment.datasource}, table 1 of the paper:", *_aligned(table), *none]
+
+
+def _update_names(evaluation):
+    """What each row of `_figures` is about."""
+    return ["0, support", *map(str, range(evaluation.num_updates + 1))]
+
+
+def _figures(evaluation):
+    """Figures on the support before adaptation, then on the query after each update, as text."""
+    show = _percent if evaluation.kind == "accuracy" else _loss
+    means, ci95s = [evaluation.support_mean, *evaluation.mean], [evaluation.support_ci95, *evaluation.ci95]
+    return [show(mean, ci95) for mean, ci95 in zip(means, ci95s, strict=True)]
+
+
+def _percent(mean, ci95):
+    return f"{100 * mean:.2f}{_interval(100 * ci95, 2)}"
+
+
+def _loss(mean, ci95):
+    mean, ci95 = (f"{value:#.{digits}g}".removesuffix(".") for value, digits in ((mean, 4), (ci95, 3)))
+    return f"{mean} +- {ci95}"
+
+
+def _interval(ci95, digits):
+    return "" if ci95 is None else f" +- {ci95:.{digits}f}"
+
+
+def _plural(updates):
+    return "update" if updates == 1 else "updates"
+
+
+def _aligned(rows):
+    """Lines of a table, its columns flush left."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

@@ -1,0 +1,190 @@
+"""The training run: meta-steps, progress bar, summaries, validation, checkpoints and resuming."""
+
+import contextlib
+import dataclasses
+import signal
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+from data_generators.errors import UserError
+from maml_tf import evaluation
+from maml_tf.checkpoints import Checkpoints
+from maml_tf.experiment import EVALUATION_TASKS
+from maml_tf.steps import steps_for
+
+
+@dataclasses.dataclass(frozen=True)
+class Schedule:
+    """How often, in iterations, what happens; 0 is never. It has no influence on the numbers of the training."""
+
+    summary: int = 100
+    save: int = 1000
+    validate: int = 2500
+
+    def next_event(self, iteration):
+        """The first iteration after this one at which something is due."""
+        return min(((iteration // every + 1) * every for every in dataclasses.astuple(self) if every), default=2**62)
+
+
+class Interrupted(Exception):
+    """The run was asked to stop, by Ctrl-C or SIGTERM; a checkpoint of the last iteration is saved."""
+
+
+class Training:
+    """One run of an experiment.
+
+    Args:
+        experiment: Experiment.
+        maml: MAML, built for it.
+        source: task source with `sample(seed, split, iteration, num_tasks)`.
+        validation: function (first, count) -> Tasks over the fixed validation list.
+        folder: where checkpoints and summaries go; made if need be.
+        schedule: Schedule.
+        log: whether to write TensorBoard summaries.
+    """
+
+    def __init__(self, experiment, maml, source, validation, folder, schedule=None, log=True):
+        self.experiment = experiment
+        self.maml = maml
+        self.source = source
+        self.validation = validation
+        self.folder = Path(folder)
+        self.schedule = schedule or Schedule()
+        self.log = log
+        self.checkpoints = Checkpoints(folder, maml, experiment)
+        self.iteration = 0
+
+    def run(self, resume=True):
+        """Trains to the end, or until asked to stop.
+
+        Args:
+            resume: go on from the latest checkpoint in the folder, if there is one.
+
+        Raises:
+            UserError: the folder cannot be written, its checkpoint is of other settings, or a loss is not finite.
+            Interrupted: the process was asked to stop.
+        """
+        _make_writable(self.folder)
+        self.iteration = (self.checkpoints.restore() if resume else None) or 0
+        saved, end = self.iteration, self.experiment.iterations
+        steps = steps_for(self.maml, self.experiment, self.source)
+        with _StopRequest() as stop, steps, self._writer(), _progress_bar(self.iteration, end) as bar:
+            while self.iteration < end and not stop.requested:
+                self._summarise()
+                for done, figures in steps.run(self.iteration, self._next_pause()):
+                    self._check_finite(figures)
+                    bar.set_postfix_str(_show(figures), refresh=False)
+                    bar.update(done - self.iteration)
+                    self.iteration = done
+                    if stop.requested:
+                        break
+                if self._due(self.schedule.save):
+                    saved = self._save()
+                if self._due(self.schedule.validate):
+                    self._validate(bar)
+            if self.iteration > saved:
+                self._save()
+        if self.iteration < end:
+            raise Interrupted
+
+    def _next_pause(self):
+        # Pretraining and meta-training are compiled apart, so no call of the runner crosses from one to the other.
+        pretrain, end = self.experiment.pretrain_iterations, self.experiment.iterations
+        return min(self.schedule.next_event(self.iteration), pretrain if self.iteration < pretrain else end)
+
+    def _due(self, every):
+        return every and self.iteration % every == 0
+
+    def _save(self):
+        if not all(np.isfinite(v).all() for v in self.maml.meta_variables):
+            self._stop_not_finite(self.iteration)
+        self.checkpoints.save(self.iteration)
+        return self.iteration
+
+    def _check_finite(self, figures):
+        bad = ~np.isfinite(np.sum(list(figures.values()), axis=0))
+        if bad.any():
+            self._stop_not_finite(self.iteration + int(np.argmax(bad)))
+
+    def _stop_not_finite(self, iteration):
+        raise UserError(
+            f"the loss or the weights are no longer finite at iteration {iteration}: training stops and the checkpoints "
+            f"in {self.folder} stay as they are; a smaller --update_lr or --meta_lr may help"
+        )
+
+    def _writer(self):
+        if not self.log:
+            return contextlib.nullcontext()
+        return tf.summary.create_file_writer(str(self.folder)).as_default()
+
+    def _summarise(self):
+        """Writes the original's scalars: the losses and accuracies of this iteration's tasks before its update."""
+        if not self.log or not self._due(self.schedule.summary):
+            return
+        tasks = self.source.sample(self.experiment.seed, "train", self.iteration, self.experiment.meta_batch_size)
+        figures = self.maml.evaluate(tasks, self.experiment.summary_updates)
+        for name, curves in (("loss", "losses"), ("accuracy", "accuracies")):
+            if curves in figures:
+                tf.summary.scalar(f"Pre-update {name}", figures[f"support_{name}"].mean(), self.iteration)
+                for update, value in enumerate(figures[curves].mean(0)[1:], start=1):
+                    tf.summary.scalar(f"Post-update {name}, step {update}", value, self.iteration)
+
+    def _validate(self, bar):
+        """Evaluates on the whole fixed validation list."""
+        updates = self.experiment.published_update
+        result = evaluation.evaluate(
+            self.maml, self.validation, num_tasks=EVALUATION_TASKS, num_updates=updates, label="Validation"
+        )
+        kind = "accuracy" if result.kind == "accuracy" else "loss"
+        bar.write(
+            f"iteration {self.iteration}: validation {kind} after {updates} updates "
+            f"{result.mean[-1]:.4f} +- {result.ci95[-1]:.4f} (before: {result.mean[0]:.4f})"
+        )
+        if self.log:
+            for update, value in enumerate(result.mean):
+                tf.summary.scalar(f"Validation {kind}, step {update}", value, self.iteration)
+
+
+class _StopRequest:
+    """While entered, notes Ctrl-C and SIGTERM rather than letting them break off a step; a second one does."""
+
+    def __init__(self):
+        self.requested = False
+        self._previous = {}
+
+    def __enter__(self):
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._previous[number] = signal.signal(number, self._note)
+        return self
+
+    def _note(self, number, frame):
+        self.requested = True
+        self.__exit__()
+
+    def __exit__(self, *error):
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+
+def _progress_bar(done, total):
+    return tqdm(initial=done, total=total, desc="Training", unit="step", smoothing=0.05, dynamic_ncols=True, mininterval=0.5)
+
+
+def _show(figures):
+    """The latest mean figures for the progress bar: before -> after adaptation."""
+    kind = "accuracy" if "pre_accuracy" in figures else "loss"
+    shown = [f"{figures[f'{when}_{kind}'].mean():.3f}" for when in ("pre", "post") if f"{when}_{kind}" in figures]
+    return f"{kind} {' -> '.join(shown)}"
+
+
+def _make_writable(folder):
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise UserError(f"cannot write to {folder} ({error.strerror}): choose another --logdir") from error

@@ -1,0 +1,143 @@
+"""The cache of decoded images: used when it may be, rebuilt when it must be."""
+
+import os
+import random
+
+import numpy as np
+import pytest
+
+from data_generators import omniglot, omniglot_cache
+from data_generators.errors import UserError
+from tests.data_generators import synthetic_omniglot as synthetic
+
+
+def load(folder):
+    return omniglot.load_omniglot(folder, download=False, edition=synthetic.edition())
+
+
+@pytest.fixture
+def decodings(monkeypatch):
+    """Counts how often the images were decoded."""
+    calls = []
+    decode = omniglot._decode
+    monkeypatch.setattr(omniglot, "_decode", lambda *arguments: calls.append(1) or decode(*arguments))
+    return calls
+
+
+@pytest.fixture
+def cached(tmp_path):
+    """A folder with both zips and the cache made from them."""
+    load(synthetic.write_zips(tmp_path))
+    return tmp_path
+
+
+def remove_zips(folder):
+    for part in synthetic.CHARACTERS:
+        (folder / f"{part}.zip").unlink()
+
+
+def test_cache_does_without_its_sources(cached, decodings):
+    before = load(cached)["train"].images
+    remove_zips(cached)
+    assert np.array_equal(load(cached)["train"].images, before)
+    assert not decodings
+
+
+def test_changed_zip_is_decoded_anew(cached, decodings):
+    contents = synthetic.files("images_background")
+    first, second = list(contents)[:2]
+    contents[first], contents[second] = contents[second], contents[first]
+    synthetic.write_zip(cached / "images_background.zip", contents)
+    new = load(cached)["train"].images
+    latin = [*sorted(name for names in synthetic.CHARACTERS.values() for name in names)].index("Latin/character01") * 3
+    original = ~np.asarray(synthetic.drawing(second).resize((28, 28)))
+    assert np.array_equal(new[latin, :, :, 0] == 255, original)
+    assert len(decodings) == 1
+    load(cached)
+    assert len(decodings) == 1
+
+
+def test_changed_folder_is_decoded_anew(tmp_path, decodings):
+    for part in synthetic.CHARACTERS:
+        synthetic.write_folder(tmp_path / part, synthetic.files(part))
+    load(tmp_path)
+    image = tmp_path / "images_background" / "Latin" / "character02" / "0001_02.png"
+    os.rename(image, image.with_name("0001_00.png"))
+    load(tmp_path)
+    assert len(decodings) == 2
+
+
+def test_spoilt_sources_are_refused_though_there_is_an_older_cache(cached):
+    before = (cached / omniglot_cache.NAME).read_bytes()
+    synthetic.write_zip(cached / "images_background.zip", {})
+    with pytest.raises(UserError, match="holds 0 characters"):
+        load(cached)
+    assert (cached / omniglot_cache.NAME).read_bytes() == before
+
+
+@pytest.mark.parametrize("content", [b"", b"noise" * 100, b"\x93NUMPY\x01\x00", b"PK\x03\x04"])
+def test_other_file_under_its_name_is_rebuilt(cached, decodings, content):
+    whole = (cached / omniglot_cache.NAME).read_bytes()
+    (cached / omniglot_cache.NAME).write_bytes(content)
+    load(cached)
+    assert len(decodings) == 1
+    assert len((cached / omniglot_cache.NAME).read_bytes()) == len(whole)
+
+
+def test_no_damage_goes_unnoticed(cached):
+    path = cached / omniglot_cache.NAME
+    whole, images = path.read_bytes(), load(cached)["test"].images
+    noise = random.Random(0)
+    for _ in range(100):
+        damaged = bytearray(whole)
+        damaged[noise.randrange(len(whole))] ^= 1 << noise.randrange(8)
+        path.write_bytes(damaged)
+        assert np.array_equal(load(cached)["test"].images, images)
+    path.write_bytes(whole[:-100])
+    assert np.array_equal(load(cached)["test"].images, images)
+
+
+def test_damaged_cache_without_sources_is_an_error_that_leaves_it_alone(cached):
+    remove_zips(cached)
+    (cached / omniglot_cache.NAME).write_bytes(b"noise")
+    with pytest.raises(UserError, match=r"images_background\.zip is missing: get it from"):
+        load(cached)
+    assert (cached / omniglot_cache.NAME).read_bytes() == b"noise"
+
+
+def test_cache_of_another_edition_or_format_is_not_used(cached, monkeypatch):
+    images = load(cached)["train"].images
+    path = cached / omniglot_cache.NAME
+    assert omniglot_cache.read(path, {}, (10, 3, 28)) is not None
+    assert omniglot_cache.read(path, {}, (11, 3, 28)) is None
+    assert omniglot_cache.read(path, {}, (10, 4, 28)) is None
+    assert omniglot_cache.read(path, {"images_background": "other"}, (10, 3, 28)) is None
+    monkeypatch.setattr(omniglot_cache, "_FORMAT", 2)
+    assert omniglot_cache.read(path, {}, (10, 3, 28)) is None
+    assert np.array_equal(load(cached)["train"].images, images)
+
+
+def test_place_that_cannot_be_written_is_told_and_the_images_are_loaded_all_the_same(tmp_path, decodings, caplog):
+    synthetic.write_zips(tmp_path)
+    (tmp_path / omniglot_cache.NAME).mkdir()
+    for _ in range(2):
+        assert load(tmp_path)["train"].images.shape == (30, 28, 28, 1)
+    assert len(decodings) == 2
+    assert "Omniglot will be decoded anew each time" in caplog.text
+    assert sorted(file.name for file in tmp_path.iterdir()) == [
+        "images_background.zip",
+        "images_evaluation.zip",
+        omniglot_cache.NAME,
+    ]
+
+
+def test_failed_write_leaves_the_older_cache(cached, monkeypatch):
+    before = {file: file.read_bytes() for file in cached.iterdir()}
+
+    def fail(*_, **__):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(np, "savez", fail)
+    with pytest.raises(OSError, match="disk full"):
+        omniglot_cache.write(cached / omniglot_cache.NAME, {}, np.zeros([30, 28, 28, 1], np.uint8), ["a"] * 10)
+    assert {file: file.read_bytes() for file in cached.iterdir()} == before

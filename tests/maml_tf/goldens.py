@@ -1,0 +1,98 @@
+"""The original's own numbers (float64) for a handful of settings, as models and arrays of this project."""
+
+import json
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from data_generators.tasks import Tasks
+from maml_tf import losses, networks
+from maml_tf.meta_learner import MAML, adam
+
+FOLDER = Path(__file__).parents[1] / "goldens"
+
+
+class Golden:
+    """One setting: its inputs, initial weights and results, by the original's names (`roles`)."""
+
+    def __init__(self, name):
+        self.settings = json.loads((FOLDER / f"{name}.json").read_text())
+        self.flags = self.settings["all_flags"]
+        with np.load(FOLDER / f"{name}.npz") as arrays:
+            self.arrays = dict(arrays)
+        self.is_image = self.flags["datasource"] != "sinusoid"
+
+    def __getitem__(self, key):
+        return self.arrays[key]
+
+    def tasks(self, dtype):
+        def inputs(which):
+            if not self.is_image:
+                return self[f"in/input{which}"].astype(dtype)
+            pixels = self[f"in/input{which}_u8"].astype("float32") / np.float32(255)
+            return pixels.reshape(*pixels.shape[:2], *self.image_shape).astype(dtype)
+
+        return Tasks(inputs("a"), self["in/labela"].astype(dtype), inputs("b"), self["in/labelb"].astype(dtype))
+
+    @property
+    def image_shape(self):
+        return (84, 84, 3) if self.flags["datasource"] == "miniimagenet" else (28, 28, 1)
+
+    def maml(self, dtype="float64", **settings):
+        """A MAML with this golden's network, at its initial weights."""
+        flags = self.flags
+        if self.is_image:
+            flatten = flags["datasource"] == "miniimagenet"
+            model = networks.conv4(
+                self.image_shape,
+                flags["num_classes"],
+                flags["num_filters"],
+                flags["norm"],
+                flags["max_pool"],
+                flatten,
+                dtype=dtype,
+            )
+            shots = flags["update_batch_size"]
+            settings = {
+                "loss": lambda o, y: losses.softmax_cross_entropy(o, y, shots),
+                "accuracy": losses.accuracy,
+            } | settings
+        else:
+            model = networks.mlp((self.settings["dim_input"],), 1, (40, 40), flags["norm"], dtype=dtype)
+            settings = {"loss": losses.mse} | settings
+        for role, variable in by_role(model).items():
+            variable.assign(self[f"init/{role}"])
+        clip = 10.0 if flags["datasource"] == "miniimagenet" else None
+        return MAML(
+            model,
+            step_size=flags["update_lr"],
+            num_updates=flags["num_updates"],
+            first_order=flags["stop_grad"],
+            optimizer=adam(clip=clip),
+            **settings,
+        )
+
+
+def by_role(model):
+    """The trainable variables of one of our networks by the names of the original."""
+    is_conv = model.name == "conv4"
+    roles = {}
+    for layer in model.layers:
+        number = layer.name[-1]
+        if layer.name == "output":
+            number = 5 if is_conv else 1 + sum(isinstance(d, keras.layers.Dense) for d in model.layers[:-1])
+        if layer.name.startswith("conv"):
+            roles |= {f"conv{number}": layer.kernel, f"b{number}": layer.bias}
+        elif isinstance(layer, keras.layers.Dense):
+            roles |= {f"w{number}": layer.kernel, f"b{number}": layer.bias}
+        elif layer.name.startswith("norm"):
+            scope = f"norm{int(number) - 1}"
+            roles |= {f"{scope}_{v.name}": v for v in layer.trainable_variables}
+    return roles
+
+
+def relative_error(actual, expected):
+    """Relative L2 distance between arrays."""
+    actual, expected = np.asarray(actual, "float64"), np.asarray(expected, "float64")
+    return np.linalg.norm(actual - expected) / max(np.linalg.norm(expected), 1e-300)

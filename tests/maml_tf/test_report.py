@@ -1,0 +1,144 @@
+import numpy as np
+import pytest
+
+from maml_tf.evaluation import Evaluation, report
+from maml_tf.experiment import Experiment
+
+
+def images(seed=0, updates=10):
+    random = np.random.default_rng(seed)
+    return Evaluation("accuracy", random.random(600), random.random([600, 1 + updates]))
+
+
+def sinusoids(seed=0, updates=10):
+    random = np.random.default_rng(seed)
+    return Evaluation("loss", random.random(600), random.random([600, 1 + updates]))
+
+
+def test_report_of_omniglot_has_ours_then_mamls_row_then_the_others():
+    found = images()
+    text = report(found, Experiment.of(datasource="omniglot"), "test")
+    lines = text.splitlines()
+    assert "600 test tasks" in lines[0]
+    assert "step size 0.4" in lines[1]
+    table = lines[next(i for i, line in enumerate(lines) if "table 1" in line) + 1 :]
+    ours = f"{100 * found.mean[3]:.2f} +- {100 * found.ci95[3]:.2f}"
+    assert table[0].split("  ")[0] == "ours, test split, 3 updates"
+    assert table[0].endswith(ours)
+    assert table[1].split() == ["MAML", "98.7", "+-", "0.4"]
+    assert [line.split("  ")[0] for line in table[2:]] == [
+        "MANN, no conv",
+        "MAML, no conv",
+        "Siamese nets",
+        "Matching nets",
+        "Neural statistician",
+        "Memory mod.",
+    ]
+    assert "nan" not in text
+
+
+def test_report_has_a_figure_after_every_update():
+    found = images()
+    lines = report(found, Experiment.of(datasource="omniglot"), "test").splitlines()
+    for update in range(11):
+        figure = f"{100 * found.mean[update]:.2f} +- {100 * found.ci95[update]:.2f}"
+        assert f"{update:<10}  {figure}" in lines
+    assert f"0, support  {100 * found.support_mean:.2f} +- {100 * found.support_ci95:.2f}" in lines
+
+
+@pytest.mark.parametrize(
+    ("settings", "update", "published"),
+    [
+        ({"datasource": "omniglot", "num_classes": 20, "update_batch_size": 5}, 5, "98.9 +- 0.2"),
+        ({"datasource": "miniimagenet"}, 10, "48.70 +- 1.84"),
+        ({"datasource": "miniimagenet", "stop_grad": True}, 10, "48.07 +- 1.75"),
+        ({"datasource": "omniglot", "conv": False, "update_batch_size": 5}, 3, "97.5 +- 0.6"),
+    ],
+)
+def test_report_compares_after_the_published_number_of_updates(settings, update, published):
+    lines = report(images(), Experiment.of(**settings), "test").splitlines()
+    row = next(i for i, line in enumerate(lines) if line.startswith("ours"))
+    assert f"{update} updates" in lines[row]
+    assert lines[row + 1].endswith(published)
+
+
+def test_report_on_validation_tasks_says_that_the_published_figures_are_of_the_test_split():
+    text = report(images(), Experiment.of(datasource="miniimagenet"), "val")
+    assert "600 val tasks" in text
+    assert "ours, val split" in text
+    assert "MAML, test split" in text
+    assert "test split" not in report(images(), Experiment.of(datasource="miniimagenet"), "test").split("MAML")[1]
+
+
+def test_report_says_where_the_paper_has_no_figure():
+    assert "no 7-way 1-shot figures" in report(images(), Experiment.of(datasource="omniglot", num_classes=7), "test")
+    text = report(images(), Experiment.of(datasource="omniglot", stop_grad=True), "test")
+    assert "no figure of MAML for these settings" in text
+    assert "first order" in text
+
+
+def test_report_of_fewer_updates_than_published_takes_the_last():
+    text = report(images(updates=1), Experiment.of(datasource="omniglot"), "test")
+    assert "ours, test split, 1 update " in text
+
+
+def test_report_of_the_papers_sinusoid_has_the_figures_of_the_authors_code():
+    lines = report(sinusoids(), Experiment.of(), "test").splitlines()
+    update = {line.split("  ")[0]: line for line in lines}
+    assert update["0, support"].split("  ")[-2:] == ["3.091 +- 0.251", "3.070 +- 0.245"]
+    assert "0.384 +- 0.035" in update["1"]
+    assert update["2"].endswith("0.219 +- 0.025  2.115")
+    assert update["10"].endswith("0.113 +- 0.015  1.647 +- 0.148")
+    assert "3.091" not in update["0"]
+    assert "TensorFlow 1.2.1" in lines[-1]
+    assert "table 1" not in "\n".join(lines)
+
+
+def test_report_of_a_sinusoid_with_more_or_fewer_updates_than_the_original():
+    assert "0.384" in report(sinusoids(updates=1), Experiment.of(), "test")
+    assert "0.113" not in report(sinusoids(updates=1), Experiment.of(), "test")
+    lines = report(sinusoids(updates=12), Experiment.of(num_updates=1), "val").splitlines()
+    assert next(line for line in lines if line.startswith("12")).count("+-") == 1
+    assert "test split" in lines[-1]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"update_batch_size": 5},
+        {"num_updates": 2},
+        {"update_lr": 0.02},
+        {"norm": "batch_norm"},
+        {"stop_grad": True},
+        {"learn_update_lr": True},
+        {"baseline": "oracle"},
+    ],
+)
+def test_report_of_another_sinusoid_stands_alone(settings):
+    assert "original" not in report(sinusoids(), Experiment.of(**settings), "test")
+
+
+def test_report_of_a_test_with_another_step_size_says_so():
+    found = sinusoids()
+    text = report(Evaluation("loss", found.support, found.query, step_size=0.02), Experiment.of(), "test")
+    assert "step size 0.02" in text
+    assert "original" not in text
+
+
+@pytest.mark.parametrize(
+    ("mean", "shown"), [(0.1234567, "0.1235"), (3.09149, "3.091"), (1234.4, "1234 +-"), (2e-5, "2.000e-05")]
+)
+def test_losses_have_four_significant_digits(mean, shown):
+    found = Evaluation("loss", np.full(3, mean), np.full([3, 2], mean))
+    assert f"1           {shown}" in report(found, Experiment.of(update_batch_size=5), "test")
+
+
+def test_nan_is_shown_as_such():
+    query = np.full([600, 11], np.nan)
+    query[:, 0] = 0.0024
+    oracle = Evaluation("loss", np.full(600, 0.0025), query)
+    experiment = Experiment.of(baseline="oracle", pretrain_iterations=9, metatrain_iterations=0)
+    lines = report(oracle, experiment, "test").splitlines()
+    assert [line for line in lines if line.startswith("10")] == ["10          nan +- nan"]
+    assert any(line.startswith("0 ") and "0.002400" in line for line in lines)
+    assert "original" not in "\n".join(lines)
