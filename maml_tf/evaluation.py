@@ -17,11 +17,10 @@ from tqdm import tqdm
 from data_generators.errors import UserError
 from data_generators.prefetch import Prefetcher
 from data_generators.tasks import Tasks
+from maml_tf.experiment import EVALUATION_TASKS
 from maml_tf.report import report
 
 __all__ = ["Evaluation", "evaluate", "report", "write"]
-
-NUM_TASKS = 600  # of the paper's tests
 
 Draw = Callable[[int, int], Tasks]
 
@@ -81,7 +80,7 @@ def evaluate(
     maml,
     draw: Draw,
     *,
-    num_tasks: int = NUM_TASKS,
+    num_tasks: int = EVALUATION_TASKS,
     num_updates: int = 10,
     step_size: float | None = None,
     tasks_per_call: int = 25,

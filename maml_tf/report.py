@@ -3,7 +3,7 @@
 from maml_tf import published
 
 
-def report(evaluation, experiment, split):
+def report(evaluation, experiment, split, shots=None):
     """A table of the figures after every update, and then the paper's.
 
     Image tasks: the column of table 1 for the same ways and shots, MAML's own row first. Sinusoid tasks with the
@@ -14,28 +14,30 @@ def report(evaluation, experiment, split):
         evaluation: evaluation.Evaluation.
         experiment: Experiment, the settings of the run.
         split: "test" or "val", whose tasks were evaluated.
+        shots: K of these tasks, where it is not that of training.
 
     Returns:
         Lines without a line break after the last.
     """
+    shots = shots or experiment.update_batch_size
     unit = " in %" if evaluation.kind == "accuracy" else ""
     lines = [
         f"{evaluation.kind.capitalize()}{unit} on {evaluation.num_tasks} {split} tasks, +- 95 % confidence interval",
-        _conditions(evaluation, experiment),
+        _conditions(evaluation, experiment, shots),
         "",
     ]
     if experiment.is_regression:
-        return "\n".join([*lines, *_regression_lines(evaluation, experiment, split)])
+        return "\n".join([*lines, *_regression_lines(evaluation, experiment, split, shots)])
     figures = zip(_update_names(evaluation), _figures(evaluation), strict=True)
     lines += [*_aligned([("updates", evaluation.kind), *figures]), ""]
-    return "\n".join(lines + _table_1_lines(evaluation, experiment, split))
+    return "\n".join(lines + _table_1_lines(evaluation, experiment, split, shots))
 
 
-def _conditions(evaluation, experiment):
+def _conditions(evaluation, experiment, shots):
     """One line on how these figures came about."""
     step_size = evaluation.step_size or experiment.update_lr
     learned = " (meta-learned from there)" if experiment.learn_update_lr and evaluation.step_size is None else ""
-    adaptation = f"K = {experiment.update_batch_size}, step size {step_size}{learned}"
+    adaptation = f"K = {shots}, step size {step_size}{learned}"
     return "; ".join([adaptation, _network(experiment), _training(experiment)])
 
 
@@ -53,15 +55,17 @@ def _network(experiment):
 def _training(experiment):
     if experiment.metatrain_iterations == 0:
         return "pretrained only"
-    updates, order = experiment.num_updates, "first" if experiment.stop_grad else "second"
+    shots, updates = experiment.update_batch_size, experiment.num_updates
+    order = "first" if experiment.stop_grad else "second"
     start = ", after pretraining" if experiment.pretrain_iterations else ""
-    return f"trained with {updates} {_plural(updates)}, {experiment.meta_batch_size} tasks, {order} order{start}"
+    batch = f"{experiment.meta_batch_size} tasks"
+    return f"trained with K = {shots}, {updates} {_plural(updates)}, {batch}, {order} order{start}"
 
 
-def _regression_lines(evaluation, experiment, split):
+def _regression_lines(evaluation, experiment, split, shots):
     """Our losses, beside those of the authors' code where the settings are the same."""
     header, columns, note = ["updates", "loss"], [_update_names(evaluation), _figures(evaluation)], []
-    if _is_original_sinusoid(evaluation, experiment):
+    if shots == experiment.update_batch_size and _is_original_sinusoid(evaluation, experiment):
         curves = published.original_sinusoid()
         header += ["original MAML", "original pretrained"]
         columns += [_original(curves[learner], len(columns[0])) for learner in ("maml", "pretrained")]
@@ -84,13 +88,13 @@ def _is_original_sinusoid(evaluation, experiment):
     return same and evaluation.step_size in (None, experiment.update_lr)
 
 
-def _table_1_lines(evaluation, experiment, split):
+def _table_1_lines(evaluation, experiment, split, shots):
     """Our figure and the paper's, its matching row first."""
-    ways, shots = experiment.num_classes, experiment.update_batch_size
+    ways = experiment.num_classes
     rows = published.published_rows(experiment.datasource, ways, shots)
     if not rows:
         return [f"The paper has no {ways}-way {shots}-shot figures for {experiment.datasource}."]
-    match = published.matching_row(experiment)
+    match = published.matching_row(experiment) if shots == experiment.update_batch_size else None
     update = min(experiment.published_update, evaluation.num_updates)
     ours = _percent(evaluation.mean[update], evaluation.ci95[update])
     table = [(f"ours, {split} split, {update} {_plural(update)}", ours)]
