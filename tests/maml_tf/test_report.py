@@ -142,3 +142,15 @@ def test_nan_is_shown_as_such():
     assert [line for line in lines if line.startswith("10")] == ["10          nan +- nan"]
     assert any(line.startswith("0 ") and "0.002400" in line for line in lines)
     assert "original" not in "\n".join(lines)
+
+
+def test_report_of_another_k_than_that_of_training_matches_no_row_of_maml():
+    text = report(images(), Experiment.of(datasource="omniglot"), "test", shots=5)
+    assert "K = 5, step size 0.4" in text
+    assert "trained with K = 1" in text
+    assert "5-way 5-shot omniglot" in text
+    assert "no figure of MAML for these settings" in text
+    sinusoid = report(sinusoids(), Experiment.of(), "test", shots=5)
+    assert "K = 5" in sinusoid
+    assert "original" not in sinusoid
+    assert report(images(), Experiment.of(), "test", shots=10) == report(images(), Experiment.of(), "test")

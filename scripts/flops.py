@@ -1,0 +1,84 @@
+"""Counts the floating-point operations that a meta-training step cannot do without, from the network's shapes.
+
+Counted are the convolutions and dense products, at two operations (a multiplication and an addition) per pair of
+factors, padding included. Normalisation, activations, pooling, losses and the optimiser are not: they are few
+operations, though they take time.
+
+A layer y = Conv(x, k) and its gradients are three products of equal cost: Conv(x, k), the filter gradient BF(x, dy) and
+the input gradient BI(k, dy); a dense layer has the same three. Reverse-mode differentiation of a task's loss needs
+
+  query pass:                Conv(x, k); BF(x, dy), BI(k, dy)
+  each update, support pass: Conv(x, k); BF(x, dy), BI(k, dy)
+  and for second order, with V and U the gradients that come back to the filter and to the input gradient:
+                             Conv(x, V), Conv(U, k); BF(U, dy), BF(x, dy'); BI(V, dy), BI(k, dy')
+
+The first layer's x is data, which needs no gradient: no BI, and nothing with U.
+"""
+
+import math
+from typing import NamedTuple
+
+import keras
+
+from maml_tf import layers
+
+
+class Products(NamedTuple):
+    """How many of each of the three products there are; all cost the same."""
+
+    forward: int
+    filter_gradient: int
+    input_gradient: int
+
+    def plus(self, other, times=1):
+        """These and `times` as many of the others."""
+        return Products(*(mine + times * its for mine, its in zip(self, other, strict=True)))
+
+
+def query_products(is_first):
+    """One layer's products in a query pass and its gradient."""
+    return Products(1, 1, 0 if is_first else 1)
+
+
+def support_products(is_first, first_order):
+    """One layer's products in an inner update and in the meta-gradient through it."""
+    second_order = Products(1, 1, 0) if is_first else Products(2, 2, 2)
+    return query_products(is_first).plus(second_order, times=0 if first_order else 1)
+
+
+def layer_multiply_adds(model):
+    """Multiply-adds of one example's pass through each convolution and dense layer, from the input on.
+
+    Args:
+        model: functional keras.Model whose first such layer, and no other, reads the input.
+
+    Returns:
+        A list of integers.
+    """
+    counts = []
+    for layer in model.layers:
+        if isinstance(layer, layers.Conv2D):
+            counts.append(math.prod(layer.output.shape[1:3]) * math.prod(layer.kernel.shape))
+        elif isinstance(layer, keras.layers.Dense):
+            counts.append(math.prod(layer.kernel.shape))
+    return counts
+
+
+def meta_training_step(model, *, tasks, support, query, num_updates, first_order=False):
+    """Floating-point operations of one meta-training step.
+
+    Args:
+        model: as in `layer_multiply_adds`; all its convolutions and dense layers adapt.
+        tasks: tasks of a meta-batch.
+        support, query: examples of each task, over all its classes.
+        num_updates: inner updates.
+        first_order: whether the second derivatives are left out.
+
+    Returns:
+        An integer.
+    """
+    multiply_adds = 0
+    for i, per_example in enumerate(layer_multiply_adds(model)):
+        passes = num_updates * support * sum(support_products(i == 0, first_order)) + query * sum(query_products(i == 0))
+        multiply_adds += passes * per_example
+    return 2 * tasks * multiply_adds
