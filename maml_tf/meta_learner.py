@@ -152,7 +152,7 @@ class MAML:
         key = ("evaluate", num_updates, step_size)
 
         def graph(tasks):
-            return self._curves(tasks, num_updates, self._step_size() if step_size is None else step_size)
+            return self.curves_graph(tasks, num_updates, step_size)
 
         return {name: value.numpy() for name, value in self._call(key, graph, tasks).items()}
 
@@ -239,8 +239,9 @@ class MAML:
             first_order=self.first_order,
         )
 
-    def _curves(self, tasks, num_updates, step_size):
-        """The figures that `evaluate` returns; a loop over updates, each for all tasks, keeps the graph small."""
+    def curves_graph(self, tasks, num_updates, step_size=None):
+        """`evaluate`, uncompiled; a loop over updates, each for all tasks, keeps the graph small."""
+        step_size = self._step_size() if step_size is None else step_size
         tasks, seeds = self._elements(tasks)
         initial_params, shared, initial_state = self._initial()
         count = tf.nest.flatten(tasks)[0].shape[0]

@@ -32,7 +32,7 @@ class HostSteps(contextlib.AbstractContextManager):
         self._next = None
 
     def run(self, start, stop, every_seconds=0.2):
-        """Does iterations start ... stop - 1.
+        """Does iterations start ... stop - 1, all of pretraining or all of meta-training.
 
         Yields:
             (iterations done, dict of arrays of the figures of each iteration since the last yield), every so often and
@@ -41,15 +41,18 @@ class HostSteps(contextlib.AbstractContextManager):
         if self._next != start:
             self.close()
             self._batches = Prefetcher(self._draw, start, self._experiment.iterations)
+        step = self._maml.pretrain_step if start < self._experiment.pretrain_iterations else self._maml.train_step
         figures, shown = [], time.monotonic()
         for iteration in range(start, stop):
-            pretraining = iteration < self._experiment.pretrain_iterations
-            step = self._maml.pretrain_step if pretraining else self._maml.train_step
             figures.append(step(next(self._batches)))
             self._next = iteration + 1
             if iteration + 1 == stop or time.monotonic() - shown > every_seconds:
                 yield iteration + 1, {name: np.array([f[name].numpy() for f in figures]) for name in figures[0]}
                 figures, shown = [], time.monotonic()
+
+    def curves(self, iteration, num_updates):
+        """What `MAML.evaluate` says of the tasks of an iteration, by the weights as they are now."""
+        return self._maml.evaluate(self._draw(iteration), num_updates)
 
     def close(self):
         """Ends the drawing thread."""
@@ -69,35 +72,47 @@ class CompiledSteps(contextlib.AbstractContextManager):
     Args as in `HostSteps`, with a source of TensorFlow tensors.
     """
 
+    LONGEST = 1000  # iterations in one call, for which the loop has room to note figures
+
     def __init__(self, maml, experiment, source):
-        self._pretrain_iterations = experiment.pretrain_iterations
-
-        def loop(step, start, count):
-            def draw(i):
-                return source.sample(experiment.seed, "train", i, experiment.meta_batch_size)
-
-            def body(i, figures):
-                new = step(draw(start + i))
-                return i + 1, {name: figures[name].write(i, value) for name, value in new.items()}
-
-            names = [f"{when}_{what}" for when in ("pre", "post") for what in maml.figure_kinds]
-            names = names if step == maml.train_graph else names[: len(maml.figure_kinds)]
-            arrays = {n: tf.TensorArray(maml.dtype, count, element_shape=[]) for n in names}
-            _, arrays = tf.while_loop(lambda i, _: i < count, body, (tf.zeros_like(count), arrays))
-            return {name: array.stack() for name, array in arrays.items()}
-
-        self._loops = {
-            step: maml.compiled(lambda start, count, step=step: loop(step, start, count))
-            for step in (maml.pretrain_graph, maml.train_graph)
-        }
         self._maml = maml
+        self._pretrain_iterations = experiment.pretrain_iterations
+        self._sample = lambda i: source.sample(experiment.seed, "train", i, experiment.meta_batch_size)
+        self._pretrain = self._compiled_loop(maml.pretrain_graph, ("pre",))
+        self._train = self._compiled_loop(maml.train_graph, ("pre", "post"))
+        self._curves = {}
+
+    def _compiled_loop(self, step, moments):
+        names = [f"{moment}_{kind}" for moment in moments for kind in self._maml.figure_kinds]
+
+        def body(start, i, figures):
+            new = step(self._sample(start + i))
+            return i + 1, {name: figures[name].write(i, new[name]) for name in names}
+
+        def loop(start, count):
+            empty = {name: tf.TensorArray(self._maml.dtype, self.LONGEST, element_shape=[]) for name in names}
+            _, figures = tf.while_loop(lambda i, _: i < count, lambda *args: body(start, *args), (0, empty))
+            return {name: array.stack() for name, array in figures.items()}
+
+        return self._maml.compiled(loop)
 
     def run(self, start, stop):
-        """As in `HostSteps`, in one go."""
-        maml = self._maml
-        step = maml.pretrain_graph if start < self._pretrain_iterations else maml.train_graph
-        figures = self._loops[step](tf.constant(start), tf.constant(stop - start))
-        yield stop, {name: values.numpy() for name, values in figures.items()}
+        """As in `HostSteps`; yields after every call of the loop."""
+        loop = self._pretrain if start < self._pretrain_iterations else self._train
+        while start < stop:
+            count = min(stop - start, self.LONGEST)
+            figures = loop(tf.constant(start), tf.constant(count))
+            start += count
+            yield start, {name: values.numpy()[:count] for name, values in figures.items()}
+
+    def curves(self, iteration, num_updates):
+        """As in `HostSteps`, the drawing of tasks compiled with it."""
+        if num_updates not in self._curves:
+            self._curves[num_updates] = self._maml.compiled(
+                lambda i: self._maml.curves_graph(self._sample(i), num_updates)
+            )
+        figures = self._curves[num_updates](tf.constant(iteration))
+        return {name: value.numpy() for name, value in figures.items()}
 
     def __exit__(self, *error):
         pass
