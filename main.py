@@ -1,45 +1,98 @@
-"""Meta-trains and tests MAML: `python main.py --datasource=omniglot --num_classes=5`. `--help` lists the flags."""
+"""Meta-trains and tests MAML: `python main.py --datasource=omniglot --num_classes=5`; `--help` lists the flags.
+
+Settings that are not given take the values of the paper for the datasource and the number of classes.
+"""
 
 import dataclasses
 import sys
-from pathlib import Path
 
 from absl import flags
 
 from data_generators.errors import UserError
 from maml_tf.experiment import Experiment
+from maml_tf.quiet import quiet_import
 
-FLAGS = flags.FLAGS
 _DEFINE = {int: flags.DEFINE_integer, float: flags.DEFINE_float, bool: flags.DEFINE_bool}
 
-for field in dataclasses.fields(Experiment):
-    _DEFINE.get(field.type, flags.DEFINE_string)(field.name, None, field.metadata["help"] + "; default: the paper's")
-flags.DEFINE_string("data_dir", None, "folder of the data; default data/<datasource>")
-flags.DEFINE_string("logdir", None, "folder of the runs; default logs/<datasource>")
-flags.DEFINE_bool("log", True, "write TensorBoard summaries")
-flags.DEFINE_bool("resume", True, "go on from the latest checkpoint of this run, if there is one")
-flags.DEFINE_bool("train", True, "train, then test; otherwise only test")
-flags.DEFINE_integer("test_iter", -1, "iteration of the checkpoint to test; -1: the latest")
-flags.DEFINE_bool("test_set", None, "test on the test split (default), or on validation")
-flags.DEFINE_integer("train_update_batch_size", -1, "shots that the run was trained with, if they differ from those to test")
-flags.DEFINE_float("train_update_lr", -1, "inner step size that the run was trained with, if it differs from that to test")
-flags.DEFINE_integer("save_interval", None, "iterations between checkpoints; default 1000, sinusoid 5000")
-flags.DEFINE_integer("validation_interval", None, "iterations between validations, 0: never; default 2500, sinusoid 10000")
-flags.DEFINE_enum("task_axis", "auto", ["auto", "map", "vectorize"], "how a step runs over its tasks")
-flags.DEFINE_enum("jit", "auto", ["auto", "true", "false"], "compile by XLA")
 
-
-def main():
+def main(argv):
     """Runs the command; returns its exit code."""
+    sys.stdout.reconfigure(line_buffering=True)  # so that a log file is up to date during hours of training
     try:
-        FLAGS(sys.argv)
-        from maml_tf import commands  # after the flags, so that --help and mistakes need not wait for TensorFlow
-
-        return commands.run(FLAGS)
+        values = parse(argv)
+        if values.help:
+            print(__doc__, values.get_help(include_special_flags=False), sep="\n")
+            return 0
+        trained, tested = experiments(values)
+        with quiet_import():
+            from maml_tf import commands  # only now, so that --help and mistakes need not wait for TensorFlow
+        return commands.run(trained, tested, values)
     except (UserError, flags.Error) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("\nbroken off", file=sys.stderr)
+        return 130
+
+
+def parse(argv):
+    """The flags of the original, by the same names, and ours.
+
+    Args:
+        argv: program name and arguments.
+
+    Returns:
+        absl.flags.FlagValues; settings of the experiment that are not given are None.
+
+    Raises:
+        flags.Error, UserError: an argument is not one of the flags, or a value has not its type.
+    """
+    values = flags.FlagValues()
+    for field in dataclasses.fields(Experiment):
+        define = _DEFINE.get(field.type, flags.DEFINE_string)
+        define(field.name, None, field.metadata["help"], flag_values=values)
+    _define_flags_of_the_run(values)
+    _, *rest = values(argv)
+    if rest:
+        raise UserError(f"{rest[0]!r} is not a flag: write --name=value")
+    return values
+
+
+def _define_flags_of_the_run(values):
+    def define(kind, name, default, help, **bounds):
+        kind(name, default, help, flag_values=values, **bounds)
+
+    integer, text, boolean = flags.DEFINE_integer, flags.DEFINE_string, flags.DEFINE_bool
+    define(text, "data_dir", None, "folder of the data; default data/<datasource>")
+    define(text, "logdir", None, "folder of the runs; default logs/<datasource>")
+    define(boolean, "log", True, "write TensorBoard summaries")
+    define(boolean, "resume", True, "go on from the latest checkpoint; otherwise an earlier run is put aside as <folder>.old1")
+    define(boolean, "train", True, "train, then test; otherwise only test")
+    define(integer, "test_iter", -1, "with --train=False, iteration of the checkpoint to test; -1: the latest")
+    define(boolean, "test_set", None, "test on the test split (default), or on validation")
+    define(integer, "train_update_batch_size", -1, "shots of training, where update_batch_size is only for the test")
+    define(flags.DEFINE_float, "train_update_lr", -1, "inner step size of training, where update_lr is only for the test")
+    define(integer, "save_interval", None, "iterations between checkpoints; default 1000, sinusoid 5000", lower_bound=1)
+    define(
+        integer, "validation_interval", None, "iterations between validations, 0: never; default 2500, sinusoid 10000",
+        lower_bound=0,
+    )  # fmt: skip
+    flags.DEFINE_enum("task_axis", "auto", ["auto", "map", "vectorize"], "how a step runs over its tasks", values)
+    flags.DEFINE_enum("jit", "auto", ["auto", "true", "false"], "compile by XLA", values)
+    flags.DEFINE_bool("help", False, "show this", short_name="h", flag_values=values)
+
+
+def experiments(values):
+    """The experiment as it is, or was, trained, and as it is tested; only shots and inner step size may differ.
+
+    Raises:
+        UserError: a setting is out of range, or does not fit the others.
+    """
+    given = {field.name: values[field.name].value for field in dataclasses.fields(Experiment)}
+    names = ("update_batch_size", "update_lr")
+    in_training = {name: values[f"train_{name}"].value for name in names if values[f"train_{name}"].value != -1}
+    return Experiment.of(**(given | in_training)), Experiment.of(**given)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv))

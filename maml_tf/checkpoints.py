@@ -1,8 +1,10 @@
 """Saves and restores everything that a run needs to go on exactly where it was."""
 
 import dataclasses
+import itertools
 import json
 import re
+import shutil
 from pathlib import Path
 
 import tensorflow as tf
@@ -15,9 +17,9 @@ _EXPERIMENT = "experiment/.ATTRIBUTES/VARIABLE_VALUE"
 class Checkpoints:
     """The checkpoints `model<iteration>` of one run, in its folder.
 
-    Each holds the weights, the optimisers' state, the number of iterations done and the Experiment. TensorFlow writes
-    a checkpoint under another name and renames its index last, so that a checkpoint with an index is whole, even if
-    the process is killed meanwhile.
+    Each holds the weights, the optimisers' state, the number of iterations done and the Experiment. It is written in a
+    folder of its own and moved into place, its index last; so a checkpoint that has an index is whole, even if the
+    process is killed meanwhile.
 
     Args:
         folder: the run's folder; need not exist before the first `save`.
@@ -41,51 +43,59 @@ class Checkpoints:
         )
 
     def save(self, iteration):
-        """Writes `model<iteration>`, then deletes the oldest beyond those to keep. Returns its path."""
+        """Writes `model<iteration>`, then deletes the oldest beyond those to keep.
+
+        Returns:
+            Its path, without the endings of its files.
+
+        Raises:
+            UserError: it cannot be written; the others are left as they were.
+        """
         self._iteration.assign(iteration)
         path = self.folder / f"model{iteration}"
-        self._checkpoint.write(str(path))
-        for old in available(self.folder)[: -self.keep]:
-            for file in self.folder.glob(f"model{old}.*"):
-                file.unlink()
+        part = self.folder / "saving"
+        try:
+            shutil.rmtree(part, ignore_errors=True)  # what a killed process may have left
+            part.mkdir(parents=True)
+            self._checkpoint.write(str(part / path.name))
+            _delete(path)
+            for file in sorted(part.iterdir(), key=lambda file: file.suffix == ".index"):
+                file.replace(self.folder / file.name)
+            part.rmdir()
+            for old in available(self.folder)[: -self.keep]:
+                _delete(self.folder / f"model{old}")
+        except (OSError, tf.errors.OpError) as error:
+            raise UserError(f"checkpoint {path} cannot be written ({_first_line(error)})") from error
         return path
 
     def restore(self, iteration=None):
         """Restores the latest checkpoint, or that of a given iteration.
 
         Returns:
-            The number of iterations done; None if there is no checkpoint at all and none was asked for.
+            The number of iterations done.
 
         Raises:
-            UserError: the checkpoint asked for is not there, is damaged, or was made with other settings.
+            UserError: there is none, it is damaged, or it was made with other settings.
         """
-        iterations = available(self.folder)
-        if iteration is None and not iterations:
-            return None
-        if iteration is not None and iteration not in iterations:
-            there = ", ".join(map(str, iterations)) or "none"
-            raise UserError(f"no checkpoint of iteration {iteration} in {self.folder}; there are: {there}")
-        path = self.folder / f"model{iterations[-1] if iteration is None else iteration}"
+        path = self.folder / f"model{find(self.folder, iteration)}"
         self._refuse_other_settings(path)
         try:
-            status = self._checkpoint.read(str(path))
-            status.assert_existing_objects_matched()
-        except (tf.errors.OpError, AssertionError, ValueError) as error:
-            first_line = str(error).splitlines()[0]
-            raise UserError(f"checkpoint {path} is damaged or of another model ({first_line})") from error
+            self._checkpoint.read(str(path)).assert_existing_objects_matched()
+        except Exception as error:  # TensorFlow documents no list of what a damaged checkpoint may raise
+            raise UserError(f"checkpoint {path} is damaged or of another model ({_first_line(error)})") from error
         return int(self._iteration.numpy())
 
     def _refuse_other_settings(self, path):
-        made = read_experiment(path)
-        now = dataclasses.asdict(self.experiment)
-        # How long to train may change from one start to the next; what is computed in each iteration may not.
-        differing = [n for n in now if made.get(n) != now[n] and n not in ("metatrain_iterations", "pretrain_iterations")]
-        if made.get("pretrain_iterations") != now["pretrain_iterations"]:
-            differing.append("pretrain_iterations")
+        made, now = read_experiment(path), dataclasses.asdict(self.experiment)
+        # How long to train may change from one start to the next; what an iteration computes may not.
+        only_pretrained = made.get("metatrain_iterations") == now["metatrain_iterations"] == 0
+        duration = "pretrain_iterations" if only_pretrained else "metatrain_iterations"
+        differing = [name for name in now if made.get(name) != now[name] and name != duration]
         if differing:
-            listed = ", ".join(f"--{n}={made.get(n)} (now {now[n]})" for n in differing)
+            listed = ", ".join(f"--{name}={made.get(name)} (now {now[name]})" for name in differing)
             raise UserError(
-                f"checkpoint {path} was made with {listed}: give the same flags, another --logdir, or --resume=False"
+                f"checkpoint {path} was made with {listed}: give the same flags or, for a new run, another --logdir or "
+                "--resume=False"
             )
 
 
@@ -93,6 +103,32 @@ def available(folder):
     """The iterations of the whole checkpoints in a folder, ascending."""
     names = (re.fullmatch(r"model(\d+)\.index", file.name) for file in Path(folder).glob("model*.index"))
     return sorted(int(name[1]) for name in names if name)
+
+
+def find(folder, iteration=None):
+    """The iteration of the latest checkpoint in a folder, or the given one if it is there.
+
+    Raises:
+        UserError: it is not.
+    """
+    iterations = available(folder)
+    if not iterations:
+        raise UserError(f"no checkpoint in {folder}: train first, with the same flags and --train=True")
+    if iteration is not None and iteration not in iterations:
+        raise UserError(f"no checkpoint of iteration {iteration} in {folder}; there are: {str(iterations)[1:-1]}")
+    return iterations[-1] if iteration is None else iteration
+
+
+def put_aside(folder):
+    """Renames the folder of an earlier run, if it holds checkpoints, to `<folder>.old1` or the next that is free.
+
+    Returns:
+        The new name, or None where there is nothing to put aside.
+    """
+    if not available(folder):
+        return None
+    names = (Path(f"{folder}.old{number}") for number in itertools.count(1))
+    return Path(folder).rename(next(name for name in names if not name.exists()))
 
 
 def read_experiment(path):
@@ -103,5 +139,15 @@ def read_experiment(path):
     """
     try:
         return json.loads(tf.train.load_variable(str(path), _EXPERIMENT))
-    except (tf.errors.OpError, ValueError) as error:
-        raise UserError(f"{path} is damaged, or not a checkpoint of this project") from error
+    except Exception as error:  # TensorFlow documents no list of what a damaged checkpoint may raise
+        raise UserError(f"checkpoint {path} is damaged, or not a checkpoint of this project") from error
+
+
+def _delete(path):
+    """Deletes a checkpoint, its index first, so that what is left if the process is killed is no checkpoint."""
+    for file in sorted(path.parent.glob(f"{path.name}.*"), key=lambda file: file.suffix != ".index"):
+        file.unlink()
+
+
+def _first_line(error):
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -1,20 +1,23 @@
 """What `main.py` does with its flags: train, then test; or only test."""
 
 import dataclasses
-import sys
+import functools
 from pathlib import Path
 
-from maml_tf import evaluation, problems, runtime
-from maml_tf.checkpoints import Checkpoints
-from maml_tf.experiment import EVALUATION_TASKS, Experiment
-from maml_tf.training import Interrupted, Schedule, Training
+import tensorflow as tf
+
 from data_generators.errors import UserError
+from maml_tf import checkpoints, evaluation, problems, runtime
+from maml_tf.experiment import EVALUATION_TASKS
+from maml_tf.training import Interrupted, Schedule, Training
 
 
-def run(flags):
+def run(trained, tested, flags):
     """Trains and tests, as the flags say.
 
     Args:
+        trained: Experiment, as it is or was trained.
+        tested: Experiment whose shots and inner step size the test takes.
         flags: absl flags as `main.py` defines them.
 
     Returns:
@@ -23,76 +26,81 @@ def run(flags):
     Raises:
         UserError: see its message.
     """
-    experiment = _experiment(flags)
-    folder = Path(flags.logdir or Path("logs", experiment.datasource)) / experiment.name
-    print(_settings(experiment, folder))
+    folder = Path(flags.logdir or Path("logs", trained.datasource)) / trained.name
+    print(_settings(trained, folder))
     runtime.configure(runtime.TASKS_SIDE_BY_SIDE)
-    if flags.train:
-        if not _train(flags, experiment, folder):
-            return 130
-    return _test(flags, experiment, folder)
-
-
-def _experiment(flags):
-    given = {field.name: flags[field.name].value for field in dataclasses.fields(Experiment)}
-    if flags.train_update_batch_size != -1:
-        given["update_batch_size"] = flags.train_update_batch_size
-    if flags.train_update_lr != -1:
-        given["update_lr"] = flags.train_update_lr
-    return Experiment.of(**given)
+    _check_test_iter(flags, folder)
+    # Both are loaded before hours of training, so that a test that cannot be made is found out now.
+    data_dir = flags.data_dir or Path("data", trained.datasource)
+    problem = test_problem = problems.load(trained, data_dir)
+    if tested.update_batch_size != trained.update_batch_size:
+        test_problem = problems.load(trained, data_dir, tested.update_batch_size)
+    if flags.train and not _train(flags, trained, problem, folder):
+        return 130
+    _test(flags, trained, tested, test_problem, folder)
+    return 0
 
 
 def _settings(experiment, folder):
-    rows = [f"  {name:21} {value}" for name, value in dataclasses.asdict(experiment).items()]
-    return "\n".join(["Settings (where not given, the paper's):", *rows, f"  {'folder':21} {folder}"])
+    rows = dataclasses.asdict(experiment) | {"device": _device(), "folder": folder}
+    return "\n".join(["Settings (where not given, the paper's):", *(f"  {n:21} {value}" for n, value in rows.items())])
 
 
-def _train(flags, experiment, folder):
+def _device():
+    gpus = tf.config.list_physical_devices("GPU")
+    names = [tf.config.experimental.get_device_details(gpu).get("device_name", "GPU") for gpu in gpus]
+    return ", ".join(names) or f"CPU, cores: {runtime.available_cores()}"
+
+
+def _check_test_iter(flags, folder):
+    """Finds out before the data are loaded whether there is a checkpoint to test."""
+    if not flags.train:
+        checkpoints.find(folder, _iteration_to_test(flags))
+    elif flags.test_iter != -1:
+        raise UserError("--test_iter goes with --train=False: a training run tests its last checkpoint")
+
+
+def _iteration_to_test(flags):
+    return None if flags.test_iter == -1 else flags.test_iter
+
+
+def _train(flags, experiment, problem, folder):
     """Returns whether training came to its end."""
-    problem = problems.load(experiment, _data_dir(flags, experiment))
     maml = problems.build(experiment, problem.source, flags.task_axis, _jit(flags))
     long = experiment.is_regression
     schedule = Schedule(
-        save=_or(flags.save_interval, 5000 if long else 1000),
+        save=flags.save_interval or (5000 if long else 1000),
         validate=_or(flags.validation_interval, 10000 if long else 2500),
     )
-    draw = lambda first, count: problem.evaluation_tasks("val", first, count)
-    training = Training(experiment, maml, problem.source, draw, folder, schedule, flags.log)
+    validation = functools.partial(problem.evaluation_tasks, "val")
+    training = Training(experiment, maml, problem.source, validation, folder, schedule, flags.log)
     try:
         training.run(flags.resume)
     except Interrupted:
-        print(f"Stopped after {training.iteration} iterations and saved. The same command goes on from there.")
+        done = f"{training.iteration} of {experiment.iterations} iterations"
+        command = "The same command" if flags.resume else "The same command without --resume=False"
+        print(f"Stopped after {done}, which are saved. {command} goes on from there.")
         return False
     return True
 
 
-def _test(flags, experiment, folder):
-    shots, step_size = flags.update_batch_size, flags.update_lr
-    problem = problems.load(experiment, _data_dir(flags, experiment), shots)
-    maml = problems.build(experiment, problem.source, flags.task_axis, _jit(flags), shots)
-    iteration = Checkpoints(folder, maml, experiment).restore(None if flags.test_iter == -1 else flags.test_iter)
-    if iteration is None:
-        raise UserError(f"no checkpoint in {folder}: train first, with the same flags and --train=True")
+def _test(flags, trained, tested, problem, folder):
+    shots = tested.update_batch_size
+    maml = problems.build(trained, problem.source, flags.task_axis, _jit(flags), shots)
+    iteration = checkpoints.find(folder, _iteration_to_test(flags))
+    checkpoints.Checkpoints(folder, maml, trained).restore(iteration)
+    print(f"Testing the checkpoint of iteration {iteration}")
     split = "val" if flags.test_set is False or "test" not in problem.splits else "test"
-    step_size = None if step_size == experiment.update_lr else step_size
     result = evaluation.evaluate(
         maml,
-        lambda first, count: problem.evaluation_tasks(split, first, count),
+        functools.partial(problem.evaluation_tasks, split),
         num_tasks=EVALUATION_TASKS,
-        num_updates=experiment.test_updates,
-        step_size=step_size,
+        num_updates=trained.test_updates,
+        step_size=None if tested.update_lr == trained.update_lr else tested.update_lr,
         label=f"Testing on {split}",
     )
-    print(evaluation.report(result, experiment, split))
-    path = evaluation.write(
-        result, folder, shots or experiment.update_batch_size, step_size or experiment.update_lr
-    )
-    print(f"Written to {path}")
-    return 0
-
-
-def _data_dir(flags, experiment):
-    return flags.data_dir or Path("data", experiment.datasource)
+    print(evaluation.report(result, trained, split, shots))
+    print(f"Written to {evaluation.write(result, folder, shots, tested.update_lr)}")
 
 
 def _jit(flags):

@@ -3,22 +3,22 @@
 import dataclasses
 
 from data_generators.errors import UserError
-from maml_tf.networks import NORMS
 
 DATASOURCES = ("sinusoid", "omniglot", "miniimagenet")
 BASELINES = (None, "oracle")
 EVALUATION_TASKS = 600
+_NORM_NAMES = {"batch_norm": "batchnorm", "layer_norm": "layernorm", "None": "nonorm"}  # in the names of folders
 
 
-def _setting(help, default=dataclasses.MISSING):
-    return dataclasses.field(metadata={"help": help}, **({} if default is dataclasses.MISSING else {"default": default}))
+def _setting(help):
+    return dataclasses.field(metadata={"help": help})
 
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
     """The settings of one run, by the original's flag names; `Experiment.of` fills in the paper's values."""
 
-    datasource: str = _setting(f"one of {', '.join(DATASOURCES)}")
+    datasource: str = _setting(f"{', '.join(DATASOURCES)}; default {DATASOURCES[0]}")
     num_classes: int = _setting("ways: classes per task (5 or 20 in the paper); sinusoid ignores it")
     baseline: str | None = _setting("oracle: amplitude and phase are inputs (sinusoid only)")
     pretrain_iterations: int = _setting("updates on the support loss before, or instead of, meta-training")
@@ -28,13 +28,13 @@ class Experiment:
     update_batch_size: int = _setting("shots: support examples per class, or points of a sinusoid (K)")
     update_lr: float = _setting("step size of the inner update (alpha)")
     num_updates: int = _setting("inner updates in meta-training")
-    norm: str = _setting(f"normalisation of hidden layers: {', '.join(NORMS)}")
+    norm: str = _setting(f"normalisation of hidden layers: {', '.join(_NORM_NAMES)}")
     num_filters: int = _setting("filters of each convolution")
     conv: bool = _setting("convolutional network, or for Omniglot the fully connected one of the paper")
     max_pool: bool = _setting("max-pooling in place of strided convolutions")
     stop_grad: bool = _setting("first-order MAML: no second derivatives")
     learn_update_lr: bool = _setting("meta-learn one inner step size per variable, starting at update_lr")
-    seed: int = _setting("of initial weights and training tasks; never of the data split or the evaluation tasks")
+    seed: int = _setting("of initial weights and training tasks, never of the data split or the evaluation tasks")
 
     @classmethod
     def of(cls, **given):
@@ -44,12 +44,15 @@ class Experiment:
             UserError: a setting is out of range, or does not fit the others.
         """
         given = {name: value for name, value in given.items() if value is not None}
-        datasource = given.get("datasource", "sinusoid")
+        datasource = given.get("datasource", DATASOURCES[0])
         if datasource not in DATASOURCES:
             raise UserError(f"unknown datasource {datasource!r}: choose one of {', '.join(DATASOURCES)}")
         ways = given.get("num_classes", 5)
         experiment = cls(**(_paper_settings(datasource, ways) | given))
         experiment._validate()
+        if experiment.baseline == "oracle":
+            # As in the original: an oracle knows the task, so that it is trained without adaptation.
+            return dataclasses.replace(experiment, pretrain_iterations=experiment.iterations, metatrain_iterations=0)
         return experiment
 
     def _validate(self):
@@ -58,15 +61,19 @@ class Experiment:
         for name, least in (at_least | dict.fromkeys(positive, 1) | {"seed": 0}).items():
             if getattr(self, name) < least:
                 raise UserError(f"--{name} must be at least {least}, not {getattr(self, name)}")
+        if self.seed >= 2**32:
+            raise UserError(f"--seed must be below 2**32, not {self.seed}")
         for name in ("meta_lr", "update_lr"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise UserError(f"--{name} must be a positive number, not {getattr(self, name)}")
-        if self.norm not in NORMS:
-            raise UserError(f"unknown norm {self.norm!r}: choose one of {', '.join(NORMS)}")
+        if self.norm not in _NORM_NAMES:
+            raise UserError(f"unknown norm {self.norm!r}: choose one of {', '.join(_NORM_NAMES)}")
         if self.baseline not in BASELINES:
             raise UserError(f"unknown baseline {self.baseline!r}: the only one is 'oracle'")
         if self.baseline == "oracle" and not self.is_regression:
-            raise UserError("--baseline=oracle needs --datasource=sinusoid: images have no amplitude and phase to give away")
+            raise UserError(
+                "--baseline=oracle needs --datasource=sinusoid: images have no amplitude and phase"
+            )
         if self.pretrain_iterations + self.metatrain_iterations == 0:
             raise UserError("nothing to train: give --metatrain_iterations or --pretrain_iterations a positive number")
 
@@ -106,7 +113,7 @@ class Experiment:
         name += "maxpool" if self.max_pool else ""
         name += "stopgrad" if self.stop_grad else ""
         name += self.baseline or ""
-        name += {"batch_norm": "batchnorm", "layer_norm": "layernorm", "None": "nonorm"}[self.norm]
+        name += _NORM_NAMES[self.norm]
         # The original would let the runs below share, and resume from, one folder.
         name += "" if self.conv else ".noconv"
         name += ".learnlr" if self.learn_update_lr else ""

@@ -12,6 +12,8 @@ import contextvars
 import keras
 import tensorflow as tf
 
+from maml_tf.patches import crop, patches_3x3
+
 _VECTORIZABLE = contextvars.ContextVar("vectorizable", default=False)
 
 
@@ -84,6 +86,7 @@ def moments(x, axes):
     return tf.squeeze(mean, axes), tf.reduce_mean(tf.square(centred), axes), centred
 
 
+@keras.saving.register_keras_serializable(package="maml_tf")
 class BatchNorm(keras.layers.Layer):
     """Batch normalisation as in the original: always by the batch's own statistics, offset beta, no scale.
 
@@ -131,6 +134,7 @@ class BatchNorm(keras.layers.Layer):
         return {**super().get_config(), "epsilon": self.epsilon}
 
 
+@keras.saving.register_keras_serializable(package="maml_tf")
 class LayerNorm(keras.layers.Layer):
     """Layer normalisation as in the original: over all axes but the batch, with a gamma and beta per channel.
 
@@ -161,6 +165,7 @@ class LayerNorm(keras.layers.Layer):
         return {**super().get_config(), "epsilon": self.epsilon}
 
 
+@keras.saving.register_keras_serializable(package="maml_tf")
 class Conv2D(keras.layers.Layer):
     """A 3x3 convolution with SAME padding.
 
@@ -192,56 +197,7 @@ class Conv2D(keras.layers.Layer):
         return {**super().get_config(), **config}
 
 
-def patches_3x3(x, strides):
-    """The 3x3 patches that a convolution with SAME padding multiplies with its filters.
-
-    Args:
-        x: [batch, height, width, channels].
-        strides: 1 or 2.
-
-    Returns:
-        [batch, ceil(height / strides), ceil(width / strides), 9 * channels], in the order of a flattened HWI kernel.
-    """
-    sizes = x.shape[1:3]
-    rows, columns = outs = [-(-size // strides) for size in sizes]
-    before = [max((out - 1) * strides + 3 - size, 0) // 2 for out, size in zip(outs, sizes, strict=True)]
-    # More than SAME pads behind, so that the rows divide into `strides` phases; patches never reach the surplus.
-    behind = [out * strides + 2 - size - b for out, size, b in zip(outs, sizes, before, strict=True)]
-    x = _embed(x, before, [b + size + a for b, size, a in zip(before, sizes, behind, strict=True)])
-    phases = tf.reshape(x, [-1, x.shape[1] // strides, strides, x.shape[2] // strides, strides, x.shape[3]])
-    phases = [tf.unstack(by_row, axis=3) for by_row in tf.unstack(phases, axis=2)]
-    pieces = [
-        _crop(phases[i % strides][j % strides], (i // strides, j // strides), outs) for i in range(3) for j in range(3)
-    ]
-    return tf.reshape(tf.stack(pieces, axis=-2), [-1, rows, columns, 9 * x.shape[3]])
-
-
-# XLA's own gradients of slicing and padding can be neither vectorised nor differentiated twice, so each is declared to
-# be the gradient of the other.
-
-
-def _crop(x, starts, sizes):
-    """The window of x [batch, height, width, channels] that begins at `starts` and has `sizes`."""
-
-    @tf.custom_gradient
-    def crop(x):
-        window = tf.slice(x, [0, *starts, 0], [-1, *sizes, -1])
-        return window, lambda gradient: _embed(gradient, starts, x.shape[1:3])
-
-    return crop(x)
-
-
-def _embed(x, starts, sizes):
-    """Zeros of `sizes` around x [batch, height, width, channels], which begins at `starts`."""
-
-    @tf.custom_gradient
-    def embed(x):
-        around = [[start, size - start - inner] for start, size, inner in zip(starts, sizes, x.shape[1:3], strict=True)]
-        return tf.pad(x, [[0, 0], *around, [0, 0]]), lambda gradient: _crop(gradient, starts, x.shape[1:3])
-
-    return embed(x)
-
-
+@keras.saving.register_keras_serializable(package="maml_tf")
 class MaxPool2x2(keras.layers.Layer):
     """2x2 max-pooling with VALID padding."""
 
@@ -249,6 +205,6 @@ class MaxPool2x2(keras.layers.Layer):
         if not _VECTORIZABLE.get():
             return tf.nn.max_pool2d(x, 2, 2, "VALID")
         height, width, channels = (x.shape[1] // 2, x.shape[2] // 2, x.shape[3])
-        even = _crop(x, (0, 0), (2 * height, 2 * width))
+        even = crop(x, (0, 0), (2 * height, 2 * width))
         windows = tf.reshape(even, [-1, height, 2, width, 2, channels])
         return tf.reduce_max(windows, axis=[2, 4])

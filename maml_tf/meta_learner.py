@@ -11,8 +11,9 @@ import tensorflow as tf
 
 from maml_tf import layers
 from maml_tf import task_axis as axis
-from maml_tf.adaptation import adapt
+from maml_tf.curves import curves
 from maml_tf.pure_model import PureModel
+from maml_tf.task_learner import Inner, TaskLearner
 
 
 class Adapted(NamedTuple):
@@ -20,14 +21,6 @@ class Adapted(NamedTuple):
 
     params: list
     state: list
-
-
-class _Inner(NamedTuple):
-    """State that the inner loop carries: the model's state, and outputs and loss of the latest support pass."""
-
-    model_state: list
-    outputs: tf.Tensor | None = None
-    loss: tf.Tensor | None = None
 
 
 class MAML:
@@ -66,11 +59,11 @@ class MAML:
         jit="auto",
     ):
         self.model = model
-        self.loss = loss
-        self.accuracy = accuracy
+        self.loss, self.accuracy = loss, accuracy
         self.num_updates = num_updates
         self.first_order = first_order
         self.pure = PureModel(model, adapts)
+        self.learner = TaskLearner(self.pure, loss, accuracy, first_order)
         if not first_order:
             self.pure.warn_of_wrong_second_derivatives()
         self.step_size = step_size
@@ -83,7 +76,6 @@ class MAML:
         self.pretrain_optimizer.build(self.weights)
         self.task_axis, self.jit = axis.resolve(task_axis, jit, model)
         self.dtype = tf.as_dtype(self.pure.adapted[0].dtype)
-        self.figure_kinds = ("loss", "accuracy") if accuracy else ("loss",)
         self._compiled = {}
 
     @property
@@ -137,6 +129,15 @@ class MAML:
         self.pure.assign_statistics(statistics)
         return figures
 
+    def curves_graph(self, tasks, num_updates, step_size=None):
+        """`evaluate`, uncompiled, which returns tensors."""
+        step_size = self._step_size() if step_size is None else step_size
+        return curves(self.learner, self._initial(), step_size, *self._elements(tasks), num_updates, self.task_axis)
+
+    def figure_names(self, *moments):
+        """The figures' names at some moments of a step: "pre" or "post" adaptation."""
+        return [f"{moment}_{kind}" for moment in moments for kind in self.learner.figure_kinds]
+
     def evaluate(self, tasks, num_updates, step_size=None):
         """Adapts to every task and judges it on its queries before and after every update.
 
@@ -173,7 +174,7 @@ class MAML:
         def graph(x, y):
             params, shared, state = self._initial()
             size = self._step_size() if step_size is None else step_size
-            params, inner = self._adapt(params, shared, _Inner(state), x, y, num_updates, size)
+            params, inner = self.learner.adapt(params, shared, Inner(state), x, y, num_updates, size)
             return Adapted(params, inner.model_state)
 
         return self._call(key, graph, self._tensor(x), self._tensor(y))
@@ -189,131 +190,48 @@ class MAML:
         Returns:
             [examples, outputs].
         """
-        initial_params, shared, initial_state = self._initial()
+        initial_params, _, initial_state = self._initial()
         params, state = adapted or (initial_params, initial_state)
 
         def graph(params, state, x):
+            shared = self._initial()[1]
             return self.pure(params, shared, state, x, training=transductive)[0]
 
         return self._call(("predict", transductive), graph, params, state, self._tensor(x))
 
     def _meta_gradients(self, tasks):
-        names = [f"{when}_{what}" for when in ("pre", "post") for what in self.figure_kinds]
-        return self._mean_gradients(self._meta_objective, names, self.meta_variables, tasks)
+        def objective(params, shared, state, step_size, task):
+            return self.learner.meta_objective(params, shared, state, step_size, task, self.num_updates)
+
+        return self._mean_gradients(objective, ("pre", "post"), self.meta_variables, tasks)
 
     def _pretrain_gradients(self, tasks):
-        names = [f"pre_{what}" for what in self.figure_kinds]
-        return self._mean_gradients(self._pretrain_objective, names, self.weights, tasks)
+        def objective(params, shared, state, step_size, task):
+            return self.learner.pretrain_objective(params, shared, state, task)
 
-    def _meta_objective(self, params, shared, state, step_size, task):
-        """One task's query loss after adaptation, which the meta-update descends (equation 1 of the paper)."""
-        x, y = task.support_x, task.support_y
-        # The first update by itself, because its support pass also gives the figures before adaptation.
-        params, first = self._adapt(params, shared, _Inner(state), x, y, 1, step_size)
-        params, last = self._adapt(params, shared, first, x, y, self.num_updates - 1, step_size)
-        outputs, _, penalty = self.pure(params, shared, last.model_state, task.query_x)
-        loss = self.loss(outputs, task.query_y)
-        figures = self._figures("pre", first.loss, first.outputs, y) | self._figures(
-            "post", loss, outputs, task.query_y
-        )
-        return loss + penalty, figures, last.model_state
+        return self._mean_gradients(objective, ("pre",), self.weights, tasks)
 
-    def _pretrain_objective(self, params, shared, state, step_size, task):
-        """One task's support loss at the initialisation."""
-        outputs, state, penalty = self.pure(params, shared, state, task.support_x)
-        loss = self.loss(outputs, task.support_y)
-        return loss + penalty, self._figures("pre", loss, outputs, task.support_y), state
-
-    def _adapt(self, params, shared, inner, x, y, num_updates, step_size):
-        def support_loss(params, inner):
-            outputs, model_state, _ = self.pure(params, shared, inner.model_state, x)
-            loss = self.loss(outputs, y)
-            return loss, _Inner(model_state, outputs, loss)
-
-        return adapt(
-            support_loss,
-            params,
-            inner,
-            step_size=step_size,
-            num_updates=num_updates,
-            first_order=self.first_order,
-        )
-
-    def curves_graph(self, tasks, num_updates, step_size=None):
-        """`evaluate`, uncompiled; a loop over updates, each for all tasks, keeps the graph small."""
-        step_size = self._step_size() if step_size is None else step_size
-        tasks, seeds = self._elements(tasks)
-        initial_params, shared, initial_state = self._initial()
-        count = tf.nest.flatten(tasks)[0].shape[0]
-        repeated = [tf.repeat(p[None], count, axis=0) for p in initial_params]
-        states = self.pure.with_seeds([tf.repeat(s[None], count, axis=0) for s in initial_state], seeds)
-
-        def judge(params, state, task, which):
-            x, y = task[2:] if which == "query" else task[:2]
-            outputs, _, _ = self.pure(params, shared, state, x)
-            return self._figures(which, self.loss(outputs, y), outputs, y)
-
-        def before(element):
-            return judge(*element, "support") | judge(*element, "query")
-
-        def update(element):
-            params, state, task = element
-            params, inner = self._adapt(params, shared, _Inner(state), *task[:2], 1, step_size)
-            return params, inner.model_state, judge(params, inner.model_state, task, "query")
-
-        def body(i, params, states, curves):
-            elements = params, states, tasks
-            params, states, figures = axis.map_tasks(update, elements, (*of_task, query_names), self.task_axis)
-            return i + 1, params, states, {n: curves[n].write(i + 1, figures[n]) for n in curves}
-
-        scalars = {f"{w}_{kind}": tf.TensorSpec([], self.dtype) for w in ("support", "query") for kind in self.figure_kinds}
-        query_names = {n: s for n, s in scalars.items() if n.startswith("query")}
-        of_task = tf.nest.map_structure(lambda v: tf.TensorSpec(v.shape[1:], v.dtype), (repeated, states))
-        first = axis.map_tasks(before, (repeated, states, tasks), scalars, self.task_axis)
-        curves = {n: tf.TensorArray(self.dtype, num_updates + 1, element_shape=[count]).write(0, first[n]) for n in query_names}
-        _, _, _, curves = tf.while_loop(
-            lambda i, *_: i < num_updates, body, (0, repeated, states, curves), parallel_iterations=1
-        )
-        plural = {"query_loss": "losses", "query_accuracy": "accuracies"}
-        support = {n: v for n, v in first.items() if n.startswith("support")}
-        return support | {plural[n]: tf.transpose(array.stack()) for n, array in curves.items()}
-
-    def _figures(self, prefix, loss, outputs, targets):
-        figures = {f"{prefix}_loss": tf.convert_to_tensor(loss)}
-        if self.accuracy:
-            figures[f"{prefix}_accuracy"] = self.accuracy(outputs, targets)
-        return figures
-
-    def _mean_gradients(self, objective, figure_names, variables, tasks):
+    def _mean_gradients(self, objective, moments, variables, tasks):
         """Gradients, figures and statistics of `objective`, each the mean over tasks."""
+        params, shared, state = self._initial()
+        step_size = self._step_size()
+        watched = [*params, *shared, *(step_size if self.step_sizes else [])][: len(variables)]
 
-        def one_task(params, shared, state, step_size, task):
-            watched = params + shared + (step_size if self.step_sizes else [])
+        def one_task(element):
+            task, seeds = element
             with tf.GradientTape() as tape:
                 tape.watch(watched)
-                loss, figures, state = objective(params, shared, state, step_size, task)
-            gradients = tape.gradient(
-                loss, watched[: len(variables)], unconnected_gradients=tf.UnconnectedGradients.ZERO
-            )
-            return [tf.convert_to_tensor(g) for g in gradients], figures, self.pure.statistics(state)
+                start = self.pure.with_seeds(state, seeds)
+                loss, figures, after = objective(params, shared, start, step_size, task)
+            gradients = tape.gradient(loss, watched, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+            return [tf.convert_to_tensor(g) for g in gradients], figures, self.pure.statistics(after)
 
         signature = (
             [tf.TensorSpec(v.shape, v.dtype) for v in variables],
-            {name: tf.TensorSpec([], self.dtype) for name in figure_names},
+            {name: tf.TensorSpec([], self.dtype) for name in self.figure_names(*moments)},
             [tf.TensorSpec(v.shape, v.dtype) for v in self.pure.statistics(self.pure.state)],
         )
-        return axis.mean_over_tasks(self._of_task(one_task), self._elements(tasks), signature, self.task_axis)
-
-    def _of_task(self, function):
-        """Binds the initial weights, so that what is left is a function of one element of `_elements`."""
-        params, shared, state = self._initial()
-        step_size = self._step_size()
-
-        def of_element(element):
-            task, seeds = element
-            return function(params, shared, self.pure.with_seeds(state, seeds), step_size, task)
-
-        return of_element
+        return axis.mean_over_tasks(one_task, self._elements(tasks), signature, self.task_axis)
 
     def _elements(self, tasks):
         """Tasks, each with its own seeds for random layers."""

@@ -46,7 +46,7 @@ def load(experiment, data_dir, shots=None):
     if experiment.datasource == "miniimagenet":
         raise UserError("miniImagenet cannot be read yet: choose --datasource=omniglot or sinusoid")
     source = Episodes(load_omniglot(data_dir), experiment.num_classes, shots, shots, rotate=True)
-    return Problem(source, lambda split, first, count: source.episodes(EVALUATION_SEED, split, first, count), tuple(source.splits))
+    return Problem(source, functools.partial(source.episodes, EVALUATION_SEED), tuple(source.splits))
 
 
 def build(experiment, source, task_axis="auto", jit="auto", shots=None):

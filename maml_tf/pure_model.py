@@ -73,7 +73,7 @@ class PureModel:
             outputs = self.model(x, training=training)
             penalties = self.model.losses
         new_state = [tf.convert_to_tensor(scope.get_current_value(v)) for v in self.state]
-        return outputs, new_state, tf.add_n(penalties) if penalties else tf.zeros([], outputs.dtype)
+        return outputs, new_state, tf.add_n(penalties) if penalties else tf.zeros([], self.adapted[0].dtype)
 
     def seeds_per_task(self, iteration, num_tasks):
         """Seeds for the random layers that differ per task and iteration; updates differ as each call advances them.

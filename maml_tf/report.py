@@ -29,7 +29,7 @@ def report(evaluation, experiment, split, shots=None):
     if experiment.is_regression:
         return "\n".join([*lines, *_regression_lines(evaluation, experiment, split, shots)])
     figures = zip(_update_names(evaluation), _figures(evaluation), strict=True)
-    lines += [*_aligned([("updates", evaluation.kind), *figures]), ""]
+    lines += [*aligned([("updates", evaluation.kind), *figures]), ""]
     return "\n".join(lines + _table_1_lines(evaluation, experiment, split, shots))
 
 
@@ -71,7 +71,7 @@ def _regression_lines(evaluation, experiment, split, shots):
         columns += [_original(curves[learner], len(columns[0])) for learner in ("maml", "pretrained")]
         tasks = "its 600 test tasks" if split == "test" else "its 600 tasks of the test split"
         note = ["", f"original: the authors' code, run under TensorFlow 1.2.1; {tasks}, 70000 iterations"]
-    return _aligned([header, *zip(*columns, strict=True)]) + note
+    return aligned([header, *zip(*columns, strict=True)]) + note
 
 
 def _original(curve, length):
@@ -103,7 +103,7 @@ def _table_1_lines(evaluation, experiment, split, shots):
     for row in sorted(rows, key=lambda row: row != match):
         table.append((f"{row.system}{label}", f"{row.percent:.{digits}f}{_interval(row.ci95, digits)}"))
     none = [] if match else ["The paper has no figure of MAML for these settings."]
-    return [f"{ways}-way {shots}-shot {experiment.datasource}, table 1 of the paper:", *_aligned(table), *none]
+    return [f"{ways}-way {shots}-shot {experiment.datasource}, table 1 of the paper:", *aligned(table), *none]
 
 
 def _update_names(evaluation):
@@ -113,7 +113,7 @@ def _update_names(evaluation):
 
 def _figures(evaluation):
     """Figures on the support before adaptation, then on the query after each update, as text."""
-    show = _percent if evaluation.kind == "accuracy" else _loss
+    show = _percent if evaluation.kind == "accuracy" else loss_text
     means, ci95s = [evaluation.support_mean, *evaluation.mean], [evaluation.support_ci95, *evaluation.ci95]
     return [show(mean, ci95) for mean, ci95 in zip(means, ci95s, strict=True)]
 
@@ -122,7 +122,8 @@ def _percent(mean, ci95):
     return f"{100 * mean:.2f}{_interval(100 * ci95, 2)}"
 
 
-def _loss(mean, ci95):
+def loss_text(mean, ci95):
+    """A loss and its interval with so many digits that both large and small ones can be read."""
     mean, ci95 = (f"{value:#.{digits}g}".removesuffix(".") for value, digits in ((mean, 4), (ci95, 3)))
     return f"{mean} +- {ci95}"
 
@@ -135,7 +136,7 @@ def _plural(updates):
     return "update" if updates == 1 else "updates"
 
 
-def _aligned(rows):
-    """Lines of a table, its columns flush left."""
+def aligned(rows):
+    """Lines of a table of texts, its columns flush left."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

@@ -83,7 +83,7 @@ class CompiledSteps(contextlib.AbstractContextManager):
         self._curves = {}
 
     def _compiled_loop(self, step, moments):
-        names = [f"{moment}_{kind}" for moment in moments for kind in self._maml.figure_kinds]
+        names = self._maml.figure_names(*moments)
 
         def body(start, i, figures):
             new = step(self._sample(start + i))

@@ -2,7 +2,9 @@
 
 import contextlib
 import dataclasses
+import os
 import signal
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +12,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from data_generators.errors import UserError
-from maml_tf import evaluation
-from maml_tf.checkpoints import Checkpoints
+from maml_tf import checkpoints, evaluation
 from maml_tf.experiment import EVALUATION_TASKS
 from maml_tf.steps import steps_for
 
@@ -54,22 +55,24 @@ class Training:
         self.folder = Path(folder)
         self.schedule = schedule or Schedule()
         self.log = log
-        self.checkpoints = Checkpoints(folder, maml, experiment)
+        self.checkpoints = checkpoints.Checkpoints(folder, maml, experiment)
         self.iteration = 0
 
     def run(self, resume=True):
         """Trains to the end, or until asked to stop.
 
         Args:
-            resume: go on from the latest checkpoint in the folder, if there is one.
+            resume: go on from the latest checkpoint in the folder, if there is one; otherwise an earlier run's folder
+                is renamed.
 
         Raises:
             UserError: the folder cannot be written, its checkpoint is of other settings, or a loss is not finite.
             Interrupted: the process was asked to stop.
         """
-        _make_writable(self.folder)
-        self.iteration = (self.checkpoints.restore() if resume else None) or 0
+        self._start(resume)
         saved, end = self.iteration, self.experiment.iterations
+        if self.iteration >= end:
+            return
         steps = steps_for(self.maml, self.experiment, self.source)
         with _StopRequest() as stop, steps, self._writer(), _progress_bar(self.iteration, end) as bar:
             while self.iteration < end and not stop.requested:
@@ -87,8 +90,20 @@ class Training:
                     self._validate(bar)
             if self.iteration > saved:
                 self._save()
-        if self.iteration < end:
+        if stop.requested:
             raise Interrupted
+
+    def _start(self, resume):
+        self.iteration = 0
+        _make_writable(self.folder)
+        if not resume:
+            aside = checkpoints.put_aside(self.folder)
+            _make_writable(self.folder)
+            if aside:
+                print(f"The earlier run is now in {aside}")
+        elif checkpoints.available(self.folder):
+            self.iteration = self.checkpoints.restore()
+            print(f"Going on from the checkpoint of iteration {self.iteration}")
 
     def _next_pause(self):
         # Pretraining and meta-training are compiled apart, so no call of the runner crosses from one to the other.
@@ -99,25 +114,29 @@ class Training:
         return every and self.iteration % every == 0
 
     def _save(self):
-        if not all(np.isfinite(v).all() for v in self.maml.meta_variables):
+        maml = self.maml
+        optimizers = maml.optimizer.variables + maml.pretrain_optimizer.variables
+        if not all(np.isfinite(v.numpy()).all() for v in maml.model.variables + maml.step_sizes + optimizers):
             self._stop_not_finite(self.iteration)
         self.checkpoints.save(self.iteration)
         return self.iteration
 
     def _check_finite(self, figures):
-        bad = ~np.isfinite(np.sum(list(figures.values()), axis=0))
-        if bad.any():
-            self._stop_not_finite(self.iteration + int(np.argmax(bad)))
+        finite = np.isfinite(list(figures.values())).all(axis=0)
+        if not finite.all():
+            self._stop_not_finite(self.iteration + int(np.argmin(finite)))
 
     def _stop_not_finite(self, iteration):
         raise UserError(
-            f"the loss or the weights are no longer finite at iteration {iteration}: training stops and the checkpoints "
-            f"in {self.folder} stay as they are; a smaller --update_lr or --meta_lr may help"
+            f"the loss or the weights are no longer finite at iteration {iteration}: training stops and the "
+            f"checkpoints in {self.folder} stay as they are; a smaller --update_lr or --meta_lr may help"
         )
 
     def _writer(self):
         if not self.log:
             return contextlib.nullcontext()
+        # Compiled takes a tenth of the time; and anew for each writer, since the graph holds on to it.
+        self._write_scalars = tf.function(_write_scalars)
         return tf.summary.create_file_writer(str(self.folder)).as_default()
 
     def _summarise(self, steps):
@@ -131,7 +150,7 @@ class Training:
                 scalars[f"Pre-update {name}"] = figures[f"support_{name}"].mean()
                 after = figures[curves].mean(0)[1:]
                 scalars |= {f"Post-update {name}, step {update}": value for update, value in enumerate(after, start=1)}
-        _write_scalars(scalars, tf.constant(self.iteration, tf.int64))
+        self._write_scalars(scalars, tf.constant(self.iteration, tf.int64))
 
     def _validate(self, bar):
         """Evaluates on the whole fixed validation list."""
@@ -146,7 +165,7 @@ class Training:
         )
         if self.log:
             scalars = {f"Validation {kind}, step {update}": value for update, value in enumerate(result.mean)}
-            _write_scalars(scalars, tf.constant(self.iteration, tf.int64))
+            self._write_scalars(scalars, tf.constant(self.iteration, tf.int64))
 
 
 class _StopRequest:
@@ -164,20 +183,23 @@ class _StopRequest:
     def _note(self, number, frame):
         self.requested = True
         self.__exit__()
+        # Not `print`, which a signal may have interrupted.
+        os.write(2, b"\nStopping after this step and saving; a second Ctrl-C breaks off at once.\n")
 
     def __exit__(self, *error):
         for number, handler in self._previous.items():
             signal.signal(number, handler)
 
 
-@tf.function  # a tenth of the time of writing them one by one
 def _write_scalars(scalars, iteration):
     for name, value in scalars.items():
         tf.summary.scalar(name, value, iteration)
 
 
 def _progress_bar(done, total):
-    return tqdm(initial=done, total=total, desc="Training", unit="step", smoothing=0.05, dynamic_ncols=True, mininterval=0.5)
+    seconds = 0.5 if sys.stderr.isatty() else 60
+    look = {"desc": "Training", "unit": "step", "smoothing": 0.05, "dynamic_ncols": True}
+    return tqdm(initial=done, total=total, mininterval=seconds, **look)
 
 
 def _show(figures):

@@ -1,10 +1,11 @@
-"""Measures one workload of `scripts.benchmark` in this process, whose threads and peak memory are then its own."""
+"""Measures one workload of `scripts.benchmark`, in a process of its own because threads and peak memory belong to one.
 
-import contextlib
+python -m scripts.benchmark_worker '{"settings": {"datasource": "omniglot"}, "kind": "steps", "steps": 10}'
+"""
+
 import dataclasses
 import json
 import re
-import resource
 import sys
 import tempfile
 import time
@@ -18,6 +19,179 @@ from data_generators.sinusoid import Sinusoid
 from maml_tf import problems, runtime
 from maml_tf.experiment import Experiment
 from maml_tf.steps import CompiledSteps
-from maml_tf.task_axis import VECTORIZE
 from maml_tf.training import Schedule, Training
 from scripts import flops
+
+# Training runs this many steps from one summary to the next, and in one call where it compiles many into one.
+BETWEEN_SUMMARIES = Schedule().summary
+
+
+def measure(experiment, kind, steps, task_axis="auto", jit="auto", started=None):
+    """Times meta-training steps of an experiment on random data.
+
+    Args:
+        experiment: Experiment.
+        kind: "steps", single calls of `MAML.train_step` on one meta-batch; "compiled_loop", the compiled loop of
+            `CompiledSteps`, which draws its tasks; or "training_loop", the whole `Training`, drawing, summaries and
+            progress bar included and checkpoints not, in turns with bare steps.
+        steps: how many to time; the loops round it to hundreds.
+        task_axis, jit: see `task_axis.resolve`.
+        started: time.time() of the command, from which the first step is counted; default, now.
+
+    Returns:
+        dict of what was measured, of values that JSON can hold; `scripts.benchmark` says what they mean.
+    """
+    started = time.time() if started is None else started
+    source = random_source(experiment)
+    maml = problems.build(experiment, source, task_axis, jit)
+    make_call = _compiled_loop if kind == "compiled_loop" else _bare_step
+    call, steps_per_call = make_call(maml, experiment, source)
+    call()
+    first_step = time.time() - started
+    calls = max(1, round(steps / steps_per_call))
+    _time_calls(call, 2 + calls // 10)  # to warm up
+    if kind == "training_loop":
+        loop, bare = _time_in_turns(maml, experiment, source, call, blocks=max(1, round(steps / BETWEEN_SUMMARIES)))
+        milliseconds, overhead = 1e3 * loop, np.median(2 * loop / (bare[:-1] + bare[1:])) - 1
+    else:
+        milliseconds, overhead = 1e3 * _time_calls(call, calls) / steps_per_call, None
+    lower, median, upper = np.percentile(milliseconds, (25, 50, 75))
+    gflop = _flops(experiment, maml.model, source) / 1e9
+    return {
+        "device": _device(),
+        "task_axis": maml.task_axis,
+        "jit": bool(maml.jit),
+        "ms_per_step": median,
+        "ms_iqr": upper - lower,
+        "gflop_per_step": gflop,
+        "gflop_per_second": gflop / median * 1e3,
+        "peak_mb": peak_memory(),
+        "gpu_peak_mb": _gpu_peak_memory(),
+        "first_step_seconds": first_step,
+        "overhead": overhead,
+    }
+
+
+def random_source(experiment):
+    """A task source of the experiment's shapes: sinusoids, or random pixels, since time does not depend on them."""
+    shots = experiment.update_batch_size
+    if experiment.is_regression:
+        return Sinusoid(shots)
+    omniglot = experiment.datasource == "omniglot"
+    classes, shape = (1200, (28, 28, 1)) if omniglot else (64, (84, 84, 3))
+    per_class = 20
+    pixels = np.random.default_rng(0).integers(0, 256, (classes * per_class, *shape), np.uint8)
+    names = tuple(f"class {i}" for i in range(classes))
+    images = ClassImages(pixels, per_class * np.arange(classes), np.full(classes, per_class), names)
+    # The paper judges miniImagenet tasks on 15 images per class, Omniglot's on as many as there are to adapt on.
+    queries = shots if omniglot else 15
+    return Episodes({"train": images}, experiment.num_classes, shots, queries, rotate=omniglot)
+
+
+def _flops(experiment, model, source):
+    tasks = source.sample(experiment.seed, "train", 0, 1)
+    return flops.meta_training_step(
+        model,
+        tasks=experiment.meta_batch_size,
+        support=tasks.support_x.shape[1],
+        query=tasks.query_x.shape[1],
+        num_updates=experiment.num_updates,
+        first_order=experiment.stop_grad,
+    )
+
+
+def _bare_step(maml, experiment, source):
+    """A function that does meta-training steps on always the same tasks, and how many in a call: one."""
+    tasks = source.sample(experiment.seed, "train", 0, experiment.meta_batch_size)
+    tasks = tf.nest.map_structure(tf.convert_to_tensor, tasks)
+    step = maml.train_step
+    return lambda: step(tasks)["post_loss"].numpy(), 1  # a GPU is done only when its result is here
+
+
+def _compiled_loop(maml, experiment, source):
+    """A function that does meta-training steps as training does them in one call, and how many."""
+    runner, done = CompiledSteps(maml, experiment, source), 0
+
+    def call():
+        nonlocal done
+        [(done, _)] = runner.run(done, done + BETWEEN_SUMMARIES)
+
+    return call, BETWEEN_SUMMARIES
+
+
+def _time_calls(call, calls):
+    """Seconds of each of many calls."""
+    seconds = np.empty(calls)
+    for i in range(calls):
+        start = time.perf_counter()
+        call()
+        seconds[i] = time.perf_counter() - start
+    return seconds
+
+
+def _time_in_turns(maml, experiment, source, bare_step, blocks):
+    """Seconds per step of the training loop, [blocks], and of bare steps, [blocks + 1], before and after each of those.
+
+    They take turns, so that a machine that slows down or speeds up does so for both. A block goes from the start of one
+    step to the start of that a hundred later, so it holds one writing of the summaries; a run's start and end, and its
+    checkpoints, fall outside.
+    """
+    loop, bare, step = [], [], maml.train_step
+    iteration, resumed = 0, None
+
+    def in_turns(tasks):
+        nonlocal iteration, resumed
+        if iteration % BETWEEN_SUMMARIES == 0:
+            if resumed:
+                loop.append((time.perf_counter() - resumed) / BETWEEN_SUMMARIES)
+            bare.append(_time_calls(bare_step, BETWEEN_SUMMARIES).mean())
+            resumed = time.perf_counter()
+        iteration += 1
+        return step(tasks)
+
+    experiment = dataclasses.replace(experiment, metatrain_iterations=blocks * BETWEEN_SUMMARIES + 1)
+    maml.train_step = in_turns
+    with tempfile.TemporaryDirectory() as folder:
+        Training(experiment, maml, source, None, folder, Schedule(save=0, validate=0)).run()
+    return np.array(loop), np.array(bare)
+
+
+def _device():
+    gpus = tf.config.list_physical_devices("GPU")
+    if gpus:
+        return tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU")
+    cores = runtime.available_cores()
+    return f"{cores} core{'s' if cores > 1 else ''}"
+
+
+def peak_memory():
+    """The most memory that this process ever held, in MB; None where the system does not tell."""
+    try:
+        # Not `ru_maxrss`, in which Linux includes what the parent process held.
+        status = Path("/proc/self/status").read_text()
+        return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) * 1024 / 1e6
+    except (OSError, TypeError):
+        pass
+    try:
+        import resource
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
+
+
+def _gpu_peak_memory():
+    if not tf.config.list_physical_devices("GPU"):
+        return None
+    return tf.config.experimental.get_memory_info("GPU:0")["peak"] / 1e6
+
+
+def main():
+    """Prints the measurements that the JSON of the command line asks for, as JSON, in the last line."""
+    request = json.loads(sys.argv[1])
+    runtime.configure(runtime.TASKS_SIDE_BY_SIDE)
+    print(json.dumps(measure(Experiment.of(**request.pop("settings")), **request)))
+
+
+if __name__ == "__main__":
+    main()

@@ -79,6 +79,8 @@ def meta_training_step(model, *, tasks, support, query, num_updates, first_order
     """
     multiply_adds = 0
     for i, per_example in enumerate(layer_multiply_adds(model)):
-        passes = num_updates * support * sum(support_products(i == 0, first_order)) + query * sum(query_products(i == 0))
+        passes = num_updates * support * sum(support_products(i == 0, first_order)) + query * sum(
+            query_products(i == 0)
+        )
         multiply_adds += passes * per_example
     return 2 * tasks * multiply_adds

@@ -1,0 +1,81 @@
+"""What MAML computes for one task: adaptation on its support, and the objectives that the meta-update descends."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from maml_tf.adaptation import adapt
+from maml_tf.pure_model import PureModel
+
+
+class Inner(NamedTuple):
+    """State that the inner loop carries: the model's state, and outputs and loss of the latest support pass."""
+
+    model_state: list
+    outputs: tf.Tensor | None = None
+    loss: tf.Tensor | None = None
+
+
+class TaskLearner(NamedTuple):
+    """A model and its loss, as pure functions of `params` (adapted), `shared` and `state`, lists of tensors.
+
+    model: PureModel.
+    loss: function (outputs, targets) -> scalar.
+    accuracy: function (outputs, targets) -> scalar, or None.
+    first_order: whether gradients stop at the updates.
+    """
+
+    model: PureModel
+    loss: Callable
+    accuracy: Callable | None
+    first_order: bool
+
+    @property
+    def figure_kinds(self):
+        """The names of the figures that are reported."""
+        return ("loss", "accuracy") if self.accuracy else ("loss",)
+
+    def adapt(self, params, shared, inner, x, y, num_updates, step_size):
+        """Adapts params to a support set. Returns (params, Inner)."""
+
+        def support_loss(params, inner):
+            outputs, model_state, _ = self.model(params, shared, inner.model_state, x)
+            loss = self.loss(outputs, y)
+            return loss, Inner(model_state, outputs, loss)
+
+        return adapt(
+            support_loss, params, inner, step_size=step_size, num_updates=num_updates, first_order=self.first_order
+        )
+
+    def meta_objective(self, params, shared, state, step_size, task, num_updates):
+        """The query loss after adaptation (equation 1 of the paper), with the losses that layers add.
+
+        Returns:
+            (objective, figures before and after adaptation, the model's state after the support).
+        """
+        x, y = task.support_x, task.support_y
+        # The first update by itself, because its support pass also gives the figures before adaptation.
+        params, first = self.adapt(params, shared, Inner(state), x, y, 1, step_size)
+        params, last = self.adapt(params, shared, first, x, y, num_updates - 1, step_size)
+        outputs, _, penalty = self.model(params, shared, last.model_state, task.query_x)
+        loss = self.loss(outputs, task.query_y)
+        before = self._figures("pre", first.loss, first.outputs, y)
+        return loss + penalty, before | self._figures("post", loss, outputs, task.query_y), last.model_state
+
+    def pretrain_objective(self, params, shared, state, task):
+        """The support loss without adaptation; returns as `meta_objective`."""
+        outputs, state, penalty = self.model(params, shared, state, task.support_x)
+        loss = self.loss(outputs, task.support_y)
+        return loss + penalty, self._figures("pre", loss, outputs, task.support_y), state
+
+    def judge(self, params, shared, state, x, y, name):
+        """The figures on x and y, their names beginning with `name`."""
+        outputs, _, _ = self.model(params, shared, state, x)
+        return self._figures(name, self.loss(outputs, y), outputs, y)
+
+    def _figures(self, name, loss, outputs, targets):
+        figures = {f"{name}_loss": tf.convert_to_tensor(loss)}
+        if self.accuracy:
+            figures[f"{name}_accuracy"] = self.accuracy(outputs, targets)
+        return figures

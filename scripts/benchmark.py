@@ -1,0 +1,188 @@
+"""Measures meta-training steps of the paper's experiments on this machine.
+
+python -m scripts.benchmark
+python -m scripts.benchmark --workload=omniglot_5way_1shot --workload=sinusoid_loop --csv=benchmark.csv
+
+Each workload runs in a fresh process, on random data of the right shapes, so that it needs none. The columns:
+
+  ms/step     median time of a meta-training step, Adam included, after steps that warm up
+  IQR ms      interquartile range of that time
+  GFLOP       floating-point operations of a step, counted from the network's shapes (see scripts/flops.py)
+  of sgemm    GFLOP/s as a share of NumPy's rate for 2048 x 2048 float32 matrices on the CPU; none on a GPU
+  peak MB     most memory the process held; on a GPU, plus that of the GPU
+  first s     from starting the process to the end of the first step (in sinusoid_loop, of the first 100)
+  overhead    training_loop: what the run adds to bare steps by drawing tasks, writing summaries and showing its
+              progress; its times are per 100 steps from one summary to the next, in turns with as many bare steps
+"""
+
+import argparse
+import csv
+import importlib.metadata
+import json
+import math
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parents[1]
+
+
+class Workload(NamedTuple):
+    """What to measure.
+
+    settings: of the Experiment, where they are not the paper's.
+    steps: how many to time, unless --steps is given.
+    kind: see `benchmark_worker.measure`.
+    """
+
+    settings: dict
+    steps: int
+    kind: str = "steps"
+
+
+WORKLOADS = {
+    "omniglot_5way_1shot": Workload({"datasource": "omniglot"}, 100),
+    "omniglot_5way_1shot_first_order": Workload({"datasource": "omniglot", "stop_grad": True}, 100),
+    "omniglot_5way_1shot_no_conv": Workload({"datasource": "omniglot", "conv": False}, 200),
+    "omniglot_5way_5shot": Workload({"datasource": "omniglot", "update_batch_size": 5}, 30),
+    "omniglot_20way_1shot": Workload({"datasource": "omniglot", "num_classes": 20}, 30),
+    "miniimagenet_5way_1shot": Workload({"datasource": "miniimagenet"}, 20),
+    "sinusoid": Workload({"datasource": "sinusoid"}, 2000),
+    "sinusoid_loop": Workload({"datasource": "sinusoid"}, 5000, "compiled_loop"),
+    "training_loop": Workload({"datasource": "omniglot"}, 400, "training_loop"),
+}
+
+
+class Column(NamedTuple):
+    """A column of the table: its title, its width (negative: aligned to the left), and a function row -> text."""
+
+    title: str
+    width: int
+    text: Callable[[dict], str]
+
+
+def _show(key, spec):
+    """A function of a row that formats one of its entries, which may be None."""
+    return lambda row: "-" if row[key] is None else format(row[key], spec)
+
+
+def _significant(key, digits):
+    """A function of a row that formats a non-negative entry to so many digits, without an exponent."""
+
+    def text(row):
+        places = digits - 1 - math.floor(math.log10(row[key])) if row[key] else 0
+        return format(row[key], f".{max(places, 0)}f")
+
+    return text
+
+
+def _task_axis(row):
+    return row["task_axis"] + (" + XLA" if row["jit"] else "")
+
+
+def _memory(row):
+    return _show("peak_mb", ".0f")(row) + ("" if row["gpu_peak_mb"] is None else f" + {row['gpu_peak_mb']:.0f}")
+
+
+COLUMNS = (
+    Column("workload", -max(map(len, WORKLOADS)), _show("workload", "")),
+    Column("task axis", -15, _task_axis),
+    Column("ms/step", 8, _significant("ms_per_step", 3)),
+    Column("IQR ms", 7, _significant("ms_iqr", 2)),
+    Column("GFLOP", 7, _significant("gflop_per_step", 3)),
+    Column("GFLOP/s", 7, _significant("gflop_per_second", 3)),
+    Column("of sgemm", 8, _show("sgemm_share", ".1%")),
+    Column("peak MB", 11, _memory),
+    Column("first s", 7, _show("first_step_seconds", ".1f")),
+    Column("overhead", 8, _show("overhead", ".1%")),
+)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the workloads and prints a row for each; returns the exit code, 2 for a mistake that the user can mend."""
+    flags = _parse(arguments)
+    sgemm = float(_run("scripts.sgemm"))
+    rows, failures = [], 0
+    for name in flags.workload or WORKLOADS:
+        try:
+            rows.append(_measure(name, flags, sgemm))
+        except subprocess.CalledProcessError as error:
+            failures += 1
+            print(f"{name} failed:\n{error.stderr}", file=sys.stderr)
+            continue
+        if len(rows) == 1:
+            version = importlib.metadata.version("tensorflow")
+            print(f"TensorFlow {version} on {rows[0]['device']}; NumPy's sgemm does {sgemm:.0f} GFLOP/s\n")
+            print(_line(column.title for column in COLUMNS))
+        print(_line(column.text(rows[-1]) for column in COLUMNS), flush=True)
+        if flags.csv:
+            _write(flags.csv, rows)
+    return 1 if failures else 0
+
+
+def _parse(arguments):
+    parser = argparse.ArgumentParser(
+        prog="python -m scripts.benchmark", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--workload", action="append", choices=WORKLOADS, help="may be repeated; default: all")
+    parser.add_argument(
+        "--steps", type=int, help="steps to time; the loops round it to hundreds; default: as fits each"
+    )
+    parser.add_argument("--csv", type=Path, help="file to write the table to, too")
+    parser.add_argument("--task_axis", default="auto", choices=["auto", "map", "vectorize"], help="as in main.py")
+    parser.add_argument("--jit", default="auto", choices=["auto", "true", "false"], help="as in main.py")
+    flags = parser.parse_args(arguments)
+    if flags.steps is not None and flags.steps < 1:
+        parser.error(f"--steps must be at least 1, not {flags.steps}")
+    if flags.csv:
+        try:
+            flags.csv.open("a").close()  # now rather than after minutes of measuring
+        except OSError as error:
+            parser.error(f"cannot write {flags.csv} ({error.strerror}): choose another --csv")
+    return flags
+
+
+def _measure(name, flags, sgemm):
+    """A workload's row of the table."""
+    workload = WORKLOADS[name]
+    request = {
+        "settings": workload.settings,
+        "kind": workload.kind,
+        "steps": flags.steps or workload.steps,
+        "task_axis": flags.task_axis,
+        "jit": {"auto": "auto", "true": True, "false": False}[flags.jit],
+        "started": time.time(),
+    }
+    row = {"workload": name, **json.loads(_run("scripts.benchmark_worker", json.dumps(request)).splitlines()[-1])}
+    on_gpu = row["gpu_peak_mb"] is not None
+    return row | {"sgemm_share": None if on_gpu else row["gflop_per_second"] / sgemm}
+
+
+def _run(module, *arguments):
+    """What a module prints that runs in a process of its own."""
+    command = [sys.executable, "-m", module, *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+
+def _write(path, rows):
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _line(texts):
+    cells = (
+        f"{text:<{-c.width}}" if c.width < 0 else f"{text:>{c.width}}" for c, text in zip(COLUMNS, texts, strict=True)
+    )
+    return "  ".join(cells).rstrip()
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,124 @@
+"""Picture of what "sensitive to the task" means (section 2.2 of the paper): the loss along its gradient at the weights.
+
+A step of the right size from MAML's weights lowers any task's loss by much; from pretrained or random weights the same
+step hardly does.
+"""
+
+import numpy as np
+import tensorflow as tf
+
+from maml_tf import problems
+from maml_tf.adaptation import adapt
+from scripts import figures
+
+SIZE = 7.6, 2.9
+
+SHOTS = 10
+POINTS = 41
+QUERY_LOSS, SUPPORT_LOSS = "query loss", "support loss"
+NORM = "gradient norm"
+_STYLES = {
+    "MAML": (figures.BLUE, "-", "o", ""),
+    "pretrained": (figures.ORANGE, "--", "s", "///"),
+    "random": (figures.GREY, ":", "^", "..."),
+}
+
+
+def numbers(learners) -> list[dict]:
+    """For each learner its losses after a step of each size, their decrease, and the gradient's norm.
+
+    Args:
+        learners: Learners; of MAML the first seed. "random" is the network as MAML's training found it.
+
+    Returns:
+        Rows of learner, quantity ("support loss", "query loss", "decrease of support loss", "decrease of query loss",
+        "gradient norm"), step_size, mean over the 600 test tasks, ci95.
+    """
+    maml, pretrained = next(iter(learners.maml.values())), learners.pretrained
+    tasks, step_size = maml.tasks(SHOTS), maml.experiment.update_lr
+    untrained = problems.build(maml.experiment, problems.load(maml.experiment, None).source, jit=False)
+    rows = []
+    for name, of in (("MAML", maml.maml), ("pretrained", pretrained.maml), ("random", untrained)):
+        sizes = np.linspace(0, 2 * step_size, POINTS)
+        support, query, norms = along_gradient(of, tasks, sizes)
+        at = POINTS // 2  # the step size itself
+        for which, losses in ((SUPPORT_LOSS, support), (QUERY_LOSS, query)):
+            rows += [_row(name, which, size, loss) for size, loss in zip(sizes, losses, strict=True)]
+            rows.append(_row(name, f"decrease of {which}", sizes[at], losses[0] - losses[at]))
+        rows.append(_row(name, NORM, None, norms))
+    return rows
+
+
+def along_gradient(maml, tasks, step_sizes):
+    """Losses at weights - step_size * gradient of the support loss, and that gradient's norm.
+
+    Args:
+        maml: MAML.
+        tasks: Tasks.
+        step_sizes: [sizes].
+
+    Returns:
+        ([sizes, tasks] losses on the support, [sizes, tasks] on the query, [tasks] Euclidean norms).
+    """
+    shared, state = maml.pure.shared, maml.pure.state
+
+    def loss(params, x, y):
+        return maml.loss(maml.pure(params, shared, state, x)[0], y)
+
+    def of_task(task, step_size):
+        def support_loss(params, _):
+            return loss(params, task.support_x, task.support_y), ()
+
+        params = [tf.convert_to_tensor(v) for v in maml.pure.adapted]
+        with tf.GradientTape() as tape:
+            tape.watch(params)
+            value, _ = support_loss(params, ())
+        norm = tf.linalg.global_norm(tape.gradient(value, params))
+        moved, _ = adapt(support_loss, params, (), step_size=step_size, num_updates=1)
+        return support_loss(moved, ())[0], loss(moved, task.query_x, task.query_y), norm
+
+    graph = maml.compiled(lambda tasks, size: tf.vectorized_map(lambda task: of_task(task, size), tasks))
+    tasks = type(tasks)(*(tf.constant(values) for values in tasks))
+    found = [graph(tasks, tf.constant(size, maml.dtype)) for size in step_sizes]
+    support, query, norms = (np.array([values.numpy() for values in column]) for column in zip(*found, strict=True))
+    return support, query, norms[0]
+
+
+def draw(figure, rows):
+    """The loss along the gradient, its decrease by a step of the usual size, and the gradient's norm."""
+    along, decrease, norm = figure.subplots(1, 3, width_ratios=(1.8, 1, 1))
+    for name, (color, line, marker, _) in _STYLES.items():
+        size, mean, ci95 = _values(rows, name, QUERY_LOSS)
+        along.fill_between(size, mean - ci95, mean + ci95, color=color, alpha=0.25, linewidth=0)
+        style = {"color": color, "linestyle": line, "marker": marker, "markerfacecolor": "white", "markevery": 5}
+        along.plot(size, mean, label=name, **style)
+    usual = size[len(size) // 2]
+    along.axvline(usual, color="0.6", linewidth=0.7, zorder=0)
+    along.set(xlabel=r"$s$", ylabel="loss on the query", title=r"loss at $\theta - s\,\nabla L(\theta)$", ylim=(0, None))
+    along.set_xticks([0, usual / 2, usual, usual * 1.5, usual * 2])
+    _bars(decrease, rows, f"decrease of {QUERY_LOSS}")
+    _bars(norm, rows, NORM)
+    decrease.set_title(f"decrease at $s = {usual:g}$")
+    norm.set_title(r"norm of $\nabla L(\theta)$")
+    figures.legend_below(figure, along)
+
+
+def _bars(panel, rows, quantity):
+    for position, (name, (color, _, _, hatch)) in enumerate(_STYLES.items()):
+        _, mean, ci95 = _values(rows, name, quantity)
+        style = {"color": color, "alpha": 0.6, "hatch": hatch, "edgecolor": "black", "linewidth": 0.7, "capsize": 3}
+        panel.bar(position, mean, 0.7, yerr=ci95, **style)
+        above = (0, 4)  # in points
+        panel.annotate(f"{mean[0]:.2g}", (position, (mean + ci95)[0]), above, textcoords="offset points", ha="center")
+    panel.set_xticks(range(len(_STYLES)), [name.replace("pretrained", "pre-\ntrained") for name in _STYLES])
+
+
+def _row(learner, quantity, step_size, values):
+    values = np.asarray(values, np.float64)
+    ci95 = 1.96 * values.std() / np.sqrt(len(values))
+    return {"learner": learner, "quantity": quantity, "step_size": step_size, "mean": values.mean(), "ci95": ci95}
+
+
+def _values(rows, learner, quantity):
+    found = [row for row in rows if (row["learner"], row["quantity"]) == (learner, quantity)]
+    return tuple(np.array([row[name] for row in found], float) for name in ("step_size", "mean", "ci95"))

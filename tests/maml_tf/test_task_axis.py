@@ -1,0 +1,123 @@
+"""How work runs over tasks: the choice, the graphs, and that every way gives the same."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from data_generators.tasks import Tasks
+from maml_tf import losses, networks
+from maml_tf import task_axis as axis
+from maml_tf.meta_learner import MAML
+
+LOOPS = {"While", "StatelessWhile"}
+
+
+def mlp():
+    return networks.mlp((3,), 2, (8,), "batch_norm")
+
+
+def conv4():
+    return networks.conv4((16, 16, 1), 2, 3, max_pool=True)
+
+
+def recurrent():
+    inputs = keras.Input((4, 2))
+    return keras.Model(inputs, keras.layers.LSTM(3)(inputs))
+
+
+def random_tasks(model, num_tasks=3, examples=4):
+    rng = np.random.default_rng(0)
+    shapes = [model.input_shape[1:], model.output_shape[1:]] * 2
+    return Tasks(*[rng.normal(size=(num_tasks, examples, *shape)).astype(model.input.dtype) for shape in shapes])
+
+
+@pytest.mark.parametrize(
+    ("build", "on_cpu", "on_gpu"),
+    [
+        (mlp, ("vectorize", True), ("vectorize", True)),
+        (conv4, ("map", False), ("vectorize", True)),
+        (recurrent, ("map", False), ("map", False)),
+    ],
+)
+def test_what_auto_chooses(build, on_cpu, on_gpu, monkeypatch):
+    model = build()
+    for devices, expected in (([], on_cpu), (["GPU:0"], on_gpu)):
+        monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind, found=devices: found)
+        assert axis.resolve("auto", "auto", model) == expected
+
+
+@pytest.mark.parametrize("build", [mlp, conv4, recurrent])
+def test_what_is_asked_for_is_done(build):
+    model = build()
+    for how in (axis.MAP, axis.VECTORIZE):
+        assert axis.resolve(how, "auto", model) == (how, how == axis.VECTORIZE)
+        for jit in (False, True):
+            assert axis.resolve(how, jit, model) == (how, jit)
+            assert axis.resolve("auto", jit, model)[1] == jit
+
+
+def operations(function, *args):
+    """The types of all operations of a function's graph and of the functions it calls."""
+    graph = tf.function(function).get_concrete_function(*args).graph.as_graph_def()
+    nodes = [*graph.node, *(node for body in graph.library.function for node in body.node_def)]
+    return {node.op for node in nodes}
+
+
+@pytest.mark.parametrize("build", [mlp, conv4])
+def test_a_vectorised_meta_step_holds_no_loop(build):
+    model = build()
+    tasks = Tasks(*map(tf.constant, random_tasks(model)))
+    found = {}
+    for how in (axis.MAP, axis.VECTORIZE):
+        maml = MAML(model, losses.mse, num_updates=2, task_axis=how, jit=False)
+        found[how] = operations(maml.train_graph, tasks)
+    assert found["map"] & LOOPS
+    assert not found["vectorize"] & LOOPS
+    assert "ResourceApplyAdam" in found["vectorize"] or "AssignSubVariableOp" in found["vectorize"]
+
+
+def shifted(element):
+    """Two results of different shape, by operations that need no loop."""
+    x, offset = element
+    return {"sum": tf.reduce_sum(x) + offset, "shifted": x + offset}
+
+
+ELEMENTS = (tf.constant(np.arange(12.0).reshape(4, 3)), tf.constant([10.0, 20.0, 30.0, 40.0], tf.float64))
+SIGNATURE = {"sum": tf.TensorSpec([], tf.float64), "shifted": tf.TensorSpec([3], tf.float64)}
+
+
+@pytest.mark.parametrize("how", [axis.MAP, axis.VECTORIZE])
+@pytest.mark.parametrize("jit", [False, True])
+def test_map_tasks_stacks_and_mean_over_tasks_averages(how, jit):
+    @tf.function(jit_compile=jit)
+    def both(elements):
+        return axis.map_tasks(shifted, elements, SIGNATURE, how), axis.mean_over_tasks(
+            shifted, elements, SIGNATURE, how
+        )
+
+    stacked, mean = both(ELEMENTS)
+    np.testing.assert_array_equal(stacked["sum"], [3 + 10, 12 + 20, 21 + 30, 30 + 40])
+    np.testing.assert_array_equal(stacked["shifted"], ELEMENTS[0] + tf.constant([[10.0], [20], [30], [40]], tf.float64))
+    np.testing.assert_allclose(mean["sum"], np.mean(stacked["sum"]), rtol=1e-15)
+    np.testing.assert_allclose(mean["shifted"], np.mean(stacked["shifted"], axis=0), rtol=1e-15)
+
+
+def test_as_many_tasks_run_side_by_side_as_there_are_threads(monkeypatch):
+    asked = []
+    monkeypatch.setattr(tf.config.threading, "get_inter_op_parallelism_threads", lambda: 7)
+    monkeypatch.setattr(tf, "map_fn", lambda *_, parallel_iterations, **__: asked.append(parallel_iterations))
+    axis.map_tasks(shifted, ELEMENTS, SIGNATURE, axis.MAP)
+    assert asked == [7]
+
+
+def test_every_way_gives_the_same_evaluation():
+    model = networks.conv4((8, 8, 1), 2, 3, dtype="float64")
+    tasks, curves = random_tasks(model), []
+    for how in (axis.MAP, axis.VECTORIZE):
+        maml = MAML(model, losses.mse, step_size=0.1, accuracy=losses.accuracy, task_axis=how, jit=False)
+        curves.append(maml.evaluate(tasks, 1))
+    assert curves[0]["losses"].shape == (3, 2)
+    for name, values in curves[0].items():
+        np.testing.assert_allclose(values, curves[1][name], rtol=1e-12)
+    assert len(set(curves[0]["losses"][:, 1])) == 3

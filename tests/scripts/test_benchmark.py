@@ -1,0 +1,85 @@
+"""The benchmark: its command, and what its worker measures, on networks too small to say anything about speed."""
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from maml_tf.experiment import Experiment
+from scripts import benchmark, benchmark_worker
+
+ROOT = Path(__file__).parents[2]
+TINY = {"num_filters": 2, "meta_batch_size": 2}
+
+
+def run(*flags):
+    command = [sys.executable, "-m", "scripts.benchmark", *flags]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def test_command_prints_a_table_and_writes_it(tmp_path):
+    result = run("--workload=sinusoid", "--steps=3", f"--csv={tmp_path}/benchmark.csv")
+    assert result.returncode == 0, result.stderr
+    first, blank, titles, row = result.stdout.splitlines()
+    assert "sgemm" in first
+    assert blank == ""
+    assert [title for column in benchmark.COLUMNS for title in column.title.split()] == titles.split()
+    assert row.startswith("sinusoid ")
+    with (tmp_path / "benchmark.csv").open() as file:
+        (written,) = csv.DictReader(file)
+    assert written["workload"] == "sinusoid"
+    assert float(written["ms_per_step"]) > 0
+    # 25 tasks of 10 and 10 points through layers of 40, 1600 and 40 weights, once adapted (see test_flops.py).
+    assert float(written["gflop_per_step"]) == pytest.approx(2 * 25 * 10 * (6 * 40 + 12 * 1640) / 1e9)
+    assert 1 < float(written["first_step_seconds"]) < 60
+    assert 100 < float(written["peak_mb"]) < 4000
+
+
+@pytest.mark.parametrize(
+    ("flag", "complaint"),
+    [
+        ("--workload=cartpole", "invalid choice: 'cartpole'"),
+        ("--steps=0", "--steps must be at least 1"),
+        ("--steps=many", "invalid int value"),
+        ("--csv=/nowhere/at/all.csv", "cannot write /nowhere/at/all.csv"),
+    ],
+)
+def test_bad_flags(flag, complaint, capsys):
+    with pytest.raises(SystemExit) as exit:
+        benchmark.main([flag])
+    assert exit.value.code == 2
+    assert complaint in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", benchmark.WORKLOADS)
+def test_workloads_have_data_of_the_right_shape(name):
+    experiment = Experiment.of(**benchmark.WORKLOADS[name].settings)
+    source = benchmark_worker.random_source(experiment)
+    tasks = source.sample(0, "train", 0, 2)
+    ways = 1 if experiment.is_regression else experiment.num_classes
+    assert tasks.support_x.shape[:2] == (2, ways * experiment.update_batch_size)
+    assert tasks.query_y.shape[1] == (75 if experiment.datasource == "miniimagenet" else tasks.support_y.shape[1])
+
+
+def test_loop_of_single_steps():
+    experiment = Experiment.of(datasource="miniimagenet", num_updates=1, **TINY)
+    measured = benchmark_worker.measure(experiment, "steps", 2)
+    assert measured["ms_per_step"] > 0
+    assert measured["overhead"] is None
+
+
+def test_compiled_loop():
+    measured = benchmark_worker.measure(Experiment.of(datasource="sinusoid", meta_batch_size=2), "compiled_loop", 200)
+    assert measured["ms_per_step"] > 0
+    assert measured["jit"]
+
+
+def test_training_loop_compares_itself_with_bare_steps(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    measured = benchmark_worker.measure(Experiment.of(datasource="omniglot", **TINY), "training_loop", 100)
+    assert measured["ms_per_step"] > 0
+    assert np.isfinite(measured["overhead"])
+    assert not any(path.is_dir() for path in tmp_path.iterdir())
