@@ -3,6 +3,7 @@
 Finn, Abbeel and Levine (2017), algorithms 1 and 2; `maml.py` of cbfinn/maml.
 """
 
+import functools
 from contextlib import nullcontext
 from typing import NamedTuple
 
@@ -253,11 +254,13 @@ class MAML:
     def compiled(self, function):
         """A function of tensors compiled as this object's own steps are."""
 
-        def traced(*args):
-            with layers.vectorizable() if self.jit or self.task_axis == axis.VECTORIZE else nullcontext():
-                return function(*args)
+        # A partial of its own for each, since TensorFlow counts the tracings of one code as those of one function, and
+        # warns of too many.
+        return tf.function(functools.partial(self._traced, function), jit_compile=self.jit or None)
 
-        return tf.function(traced, jit_compile=self.jit or None)
+    def _traced(self, function, *args):
+        with layers.vectorizable() if self.jit or self.task_axis == axis.VECTORIZE else nullcontext():
+            return function(*args)
 
     def _call(self, key, function, *args):
         """Calls a function compiled once for each key."""

@@ -41,7 +41,7 @@ class TaskLearner(NamedTuple):
 
         def support_loss(params, inner):
             outputs, model_state, _ = self.model(params, shared, inner.model_state, x)
-            loss = self.loss(outputs, y)
+            loss = self._loss(outputs, y)
             return loss, Inner(model_state, outputs, loss)
 
         return adapt(
@@ -59,23 +59,29 @@ class TaskLearner(NamedTuple):
         params, first = self.adapt(params, shared, Inner(state), x, y, 1, step_size)
         params, last = self.adapt(params, shared, first, x, y, num_updates - 1, step_size)
         outputs, _, penalty = self.model(params, shared, last.model_state, task.query_x)
-        loss = self.loss(outputs, task.query_y)
+        loss = self._loss(outputs, task.query_y)
         before = self._figures("pre", first.loss, first.outputs, y)
         return loss + penalty, before | self._figures("post", loss, outputs, task.query_y), last.model_state
 
     def pretrain_objective(self, params, shared, state, task):
         """The support loss without adaptation; returns as `meta_objective`."""
         outputs, state, penalty = self.model(params, shared, state, task.support_x)
-        loss = self.loss(outputs, task.support_y)
+        loss = self._loss(outputs, task.support_y)
         return loss + penalty, self._figures("pre", loss, outputs, task.support_y), state
 
     def judge(self, params, shared, state, x, y, name):
         """The figures on x and y, their names beginning with `name`."""
         outputs, _, _ = self.model(params, shared, state, x)
-        return self._figures(name, self.loss(outputs, y), outputs, y)
+        return self._figures(name, self._loss(outputs, y), outputs, y)
+
+    def _loss(self, outputs, targets):
+        loss = tf.convert_to_tensor(self.loss(outputs, targets))
+        if loss.shape.rank not in (0, None):
+            raise ValueError(f"the loss of a task must be a scalar, but its shape is {loss.shape}: take its mean")
+        return loss
 
     def _figures(self, name, loss, outputs, targets):
-        figures = {f"{name}_loss": tf.convert_to_tensor(loss)}
+        figures = {f"{name}_loss": loss}
         if self.accuracy:
             figures[f"{name}_accuracy"] = self.accuracy(outputs, targets)
         return figures

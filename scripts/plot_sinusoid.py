@@ -16,6 +16,7 @@ sinusoid_sensitivity  the loss on the query along theta - s * gradient of the lo
 import sys
 from pathlib import Path
 
+from maml_tf.quiet import quiet_import
 from scripts.sinusoid.flags import guarded, parser
 
 
@@ -30,13 +31,14 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(flags):
-    from scripts import figures  # after the flags, so that --help and mistakes need not wait for TensorFlow
-    from scripts.sinusoid import fits, progress, sensitivity
-    from scripts.sinusoid.runs import load_learners
+    with quiet_import():  # only now, so that --help and mistakes need not wait for TensorFlow
+        from scripts import figures
+        from scripts.sinusoid import fits, progress, sensitivity
+        from scripts.sinusoid.runs import load_learners
 
     pictures = {"fits": fits, "errors": progress, "sensitivity": sensitivity}
-    figures.make_folder(flags.out)
     learners = load_learners(flags.logdir, flags.seed, flags.iterations)
+    figures.make_folder(flags.out)
     for name in flags.figure or pictures:
         picture, path = pictures[name], flags.out / f"sinusoid_{name}.{flags.format}"
         rows = picture.numbers(learners)

@@ -17,6 +17,7 @@ step size was chosen.
 import sys
 from pathlib import Path
 
+from maml_tf.quiet import quiet_import
 from scripts.sinusoid.flags import guarded, parser
 
 
@@ -28,10 +29,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(flags):
-    from scripts import figures  # after the flags, so that --help and mistakes need not wait for TensorFlow
-    from scripts.sinusoid.errors import error_rows
-    from scripts.sinusoid.runs import load_learners
-    from scripts.sinusoid.table import table
+    with quiet_import():  # only now, so that --help and mistakes need not wait for TensorFlow
+        from scripts import figures
+        from scripts.sinusoid.errors import error_rows
+        from scripts.sinusoid.runs import load_learners
+        from scripts.sinusoid.table import table
 
     rows = error_rows(load_learners(flags.logdir, flags.seed, flags.iterations))
     print(table(rows, flags.iterations))

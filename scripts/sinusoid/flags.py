@@ -1,7 +1,6 @@
 """What the commands of section 5.1 share; no TensorFlow here, so that --help need not wait for it."""
 
 import argparse
-import os
 import sys
 
 from data_generators.errors import UserError
@@ -18,15 +17,15 @@ def parser(name, description) -> argparse.ArgumentParser:
         prog=f"python -m scripts.{name}", description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--logdir", help="folder of the runs, as given to main.py; default logs/sinusoid")
-    parser.add_argument("--seed", type=int, action="append", help="of a MAML run; may be repeated; default: all finished")
+    parser.add_argument(
+        "--seed", type=int, action="append", help="of a MAML run; may be repeated; default: all finished"
+    )
     parser.add_argument("--iterations", type=int, default=70_000, help="of training; default the paper's 70000")
     return parser
 
 
 def guarded(command, flags) -> int:
     """Calls command(flags); returns the exit code, 2 for a mistake that the user can mend."""
-    # TensorFlow's remarks on a machine without a GPU and the like mean nothing to a user.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         command(flags)
     except UserError as error:

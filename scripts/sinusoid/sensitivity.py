@@ -7,8 +7,8 @@ step hardly does.
 import numpy as np
 import tensorflow as tf
 
+from data_generators.tasks import Tasks
 from maml_tf import problems
-from maml_tf.adaptation import adapt
 from scripts import figures
 
 SIZE = 7.6, 2.9
@@ -35,53 +35,38 @@ def numbers(learners) -> list[dict]:
         "gradient norm"), step_size, mean over the 600 test tasks, ci95.
     """
     maml, pretrained = next(iter(learners.maml.values())), learners.pretrained
-    tasks, step_size = maml.tasks(SHOTS), maml.experiment.update_lr
     untrained = problems.build(maml.experiment, problems.load(maml.experiment, None).source, jit=False)
+    tasks = Tasks(*(tf.constant(values) for values in maml.tasks(SHOTS)))
+    on_support = tasks._replace(query_x=tasks.support_x, query_y=tasks.support_y)
+    sizes, usual = np.linspace(0, 2 * maml.experiment.update_lr, POINTS), POINTS // 2
     rows = []
     for name, of in (("MAML", maml.maml), ("pretrained", pretrained.maml), ("random", untrained)):
-        sizes = np.linspace(0, 2 * step_size, POINTS)
-        support, query, norms = along_gradient(of, tasks, sizes)
-        at = POINTS // 2  # the step size itself
-        for which, losses in ((SUPPORT_LOSS, support), (QUERY_LOSS, query)):
-            rows += [_row(name, which, size, loss) for size, loss in zip(sizes, losses, strict=True)]
-            rows.append(_row(name, f"decrease of {which}", sizes[at], losses[0] - losses[at]))
-        rows.append(_row(name, NORM, None, norms))
+        for quantity, judged in ((SUPPORT_LOSS, on_support), (QUERY_LOSS, tasks)):
+            losses = losses_along_gradient(of, judged, sizes)
+            rows += [_row(name, quantity, size, loss) for size, loss in zip(sizes, losses, strict=True)]
+            rows.append(_row(name, f"decrease of {quantity}", sizes[usual], losses[0] - losses[usual]))
+        rows.append(_row(name, NORM, None, gradient_norms(of, tasks)))
     return rows
 
 
-def along_gradient(maml, tasks, step_sizes):
-    """Losses at weights - step_size * gradient of the support loss, and that gradient's norm.
+def losses_along_gradient(maml, tasks, step_sizes):
+    """[sizes, tasks] losses on the query after one update of each size, in any case along the same gradient."""
+    graph = maml.compiled(lambda tasks, step_size: maml.curves_graph(tasks, 1, step_size)["losses"][:, 1])
+    return np.array([graph(tasks, tf.constant(size, maml.dtype)) for size in step_sizes])
 
-    Args:
-        maml: MAML.
-        tasks: Tasks.
-        step_sizes: [sizes].
 
-    Returns:
-        ([sizes, tasks] losses on the support, [sizes, tasks] on the query, [tasks] Euclidean norms).
-    """
+def gradient_norms(maml, tasks):
+    """[tasks] Euclidean norms of the gradient of the loss on the support, before any update."""
     shared, state = maml.pure.shared, maml.pure.state
 
-    def loss(params, x, y):
-        return maml.loss(maml.pure(params, shared, state, x)[0], y)
-
-    def of_task(task, step_size):
-        def support_loss(params, _):
-            return loss(params, task.support_x, task.support_y), ()
-
+    def of_task(task):
         params = [tf.convert_to_tensor(v) for v in maml.pure.adapted]
         with tf.GradientTape() as tape:
             tape.watch(params)
-            value, _ = support_loss(params, ())
-        norm = tf.linalg.global_norm(tape.gradient(value, params))
-        moved, _ = adapt(support_loss, params, (), step_size=step_size, num_updates=1)
-        return support_loss(moved, ())[0], loss(moved, task.query_x, task.query_y), norm
+            loss = maml.learner.judge(params, shared, state, *task[:2], "support")["support_loss"]
+        return tf.sqrt(tf.add_n([tf.reduce_sum(g**2) for g in tape.gradient(loss, params)]))
 
-    graph = maml.compiled(lambda tasks, size: tf.vectorized_map(lambda task: of_task(task, size), tasks))
-    tasks = type(tasks)(*(tf.constant(values) for values in tasks))
-    found = [graph(tasks, tf.constant(size, maml.dtype)) for size in step_sizes]
-    support, query, norms = (np.array([values.numpy() for values in column]) for column in zip(*found, strict=True))
-    return support, query, norms[0]
+    return maml.compiled(lambda tasks: tf.vectorized_map(of_task, tasks))(tasks).numpy()
 
 
 def draw(figure, rows):
@@ -94,7 +79,9 @@ def draw(figure, rows):
         along.plot(size, mean, label=name, **style)
     usual = size[len(size) // 2]
     along.axvline(usual, color="0.6", linewidth=0.7, zorder=0)
-    along.set(xlabel=r"$s$", ylabel="loss on the query", title=r"loss at $\theta - s\,\nabla L(\theta)$", ylim=(0, None))
+    along.set(
+        xlabel=r"$s$", ylabel="loss on the query", title=r"loss at $\theta - s\,\nabla L(\theta)$", ylim=(0, None)
+    )
     along.set_xticks([0, usual / 2, usual, usual * 1.5, usual * 2])
     _bars(decrease, rows, f"decrease of {QUERY_LOSS}")
     _bars(norm, rows, NORM)
@@ -104,12 +91,13 @@ def draw(figure, rows):
 
 
 def _bars(panel, rows, quantity):
+    panel.margins(y=0.12)  # leaves room for the numbers
     for position, (name, (color, _, _, hatch)) in enumerate(_STYLES.items()):
         _, mean, ci95 = _values(rows, name, quantity)
         style = {"color": color, "alpha": 0.6, "hatch": hatch, "edgecolor": "black", "linewidth": 0.7, "capsize": 3}
         panel.bar(position, mean, 0.7, yerr=ci95, **style)
         above = (0, 4)  # in points
-        panel.annotate(f"{mean[0]:.2g}", (position, (mean + ci95)[0]), above, textcoords="offset points", ha="center")
+        panel.annotate(f"{mean[0]:.3g}", (position, (mean + ci95)[0]), above, textcoords="offset points", ha="center")
     panel.set_xticks(range(len(_STYLES)), [name.replace("pretrained", "pre-\ntrained") for name in _STYLES])
 
 

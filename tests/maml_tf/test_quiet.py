@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -20,7 +21,10 @@ os.write(2, (" level " + os.environ["TF_CPP_MIN_LOG_LEVEL"]).encode())
 def stderr_of(then, **environment):
     inherited = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
     command = [sys.executable, "-c", PROGRAM.format(then=then)]
-    return subprocess.run(command, env=inherited | environment, capture_output=True, text=True, check=True).stderr
+    root = Path(__file__).parents[2]
+    return subprocess.run(
+        command, cwd=root, env=inherited | environment, capture_output=True, text=True, check=True
+    ).stderr
 
 
 @pytest.mark.parametrize(
