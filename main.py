@@ -66,17 +66,15 @@ def _define_flags_of_the_run(values):
     define(text, "data_dir", None, "folder of the data; default data/<datasource>")
     define(text, "logdir", None, "folder of the runs; default logs/<datasource>")
     define(boolean, "log", True, "write TensorBoard summaries")
-    define(boolean, "resume", True, "go on from the latest checkpoint; otherwise an earlier run is put aside as <folder>.old1")
+    define(boolean, "resume", True, "go on from the latest checkpoint; otherwise put an earlier run aside")
     define(boolean, "train", True, "train, then test; otherwise only test")
     define(integer, "test_iter", -1, "with --train=False, iteration of the checkpoint to test; -1: the latest")
     define(boolean, "test_set", None, "test on the test split (default), or on validation")
-    define(integer, "train_update_batch_size", -1, "shots of training, where update_batch_size is only for the test")
-    define(flags.DEFINE_float, "train_update_lr", -1, "inner step size of training, where update_lr is only for the test")
+    define(integer, "train_update_batch_size", -1, "shots of training, if other than those of the test")
+    define(flags.DEFINE_float, "train_update_lr", -1, "inner step size of training, if other than the test's")
     define(integer, "save_interval", None, "iterations between checkpoints; default 1000, sinusoid 5000", lower_bound=1)
-    define(
-        integer, "validation_interval", None, "iterations between validations, 0: never; default 2500, sinusoid 10000",
-        lower_bound=0,
-    )  # fmt: skip
+    never = "iterations between validations, 0: never; default 2500, sinusoid 10000"
+    define(integer, "validation_interval", None, never, lower_bound=0)
     flags.DEFINE_enum("task_axis", "auto", ["auto", "map", "vectorize"], "how a step runs over its tasks", values)
     flags.DEFINE_enum("jit", "auto", ["auto", "true", "false"], "compile by XLA", values)
     flags.DEFINE_bool("help", False, "show this", short_name="h", flag_values=values)

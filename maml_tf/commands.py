@@ -96,6 +96,7 @@ def _test(flags, trained, tested, problem, folder):
         functools.partial(problem.evaluation_tasks, split),
         num_tasks=EVALUATION_TASKS,
         num_updates=trained.test_updates,
+        tasks_per_call=trained.tasks_per_call,
         step_size=None if tested.update_lr == trained.update_lr else tested.update_lr,
         label=f"Testing on {split}",
     )

@@ -156,7 +156,12 @@ class Training:
         """Evaluates on the whole fixed validation list."""
         updates = self.experiment.published_update
         result = evaluation.evaluate(
-            self.maml, self.validation, num_tasks=EVALUATION_TASKS, num_updates=updates, label="Validation"
+            self.maml,
+            self.validation,
+            num_tasks=EVALUATION_TASKS,
+            num_updates=updates,
+            tasks_per_call=self.experiment.tasks_per_call,
+            label="Validation",
         )
         kind = "accuracy" if result.kind == "accuracy" else "loss"
         bar.write(

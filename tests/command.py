@@ -1,13 +1,50 @@
-"""Runs the real command, `python main.py`, in a process of its own."""
+"""The real command, `python main.py`, in a process of its own, and what it answers."""
 
 import os
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 ROOT = Path(__file__).parents[1]
 _ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
+
+
+# The run that several tests look at, and the folder of its checkpoints below that of the runs.
+ARGUMENTS = ("--metatrain_iterations=2000", "--save_interval=20", "--validation_interval=1000", "--logdir=runs")
+NAME = "cls_5.mbs_25.ubs_10.numstep1.updatelr0.01nonorm"
+
+
+class Result(NamedTuple):
+    """What a command left: its exit code and all that it wrote."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+class RealRun(NamedTuple):
+    """A run that was stopped and gone on with.
+
+    folder: of the checkpoints.
+    stopped, finished: Result of the two commands.
+    kept: the iterations whose checkpoints there were in between.
+    """
+
+    folder: Path
+    stopped: Result
+    kept: list
+    finished: Result
+
+
+def assert_refused(result, message):
+    """One sentence on stderr and exit code 2."""
+    assert result.returncode == 2
+    last_line = result.stderr.splitlines()[-1]
+    assert last_line.startswith("error: ")
+    assert message in last_line
+    assert "Traceback" not in result.stderr
 
 
 def start(folder, *arguments):
@@ -18,14 +55,14 @@ def start(folder, *arguments):
 
 
 def run(folder, *arguments):
-    """Runs the command to its end; returns subprocess.CompletedProcess."""
+    """Runs the command to its end; returns its Result."""
     return ended(start(folder, *arguments))
 
 
 def ended(process):
-    """Waits for the end of a process that was started; returns subprocess.CompletedProcess."""
+    """Waits for the end of a process that was started; returns its Result."""
     out, err = process.communicate()
-    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+    return Result(process.returncode, out, err)
 
 
 def wait_for(process, condition):

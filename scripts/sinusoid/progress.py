@@ -28,15 +28,16 @@ def _draw_panel(panel, rows, shots):
     _, mse, ci95 = curve(rows, shots=shots, learner=ORACLE, updates=0)
     panel.axhspan((mse - ci95)[0], (mse + ci95)[0], color=figures.GREY, alpha=0.4, linewidth=0)
     *seeds, shown = seeds_of(rows)
+    _draw_curve(panel, curve(rows, "capped_mse", shots=shots, learner=MAML, seed=shown), _MAML_STYLE)
     for seed in seeds:
         updates, errors, _ = curve(rows, "capped_mse", shots=shots, learner=MAML, seed=seed)
-        panel.plot(updates, errors, color=figures.BLUE, linewidth=0.6)
-    _draw_curve(panel, curve(rows, "capped_mse", shots=shots, learner=MAML, seed=shown), _MAML_STYLE)
+        label = "MAML, each seed" if seed == seeds[0] else None
+        panel.plot(updates, errors, color=figures.BLUE, linewidth=0.6, label=label)
     _draw_curve(panel, curve(rows, "capped_mse", shots=shots, learner=TUNED), _PRETRAINED_STYLE)
     panel.axhline(mse[0], color=figures.BLACK, linestyle="-.", linewidth=1.2, label="oracle")
     updates, errors, _ = curve(rows, shots=shots, learner=ORIGINAL["maml"])
     if len(updates):
-        panel.plot(updates, errors, "x", color=figures.BLACK, label="MAML, the authors' code", zorder=3)
+        panel.plot(updates, errors, "x", color=figures.BLACK, label="MAML, authors' code", zorder=3)
 
 
 def _draw_curve(panel, values, style):

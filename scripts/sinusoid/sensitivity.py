@@ -97,7 +97,8 @@ def _bars(panel, rows, quantity):
         style = {"color": color, "alpha": 0.6, "hatch": hatch, "edgecolor": "black", "linewidth": 0.7, "capsize": 3}
         panel.bar(position, mean, 0.7, yerr=ci95, **style)
         above = (0, 4)  # in points
-        panel.annotate(f"{mean[0]:.3g}", (position, (mean + ci95)[0]), above, textcoords="offset points", ha="center")
+        text = f"{mean[0]:#.2g}".removesuffix(".")
+        panel.annotate(text, (position, (mean + ci95)[0]), above, textcoords="offset points", ha="center")
     panel.set_xticks(range(len(_STYLES)), [name.replace("pretrained", "pre-\ntrained") for name in _STYLES])
 
 

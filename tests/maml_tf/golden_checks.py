@@ -78,10 +78,13 @@ def check_weights(golden, model, prefix, dtype):
         assert_close(variables[role].numpy(), array, AFTER_ADAM[dtype], f"{prefix}/{role}")
 
 
-def check_every_update(golden, maml, prefix, tolerance):
-    """Logits (where there are such), losses and accuracies at the present weights, before and after every update."""
+def check_every_update(golden, maml, prefix, tolerance, num_updates=None):
+    """Logits (where there are such), losses and accuracies from the present weights, before and after every update.
+
+    Through `adapt` and `predict`, the next update starting from the weights that the last one left.
+    """
     tasks = golden.tasks(maml.model.input.dtype)
-    supports, queries = _every_update(maml, tasks, len(golden[f"{prefix}/total_losses2"]))
+    supports, queries = _every_update(maml, tasks, num_updates or len(golden[f"{prefix}/total_losses2"]))
     if f"{prefix}/outputas" in golden.arrays:
         assert_close(supports, golden[f"{prefix}/outputas"], tolerance, f"{prefix}/outputas")
     for update, logits in enumerate(queries):

@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from maml_tf import problems
 from maml_tf.experiment import Experiment
-from maml_tf.training import Schedule, Training
+from maml_tf.training import Schedule
 from tests.data_generators import synthetic_omniglot as synthetic
 
 # The meta-learner itself is tested elsewhere: few and small tasks will do.
@@ -23,14 +23,6 @@ def use_small_omniglot(monkeypatch, folder):
 def small(settings, metatrain_iterations, **others):
     """The Experiment of a small run."""
     return Experiment.of(**settings, metatrain_iterations=metatrain_iterations, **others)
-
-
-def training(experiment, folder, schedule=NEVER, log=False, maml=None, jit="auto"):
-    """A Training of an experiment, freshly built unless a MAML is given."""
-    problem = problems.load(experiment, None)
-    maml = maml or problems.build(experiment, problem.source, jit=jit)
-    draw = lambda first, count: problem.evaluation_tasks("val", first, count)
-    return Training(experiment, maml, problem.source, draw, folder, schedule, log)
 
 
 def contents(path):

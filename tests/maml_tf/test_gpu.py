@@ -32,7 +32,7 @@ def test_goldens(name, dtype):
     golden = Golden(name)
     maml = golden.maml(dtype)
     assert (maml.task_axis, maml.jit) == ("vectorize", True)
-    check_every_update(golden, maml, "out", golden.tolerance(dtype))
+    check_every_update(golden, maml, "out", golden.tolerance(dtype), golden.flags["num_updates"])
     check_meta_training(golden, maml, dtype)
     print(f"\n{name} {dtype}: {milliseconds_per_step(maml, golden.tasks(dtype)):.2f} ms a meta-step")
     golden.initialise(maml.model)

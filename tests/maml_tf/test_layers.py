@@ -156,16 +156,6 @@ def test_pooling_first_is_normalising_and_rectifying_first():
 
 
 @pytest.mark.parametrize("strides", [1, 2])
-@pytest.mark.parametrize("size", [(28, 28), (7, 7), (4, 5), (5, 4), (3, 2), (2, 1), (1, 1)])
-def test_patches_times_kernel_is_the_convolution(size, strides):
-    x, kernel = tf.constant(random(2, *size, 3)), random(3, 3, 3, 4)
-    expected = tf.nn.conv2d(x, kernel, strides, "SAME")
-    patches = layers.patches_3x3(x, strides)
-    assert patches.shape == (*expected.shape[:3], 27)
-    np.testing.assert_allclose(patches @ kernel.reshape(27, 4), expected, rtol=1e-12, atol=1e-12)
-
-
-@pytest.mark.parametrize("strides", [1, 2])
 @pytest.mark.parametrize("jit", [False, True])
 def test_both_forms_of_the_convolution_have_the_same_second_derivative(strides, jit):
     layer = layers.Conv2D(2, strides, dtype="float64")

@@ -127,7 +127,7 @@ def test_shots_of_the_test_may_differ(small_omniglot):
 def test_more_classes_or_images_than_there_are(small_omniglot):
     with pytest.raises(UserError, match="A 3-way task needs 3 classes, but the val split has 2"):
         problems.load(small(IMAGES | {"num_classes": 3}, 1), None)
-    with pytest.raises(UserError, match="need 4 images, but class .* has 3"):
+    with pytest.raises(UserError, match=r"need 4 images, but class .* has 3"):
         problems.load(small(IMAGES | {"update_batch_size": 2}, 1), None)
 
 

@@ -1,3 +1,4 @@
+import itertools
 import threading
 
 import numpy as np
@@ -62,11 +63,9 @@ def variables(maml):
 
 def run_in_pieces(steps, ends):
     """Runs up to each of `ends`; returns the figures of every iteration."""
-    figures, done = [], 0
-    for end in ends:
-        for done, new in steps.run(done, end):
-            figures.append(new)
-    assert done == ends[-1]
+    calls = [call for begin, end in itertools.pairwise([0, *ends]) for call in steps.run(begin, end)]
+    assert calls[-1][0] == ends[-1]
+    figures = [new for _, new in calls]
     return {name: np.concatenate([f[name] for f in figures if name in f]) for name in ("pre_loss", "post_loss")}
 
 

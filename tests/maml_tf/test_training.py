@@ -1,4 +1,5 @@
 import contextlib
+import functools
 import os
 import signal
 
@@ -46,9 +47,9 @@ class Runs:
     def training(self, folder, schedule=NEVER, log=False, source=None, **settings):
         for variable, value in zip(self.variables, self.initial, strict=True):
             variable.assign(value)
-        draw = lambda first, count: self.problem.evaluation_tasks("val", first, count)
+        validation = functools.partial(self.problem.evaluation_tasks, "val")
         source = source or self.problem.source
-        return Training(self.experiment(**settings), self.maml, source, draw, folder, schedule, log)
+        return Training(self.experiment(**settings), self.maml, source, validation, folder, schedule, log)
 
     def steps_for(self, maml, experiment, source):
         """In place of `steps.steps_for`."""
@@ -277,7 +278,9 @@ def test_second_ctrl_c_breaks_off_at_once(sinusoids, tmp_path, capfd):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signals_mean_what_they_did_after_training(sinusoids, tmp_path, number):
-    mine = lambda *args: None
+    def mine(*_):
+        pass
+
     before = signal.signal(number, mine)
     try:
         with contextlib.suppress(Interrupted):

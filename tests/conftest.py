@@ -1,0 +1,56 @@
+"""Fixtures: the command in the tests' own process, and one real run that several tests look at."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+import main
+from maml_tf import runtime
+from maml_tf.checkpoints import available
+from tests import command
+from tests.maml_tf.runs import use_small_omniglot
+
+
+@pytest.fixture
+def run_main(monkeypatch, capsys, tmp_path):
+    """run_main(*arguments) does in an empty folder what `python main.py` does, but in this process, to save time."""
+    monkeypatch.setattr(runtime, "configure", lambda kind: None)  # can only be done once in a process
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments):
+        capsys.readouterr()
+        return command.Result(main.main(["main.py", *map(str, arguments)]), *capsys.readouterr())
+
+    return call
+
+
+@pytest.fixture
+def small_omniglot(monkeypatch, tmp_path):
+    """Has the command load the small Omniglot."""
+    use_small_omniglot(monkeypatch, tmp_path / "omniglot")
+
+
+@pytest.fixture(scope="session")
+def real_run(tmp_path_factory):
+    """A run of the real command, stopped by Ctrl-C soon after its first checkpoint and then gone on with to its end."""
+    cwd = tmp_path_factory.mktemp("real")
+    folder = cwd / "runs" / command.NAME
+    process = command.start(cwd, *command.ARGUMENTS)
+    command.wait_for(process, lambda: available(folder))
+    process.send_signal(signal.SIGINT)
+    stopped = command.ended(process)
+    return command.RealRun(folder, stopped, available(folder), command.run(cwd, *command.ARGUMENTS))
+
+
+@pytest.fixture(scope="session")
+def real_omniglot(tmp_path_factory):
+    """A folder with the real Omniglot, whose cache is made at its first use."""
+    if not os.environ.get("MAML_TEST_DATA"):
+        pytest.skip("MAML_TEST_DATA names no folder with the real data")
+    folder = tmp_path_factory.mktemp("omniglot")
+    for part in ("images_background.zip", "images_evaluation.zip"):
+        (folder / part).symlink_to(Path(os.environ["MAML_TEST_DATA"]) / "omniglot" / part)
+    return folder

@@ -1,0 +1,92 @@
+"""What `python main.py` refuses: one sentence on stderr, exit code 2, and nothing on disk harmed."""
+
+import shutil
+from pathlib import Path
+
+from maml_tf.checkpoints import available
+from maml_tf.experiment import Experiment
+from tests.command import NAME, assert_refused
+from tests.data_generators.synthetic_omniglot import snapshot
+
+# With little to compile and few tasks.
+QUICK = ("--log=False", "--validation_interval=0", "--jit=false", "--meta_batch_size=2", "--metatrain_iterations=4")
+SMALL_IMAGES = ("--datasource=omniglot", "--num_classes=2", "--num_filters=2")
+
+
+def test_miniimagenet_is_refused_for_now(run_main, tmp_path):
+    assert_refused(run_main("--datasource=miniimagenet"), "miniImagenet cannot be read yet")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_more_classes_or_images_than_there_are(run_main, small_omniglot, tmp_path):
+    before = snapshot(tmp_path)
+    assert_refused(run_main("--datasource=omniglot", "--num_classes=4"), "A 4-way task needs 4 classes")
+    assert_refused(run_main(*SMALL_IMAGES, "--update_batch_size=2"), "need 4 images")
+    # The test's shots are too many, which is better said before the training than after it.
+    arguments = (*SMALL_IMAGES, *QUICK, "--train_update_batch_size=1", "--update_batch_size=2")
+    assert_refused(run_main(*arguments), "need 4 images")
+    assert snapshot(tmp_path) == before
+
+
+def test_testing_without_a_checkpoint(run_main, tmp_path):
+    result = run_main("--train=False", "--datasource=omniglot", "--logdir=runs")
+    assert_refused(result, f"no checkpoint in {Path('runs', Experiment.of(datasource='omniglot').name)}: train first")
+    assert list(tmp_path.iterdir()) == []  # nor was anything downloaded
+
+
+def test_iteration_to_test_is_for_tests_only(run_main, tmp_path):
+    assert_refused(run_main("--test_iter=100"), "--test_iter goes with --train=False")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_logdir_that_cannot_be_written(run_main, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    assert_refused(run_main(*QUICK, "--logdir=file"), "cannot write to file/cls_5")
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_loss_that_is_not_finite(run_main, tmp_path):
+    result = run_main(*QUICK, "--update_lr=1e6", "--save_interval=1", "--logdir=runs")
+    assert_refused(result, "no longer finite at iteration 1: training stops")
+    assert list(tmp_path.rglob("model*")) == []
+    result = run_main(*QUICK, "--meta_lr=1e6", "--save_interval=1", "--logdir=runs")
+    assert_refused(result, "no longer finite at iteration 1: training stops")
+    (folder,) = {file.parent for file in tmp_path.rglob("model*")}
+    assert available(folder) == [1]
+    assert_refused(run_main(*QUICK, "--logdir=runs"), "was made with --meta_lr=1000000.0 (now 0.001): give the")
+    assert available(folder) == [1]
+
+
+def test_breaking_off_before_training(run_main, monkeypatch):
+    from maml_tf import commands
+
+    def ctrl_c(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(commands, "run", ctrl_c)
+    result = run_main()
+    assert result.returncode == 130
+    assert "Traceback" not in result.stderr
+
+
+def test_checkpoint_that_is_not_there(run_main, real_run):
+    result = run_main("--train=False", "--test_iter=7", f"--logdir={real_run.folder.parent}")
+    assert_refused(result, f"no checkpoint of iteration 7 in {real_run.folder}; there are: 1820, 1840, ")
+
+
+def test_checkpoint_made_with_other_settings(run_main, real_run):
+    before = snapshot(real_run.folder)
+    for train in ("True", "False"):
+        result = run_main(f"--train={train}", "--meta_lr=0.5", f"--logdir={real_run.folder.parent}")
+        assert_refused(result, f"{real_run.folder}/model2000 was made with --meta_lr=0.001 (now 0.5): give the same")
+    assert snapshot(real_run.folder) == before
+
+
+def test_damaged_checkpoint(run_main, real_run, tmp_path):
+    folder = shutil.copytree(real_run.folder, tmp_path / "runs" / NAME)
+    file = folder / "model2000.data-00000-of-00001"
+    file.write_bytes(file.read_bytes()[:1000])
+    before = snapshot(folder)
+    for train in ("True", "False"):
+        assert_refused(run_main(f"--train={train}", "--logdir=runs"), "model2000 is damaged")
+    assert snapshot(folder) == before

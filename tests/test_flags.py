@@ -1,0 +1,146 @@
+"""The flags of `python main.py`: those of the original, what they mean, and mistakes in them."""
+
+import sys
+
+import pytest
+
+import main
+from data_generators.errors import UserError
+from maml_tf.experiment import Experiment
+from tests import command
+from tests.command import assert_refused
+
+
+def experiments(line):
+    return main.experiments(main.parse(["main.py", *line.split()]))
+
+
+ORIGINAL_FLAGS = {
+    "datasource": "sinusoid",
+    "num_classes": 5,
+    "baseline": "oracle",
+    "pretrain_iterations": 0,
+    "metatrain_iterations": 15000,
+    "meta_batch_size": 25,
+    "meta_lr": 0.001,
+    "update_batch_size": 5,
+    "update_lr": 1e-3,
+    "num_updates": 1,
+    "norm": "batch_norm",
+    "num_filters": 64,
+    "conv": True,
+    "max_pool": False,
+    "stop_grad": False,
+    "log": True,
+    "logdir": "/tmp/data",
+    "resume": True,
+    "train": True,
+    "test_iter": -1,
+    "test_set": False,
+    "train_update_batch_size": -1,
+    "train_update_lr": -1.0,
+}
+
+
+def test_every_flag_of_the_original_is_there():
+    values = main.parse(["main.py", *(f"--{name}={value}" for name, value in ORIGINAL_FLAGS.items())])
+    assert {name: values[name].value for name in ORIGINAL_FLAGS} == ORIGINAL_FLAGS
+
+
+def test_defaults_of_the_run_are_the_original_s():
+    values = main.parse(["main.py"])
+    for name in ("log", "resume", "train", "test_iter", "train_update_batch_size", "train_update_lr"):
+        assert values[name].value == ORIGINAL_FLAGS[name]
+    assert experiments("") == (Experiment.of(), Experiment.of())
+
+
+SINUSOID = "--datasource=sinusoid --logdir=logs/sine/ --norm=None --update_batch_size=10"
+FIVE_WAY = (
+    "--datasource=omniglot --metatrain_iterations=60000 --meta_batch_size=32 --update_batch_size=1 --update_lr=0.4 "
+    "--num_updates=1 --logdir=logs/omniglot5way/"
+)
+TWENTY_WAY = (
+    "--datasource=omniglot --metatrain_iterations=60000 --meta_batch_size=16 --update_batch_size=1 --num_classes=20 "
+    "--update_lr=0.1 --num_updates=5 --logdir=logs/omniglot20way/"
+)
+MINI = (
+    "--datasource=miniimagenet --metatrain_iterations=60000 --meta_batch_size=4 --update_lr=0.01 --num_updates=5 "
+    "--num_classes=5 --logdir=logs/miniimagenet1shot/ --num_filters=32 --max_pool=True"
+)
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        (f"{SINUSOID} --metatrain_iterations=70000", Experiment.of()),
+        (
+            f"{SINUSOID} --pretrain_iterations=70000 --metatrain_iterations=0",
+            Experiment.of(pretrain_iterations=70000, metatrain_iterations=0),
+        ),
+        (
+            f"{SINUSOID} --pretrain_iterations=70000 --metatrain_iterations=0 --baseline=oracle",
+            Experiment.of(baseline="oracle"),
+        ),
+        (FIVE_WAY, Experiment.of(datasource="omniglot", num_classes=5)),
+        (TWENTY_WAY, Experiment.of(datasource="omniglot", num_classes=20)),
+        (f"{MINI} --update_batch_size=1", Experiment.of(datasource="miniimagenet")),
+        (f"{MINI} --update_batch_size=5", Experiment.of(datasource="miniimagenet", update_batch_size=5)),
+        ("--datasource=omniglot --num_classes=5", Experiment.of(datasource="omniglot")),
+    ],
+)
+def test_commands_of_the_original_mean_the_paper_s_experiments(line, expected):
+    for more in ("", " --train=False --test_set=True"):
+        assert experiments(line + more) == (expected, expected)
+
+
+def test_settings_of_training_and_test_may_differ():
+    trained, tested = experiments(
+        "--train_update_batch_size=10 --update_batch_size=5 --train_update_lr=0.02 --update_lr=0.01"
+    )
+    assert (trained.update_batch_size, trained.update_lr) == (10, 0.02)
+    assert (tested.update_batch_size, tested.update_lr) == (5, 0.01)
+    trained, tested = experiments("--train_update_batch_size=20")
+    assert (trained.update_batch_size, tested.update_batch_size) == (20, 10)
+    with pytest.raises(UserError, match="--update_batch_size must be at least 1, not 0"):
+        experiments("--train_update_batch_size=10 --update_batch_size=0")
+    with pytest.raises(UserError, match="--update_lr must be a positive number"):
+        experiments("--train_update_lr=0.01 --update_lr=-1")
+
+
+def test_help_lists_every_flag_without_tensorflow(tmp_path):
+    for flag in ("--help", "-h"):
+        result = command.run(tmp_path, flag)
+        assert (result.returncode, result.stderr) == (0, "")
+        for name in set(main.parse(["main.py"])) - {"h"}:
+            assert f"--{name}:" in result.stdout or f"--[no]{name}:" in result.stdout
+    check = "import main, sys; main.experiments(main.parse(['main.py'])); sys.exit('tensorflow' in sys.modules)"
+    assert command.subprocess.run([sys.executable, "-c", check], cwd=command.ROOT, check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("--datasource=imagenet", "unknown datasource 'imagenet': choose one of sinusoid, omniglot, miniimagenet"),
+        ("--norm=group_norm", "unknown norm 'group_norm': choose one of batch_norm, layer_norm, None"),
+        ("--baseline=random", "unknown baseline 'random': the only one is 'oracle'"),
+        ("--baseline=oracle --datasource=omniglot", "--baseline=oracle needs --datasource=sinusoid"),
+        ("--meta_batch_size=0", "--meta_batch_size must be at least 1, not 0"),
+        ("--update_batch_size=-3", "--update_batch_size must be at least 1, not -3"),
+        ("--num_updates=many", "flag --num_updates=many: invalid literal for int()"),
+        ("--num_classes=2.5", "flag --num_classes=2.5: invalid literal for int()"),
+        ("--update_lr=fast", "flag --update_lr=fast: could not convert string to float"),
+        ("--save_interval=0", "flag --save_interval=0: 0 is not a positive integer"),
+        ("--validation_interval=-1", "flag --validation_interval=-1: -1 is not a non-negative integer"),
+        ("--task_axis=both", "flag --task_axis=both: value should be one of <auto|map|vectorize>"),
+        ("--stop_grad=perhaps", "flag --stop_grad=perhaps: "),
+        ("--num_clases=5", "Unknown command line flag 'num_clases'. Did you mean: num_classes"),
+        ("--conv False", "'False' is not a flag: write --name=value"),
+        ("omniglot", "'omniglot' is not a flag: write --name=value"),
+    ],
+)
+def test_mistake_in_the_flags(tmp_path, line, message):
+    result = command.run(tmp_path, *line.split())
+    assert_refused(result, message)
+    assert result.stdout == ""
+    assert len(result.stderr.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
