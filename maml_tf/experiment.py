@@ -94,7 +94,7 @@ class Experiment:
 
     @property
     def summary_updates(self):
-        """Updates that the summaries of the training report: the original's, but for Omniglot 5, not 10, to save time."""
+        """Updates that the summaries report: as in the original, but for Omniglot 5 rather than 10, to save time."""
         return max(self.num_updates, 1 if self.datasource == "miniimagenet" else 5)
 
     @property

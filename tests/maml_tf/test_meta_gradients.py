@@ -64,13 +64,29 @@ def assert_exact(maml, tasks):
 
 
 @pytest.mark.parametrize("norm", networks.NORMS)
-@pytest.mark.parametrize("learn_step_size", [False, True])
-def test_mlp(norm, learn_step_size):
+def test_mlp(norm):
     model = randomise(networks.mlp((3,), 2, (8, 6), norm, dtype="float64"))
-    maml = MAML(model, losses.mse, step_size=0.05, num_updates=2, learn_step_size=learn_step_size)
+    maml = MAML(model, losses.mse, step_size=0.05, num_updates=2, task_axis="map", jit=False)
+    assert len(assert_exact(maml, random_tasks((3,), 2))) == len(model.trainable_variables)
+
+
+def test_mlp_vectorised_and_compiled():
+    model = randomise(networks.mlp((3,), 2, (8,), "batch_norm", dtype="float64"))
+    maml = MAML(model, losses.mse, step_size=0.05, learn_step_size=True)
     assert (maml.task_axis, maml.jit) == ("vectorize", True)
+    assert_exact(maml, random_tasks((3,), 2))
+
+
+def test_learned_step_sizes():
+    model = randomise(networks.mlp((3,), 2, (8, 6), "batch_norm", dtype="float64"))
+    maml = MAML(model, losses.mse, step_size=0.05, num_updates=2, learn_step_size=True, task_axis="map", jit=False)
+    for i, size in enumerate(maml.step_sizes):
+        size.assign(0.01 * (i + 1))
     measured = assert_exact(maml, random_tasks((3,), 2))
-    assert len(measured) == len(model.trainable_variables) + learn_step_size * len(maml.pure.adapted)
+    of_step_sizes = measured[len(maml.weights) :]
+    assert len(of_step_sizes) == len(maml.pure.adapted) == 6
+    # The biases before batch normalisation change nothing, and so neither do their step sizes.
+    assert [abs(slope) > 1e-4 for slope in of_step_sizes] == [True, False, True, False, True, True]
 
 
 @pytest.mark.parametrize(("norm", "max_pool"), [("batch_norm", True), ("layer_norm", False), ("None", False)])
