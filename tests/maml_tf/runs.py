@@ -1,11 +1,13 @@
 """Small runs for tests: their settings and data, and what their checkpoints hold."""
 
+import functools
+
 import numpy as np
 import tensorflow as tf
 
 from maml_tf import problems
 from maml_tf.experiment import Experiment
-from maml_tf.training import Schedule
+from maml_tf.training import Schedule, Training
 from tests.data_generators import synthetic_omniglot as synthetic
 
 # The meta-learner itself is tested elsewhere: few and small tasks will do.
@@ -23,6 +25,14 @@ def use_small_omniglot(monkeypatch, folder):
 def small(settings, metatrain_iterations, **others):
     """The Experiment of a small run."""
     return Experiment.of(**settings, metatrain_iterations=metatrain_iterations, **others)
+
+
+def training(experiment, folder, schedule=NEVER, log=False, jit="auto"):
+    """A Training of an experiment, freshly built."""
+    problem = problems.load(experiment, None)
+    maml = problems.build(experiment, problem.source, jit=jit)
+    validation = functools.partial(problem.evaluation_tasks, "val")
+    return Training(experiment, maml, problem.source, validation, folder, schedule, log)
 
 
 def contents(path):
