@@ -2,13 +2,13 @@
 
 import dataclasses
 import functools
-from pathlib import Path
 
 import tensorflow as tf
 
 from data_generators.errors import UserError
 from maml_tf import checkpoints, evaluation, problems, runtime
 from maml_tf.experiment import EVALUATION_TASKS
+from maml_tf.trained import load_run, run_folder
 from maml_tf.training import Interrupted, Schedule, Training
 
 
@@ -26,18 +26,17 @@ def run(trained, tested, flags):
     Raises:
         UserError: see its message.
     """
-    folder = Path(flags.logdir or Path("logs", trained.datasource)) / trained.name
+    folder = run_folder(trained, flags.logdir)
     print(_settings(trained, folder))
     runtime.configure(runtime.TASKS_SIDE_BY_SIDE)
     _check_test_iter(flags, folder)
-    # Both are loaded before hours of training, so that a test that cannot be made is found out now.
-    data_dir = flags.data_dir or Path("data", trained.datasource)
-    problem = test_problem = problems.load(trained, data_dir)
-    if tested.update_batch_size != trained.update_batch_size:
-        test_problem = problems.load(trained, data_dir, tested.update_batch_size)
-    if flags.train and not _train(flags, trained, problem, folder):
-        return 130
-    _test(flags, trained, tested, test_problem, folder)
+    if flags.train:
+        problem = problems.load(trained, flags.data_dir)
+        if tested.update_batch_size != trained.update_batch_size:
+            problems.load(tested, flags.data_dir)  # a test that cannot be made is found out before hours of training
+        if not _train(flags, trained, problem, folder):
+            return 130
+    _test(flags, trained, tested)
     return 0
 
 
@@ -84,16 +83,22 @@ def _train(flags, experiment, problem, folder):
     return True
 
 
-def _test(flags, trained, tested, problem, folder):
+def _test(flags, trained, tested):
     shots = tested.update_batch_size
-    maml = problems.build(trained, problem.source, flags.task_axis, _jit(flags), shots)
-    iteration = checkpoints.find(folder, _iteration_to_test(flags))
-    checkpoints.Checkpoints(folder, maml, trained).restore(iteration)
-    print(f"Testing the checkpoint of iteration {iteration}")
-    split = "val" if flags.test_set is False or "test" not in problem.splits else "test"
+    run = load_run(
+        trained,
+        flags.logdir,
+        shots=shots,
+        iteration=_iteration_to_test(flags),
+        data_dir=flags.data_dir,
+        task_axis=flags.task_axis,
+        jit=_jit(flags),
+    )
+    print(f"Testing the checkpoint of iteration {run.iteration}")
+    split = "val" if flags.test_set is False or "test" not in run.problem.splits else "test"
     result = evaluation.evaluate(
-        maml,
-        functools.partial(problem.evaluation_tasks, split),
+        run.maml,
+        functools.partial(run.problem.evaluation_tasks, split),
         num_tasks=EVALUATION_TASKS,
         num_updates=trained.test_updates,
         tasks_per_call=trained.tasks_per_call,
@@ -101,7 +106,7 @@ def _test(flags, trained, tested, problem, folder):
         label=f"Testing on {split}",
     )
     print(evaluation.report(result, trained, split, shots))
-    print(f"Written to {evaluation.write(result, folder, shots, tested.update_lr)}")
+    print(f"Written to {evaluation.write(result, run.folder, shots, tested.update_lr)}")
 
 
 def _jit(flags):

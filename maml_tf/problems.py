@@ -1,6 +1,7 @@
 """From an Experiment to what it needs: a task source, evaluation tasks and a MAML with its network."""
 
 import functools
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import keras
@@ -28,12 +29,12 @@ class Problem(NamedTuple):
     splits: tuple[str, ...]
 
 
-def load(experiment, data_dir, shots=None):
+def load(experiment, data_dir=None, shots=None):
     """Loads or makes the data of an experiment.
 
     Args:
         experiment: Experiment.
-        data_dir: folder of the datasource's files.
+        data_dir: folder of the datasource's files; default data/<datasource>.
         shots: K, where it is not that of training.
 
     Raises:
@@ -45,6 +46,7 @@ def load(experiment, data_dir, shots=None):
         return Problem(source, functools.partial(_sinusoids, source), ("train", "val", "test"))
     if experiment.datasource == "miniimagenet":
         raise UserError("miniImagenet cannot be read yet: choose --datasource=omniglot or sinusoid")
+    data_dir = data_dir or Path("data", experiment.datasource)
     source = Episodes(load_omniglot(data_dir), experiment.num_classes, shots, shots, rotate=True)
     return Problem(source, functools.partial(source.episodes, EVALUATION_SEED), tuple(source.splits))
 

@@ -48,7 +48,7 @@ def load_run(
     folder = run_folder(experiment, logdir)
     if not available(folder):
         raise UserError(f"no trained run in {folder}: make it by `{train_command(experiment, logdir)}`")
-    problem = problems.load(experiment, data_dir or Path("data", experiment.datasource), shots)
+    problem = problems.load(experiment, data_dir, shots)
     maml = problems.build(experiment, problem.source, task_axis, jit, shots)
     return Run(experiment, maml, problem, Checkpoints(folder, maml, experiment).restore(iteration), folder)
 

@@ -78,10 +78,3 @@ def test_flags_to_add_are_valid(flag):
     usual, _ = main.experiments(main.parse(["main.py", "--datasource=omniglot"]))
     changed, _ = main.experiments(main.parse(["main.py", "--datasource=omniglot", flag]))
     assert changed != usual
-
-
-def test_links_lead_somewhere():
-    missing = [
-        link for link in re.findall(r"\]\(([^)]+)\)", README) if "://" not in link and not (ROOT / link).exists()
-    ]
-    assert missing == []

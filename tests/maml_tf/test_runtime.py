@@ -1,9 +1,11 @@
 """Threads are global to a process, so each check runs in one of its own."""
 
+import ctypes
 import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -55,3 +57,19 @@ def test_available_cores_are_those_this_process_may_use(monkeypatch):
     assert runtime.available_cores() == 7
     monkeypatch.setattr(os, "cpu_count", lambda: None)
     assert runtime.available_cores() == 1
+
+
+def test_the_c_library_is_told_to_keep_freed_memory_where_it_is_glibc(monkeypatch):
+    told = []
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: SimpleNamespace(mallopt=lambda *option: told.append(option)))
+    runtime._keep_freed_memory()
+    assert sorted(option for option, _ in told) == [-3, -2, -1]
+    assert all(0 < value < 2**31 for _, value in told)
+    for error in (AttributeError, OSError, TypeError):
+
+        def refuse(name, error=error):
+            raise error
+
+        monkeypatch.setattr(ctypes, "CDLL", refuse)
+        runtime._keep_freed_memory()
+    assert len(told) == 3

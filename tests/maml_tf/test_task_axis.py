@@ -111,8 +111,15 @@ def test_as_many_tasks_run_side_by_side_as_there_are_threads(monkeypatch):
     assert asked == [7]
 
 
-def test_every_way_gives_the_same_evaluation():
-    model = networks.conv4((8, 8, 1), 2, 3, dtype="float64")
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: networks.mlp((3,), 2, (8,), "batch_norm", dtype="float64"),
+        pytest.param(lambda: networks.conv4((8, 8, 1), 2, 3, dtype="float64"), marks=pytest.mark.slow),
+    ],
+)
+def test_every_way_gives_the_same_evaluation(build):
+    model = build()
     tasks, curves = random_tasks(model), []
     for how in (axis.MAP, axis.VECTORIZE):
         maml = MAML(model, losses.mse, step_size=0.1, accuracy=losses.accuracy, task_axis=how, jit=False)

@@ -1,21 +1,17 @@
 """Fixtures: small trained runs of section 5.1, and the commands that read them, run in this process."""
 
-from typing import NamedTuple
-
 import pytest
 
+from maml_tf import problems
 from maml_tf.experiment import Experiment
+from maml_tf.training import Training
+from scripts.sinusoid import errors
 from scripts.sinusoid.runs import load_learners
-from tests.maml_tf.runs import training
+from tests.command import Result
+from tests.maml_tf.runs import NEVER
 
 ITERATIONS = 200
 SEEDS = 0, 3
-
-
-class Result(NamedTuple):
-    returncode: int
-    stdout: str
-    stderr: str
 
 
 @pytest.fixture(scope="session")
@@ -26,13 +22,20 @@ def logdir(tmp_path_factory):
     settings = [{"metatrain_iterations": ITERATIONS, "seed": seed} for seed in SEEDS]
     for given in (*settings, pretrained, pretrained | {"baseline": "oracle"}):
         experiment = Experiment.of(**given)
-        training(experiment, folder / experiment.name, jit=False).run()
+        problem = problems.load(experiment, None)
+        maml = problems.build(experiment, problem.source, jit=False)
+        Training(experiment, maml, problem.source, None, folder / experiment.name, NEVER, log=False).run()
     return folder
 
 
 @pytest.fixture(scope="session")
 def learners(logdir):
     return load_learners(logdir, iterations=ITERATIONS)
+
+
+@pytest.fixture(scope="session")
+def error_rows(learners):
+    return errors.error_rows(learners)
 
 
 @pytest.fixture

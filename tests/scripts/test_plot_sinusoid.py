@@ -20,8 +20,8 @@ PICTURES = {"fits": fits, "errors": progress, "sensitivity": sensitivity}
 
 
 @pytest.fixture(scope="module")
-def numbers(learners):
-    return {name: picture.numbers(learners) for name, picture in PICTURES.items()}
+def numbers(learners, error_rows):
+    return {"fits": fits.numbers(learners), "errors": error_rows, "sensitivity": sensitivity.numbers(learners)}
 
 
 @pytest.fixture

@@ -10,14 +10,14 @@ from maml_tf.experiment import Experiment
 from maml_tf.published import original_sinusoid
 from maml_tf.trained import load_run
 from scripts import sinusoid_table
-from scripts.sinusoid.errors import error_rows, statistics
+from scripts.sinusoid.errors import statistics
 from scripts.sinusoid.runs import STEP_SIZES
 from tests.scripts.conftest import ITERATIONS, SEEDS
 
 
 @pytest.fixture(scope="module")
-def rows(learners):
-    return error_rows(learners)
+def rows(error_rows):
+    return error_rows
 
 
 @pytest.fixture
