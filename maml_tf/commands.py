@@ -8,7 +8,7 @@ import tensorflow as tf
 from data_generators.errors import UserError
 from maml_tf import checkpoints, evaluation, problems, runtime
 from maml_tf.experiment import EVALUATION_TASKS
-from maml_tf.trained import load_run, run_folder
+from maml_tf.trained import Run, load_run, run_folder
 from maml_tf.training import Interrupted, Schedule, Training
 
 
@@ -30,13 +30,16 @@ def run(trained, tested, flags):
     print(_settings(trained, folder))
     runtime.configure(runtime.TASKS_SIDE_BY_SIDE)
     _check_test_iter(flags, folder)
+    other_shots = tested.update_batch_size != trained.update_batch_size
     if flags.train:
         problem = problems.load(trained, flags.data_dir)
-        if tested.update_batch_size != trained.update_batch_size:
+        if other_shots:
             problems.load(tested, flags.data_dir)  # a test that cannot be made is found out before hours of training
-        if not _train(flags, trained, problem, folder):
+        just_trained = _train(flags, trained, problem, folder)
+        if just_trained is None:
             return 130
-    _test(flags, trained, tested)
+    # What was just trained has its evaluation compiled already.
+    _test(flags, tested, just_trained if flags.train and not other_shots else _restore(flags, trained, tested))
     return 0
 
 
@@ -64,7 +67,7 @@ def _iteration_to_test(flags):
 
 
 def _train(flags, experiment, problem, folder):
-    """Returns whether training came to its end."""
+    """Returns the finished Run, or None if it was interrupted."""
     maml = problems.build(experiment, problem.source, flags.task_axis, _jit(flags))
     long = experiment.is_regression
     schedule = Schedule(
@@ -79,21 +82,24 @@ def _train(flags, experiment, problem, folder):
         done = f"{training.iteration} of {experiment.iterations} iterations"
         command = "The same command" if flags.resume else "The same command without --resume=False"
         print(f"Stopped after {done}, which are saved. {command} goes on from there.")
-        return False
-    return True
+        return None
+    return Run(experiment, maml, problem, training.iteration, folder)
 
 
-def _test(flags, trained, tested):
-    shots = tested.update_batch_size
-    run = load_run(
+def _restore(flags, trained, tested):
+    return load_run(
         trained,
         flags.logdir,
-        shots=shots,
+        shots=tested.update_batch_size,
         iteration=_iteration_to_test(flags),
         data_dir=flags.data_dir,
         task_axis=flags.task_axis,
         jit=_jit(flags),
     )
+
+
+def _test(flags, tested, run):
+    trained, shots = run.experiment, tested.update_batch_size
     print(f"Testing the checkpoint of iteration {run.iteration}")
     split = "val" if flags.test_set is False or "test" not in run.problem.splits else "test"
     result = evaluation.evaluate(

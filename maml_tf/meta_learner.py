@@ -31,7 +31,7 @@ class MAML:
         model: a built keras.Model.
         loss: function (outputs, targets) -> scalar.
         step_size: of the inner loop (alpha).
-        num_updates: inner updates in meta-training.
+        num_updates: inner updates in meta-training, at least 1.
         first_order: ignore second derivatives (`stop_grad` of the original).
         learn_step_size: meta-learn one step size per adapted variable, starting at `step_size`.
         accuracy: optional function (outputs, targets) -> scalar that is reported beside the loss.
@@ -61,6 +61,8 @@ class MAML:
     ):
         self.model = model
         self.loss, self.accuracy = loss, accuracy
+        if num_updates < 1:
+            raise ValueError(f"num_updates must be at least 1, but is {num_updates}")
         self.num_updates = num_updates
         self.first_order = first_order
         self.pure = PureModel(model, adapts)

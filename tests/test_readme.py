@@ -78,3 +78,9 @@ def test_flags_to_add_are_valid(flag):
     usual, _ = main.experiments(main.parse(["main.py", "--datasource=omniglot"]))
     changed, _ = main.experiments(main.parse(["main.py", "--datasource=omniglot", flag]))
     assert changed != usual
+
+
+@pytest.mark.parametrize("name", ["README.md", "RESULTS.md", "CONTRIBUTING.md"])
+def test_links_lead_somewhere(name):
+    links = re.findall(r"\]\(([^)#]+)[^)]*\)", (ROOT / name).read_text(encoding="utf-8"))
+    assert [link for link in links if "://" not in link and not (ROOT / link).exists()] == []

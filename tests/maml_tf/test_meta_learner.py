@@ -231,3 +231,8 @@ def test_inputs_are_cast_to_the_dtype_of_the_model(tasks):
     maml = make(networks.mlp((3,), 2, (6,)))
     assert maml.evaluate(tasks, 1)["losses"].dtype == np.float32
     assert maml.predict(tasks.query_x[0]).dtype == tf.float32
+
+
+def test_meta_training_without_an_update_is_refused():
+    with pytest.raises(ValueError, match="num_updates must be at least 1, but is 0"):
+        make(num_updates=0)
