@@ -59,10 +59,10 @@ class MAML:
         task_axis="auto",
         jit="auto",
     ):
-        self.model = model
-        self.loss, self.accuracy = loss, accuracy
         if num_updates < 1:
             raise ValueError(f"num_updates must be at least 1, but is {num_updates}")
+        self.model = model
+        self.loss, self.accuracy = loss, accuracy
         self.num_updates = num_updates
         self.first_order = first_order
         self.pure = PureModel(model, adapts)
