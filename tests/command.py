@@ -70,5 +70,5 @@ def wait_for(process, condition):
     while not (result := condition()):
         if process.poll() is not None:
             raise AssertionError(f"the command ended too early: {ended(process)}")
-        time.sleep(0.005)
+        time.sleep(0.02)
     return result

@@ -51,6 +51,7 @@ def real_omniglot(tmp_path_factory):
     if not os.environ.get("MAML_TEST_DATA"):
         pytest.skip("MAML_TEST_DATA names no folder with the real data")
     folder = tmp_path_factory.mktemp("omniglot")
+    data = Path(os.environ["MAML_TEST_DATA"]).absolute()
     for part in ("images_background.zip", "images_evaluation.zip"):
-        (folder / part).symlink_to(Path(os.environ["MAML_TEST_DATA"]) / "omniglot" / part)
+        (folder / part).symlink_to(data / "omniglot" / part)
     return folder

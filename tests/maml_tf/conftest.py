@@ -1,0 +1,54 @@
+"""Fixtures: small trainings, and checkpoints."""
+
+import pytest
+
+from maml_tf.checkpoints import Checkpoints, available
+from tests.maml_tf.runs import IMAGES, SINUSOID, use_small_omniglot
+from tests.maml_tf.stores import EXPERIMENT, fill, make_maml
+from tests.maml_tf.trainings import END, Runs
+
+
+@pytest.fixture(scope="session")
+def images(tmp_path_factory):
+    """Trainings on the small Omniglot."""
+    with pytest.MonkeyPatch.context() as patch:
+        use_small_omniglot(patch, tmp_path_factory.mktemp("omniglot"))
+        return Runs(IMAGES)
+
+
+@pytest.fixture(scope="session")
+def sinusoids():
+    """Trainings on sinusoids, the step sizes learned too."""
+    return Runs(SINUSOID | {"learn_update_lr": True})
+
+
+@pytest.fixture(scope="session", params=["sinusoids", "images"])
+def runs(request):
+    """Each of the two."""
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture(scope="session")
+def straight(runs, tmp_path_factory):
+    """The last checkpoint of a run that nothing interrupted."""
+    folder = tmp_path_factory.mktemp("straight")
+    runs.training(folder).run()
+    assert available(folder) == [END]
+    return folder / f"model{END}"
+
+
+@pytest.fixture(scope="session")
+def tiny_maml():
+    """A MAML that takes no time to make or save."""
+    return make_maml()
+
+
+@pytest.fixture
+def saved(tiny_maml, tmp_path):
+    """Checkpoints at 5 and 10, their folder, and the numbers of the latter."""
+    store = Checkpoints(tmp_path / "run", tiny_maml, EXPERIMENT)
+    fill(tiny_maml, 1)
+    store.save(5)
+    numbers = fill(tiny_maml, 2)
+    store.save(10)
+    return store, tmp_path / "run", numbers

@@ -1,0 +1,41 @@
+import pytest
+import tensorflow as tf
+
+from maml_tf import training
+from maml_tf.training import Schedule
+from tests.maml_tf.runs import IMAGES
+
+
+def test_summaries_are_the_original_s(images, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "EVALUATION_TASKS", 30)
+    images.training(tmp_path, Schedule(summary=4, save=0, validate=6), log=True).run()
+    found = scalars(tmp_path)
+    names = ["Pre-update loss", "Pre-update accuracy"]
+    names += [f"Post-update {kind}, step {i}" for kind in ("loss", "accuracy") for i in range(1, 6)]
+    validation = [f"Validation accuracy, step {i}" for i in range(4)]
+    assert {name for name, _ in found} == {*names, *validation}
+    assert {step for name, step in found if name in names} == {0, 4}
+    assert {step for name, step in found if name in validation} == {6}
+    images.training(tmp_path / "again", Schedule(summary=4, save=0, validate=0), log=True).run()
+    assert scalars(tmp_path / "again") == {key: value for key, value in found.items() if key[0] in names}
+    images.training(tmp_path)  # back to the initial weights
+    tasks = images.problem.source.sample(0, "train", 0, IMAGES["meta_batch_size"])
+    curves = images.maml.evaluate(tasks, 5)
+    assert found["Pre-update loss", 0] == pytest.approx(curves["support_loss"].mean(), rel=1e-5)
+    assert found["Post-update loss, step 1", 0] == pytest.approx(curves["losses"][:, 1].mean(), rel=1e-5)
+    assert found["Post-update accuracy, step 5", 0] == pytest.approx(curves["accuracies"][:, 5].mean(), rel=1e-5)
+
+
+def scalars(folder):
+    """{(name, step): value} of all summaries in a folder."""
+    found = {}
+    for file in folder.glob("events.*"):
+        for event in tf.compat.v1.train.summary_iterator(str(file)):
+            for value in event.summary.value:
+                found[value.tag, event.step] = float(tf.make_ndarray(value.tensor))
+    return found
+
+
+def test_no_summaries_without_log(images, tmp_path):
+    images.training(tmp_path, Schedule(summary=1, save=0, validate=0), log=False, metatrain=1).run()
+    assert list(tmp_path.glob("events.*")) == []
