@@ -258,7 +258,10 @@ class MAML:
 
         # A partial of its own for each, since TensorFlow counts the tracings of one code as those of one function, and
         # warns of too many.
-        return tf.function(functools.partial(self._traced, function), jit_compile=self.jit or None)
+        traced = functools.partial(self._traced, function)
+        # AutoGraph would double the time to trace; nothing here needs it, and a user's function that does may be a
+        # tf.function of its own.
+        return tf.function(traced, jit_compile=self.jit or None, autograph=False)
 
     def _traced(self, function, *args):
         with layers.vectorizable() if self.jit or self.task_axis == axis.VECTORIZE else nullcontext():

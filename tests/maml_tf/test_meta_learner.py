@@ -227,6 +227,16 @@ def test_a_step_is_traced_once(tasks, settings):
     assert len(traces) > count
 
 
+def test_a_users_loss_may_branch_on_tensors_in_a_tf_function(tasks):
+    @tf.function
+    def loss(outputs, targets):
+        if tf.reduce_sum(targets) > 1e9:
+            return tf.reduce_sum(outputs)
+        return losses.mse(outputs, targets)
+
+    assert_all_close(make(loss=loss).meta_gradients(tasks), make().meta_gradients(tasks))
+
+
 def test_inputs_are_cast_to_the_dtype_of_the_model(tasks):
     maml = make(networks.mlp((3,), 2, (6,)))
     assert maml.evaluate(tasks, 1)["losses"].dtype == np.float32
