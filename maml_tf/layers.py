@@ -12,7 +12,9 @@ import contextvars
 import keras
 import tensorflow as tf
 
-from maml_tf.patches import crop, patches_3x3
+from maml_tf.normalisation import channel_moments, moments, normalise
+from maml_tf.patches import crop, patch_moments, patches_3x3, patches_by_convolution
+from maml_tf.pooling import max_pool_2x2
 
 _VECTORIZABLE = contextvars.ContextVar("vectorizable", default=False)
 
@@ -31,61 +33,6 @@ def vectorizable():
         _VECTORIZABLE.reset(token)
 
 
-def normalise(x, epsilon):
-    """Normalises each column of x to mean 0 and variance 1, with derivatives that are exact to every order.
-
-    Written out by hand rather than left to automatic differentiation, which takes twice as long. With n(x) the result,
-    r = 1 / sqrt(variance + epsilon) and <.> the mean over rows, the backward pass is the projection
-
-        P u = r (u - <u> - n <u n>)
-
-    which is symmetric in u and depends on x through n and r: dn = P dx, dr = -r^2 <n dx>.
-
-    Args:
-        x: [rows, columns].
-        epsilon: added to the variance.
-
-    Returns:
-        (normalised x, mean [columns], variance [columns]).
-    """
-    mean = tf.reduce_mean(x, 0)
-    centred = x - mean
-    variance = tf.reduce_mean(tf.square(centred), 0)
-    r = tf.math.rsqrt(variance + tf.constant(epsilon, x.dtype))
-
-    @tf.custom_gradient
-    def normalised(x):
-        n = centred * r
-
-        @tf.custom_gradient
-        def project(u, x):
-            mean_u, mean_un = tf.reduce_mean(u, 0), tf.reduce_mean(u * n, 0)
-            projected = (u - mean_u - n * mean_un) * r
-
-            def project_gradient(v):
-                projected_v, mean_vn = project(v, x), tf.reduce_mean(v * n, 0)
-                overlap = (tf.reduce_mean(u * v, 0) - mean_u * tf.reduce_mean(v, 0) - mean_un * mean_vn) * r
-                towards_x = -r * (n * overlap + mean_un * projected_v + mean_vn * projected)
-                return projected_v, towards_x
-
-            return projected, project_gradient
-
-        return n, lambda u: project(u, x)
-
-    return normalised(x), mean, variance
-
-
-def moments(x, axes):
-    """Mean and variance over `axes`, with exact derivatives of every order.
-
-    Returns:
-        (mean, variance, x - mean).
-    """
-    mean = tf.reduce_mean(x, axes, keepdims=True)
-    centred = x - mean
-    return tf.squeeze(mean, axes), tf.reduce_mean(tf.square(centred), axes), centred
-
-
 @keras.saving.register_keras_serializable(package="maml_tf")
 class BatchNorm(keras.layers.Layer):
     """Batch normalisation as in the original: always by the batch's own statistics, offset beta, no scale.
@@ -95,9 +42,10 @@ class BatchNorm(keras.layers.Layer):
 
     Call arguments:
         x: [batch, ..., channels].
-        pooled: optional, max-pooled x to normalise in place of x by the statistics of x. Normalisation without a scale
-            is monotone, so pooling first gives the same values for a fraction of the work.
-        training: whether to use and keep the statistics of x.
+        mean, variance: optional, [channels] to normalise by in place of those of x. Normalisation without a scale is
+            monotone, so max-pooling first, and normalising the small map by the statistics of the large one, gives the
+            same values for a fraction of the work.
+        training: whether to use and keep these statistics.
     """
 
     meta_only = True
@@ -106,26 +54,27 @@ class BatchNorm(keras.layers.Layer):
         super().__init__(**kwargs)
         self.epsilon = epsilon
 
-    def build(self, x_shape, pooled_shape=None):
+    def build(self, x_shape, mean_shape=None, variance_shape=None):
         channels = (x_shape[-1],)
         self.beta = self.add_weight(name="beta", shape=channels, initializer="zeros")
         self.mean = self.add_weight(name="mean", shape=channels, initializer="zeros", trainable=False)
         self.variance = self.add_weight(name="variance", shape=channels, initializer="ones", trainable=False)
 
-    def call(self, x, pooled=None, training=True):
-        rows = tf.reshape(x, [-1, x.shape[-1]])
+    def call(self, x, mean=None, variance=None, training=True):
         if not training:
-            centred = (x if pooled is None else pooled) - self.mean
-            return centred * self._scale(tf.convert_to_tensor(self.variance)) + self.beta
-        if pooled is None:
-            normalised, mean, variance = normalise(rows, self.epsilon)
+            mean, variance = tf.convert_to_tensor(self.mean), tf.convert_to_tensor(self.variance)
+            return (x - mean) * self._scale(variance) + self.beta
+        if mean is None:
+            normalised, mean, variance = normalise(tf.reshape(x, [-1, x.shape[-1]]), self.epsilon)
             normalised = tf.reshape(normalised, tf.shape(x))
         else:
-            mean, variance, _ = moments(rows, axes=0)
-            normalised = (pooled - mean) * self._scale(variance)
+            normalised = (x - mean) * self._scale(variance)
         self.mean.assign(mean)
         self.variance.assign(variance)
         return tf.nn.bias_add(normalised, self.beta)
+
+    def compute_output_shape(self, x_shape, mean_shape=None, variance_shape=None):
+        return x_shape
 
     def _scale(self, variance):
         return tf.math.rsqrt(variance + tf.constant(self.epsilon, variance.dtype))
@@ -169,15 +118,26 @@ class LayerNorm(keras.layers.Layer):
 class Conv2D(keras.layers.Layer):
     """A 3x3 convolution with SAME padding.
 
+    Args:
+        filters: number of output channels.
+        strides: 1 or 2.
+        bias_cancels: whether what follows subtracts the bias again, so that it need not be added.
+        moments: also return the mean and variance of each output channel: "output" takes them from the output;
+            "patches" from the moments of the patches, of which the output is a linear function. That is the same, and
+            far less work where the input is data, whose moments do not change from one update to the next.
+
     Call arguments:
         x: [batch, height, width, channels].
     """
 
-    def __init__(self, filters, strides=1, bias_cancels=False, **kwargs):
+    def __init__(self, filters, strides=1, bias_cancels=False, moments=None, **kwargs):
         super().__init__(**kwargs)
+        if moments not in (None, "output", "patches"):
+            raise ValueError(f"moments must be None, 'output' or 'patches', not {moments!r}")
         self.filters = filters
         self.strides = strides
         self.bias_cancels = bias_cancels
+        self.moments = moments
 
     def build(self, input_shape):
         shape = (3, 3, input_shape[-1], self.filters)
@@ -185,16 +145,30 @@ class Conv2D(keras.layers.Layer):
         self.bias = self.add_weight(name="bias", shape=(self.filters,), initializer="zeros")
 
     def call(self, x):
-        if _VECTORIZABLE.get():
-            rows = patches_3x3(x, self.strides)
-            y = tf.einsum("bhwk,kf->bhwf", rows, tf.reshape(self.kernel, [-1, self.filters]))
-        else:
+        patches = self._patches(x)
+        if patches is None:
             y = tf.nn.conv2d(x, self.kernel, self.strides, "SAME")
-        return y if self.bias_cancels else y + self.bias
+        else:
+            matrix = tf.reshape(self.kernel, [-1, self.filters])
+            y = tf.einsum("bhwk,kf->bhwf", patches, matrix)
+        y = y if self.bias_cancels else y + self.bias
+        if self.moments is None:
+            return y
+        if self.moments == "output":
+            return y, *channel_moments(y)
+        mean, covariance = patch_moments(patches)
+        mean = tf.einsum("k,kf->f", mean, matrix)
+        variance = tf.einsum("kf,kl,lf->f", matrix, covariance, matrix)
+        return y, mean if self.bias_cancels else mean + self.bias, variance
+
+    def _patches(self, x):
+        if _VECTORIZABLE.get():
+            return patches_3x3(x, self.strides)
+        return patches_by_convolution(x, self.strides) if self.moments == "patches" else None
 
     def get_config(self):
         config = {"filters": self.filters, "strides": self.strides, "bias_cancels": self.bias_cancels}
-        return {**super().get_config(), **config}
+        return {**super().get_config(), **config, "moments": self.moments}
 
 
 @keras.saving.register_keras_serializable(package="maml_tf")
@@ -203,7 +177,7 @@ class MaxPool2x2(keras.layers.Layer):
 
     def call(self, x):
         if not _VECTORIZABLE.get():
-            return tf.nn.max_pool2d(x, 2, 2, "VALID")
+            return max_pool_2x2(x)
         height, width, channels = (x.shape[1] // 2, x.shape[2] // 2, x.shape[3])
         even = crop(x, (0, 0), (2 * height, 2 * width))
         windows = tf.reshape(even, [-1, height, 2, width, 2, channels])

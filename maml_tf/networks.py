@@ -58,14 +58,16 @@ def conv4(input_shape, outputs, filters=64, norm="batch_norm", max_pool=False, f
 
 def _conv_block(x, i, filters, norm, max_pool, dtype):
     # Batch normalisation subtracts the bias again; the variable stays, so that the weights are those of the original.
-    conv = layers.Conv2D(filters, 1 if max_pool else 2, norm == "batch_norm", name=f"conv{i}", dtype=dtype)
-    x = conv(x)
+    settings = {"strides": 1 if max_pool else 2, "bias_cancels": norm == "batch_norm", "dtype": dtype}
+    relu = keras.layers.ReLU(dtype=dtype)
+    if not max_pool:
+        return relu(_normalised(layers.Conv2D(filters, name=f"conv{i}", **settings)(x), norm, i, dtype))
     pool = layers.MaxPool2x2(name=f"pool{i}", dtype=dtype)
-    if max_pool and norm == "batch_norm":
-        x = _norm_layer(norm, i, dtype)(x, pool(x))
-        return keras.layers.ReLU(dtype=dtype)(x)
-    x = keras.layers.ReLU(dtype=dtype)(_normalised(x, norm, i, dtype))
-    return pool(x) if max_pool else x
+    if norm != "batch_norm":
+        return pool(relu(_normalised(layers.Conv2D(filters, name=f"conv{i}", **settings)(x), norm, i, dtype)))
+    moments = "patches" if i == 1 else "output"
+    x, mean, variance = layers.Conv2D(filters, moments=moments, name=f"conv{i}", **settings)(x)
+    return relu(_norm_layer(norm, i, dtype)(pool(x), mean, variance))
 
 
 def _normalised(x, norm, i, dtype):

@@ -2,6 +2,8 @@
 
 import tensorflow as tf
 
+from maml_tf.normalisation import channel_mean
+
 
 def patches_3x3(x, strides):
     """The 3x3 patches that a convolution with SAME padding multiplies with its filters.
@@ -25,6 +27,19 @@ def patches_3x3(x, strides):
         crop(phases[i % strides][j % strides], (i // strides, j // strides), outs) for i in range(3) for j in range(3)
     ]
     return tf.reshape(tf.stack(pieces, axis=-2), [-1, rows, columns, 9 * x.shape[3]])
+
+
+def patches_by_convolution(x, strides):
+    """As `patches_3x3`, by a convolution with unit filters: fastest on CPU for few channels, but not vectorisable."""
+    size = 9 * x.shape[3]
+    return tf.nn.conv2d(x, tf.reshape(tf.eye(size, dtype=x.dtype), [3, 3, x.shape[3], size]), strides, "SAME")
+
+
+def patch_moments(patches):
+    """Mean [size] and covariance [size, size] of patches [batch, height, width, size] over all positions."""
+    mean = channel_mean(patches)
+    rows = tf.reshape(patches - mean, [-1, patches.shape[-1]])
+    return mean, tf.matmul(rows, rows, transpose_a=True) / tf.cast(tf.shape(rows)[0], rows.dtype)
 
 
 # XLA's own gradients of slicing and padding can be neither vectorised nor differentiated twice, so each is declared to

@@ -1,103 +1,20 @@
-"""Layers: values against NumPy, derivatives of every order against plain formulas and finite differences."""
+"""Layers: values against NumPy, and their forms for the two task axes against one another."""
+
+import contextlib
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from maml_tf import layers, networks
+from maml_tf import layers, networks, normalisation
+from tests.maml_tf.derivatives import derivatives, relative_error
 
 RNG = np.random.default_rng(0)
 
 
 def random(*shape):
     return RNG.normal(size=shape)
-
-
-def plain(x, axes, epsilon):
-    """Normalisation written so that automatic differentiation is right."""
-    mean = tf.reduce_mean(x, axes, keepdims=True)
-    return (x - mean) * tf.math.rsqrt(tf.reduce_mean((x - mean) ** 2, axes, keepdims=True) + epsilon)
-
-
-def derivatives(function, x, weights):
-    """First, second and third derivative: at each order, of the weighted sum of what came before."""
-    with tf.GradientTape() as third:
-        third.watch(x)
-        with tf.GradientTape() as second:
-            second.watch(x)
-            with tf.GradientTape() as first:
-                first.watch(x)
-                value = tf.reduce_sum(weights[0] * function(x))
-            one = first.gradient(value, x)
-            value = tf.reduce_sum(weights[1] * one)
-        two = second.gradient(value, x)
-        value = tf.reduce_sum(weights[2] * two)
-    return [one, two, third.gradient(value, x)]
-
-
-def relative_error(actual, expected):
-    return np.linalg.norm(actual - expected) / np.linalg.norm(expected)
-
-
-def layer_of(kind):
-    """A built float64 normalisation layer as a function, beside the plain formula with the same weights."""
-    layer = {"batch": layers.BatchNorm, "layer": layers.LayerNorm}[kind](dtype="float64")
-    layer.build((None, 3, 2))
-    for weight in layer.trainable_variables:
-        weight.assign(random(*weight.shape))
-    axes = [0, 1] if kind == "batch" else [1, 2]
-    gamma = layer.gamma if kind == "layer" else 1.0
-    return layer, lambda x: plain(x, axes, layer.epsilon) * gamma + layer.beta
-
-
-NORMALISERS = {
-    "normalise": lambda: (lambda x: layers.normalise(x, 1e-3)[0], lambda x: plain(x, [0], 1e-3)),
-    "moments": lambda: (
-        lambda x: layers.moments(x, 0)[2] * layers.moments(x, 0)[1] ** -0.5,
-        lambda x: plain(x, [0], 0),
-    ),
-    "BatchNorm": lambda: layer_of("batch"),
-    "LayerNorm": lambda: layer_of("layer"),
-}
-
-
-@pytest.mark.parametrize("name", NORMALISERS)
-def test_normalisation_and_three_derivatives(name):
-    ours, formula = NORMALISERS[name]()
-    shape = (7, 3, 2) if "Norm" in name else (7, 2)
-    x, weights = tf.constant(random(*shape)), [random(*shape) for _ in range(3)]
-    np.testing.assert_allclose(ours(x), formula(x), rtol=1e-12, atol=1e-12)
-    for actual, expected in zip(derivatives(ours, x, weights), derivatives(formula, x, weights), strict=True):
-        assert relative_error(actual, expected) < 1e-11
-
-
-@pytest.mark.parametrize("name", NORMALISERS)
-def test_each_derivative_is_the_slope_of_the_one_before(name):
-    ours, _ = NORMALISERS[name]()
-    shape = (7, 3, 2) if "Norm" in name else (7, 2)
-    x, weights, direction, h = random(*shape), [random(*shape) for _ in range(3)], random(*shape), 1e-5
-
-    def weighted_sums(x):
-        x = tf.constant(x)
-        below = [ours(x), *derivatives(ours, x, weights)[:2]]
-        return np.array([np.sum(w * b.numpy()) for w, b in zip(weights, below, strict=True)])
-
-    slopes = (weighted_sums(x + h * direction) - weighted_sums(x - h * direction)) / (2 * h)
-    expected = [np.sum(d.numpy() * direction) for d in derivatives(ours, tf.constant(x), weights)]
-    np.testing.assert_allclose(slopes, expected, rtol=1e-6)
-
-
-@pytest.mark.parametrize("stock", [keras.layers.BatchNormalization, keras.layers.LayerNormalization])
-def test_stock_normalisation_has_a_right_first_and_a_wrong_second_derivative(stock):
-    """The reason for our own layers; should it fail one day, Keras is mended."""
-    layer = stock(epsilon=1e-3, dtype="float64")
-    axes = [0] if stock is keras.layers.BatchNormalization else [1]
-    x, weights = tf.constant(random(7, 4)), [random(7, 4) for _ in range(3)]
-    one, two, _ = derivatives(lambda x: layer(x, training=True) if axes == [0] else layer(x), x, weights)
-    right_one, right_two, _ = derivatives(lambda x: plain(x, axes, 1e-3), x, weights)
-    assert relative_error(one, right_one) < 1e-10
-    assert relative_error(two, right_two) > 0.1
 
 
 def test_values_against_numpy():
@@ -121,11 +38,10 @@ def test_values_against_numpy():
 def test_without_training_the_kept_statistics_normalise():
     layer = layers.BatchNorm(dtype="float64")
     first, second = random(6, 4, 4, 2), tf.constant(5 + 3 * random(2, 4, 4, 2))
-    pooled = tf.nn.max_pool2d(second, 2, 2, "VALID")
     layer(first)
-    for inputs, x in [((second,), second), ((second, pooled), pooled)]:
-        expected = (x - first.mean((0, 1, 2))) / np.sqrt(first.var((0, 1, 2)) + 1e-3)
-        np.testing.assert_allclose(layer(*inputs, training=False), expected, rtol=1e-12)
+    expected = (second - first.mean((0, 1, 2))) / np.sqrt(first.var((0, 1, 2)) + 1e-3)
+    for statistics in ((), (tf.constant([7.0, 7.0]), tf.constant([7.0, 7.0]))):
+        np.testing.assert_allclose(layer(second, *statistics, training=False), expected, rtol=1e-12)
     np.testing.assert_allclose(layer.mean.numpy(), first.mean((0, 1, 2)), rtol=1e-12)
 
 
@@ -138,7 +54,7 @@ def test_pooling_first_is_normalising_and_rectifying_first():
         return tf.nn.max_pool2d(x, 2, 2, "VALID")
 
     def pooled_first(x):
-        return tf.nn.relu(layer(x, pool(x)))
+        return tf.nn.relu(layer(pool(x), *normalisation.channel_moments(x)))
 
     def pooled_last(x):
         return pool(tf.nn.relu(layer(x)))
@@ -153,6 +69,35 @@ def test_pooling_first_is_normalising_and_rectifying_first():
     np.testing.assert_allclose([layer.mean.numpy(), layer.variance.numpy()], kept, rtol=1e-12)
     for first, last in zip(derivatives(pooled_first, x, weights), derivatives(pooled_last, x, weights), strict=True):
         assert relative_error(first, last) < 1e-11
+
+
+@pytest.mark.parametrize("vectorised", [False, True])
+@pytest.mark.parametrize("bias_cancels", [False, True])
+def test_moments_of_the_patches_are_those_of_the_output(bias_cancels, vectorised):
+    x = tf.constant(2 + random(3, 6, 5, 2))
+    direction = tf.constant(random(3, 3, 2, 4))
+    results = {}
+    for moments in ("output", "patches"):
+        layer = layers.Conv2D(4, 1, bias_cancels, moments, dtype="float64")
+        layer.build(x.shape)
+        layer.kernel.assign(np.arange(72).reshape(3, 3, 2, 4) % 7 - 2.5)
+        layer.bias.assign([1.0, -2.0, 3.0, 0.5])
+        with tf.GradientTape() as outer, layers.vectorizable() if vectorised else contextlib.nullcontext():
+            with tf.GradientTape() as inner:
+                y, mean, variance = layer(x)
+                value = tf.reduce_sum(mean**3) + tf.reduce_sum(tf.sqrt(variance) * mean) + tf.reduce_mean(y**3)
+            gradient = inner.gradient(value, layer.kernel)
+            slope = tf.reduce_sum(gradient * direction)
+        results[moments] = [y, mean, variance, gradient, outer.gradient(slope, layer.kernel)]
+    np.testing.assert_allclose(results["output"][1], results["output"][0].numpy().mean((0, 1, 2)), rtol=1e-12)
+    np.testing.assert_allclose(results["output"][2], results["output"][0].numpy().var((0, 1, 2)), rtol=1e-12)
+    for by_output, by_patches in zip(*results.values(), strict=True):
+        np.testing.assert_allclose(by_patches, by_output, rtol=1e-11, atol=1e-12)
+
+
+def test_unknown_moments_are_refused():
+    with pytest.raises(ValueError, match="moments must be None, 'output' or 'patches', not 'input'"):
+        layers.Conv2D(4, moments="input")
 
 
 @pytest.mark.parametrize("strides", [1, 2])
