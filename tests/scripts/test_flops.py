@@ -70,7 +70,7 @@ def test_updates_and_queries():
     ids=["second_order", "first_order", "two_updates", "max_pool"],
 )
 def test_convolutions_in_the_graph(settings, products, layers):
-    """With max-pooling the first layer multiplies patches, which two convolutions make: of the support, of the query."""
+    """With max-pooling the first layer multiplies patches, made by two convolutions: of the support, of the query."""
     experiment = Experiment.of(datasource="omniglot", num_filters=2, meta_batch_size=2, **settings)
     maml = problems.build(experiment, Shapes, task_axis="map", jit=False)
     nodes = _live_nodes(maml, support=5, query=5)
