@@ -2,11 +2,13 @@
 
 import shutil
 
+import numpy as np
 import pytest
 
 from maml_tf import commands, problems
 from maml_tf.checkpoints import Checkpoints
 from maml_tf.experiment import Experiment
+from maml_tf.trained import load_run
 from tests.command import assert_refused
 from tests.data_generators.synthetic_omniglot import snapshot
 from tests.maml_tf import original_checkpoints as original
@@ -14,7 +16,6 @@ from tests.maml_tf import original_checkpoints as original
 SETTINGS = {"datasource": "omniglot", "num_classes": 2, "num_filters": 2, "meta_batch_size": 2}
 FLAGS = tuple(f"--{name}={value}" for name, value in SETTINGS.items())
 EXPERIMENT = Experiment.of(**SETTINGS)
-RESULTS = "test_ubs1_stepsize0.4.csv"
 
 
 @pytest.fixture
@@ -33,27 +34,34 @@ def test_authors_layout_has_our_name():
     assert Experiment.of(datasource="miniimagenet").name == name
 
 
-def test_original_checkpoint_is_tested_as_ours_with_the_same_weights(run_main, weights, tmp_path):
-    Checkpoints(tmp_path / "ours" / EXPERIMENT.name, weights, EXPERIMENT).save(3)
-    results = []
-    for folder in (tmp_path / "authors" / EXPERIMENT.name, tmp_path / "alone", tmp_path / "ours" / EXPERIMENT.name):
-        logdir = folder if folder.name == "alone" else folder.parent
-        result = run_main(*FLAGS, "--train=False", f"--logdir={logdir}")
-        assert result.returncode == 0, result.stderr
-        assert ("of iteration 59000 of the original code" in result.stdout) == (logdir.name != "ours")
-        assert f"  {'folder':21} {folder}\n" in result.stdout
-        results.append((folder / RESULTS).read_text())
-    assert results[0] == results[1] == results[2]
+def test_weights_are_found_in_either_layout(weights, tmp_path):
+    for logdir, folder in ((tmp_path / "alone",) * 2, (tmp_path / "authors", tmp_path / "authors" / EXPERIMENT.name)):
+        run = load_run(EXPERIMENT, logdir)
+        assert (run.iteration, run.folder, run.by_original) == (59000, folder, True)
+        for variable, expected in zip(run.maml.weights, weights.weights, strict=True):
+            np.testing.assert_array_equal(variable.numpy(), expected.numpy())
+    # The folder of the run comes first.
+    Checkpoints(tmp_path / "alone" / EXPERIMENT.name, weights, EXPERIMENT).save(3)
+    assert load_run(EXPERIMENT, tmp_path / "alone")[3:] == (3, tmp_path / "alone" / EXPERIMENT.name, False)
 
 
-def test_a_checkpoint_file_beside_it_makes_no_difference(run_main, weights, tmp_path):
-    (tmp_path / "alone" / "checkpoint").write_text('model_checkpoint_path: "/home/authors/model1"\n')
-    result = run_main(*FLAGS, "--train=False", "--test_iter=59000", f"--logdir={tmp_path / 'alone'}")
+def test_command_tests_it_and_an_inductive_test_leaves_the_transductive_one(run_main, weights, tmp_path):
+    folder = tmp_path / "alone"
+    (folder / "checkpoint").write_text('model_checkpoint_path: "/home/authors/model1"\n')  # as it may lie beside it
+    (folder / "test_ubs1_stepsize0.4.csv").write_text("transductive")
+    before = snapshot(folder)
+    result = run_main(*FLAGS, "--train=False", "--transductive=false", f"--logdir={folder}")
     assert result.returncode == 0, result.stderr
-    assert_refused(
-        run_main(*FLAGS, "--train=False", "--test_iter=58000", f"--logdir={tmp_path / 'alone'}"),
-        "no checkpoint of iteration 58000 in",
-    )
+    assert f"  {'folder':21} {folder}\n" in result.stdout
+    assert "Testing the checkpoint of iteration 59000 of the original code" in result.stdout
+    assert "\nnot transductive: " in result.stdout
+    assert "ours, test split, 3 updates, not transductive" in result.stdout
+    after = snapshot(folder)
+    assert {name: after[name] for name in before} == before
+    names = [f"test_ubs1_stepsize0.4_inductive.{ending}" for ending in ("csv", "pkl")]
+    assert sorted(map(str, set(after) - set(before))) == names
+    refused = run_main(*FLAGS, "--train=False", "--test_iter=58000", f"--logdir={folder}")
+    assert_refused(refused, "no checkpoint of iteration 58000 in")
 
 
 def test_what_does_not_fit_is_refused(run_main, weights, tmp_path):
