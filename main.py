@@ -66,10 +66,14 @@ def _define_flags_of_the_run(values):
     define(text, "data_dir", None, "folder of the data; default data/<datasource>")
     define(text, "logdir", None, "folder of the runs; default logs/<datasource>")
     define(boolean, "log", True, "write TensorBoard summaries")
+    cosine = "note how near the first-order meta-gradient is to the true one, in summaries and gradient_cosine.csv"
+    define(boolean, "log_gradient_cosine", False, cosine)
     define(boolean, "resume", True, "go on from the latest checkpoint; otherwise put an earlier run aside")
     define(boolean, "train", True, "train, then test; otherwise only test")
     define(integer, "test_iter", -1, "with --train=False, iteration of the checkpoint to test; -1: the latest")
     define(boolean, "test_set", None, "test on the test split (default), or on validation")
+    inductive = "test with queries normalised by their own batch statistics, as the original; false: by the support's"
+    define(boolean, "transductive", True, inductive)
     define(integer, "train_update_batch_size", -1, "shots of training, if other than those of the test")
     define(flags.DEFINE_float, "train_update_lr", -1, "inner step size of training, if other than the test's")
     define(integer, "save_interval", None, "iterations between checkpoints; default 1000, sinusoid 5000", lower_bound=1)

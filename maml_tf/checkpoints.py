@@ -10,6 +10,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from data_generators.errors import UserError
+from maml_tf import tf1_checkpoints
 
 _EXPERIMENT = "experiment/.ATTRIBUTES/VARIABLE_VALUE"
 
@@ -75,9 +76,15 @@ class Checkpoints:
             The number of iterations done.
 
         Raises:
-            UserError: there is none, it is damaged, or it was made with other settings.
+            UserError: there is none, it is damaged, it was made with other settings, or it is one of the original code,
+                which has no optimiser state to go on with.
         """
         path = self.folder / f"model{find(self.folder, iteration)}"
+        if tf1_checkpoints.is_tf1(path):
+            raise UserError(
+                f"checkpoint {path} is of the original code and without the optimiser's state, so that its training "
+                "cannot go on: test it by --train=False, or train anew with another --logdir or --resume=False"
+            )
         self._refuse_other_settings(path)
         try:
             self._checkpoint.read(str(path)).assert_existing_objects_matched()

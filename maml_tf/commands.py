@@ -8,7 +8,7 @@ import tensorflow as tf
 from data_generators.errors import UserError
 from maml_tf import checkpoints, evaluation, problems, runtime
 from maml_tf.experiment import EVALUATION_TASKS
-from maml_tf.trained import Run, load_run, run_folder
+from maml_tf.trained import Run, load_run, run_folder, trained_folder
 from maml_tf.training import Interrupted, Schedule, Training
 
 
@@ -26,10 +26,10 @@ def run(trained, tested, flags):
     Raises:
         UserError: see its message.
     """
-    folder = run_folder(trained, flags.logdir)
+    folder = (run_folder if flags.train else trained_folder)(trained, flags.logdir)
     print(_settings(trained, folder))
     runtime.configure(runtime.TASKS_SIDE_BY_SIDE)
-    _check_test_iter(flags, folder)
+    _check_flags(flags, trained, folder)
     other_shots = tested.update_batch_size != trained.update_batch_size
     if flags.train:
         problem = problems.load(trained, flags.data_dir)
@@ -54,8 +54,10 @@ def _device():
     return ", ".join(names) or f"CPU, cores: {runtime.available_cores()}"
 
 
-def _check_test_iter(flags, folder):
-    """Finds out before the data are loaded whether there is a checkpoint to test."""
+def _check_flags(flags, trained, folder):
+    """Finds out before the data are loaded whether there is a checkpoint to test, and what goes with what."""
+    if flags.log_gradient_cosine and not (flags.train and trained.metatrain_iterations):
+        raise UserError("--log_gradient_cosine goes with meta-training: there is no meta-gradient otherwise")
     if not flags.train:
         checkpoints.find(folder, _iteration_to_test(flags))
     elif flags.test_iter != -1:
@@ -75,7 +77,9 @@ def _train(flags, experiment, problem, folder):
         validate=_or(flags.validation_interval, 10000 if long else 2500),
     )
     validation = functools.partial(problem.evaluation_tasks, "val")
-    training = Training(experiment, maml, problem.source, validation, folder, schedule, flags.log)
+    training = Training(
+        experiment, maml, problem.source, validation, folder, schedule, flags.log, flags.log_gradient_cosine
+    )
     try:
         training.run(flags.resume)
     except Interrupted:
@@ -100,7 +104,8 @@ def _restore(flags, trained, tested):
 
 def _test(flags, tested, run):
     trained, shots = run.experiment, tested.update_batch_size
-    print(f"Testing the checkpoint of iteration {run.iteration}")
+    origin = " of the original code, which holds weights only: settings are those above" if run.by_original else ""
+    print(f"Testing the checkpoint of iteration {run.iteration}{origin}")
     split = "val" if flags.test_set is False or "test" not in run.problem.splits else "test"
     result = evaluation.evaluate(
         run.maml,
@@ -109,6 +114,7 @@ def _test(flags, tested, run):
         num_updates=trained.test_updates,
         tasks_per_call=trained.tasks_per_call,
         step_size=None if tested.update_lr == trained.update_lr else tested.update_lr,
+        transductive=flags.transductive,
         label=f"Testing on {split}",
     )
     print(evaluation.report(result, trained, split, shots))

@@ -8,7 +8,7 @@ from maml_tf.task_learner import Inner
 _PLURAL = {"query_loss": "losses", "query_accuracy": "accuracies"}
 
 
-def curves(learner, initial, step_size, tasks, seeds, num_updates, how):
+def curves(learner, initial, step_size, tasks, seeds, num_updates, how, transductive=True):
     """Adapts to every task and judges it before and after every update.
 
     The loop over updates is the outer one, each update for all tasks, so that the graph holds one update only.
@@ -21,6 +21,9 @@ def curves(learner, initial, step_size, tasks, seeds, num_updates, how):
         seeds: seeds for each task, of `PureModel.seeds_per_task`.
         num_updates: inner updates.
         how: MAP or VECTORIZE of `task_axis`.
+        transductive: normalise queries by their own batch statistics. Otherwise by those that the last pass over the
+            support left in the model's state: after an update, the pass that this update descended, under the weights
+            before it; before any update, a pass under the initial weights.
 
     Returns:
         dict of tensors: `support_loss` [tasks] before adaptation, `losses` [tasks, 1 + num_updates] on the query;
@@ -34,15 +37,18 @@ def curves(learner, initial, step_size, tasks, seeds, num_updates, how):
     support, query = ({f"{name}_{kind}": scalar for kind in learner.figure_kinds} for name in ("support", "query"))
     of_task = tf.nest.map_structure(lambda t: tf.TensorSpec(t.shape[1:], t.dtype), (params, state))
 
+    def on_query(params, state, task):
+        return learner.judge(params, shared, state, *task[2:], "query", transductive)
+
     def before(element):
         params, state, task = element
-        on_support = learner.judge(params, shared, state, *task[:2], "support")
-        return on_support | learner.judge(params, shared, state, *task[2:], "query")
+        on_support, observed = learner.observe(params, shared, state, *task[:2], "support")
+        return on_support | on_query(params, state if transductive else observed, task)
 
     def update(element):
         params, state, task = element
         params, inner = learner.adapt(params, shared, Inner(state), *task[:2], 1, step_size)
-        return params, inner.model_state, learner.judge(params, shared, inner.model_state, *task[2:], "query")
+        return params, inner.model_state, on_query(params, inner.model_state, task)
 
     def body(i, params, state, arrays):
         params, state, figures = axis.map_tasks(update, (params, state, tasks), (*of_task, query), how)

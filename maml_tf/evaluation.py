@@ -33,12 +33,14 @@ class Evaluation:
     support: [tasks], the figure on the support before adaptation.
     query: [tasks, 1 + num_updates], the figure on the query after 0, 1, ... updates.
     step_size: of the inner updates, where it was not that of training.
+    transductive: whether queries were normalised by their own batch statistics rather than by the support's.
     """
 
     kind: str
     support: np.ndarray
     query: np.ndarray
     step_size: float | None = None
+    transductive: bool = True
 
     @property
     def num_tasks(self) -> int:
@@ -84,6 +86,7 @@ def evaluate(
     num_updates: int = 10,
     step_size: float | None = None,
     tasks_per_call: int = 25,
+    transductive: bool = True,
     label: str = "Evaluating",
 ) -> Evaluation:
     """Adapts to every task of a fixed list and judges it on its queries before and after every update.
@@ -98,6 +101,8 @@ def evaluate(
         num_updates: inner updates.
         step_size: of the inner updates; default, that of training.
         tasks_per_call: tasks per call; the figures do not depend on it, memory does.
+        transductive: whether queries are normalised by their own batch statistics; otherwise by those in the state that
+            `maml.adapt` returns, the support's.
         label: of the progress bar, which appears on terminals only.
 
     Returns:
@@ -120,17 +125,18 @@ def evaluate(
         tqdm(total=num_tasks, desc=label, unit="task", leave=False, disable=None) as progress,
     ):
         for tasks in chunks:
-            results.append(maml.evaluate(tasks, num_updates, step_size))
+            results.append(maml.evaluate(tasks, num_updates, step_size, transductive=transductive))
             progress.update(min(size, num_tasks - progress.n))
     joined = {name: np.concatenate([r[name] for r in results])[:num_tasks] for name in results[0]}
     if "accuracies" in joined:
-        return Evaluation("accuracy", joined["support_accuracy"], joined["accuracies"], step_size)
-    return Evaluation("loss", joined["support_loss"], joined["losses"], step_size)
+        return Evaluation("accuracy", joined["support_accuracy"], joined["accuracies"], step_size, transductive)
+    return Evaluation("loss", joined["support_loss"], joined["losses"], step_size, transductive)
 
 
 def write(evaluation: Evaluation, folder: str | Path, update_batch_size: int, update_lr: float) -> Path:
     """Writes `test_ubs<K>_stepsize<lr>.csv` and `.pkl` as the original does.
 
+    Where the evaluation is not transductive, as the original's always is, their names end in `_inductive`.
     The csv has four rows: names of the columns, means, standard deviations, 95 % confidence intervals. Its column
     "update0" is the SUPPORT figure before adaptation, as in the original; the last column, which the original does
     not have, is the query figure before adaptation. The pkl is {"mses": [tasks, 1 + num_updates]} with the support
@@ -148,7 +154,7 @@ def write(evaluation: Evaluation, folder: str | Path, update_batch_size: int, up
     Raises:
         UserError: the files cannot be written; older ones are left as they were.
     """
-    name = f"test_ubs{update_batch_size}_stepsize{update_lr}"
+    name = f"test_ubs{update_batch_size}_stepsize{update_lr}{'' if evaluation.transductive else '_inductive'}"
     table = np.column_stack([evaluation.support, evaluation.query[:, 1:]])
     columns = np.column_stack([table, evaluation.query[:, 0]])
     header = [f"update{i}" for i in range(table.shape[1])] + ["query_update0"]

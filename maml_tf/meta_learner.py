@@ -3,22 +3,25 @@
 Finn, Abbeel and Levine (2017), algorithms 1 and 2; `maml.py` of cbfinn/maml.
 """
 
-import functools
-from contextlib import nullcontext
 from typing import NamedTuple
 
 import keras
 import tensorflow as tf
 
-from maml_tf import layers
 from maml_tf import task_axis as axis
+from maml_tf.compiling import Compiler
 from maml_tf.curves import curves
+from maml_tf.meta_gradients import meta_gradients, pretrain_gradients
 from maml_tf.pure_model import PureModel
 from maml_tf.task_learner import Inner, TaskLearner
 
 
 class Adapted(NamedTuple):
-    """What one task's adaptation leaves: fast weights, and the state with the support's statistics."""
+    """What one task's adaptation leaves: fast weights, and the state with the support's statistics.
+
+    The statistics are those of the last pass over the support, which is the one that the last update descends: under
+    the weights before that update. Without an update they are those under the initial weights.
+    """
 
     params: list
     state: list
@@ -79,7 +82,7 @@ class MAML:
         self.pretrain_optimizer.build(self.weights)
         self.task_axis, self.jit = axis.resolve(task_axis, jit, model)
         self.dtype = tf.as_dtype(self.pure.adapted[0].dtype)
-        self._compiled = {}
+        self._compiler = Compiler(self.task_axis, self.jit)
 
     @property
     def weights(self):
@@ -101,22 +104,22 @@ class MAML:
             dict of scalars, means over tasks: `pre_loss` on the support before adaptation, `post_loss` on the query
             after it, and `pre_accuracy` and `post_accuracy` where there is an accuracy.
         """
-        return self._call("train", self.train_graph, tasks)
+        return self._compiler.call("train", self.train_graph, tasks)
 
     def pretrain_step(self, tasks):
         """One update of the weights on the mean support loss over tasks, without adaptation: the paper's baseline.
 
         Args and result as in `train_step`, without the post figures.
         """
-        return self._call("pretrain", self.pretrain_graph, tasks)
+        return self._compiler.call("pretrain", self.pretrain_graph, tasks)
 
     def meta_gradients(self, tasks):
         """The gradient of the mean query loss after adaptation: a list for `meta_variables`, before any clipping."""
-        return self._call("meta_gradients", lambda t: self._meta_gradients(t)[0], tasks)
+        return self._compiler.call("meta_gradients", self.meta_gradients_graph, tasks)
 
     def pretrain_gradients(self, tasks):
         """The gradient of the mean support loss without adaptation: a list for `weights`."""
-        return self._call("pretrain_gradients", lambda t: self._pretrain_gradients(t)[0], tasks)
+        return self._compiler.call("pretrain_gradients", lambda t: self._pretrain_gradients(t)[0], tasks)
 
     def train_graph(self, tasks):
         """`train_step`, uncompiled: for use inside a compiled loop."""
@@ -132,33 +135,40 @@ class MAML:
         self.pure.assign_statistics(statistics)
         return figures
 
-    def curves_graph(self, tasks, num_updates, step_size=None):
+    def meta_gradients_graph(self, tasks, first_order=None):
+        """`meta_gradients`, uncompiled; to first or second order as asked for, by default as in training."""
+        return self._meta_gradients(tasks, first_order)[0]
+
+    def curves_graph(self, tasks, num_updates, step_size=None, transductive=True):
         """`evaluate`, uncompiled, which returns tensors."""
         step_size = self._step_size() if step_size is None else step_size
-        return curves(self.learner, self._initial(), step_size, *self._elements(tasks), num_updates, self.task_axis)
+        elements, how = self._elements(tasks), self.task_axis
+        return curves(self.learner, self._initial(), step_size, *elements, num_updates, how, transductive)
 
     def figure_names(self, *moments):
         """The figures' names at some moments of a step: "pre" or "post" adaptation."""
-        return [f"{moment}_{kind}" for moment in moments for kind in self.learner.figure_kinds]
+        return self.learner.figure_names(*moments)
 
-    def evaluate(self, tasks, num_updates, step_size=None):
+    def evaluate(self, tasks, num_updates, step_size=None, transductive=True):
         """Adapts to every task and judges it on its queries before and after every update.
 
         Args:
             tasks: Tasks.
             num_updates: inner updates.
             step_size: default, that of training.
+            transductive: as for `predict`; where false, the queries before any update are normalised by the statistics
+                of the support under the initial weights.
 
         Returns:
             dict of arrays: `support_loss` [tasks] before adaptation, `losses` [tasks, 1 + num_updates] on the query
             after 0, 1, ... updates; `support_accuracy` and `accuracies` likewise where there is an accuracy.
         """
-        key = ("evaluate", num_updates, step_size)
+        key = ("evaluate", num_updates, step_size, transductive)
 
         def graph(tasks):
-            return self.curves_graph(tasks, num_updates, step_size)
+            return self.curves_graph(tasks, num_updates, step_size, transductive)
 
-        return {name: value.numpy() for name, value in self._call(key, graph, tasks).items()}
+        return {name: value.numpy() for name, value in self._compiler.call(key, graph, tasks).items()}
 
     def adapt(self, x, y, num_updates=None, step_size=None):
         """Adapts to one task and returns its fast weights; the model itself stays as it is.
@@ -177,10 +187,12 @@ class MAML:
         def graph(x, y):
             params, shared, state = self._initial()
             size = self._step_size() if step_size is None else step_size
+            if num_updates == 0:  # no update looks at the support, whose statistics are wanted all the same
+                return Adapted(params, self.pure(params, shared, state, x)[1])
             params, inner = self.learner.adapt(params, shared, Inner(state), x, y, num_updates, size)
             return Adapted(params, inner.model_state)
 
-        return self._call(key, graph, self._tensor(x), self._tensor(y))
+        return self._compiler.call(key, graph, self._tensor(x), self._tensor(y))
 
     def predict(self, x, adapted=None, transductive=True):
         """Outputs for x by adapted weights, or by the initialisation where none are given.
@@ -188,7 +200,9 @@ class MAML:
         Args:
             x: [examples, ...].
             adapted: what `adapt` returned.
-            transductive: normalise x by its own batch statistics, as the original does; otherwise by the support's.
+            transductive: normalise x by its own batch statistics, as the original does; otherwise by those in the state
+                of `adapted`, the support's (the model is then called with training=False). Stock Keras layers keep
+                moving averages there, which every pass over the support moves a little towards its statistics.
 
         Returns:
             [examples, outputs].
@@ -200,41 +214,14 @@ class MAML:
             shared = self._initial()[1]
             return self.pure(params, shared, state, x, training=transductive)[0]
 
-        return self._call(("predict", transductive), graph, params, state, self._tensor(x))
+        return self._compiler.call(("predict", transductive), graph, params, state, self._tensor(x))
 
-    def _meta_gradients(self, tasks):
-        def objective(params, shared, state, step_size, task):
-            return self.learner.meta_objective(params, shared, state, step_size, task, self.num_updates)
-
-        return self._mean_gradients(objective, ("pre", "post"), self.meta_variables, tasks)
+    def _meta_gradients(self, tasks, first_order=None):
+        learner = self.learner if first_order is None else self.learner._replace(first_order=first_order)
+        return meta_gradients(learner, self._start(), self._elements(tasks), self.num_updates, self.task_axis)
 
     def _pretrain_gradients(self, tasks):
-        def objective(params, shared, state, step_size, task):
-            return self.learner.pretrain_objective(params, shared, state, task)
-
-        return self._mean_gradients(objective, ("pre",), self.weights, tasks)
-
-    def _mean_gradients(self, objective, moments, variables, tasks):
-        """Gradients, figures and statistics of `objective`, each the mean over tasks."""
-        params, shared, state = self._initial()
-        step_size = self._step_size()
-        watched = [*params, *shared, *(step_size if self.step_sizes else [])][: len(variables)]
-
-        def one_task(element):
-            task, seeds = element
-            with tf.GradientTape() as tape:
-                tape.watch(watched)
-                start = self.pure.with_seeds(state, seeds)
-                loss, figures, after = objective(params, shared, start, step_size, task)
-            gradients = tape.gradient(loss, watched, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-            return [tf.convert_to_tensor(g) for g in gradients], figures, self.pure.statistics(after)
-
-        signature = (
-            [tf.TensorSpec(v.shape, v.dtype) for v in variables],
-            {name: tf.TensorSpec([], self.dtype) for name in self.figure_names(*moments)},
-            [tf.TensorSpec(v.shape, v.dtype) for v in self.pure.statistics(self.pure.state)],
-        )
-        return axis.mean_over_tasks(one_task, self._elements(tasks), signature, self.task_axis)
+        return pretrain_gradients(self.learner, self._start(), self._elements(tasks), self.task_axis)
 
     def _elements(self, tasks):
         """Tasks, each with its own seeds for random layers."""
@@ -244,6 +231,9 @@ class MAML:
 
     def _step_size(self):
         return [tf.convert_to_tensor(s) for s in self.step_sizes] or self.step_size
+
+    def _start(self):
+        return *self._initial(), self._step_size()
 
     def _initial(self):
         variables = self.pure.adapted, self.pure.shared, self.pure.state
@@ -255,23 +245,7 @@ class MAML:
 
     def compiled(self, function):
         """A function of tensors compiled as this object's own steps are."""
-
-        # A partial of its own for each, since TensorFlow counts the tracings of one code as those of one function, and
-        # warns of too many.
-        traced = functools.partial(self._traced, function)
-        # AutoGraph would double the time to trace; nothing here needs it, and a user's function that does may be a
-        # tf.function of its own.
-        return tf.function(traced, jit_compile=self.jit or None, autograph=False)
-
-    def _traced(self, function, *args):
-        with layers.vectorizable() if self.jit or self.task_axis == axis.VECTORIZE else nullcontext():
-            return function(*args)
-
-    def _call(self, key, function, *args):
-        """Calls a function compiled once for each key."""
-        if key not in self._compiled:
-            self._compiled[key] = self.compiled(function)
-        return self._compiled[key](*args)
+        return self._compiler.compiled(function)
 
 
 def adam(learning_rate=1e-3, clip=None):

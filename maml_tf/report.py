@@ -24,6 +24,7 @@ def report(evaluation, experiment, split, shots=None):
     lines = [
         f"{evaluation.kind.capitalize()}{unit} on {evaluation.num_tasks} {split} tasks, +- 95 % confidence interval",
         _conditions(evaluation, experiment, shots),
+        *([] if evaluation.transductive else [_not_transductive(experiment)]),
         "",
     ]
     if experiment.is_regression:
@@ -39,6 +40,12 @@ def _conditions(evaluation, experiment, shots):
     learned = " (meta-learned from there)" if experiment.learn_update_lr and evaluation.step_size is None else ""
     adaptation = f"K = {shots}, step size {step_size}{learned}"
     return "; ".join([adaptation, _network(experiment), _training(experiment)])
+
+
+def _not_transductive(experiment):
+    if experiment.norm == "batch_norm":
+        return "not transductive: queries are normalised by the statistics of the support, not by their own"
+    return "not transductive, which makes no difference without batch normalisation"
 
 
 def _network(experiment):
@@ -97,7 +104,8 @@ def _table_1_lines(evaluation, experiment, split, shots):
     match = published.matching_row(experiment) if shots == experiment.update_batch_size else None
     update = min(experiment.published_update, evaluation.num_updates)
     ours = _percent(evaluation.mean[update], evaluation.ci95[update])
-    table = [(f"ours, {split} split, {update} {_plural(update)}", ours)]
+    inductive = "" if evaluation.transductive else ", not transductive"
+    table = [(f"ours, {split} split, {update} {_plural(update)}{inductive}", ours)]
     label = "" if split == "test" else ", test split"
     digits = 1 if experiment.datasource == "omniglot" else 2  # as many as the table gives
     for row in sorted(rows, key=lambda row: row != match):

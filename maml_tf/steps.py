@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from data_generators.prefetch import Prefetcher
+from maml_tf.gradient_cosine import gradient_cosine
 
 
 def steps_for(maml, experiment, source):
@@ -30,6 +31,7 @@ class HostSteps(contextlib.AbstractContextManager):
         self._draw = lambda i: source.sample(experiment.seed, "train", i, experiment.meta_batch_size)
         self._batches = None
         self._next = None
+        self._cosine = None
 
     def run(self, start, stop, every_seconds=0.2):
         """Does iterations start ... stop - 1, all of pretraining or all of meta-training.
@@ -53,6 +55,12 @@ class HostSteps(contextlib.AbstractContextManager):
     def curves(self, iteration, num_updates):
         """What `MAML.evaluate` says of the tasks of an iteration, by the weights as they are now."""
         return self._maml.evaluate(self._draw(iteration), num_updates)
+
+    def gradient_cosine(self, iteration):
+        """`gradient_cosine` on the tasks of an iteration, by the weights as they are now; a float."""
+        if self._cosine is None:
+            self._cosine = self._maml.compiled(lambda tasks: gradient_cosine(self._maml, tasks))
+        return float(self._cosine(self._draw(iteration)))
 
     def close(self):
         """Ends the drawing thread."""
@@ -81,6 +89,7 @@ class CompiledSteps(contextlib.AbstractContextManager):
         self._pretrain = self._compiled_loop(maml.pretrain_graph, ("pre",))
         self._train = self._compiled_loop(maml.train_graph, ("pre", "post"))
         self._curves = {}
+        self._cosine = None
 
     def _compiled_loop(self, step, moments):
         names = self._maml.figure_names(*moments)
@@ -113,6 +122,12 @@ class CompiledSteps(contextlib.AbstractContextManager):
             )
         figures = self._curves[num_updates](tf.constant(iteration))
         return {name: value.numpy() for name, value in figures.items()}
+
+    def gradient_cosine(self, iteration):
+        """As in `HostSteps`, the drawing of tasks compiled with it."""
+        if self._cosine is None:
+            self._cosine = self._maml.compiled(lambda i: gradient_cosine(self._maml, self._sample(i)))
+        return float(self._cosine(tf.constant(iteration)))
 
     def __exit__(self, *error):
         pass

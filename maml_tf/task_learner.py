@@ -36,6 +36,10 @@ class TaskLearner(NamedTuple):
         """The names of the figures that are reported."""
         return ("loss", "accuracy") if self.accuracy else ("loss",)
 
+    def figure_names(self, *moments):
+        """The figures' names at some moments, such as "pre" and "post" adaptation."""
+        return [f"{moment}_{kind}" for moment in moments for kind in self.figure_kinds]
+
     def adapt(self, params, shared, inner, x, y, num_updates, step_size):
         """Adapts params to a support set. Returns (params, Inner)."""
 
@@ -69,10 +73,18 @@ class TaskLearner(NamedTuple):
         loss = self._loss(outputs, task.support_y)
         return loss + penalty, self._figures("pre", loss, outputs, task.support_y), state
 
-    def judge(self, params, shared, state, x, y, name):
-        """The figures on x and y, their names beginning with `name`."""
-        outputs, _, _ = self.model(params, shared, state, x)
+    def judge(self, params, shared, state, x, y, name, transductive=True):
+        """The figures on x and y, their names beginning with `name`.
+
+        transductive: normalise x by its own batch statistics, otherwise by those in `state`.
+        """
+        outputs, _, _ = self.model(params, shared, state, x, training=transductive)
         return self._figures(name, self._loss(outputs, y), outputs, y)
+
+    def observe(self, params, shared, state, x, y, name):
+        """What `judge` says of x and y, and the state with their statistics."""
+        outputs, state, _ = self.model(params, shared, state, x)
+        return self._figures(name, self._loss(outputs, y), outputs, y), state
 
     def _loss(self, outputs, targets):
         loss = tf.convert_to_tensor(self.loss(outputs, targets))

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from data_generators.errors import UserError
-from maml_tf import problems
-from maml_tf.checkpoints import Checkpoints, available
+from maml_tf import problems, tf1_checkpoints
+from maml_tf.checkpoints import Checkpoints, available, find
 from maml_tf.experiment import Experiment
 from maml_tf.meta_learner import MAML
 
@@ -19,6 +19,8 @@ class Run(NamedTuple):
     problem: its data, for the number of shots asked for.
     iteration: of the checkpoint.
     folder: of the checkpoint.
+    by_original: whether the checkpoint is one of the original code, so that `experiment` is what the user says that it
+        was trained with.
     """
 
     experiment: Experiment
@@ -26,16 +28,17 @@ class Run(NamedTuple):
     problem: problems.Problem
     iteration: int
     folder: Path
+    by_original: bool = False
 
 
 def load_run(
     experiment, logdir=None, *, shots=None, iteration=None, data_dir=None, task_axis="auto", jit="auto"
 ) -> Run:
-    """Restores what `main.py` trained.
+    """Restores what `main.py` trained, or what the original code did.
 
     Args:
         experiment: Experiment, the settings that it was trained with.
-        logdir: folder of the runs; default logs/<datasource>.
+        logdir: folder of the runs, or one that holds the checkpoints itself; default logs/<datasource>.
         shots: K of the tasks to use it on, where it is not that of training.
         iteration: of the checkpoint; default, the latest.
         data_dir: folder of the data; default data/<datasource>.
@@ -43,18 +46,35 @@ def load_run(
 
     Raises:
         UserError: there is no such run, its message with the command that makes it; its checkpoint is damaged, of
-            other settings, or not of that iteration; the data are missing.
+            other settings or architecture, or not of that iteration; the data are missing.
     """
-    folder = run_folder(experiment, logdir)
+    folder = trained_folder(experiment, logdir)
     if not available(folder):
         raise UserError(f"no trained run in {folder}: make it by `{train_command(experiment, logdir)}`")
     problem = problems.load(experiment, data_dir, shots)
     maml = problems.build(experiment, problem.source, task_axis, jit, shots)
-    return Run(experiment, maml, problem, Checkpoints(folder, maml, experiment).restore(iteration), folder)
+    iteration = find(folder, iteration)
+    path = folder / f"model{iteration}"
+    by_original = tf1_checkpoints.is_tf1(path)
+    if by_original and maml.step_sizes:
+        raise UserError(
+            f"checkpoint {path} is of the original code, which learns no step sizes: --learn_update_lr=False"
+        )
+    if by_original:
+        tf1_checkpoints.load(path, maml.model)
+    else:
+        Checkpoints(folder, maml, experiment).restore(iteration)
+    return Run(experiment, maml, problem, iteration, folder, by_original)
+
+
+def trained_folder(experiment, logdir=None) -> Path:
+    """The folder that has an experiment's checkpoints: its own or, where only that has any, logdir itself."""
+    folder = run_folder(experiment, logdir)
+    return Path(logdir) if logdir and available(logdir) and not available(folder) else folder
 
 
 def run_folder(experiment, logdir=None) -> Path:
-    """The folder of an experiment's checkpoints; logdir as in `load_run`."""
+    """The folder where an experiment's checkpoints go, below logdir; default as in `load_run`."""
     return Path(logdir or Path("logs", experiment.datasource)) / experiment.name
 
 

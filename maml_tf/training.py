@@ -1,6 +1,5 @@
 """The training run: meta-steps, progress bar, summaries, validation, checkpoints and resuming."""
 
-import contextlib
 import dataclasses
 import os
 import signal
@@ -8,13 +7,14 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 from tqdm import tqdm
 
 from data_generators.errors import UserError
 from maml_tf import checkpoints, evaluation
+from maml_tf.cosine_log import CosineLog
 from maml_tf.experiment import EVALUATION_TASKS
 from maml_tf.steps import steps_for
+from maml_tf.summaries import GRADIENT_COSINE, curve_scalars, summaries
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,9 +45,22 @@ class Training:
         folder: where checkpoints and summaries go; made if need be.
         schedule: Schedule.
         log: whether to write TensorBoard summaries.
+        log_gradient_cosine: whether to note how near the first-order meta-gradient is to the true one, as often as
+            summaries are due in meta-training: in `gradient_cosine.csv`, in the progress bar and, with `log`, among
+            the summaries. It has no influence on the numbers of the training.
     """
 
-    def __init__(self, experiment, maml, source, validation, folder, schedule=None, log=True):
+    def __init__(
+        self,
+        experiment,
+        maml,
+        source,
+        validation,
+        folder,
+        schedule=None,
+        log=True,
+        log_gradient_cosine=False,
+    ):
         self.experiment = experiment
         self.maml = maml
         self.source = source
@@ -55,8 +68,11 @@ class Training:
         self.folder = Path(folder)
         self.schedule = schedule or Schedule()
         self.log = log
+        self.log_gradient_cosine = log_gradient_cosine
         self.checkpoints = checkpoints.Checkpoints(folder, maml, experiment)
         self.iteration = 0
+        self._cosines = None
+        self._write_scalars = None
 
     def run(self, resume=True):
         """Trains to the end, or until asked to stop.
@@ -74,12 +90,14 @@ class Training:
         if self.iteration >= end:
             return
         steps = steps_for(self.maml, self.experiment, self.source)
-        with _StopRequest() as stop, steps, self._writer(), _progress_bar(self.iteration, end) as bar:
+        writer, progress_bar = summaries(self.folder, self.log), _progress_bar(self.iteration, end)
+        with _StopRequest() as stop, steps, writer as self._write_scalars, progress_bar as bar:
             while self.iteration < end and not stop.requested:
                 self._summarise(steps)
+                self._note_gradient_cosine(steps)
                 for done, figures in steps.run(self.iteration, self._next_pause()):
                     self._check_finite(figures)
-                    bar.set_postfix_str(_show(figures), refresh=False)
+                    bar.set_postfix_str(_show(figures, self._cosines), refresh=False)
                     bar.update(done - self.iteration)
                     self.iteration = done
                     if stop.requested:
@@ -104,6 +122,7 @@ class Training:
         elif checkpoints.available(self.folder):
             self.iteration = self.checkpoints.restore()
             print(f"Going on from the checkpoint of iteration {self.iteration}")
+        self._cosines = CosineLog(self.folder, self.iteration) if self.log_gradient_cosine else None
 
     def _next_pause(self):
         # Pretraining and meta-training are compiled apart, so no call of the runner crosses from one to the other.
@@ -132,25 +151,20 @@ class Training:
             f"checkpoints in {self.folder} stay as they are; a smaller --update_lr or --meta_lr may help"
         )
 
-    def _writer(self):
-        if not self.log:
-            return contextlib.nullcontext()
-        # Compiled takes a tenth of the time; and anew for each writer, since the graph holds on to it.
-        self._write_scalars = tf.function(_write_scalars)
-        return tf.summary.create_file_writer(str(self.folder)).as_default()
-
     def _summarise(self, steps):
         """Writes the original's scalars: the losses and accuracies of this iteration's tasks before its update."""
         if not self.log or not self._due(self.schedule.summary):
             return
         figures = steps.curves(self.iteration, self.experiment.summary_updates)
-        scalars = {}
-        for name, curves in (("loss", "losses"), ("accuracy", "accuracies")):
-            if curves in figures:
-                scalars[f"Pre-update {name}"] = figures[f"support_{name}"].mean()
-                after = figures[curves].mean(0)[1:]
-                scalars |= {f"Post-update {name}, step {update}": value for update, value in enumerate(after, start=1)}
-        self._write_scalars(scalars, tf.constant(self.iteration, tf.int64))
+        self._write_scalars(curve_scalars(figures), self.iteration)
+
+    def _note_gradient_cosine(self, steps):
+        pretraining = self.iteration < self.experiment.pretrain_iterations
+        if self._cosines is None or pretraining or not self._due(self.schedule.summary):
+            return
+        cosine = steps.gradient_cosine(self.iteration)
+        self._cosines.add(self.iteration, cosine)
+        self._write_scalars({GRADIENT_COSINE: cosine}, self.iteration)
 
     def _validate(self, bar):
         """Evaluates on the whole fixed validation list."""
@@ -168,9 +182,8 @@ class Training:
             f"iteration {self.iteration}: validation {kind} after {updates} updates "
             f"{result.mean[-1]:.4f} +- {result.ci95[-1]:.4f} (before: {result.mean[0]:.4f})"
         )
-        if self.log:
-            scalars = {f"Validation {kind}, step {update}": value for update, value in enumerate(result.mean)}
-            self._write_scalars(scalars, tf.constant(self.iteration, tf.int64))
+        scalars = {f"Validation {kind}, step {update}": value for update, value in enumerate(result.mean)}
+        self._write_scalars(scalars, self.iteration)
 
 
 class _StopRequest:
@@ -196,22 +209,18 @@ class _StopRequest:
             signal.signal(number, handler)
 
 
-def _write_scalars(scalars, iteration):
-    for name, value in scalars.items():
-        tf.summary.scalar(name, value, iteration)
-
-
 def _progress_bar(done, total):
     seconds = 0.5 if sys.stderr.isatty() else 60
     look = {"desc": "Training", "unit": "step", "smoothing": 0.05, "dynamic_ncols": True}
     return tqdm(initial=done, total=total, mininterval=seconds, **look)
 
 
-def _show(figures):
+def _show(figures, cosines):
     """The latest mean figures for the progress bar: before -> after adaptation."""
     kind = "accuracy" if "pre_accuracy" in figures else "loss"
     shown = [f"{figures[f'{when}_{kind}'].mean():.3f}" for when in ("pre", "post") if f"{when}_{kind}" in figures]
-    return f"{kind} {' -> '.join(shown)}"
+    cosine = f", cosine {cosines.latest:.4f}" if cosines is not None and cosines.latest is not None else ""
+    return f"{kind} {' -> '.join(shown)}{cosine}"
 
 
 def _make_writable(folder):

@@ -39,6 +39,13 @@ def test_iteration_to_test_is_for_tests_only(run_main, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_cosine_of_meta_gradients_is_for_meta_training_only(run_main, tmp_path):
+    pretraining = ("--metatrain_iterations=0", "--pretrain_iterations=3")
+    for arguments in (("--train=False",), pretraining, ("--baseline=oracle",)):
+        assert_refused(run_main("--log_gradient_cosine", *arguments), "--log_gradient_cosine goes with meta-training")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_logdir_that_cannot_be_written(run_main, tmp_path):
     (tmp_path / "file").write_text("mine")
     assert_refused(run_main(*QUICK, "--logdir=file"), "cannot write to file/cls_5")

@@ -93,6 +93,13 @@ def test_commands_of_the_original_mean_the_paper_s_experiments(line, expected):
         assert experiments(line + more) == (expected, expected)
 
 
+def test_what_is_logged_and_how_is_tested_is_as_in_the_original_unless_asked_for():
+    values = main.parse(["main.py"])
+    assert (values.log_gradient_cosine, values.transductive) == (False, True)
+    values = main.parse(["main.py", "--log_gradient_cosine", "--transductive=false"])
+    assert (values.log_gradient_cosine, values.transductive) == (True, False)
+
+
 def test_settings_of_training_and_test_may_differ():
     trained, tested = experiments(
         "--train_update_batch_size=10 --update_batch_size=5 --train_update_lr=0.02 --update_lr=0.01"

@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 import pickle
 import threading
 
@@ -40,11 +41,12 @@ class Recorder:
 
     def __init__(self, accuracy):
         self.kinds = ["loss", "accuracy"] if accuracy else ["loss"]
-        self.sizes, self.step_sizes = [], []
+        self.sizes, self.step_sizes, self.transductive = [], [], []
 
-    def evaluate(self, tasks, num_updates, step_size=None):
+    def evaluate(self, tasks, num_updates, step_size=None, transductive=True):
         self.sizes.append(len(tasks.query_x))
         self.step_sizes.append(step_size)
+        self.transductive.append(transductive)
         first = np.asarray(tasks.support_x)[:, 0, 0]
         curve = first[:, None] + np.arange(1 + num_updates)
         names = {"loss": "losses", "accuracy": "accuracies"}
@@ -88,10 +90,19 @@ def test_every_call_takes_as_many_tasks_and_none_is_counted_twice(num_tasks, tas
     found = evaluate(fake, draw, num_tasks=num_tasks, num_updates=2, tasks_per_call=tasks_per_call, step_size=0.3)
     assert fake.sizes == calls
     assert set(fake.step_sizes) == {0.3}
+    assert set(fake.transductive) == {True}
     first = TASKS.support_x[:num_tasks, 0, 0]
     assert found.kind == "accuracy"
     np.testing.assert_array_equal(found.support, -first)
     np.testing.assert_array_equal(found.query, first[:, None] + np.arange(3))
+
+
+def test_inductive_evaluation_is_asked_for_and_noted():
+    fake = Recorder(accuracy=True)
+    found = evaluate(fake, draw, num_tasks=13, num_updates=1, tasks_per_call=5, transductive=False)
+    assert fake.transductive == [False] * 3
+    assert not found.transductive
+    assert evaluate(fake, draw, num_tasks=13, num_updates=1).transductive
 
 
 def test_one_graph_serves_all_calls():
@@ -179,6 +190,16 @@ def test_pkl_is_the_originals(tmp_path):
     assert results["mses"].shape == (600, 11)
     np.testing.assert_array_equal(results["mses"][:, 0], found.support)
     np.testing.assert_array_equal(results["mses"][:, 1:], found.query[:, 1:])
+
+
+def test_inductive_results_have_a_name_of_their_own(tmp_path):
+    transductive = write(images(seed=0), tmp_path, 1, 0.4)
+    before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    inductive = write(dataclasses.replace(images(seed=1), transductive=False), tmp_path, 1, 0.4)
+    assert inductive.name == "test_ubs1_stepsize0.4_inductive.csv"
+    assert inductive.with_suffix(".pkl").exists()
+    assert inductive.read_text() != transductive.read_text()
+    assert {name: (tmp_path / name).read_bytes() for name in before} == before
 
 
 def test_writing_again_replaces_and_leaves_nothing_else(tmp_path):

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -116,6 +118,20 @@ def test_report_of_a_sinusoid_with_more_or_fewer_updates_than_the_original():
 )
 def test_report_of_another_sinusoid_stands_alone(settings):
     assert "original" not in report(sinusoids(), Experiment.of(**settings), "test")
+
+
+def test_report_of_an_inductive_test_says_so():
+    found = dataclasses.replace(images(), transductive=False)
+    usual = report(images(), Experiment.of(datasource="omniglot"), "test")
+    text = report(found, Experiment.of(datasource="omniglot"), "test")
+    assert (
+        text.splitlines()[2]
+        == "not transductive: queries are normalised by the statistics of the support, not by their own"
+    )
+    assert "ours, test split, 3 updates, not transductive" in text
+    assert "transductive" not in usual
+    text = report(found, Experiment.of(datasource="omniglot", norm="layer_norm"), "test")
+    assert text.splitlines()[2] == "not transductive, which makes no difference without batch normalisation"
 
 
 def test_report_of_a_test_with_another_step_size_says_so():

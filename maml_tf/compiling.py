@@ -1,0 +1,42 @@
+"""Functions of tensors, compiled as one MAML needs them, each once."""
+
+import functools
+from contextlib import nullcontext
+
+import tensorflow as tf
+
+from maml_tf import layers
+from maml_tf import task_axis as axis
+
+
+class Compiler:
+    """Compiles functions, and remembers those that it is to call.
+
+    Args:
+        task_axis: MAP or VECTORIZE of `task_axis`.
+        jit: whether to compile by XLA.
+    """
+
+    def __init__(self, task_axis, jit):
+        self._task_axis = task_axis
+        self._jit = jit
+        self._known = {}
+
+    def compiled(self, function):
+        """The function, compiled."""
+        # A partial of its own for each, since TensorFlow counts the tracings of one code as those of one function, and
+        # warns of too many.
+        traced = functools.partial(self._traced, function)
+        # AutoGraph would double the time to trace; nothing here needs it, and a user's function that does may be a
+        # tf.function of its own.
+        return tf.function(traced, jit_compile=self._jit or None, autograph=False)
+
+    def call(self, key, function, *args):
+        """Calls a function compiled once for each key."""
+        if key not in self._known:
+            self._known[key] = self.compiled(function)
+        return self._known[key](*args)
+
+    def _traced(self, function, *args):
+        with layers.vectorizable() if self._jit or self._task_axis == axis.VECTORIZE else nullcontext():
+            return function(*args)
