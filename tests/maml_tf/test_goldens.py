@@ -4,10 +4,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.maml_tf.golden_checks import OriginalAdam, check_every_update, check_meta_training, check_pretraining
+from tests.maml_tf.golden_checks import (
+    OriginalAdam,
+    check_every_update,
+    check_gradients,
+    check_meta_training,
+    check_pretraining,
+)
 from tests.maml_tf.goldens import Golden, assert_close
 
-CONFIGS = ("s1", "s2", "s3", "o1", "o2", "o2b", "o4", "o6")
+CONFIGS = ("s1", "s2", "s3", "o1", "o2", "o2b", "o4", "o6", "m1")
 META_TRAINED = tuple(name for name in CONFIGS if name != "s3")  # the oracle only pretrains
 WAYS = {
     "map": {"task_axis": "map", "jit": False},
@@ -42,6 +48,15 @@ def eager():
 def test_meta_training(name, way, dtype):
     golden = Golden(name)
     check_meta_training(golden, golden.maml(dtype, **WAYS[way]), dtype)
+
+
+def test_meta_gradient_before_clipping():
+    golden = Golden("m1")
+    assert max(np.abs(gradient).max() for gradient in golden.of_roles("metagrad").values()) > golden.clip
+    maml = golden.maml(**WAYS["map"])
+    gradients = maml.meta_gradients(golden.tasks("float64"))
+    by_variable = {id(v): g.numpy() for v, g in zip(maml.meta_variables, gradients, strict=True)}
+    check_gradients(golden, maml.model, by_variable, "metagrad", "float64")
 
 
 @pytest.mark.parametrize(("name", "way", "dtype"), cases(CONFIGS, FAST_PRETRAINING))
@@ -80,7 +95,7 @@ def test_adapting_and_predicting_in_float32(name):
 )
 def test_adapting_and_predicting_after_training(name):
     golden = Golden(name)
-    maml = golden.maml(optimizer=OriginalAdam(), pretrain_optimizer=OriginalAdam(), **WAYS["map"])
+    maml = golden.maml(optimizer=OriginalAdam(golden.clip), pretrain_optimizer=OriginalAdam(), **WAYS["map"])
     check_pretraining(golden, maml, "float64")
     check_every_update(golden, maml, "out_after_pre1", 1e-6)
     golden.initialise(maml.model)
