@@ -5,6 +5,7 @@ Settings that are not given take the values of the paper for the datasource and 
 
 import dataclasses
 import sys
+from pathlib import Path
 
 from absl import flags
 
@@ -12,7 +13,12 @@ from data_generators.errors import UserError
 from maml_tf.experiment import Experiment
 from maml_tf.quiet import quiet_import
 
-_DEFINE = {int: flags.DEFINE_integer, float: flags.DEFINE_float, bool: flags.DEFINE_bool}
+_DEFINE = {
+    int: flags.DEFINE_integer,
+    int | None: flags.DEFINE_integer,
+    float: flags.DEFINE_float,
+    bool: flags.DEFINE_bool,
+}
 
 
 def main(argv):
@@ -55,6 +61,9 @@ def parse(argv):
     _, *rest = values(argv)
     if rest:
         raise UserError(f"{rest[0]!r} is not a flag: write --name=value")
+    if values.datasource == "folder" and values.data_dir and not values.logdir:
+        # Of two data sets, one must not go on with the other's checkpoints.
+        values.logdir = str(Path("logs", "folder", Path(values.data_dir).resolve().name))
     return values
 
 
@@ -63,8 +72,8 @@ def _define_flags_of_the_run(values):
         kind(name, default, help, flag_values=values, **bounds)
 
     integer, text, boolean = flags.DEFINE_integer, flags.DEFINE_string, flags.DEFINE_bool
-    define(text, "data_dir", None, "folder of the data; default data/<datasource>")
-    define(text, "logdir", None, "folder of the runs; default logs/<datasource>")
+    define(text, "data_dir", None, "folder of the data; default data/omniglot or data/miniImagenet")
+    define(text, "logdir", None, "folder of the runs; default logs/<datasource>, or logs/folder/<name of data_dir>")
     define(boolean, "log", True, "write TensorBoard summaries")
     cosine = "note how near the first-order meta-gradient is to the true one, in summaries and gradient_cosine.csv"
     define(boolean, "log_gradient_cosine", False, cosine)

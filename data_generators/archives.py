@@ -1,8 +1,10 @@
 """Folders and zip files of images, read alike: what they hold is listed and checked, and nothing is ever extracted."""
 
+import csv
 import hashlib
 import lzma
 import struct
+import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -11,7 +13,8 @@ from pathlib import Path
 
 from data_generators.errors import UserError
 
-_DAMAGE = (OSError, EOFError, RuntimeError, ValueError, struct.error, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
+_DAMAGE = (OSError, EOFError, RuntimeError, ValueError, struct.error, zlib.error, lzma.LZMAError, csv.Error)
+_DAMAGE += (zipfile.BadZipFile, tarfile.TarError)
 
 
 class ImageFolder:

@@ -33,8 +33,8 @@ def run(trained, tested, flags):
     other_shots = tested.update_batch_size != trained.update_batch_size
     if flags.train:
         problem = problems.load(trained, flags.data_dir)
-        if other_shots:
-            problems.load(tested, flags.data_dir)  # a test that cannot be made is found out before hours of training
+        if other_shots:  # a test that cannot be made is found out before hours of training
+            problems.load(trained, flags.data_dir, tested.update_batch_size)
         just_trained = _train(flags, trained, problem, folder)
         if just_trained is None:
             return 130
@@ -70,15 +70,22 @@ def _iteration_to_test(flags):
 
 def _train(flags, experiment, problem, folder):
     """Returns the finished Run, or None if it was interrupted."""
+    problem.check_trainable()
     maml = problems.build(experiment, problem.source, flags.task_axis, _jit(flags))
     long = experiment.is_regression
     schedule = Schedule(
         save=flags.save_interval or (5000 if long else 1000),
         validate=_or(flags.validation_interval, 10000 if long else 2500),
     )
-    validation = functools.partial(problem.evaluation_tasks, "val")
     training = Training(
-        experiment, maml, problem.source, validation, folder, schedule, flags.log, flags.log_gradient_cosine
+        experiment,
+        maml,
+        problem.source,
+        problem.validation_tasks,
+        folder,
+        schedule,
+        flags.log,
+        flags.log_gradient_cosine,
     )
     try:
         training.run(flags.resume)
@@ -106,7 +113,9 @@ def _test(flags, tested, run):
     trained, shots = run.experiment, tested.update_batch_size
     origin = " of the original code, which holds weights only: settings are those above" if run.by_original else ""
     print(f"Testing the checkpoint of iteration {run.iteration}{origin}")
-    split = "val" if flags.test_set is False or "test" not in run.problem.splits else "test"
+    split = run.problem.split_to_test(flags.test_set)
+    if split == "val" and flags.test_set is None:
+        print("There is no test split, so that the validation split is tested on")
     result = evaluation.evaluate(
         run.maml,
         functools.partial(run.problem.evaluation_tasks, split),

@@ -4,7 +4,7 @@ import dataclasses
 
 from data_generators.errors import UserError
 
-DATASOURCES = ("sinusoid", "omniglot", "miniimagenet")
+DATASOURCES = ("sinusoid", "omniglot", "miniimagenet", "folder")
 BASELINES = (None, "oracle")
 EVALUATION_TASKS = 600
 _NORM_NAMES = {"batch_norm": "batchnorm", "layer_norm": "layernorm", "None": "nonorm"}  # in the names of folders
@@ -34,6 +34,8 @@ class Experiment:
     max_pool: bool = _setting("max-pooling in place of strided convolutions")
     stop_grad: bool = _setting("first-order MAML: no second derivatives")
     learn_update_lr: bool = _setting("meta-learn one inner step size per variable, starting at update_lr")
+    image_size: int | None = _setting("height and width to which the images of a folder are resized; default 84")
+    image_channels: int | None = _setting("channels of the images of a folder: 3 (RGB, the default) or 1 (grey)")
     seed: int = _setting("of initial weights and training tasks, never of the data split or the evaluation tasks")
 
     @classmethod
@@ -66,6 +68,7 @@ class Experiment:
         for name in ("meta_lr", "update_lr"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise UserError(f"--{name} must be a positive number, not {getattr(self, name)}")
+        self._validate_images()
         if self.norm not in _NORM_NAMES:
             raise UserError(f"unknown norm {self.norm!r}: choose one of {', '.join(_NORM_NAMES)}")
         if self.baseline not in BASELINES:
@@ -75,10 +78,30 @@ class Experiment:
         if self.pretrain_iterations + self.metatrain_iterations == 0:
             raise UserError("nothing to train: give --metatrain_iterations or --pretrain_iterations a positive number")
 
+    def _validate_images(self):
+        if self.datasource != "folder":
+            for name in ("image_size", "image_channels"):
+                if getattr(self, name) is not None:
+                    raise UserError(f"--{name} goes with --datasource=folder: {self.datasource} has its own")
+            return
+        least = 16 if self.conv and self.max_pool else 1  # each of four poolings halves the image
+        if self.image_size < least:
+            raise UserError(f"--image_size must be at least {least}, not {self.image_size}")
+        if self.image_channels not in (1, 3):
+            raise UserError(f"--image_channels must be 1 (grey) or 3 (RGB), not {self.image_channels}")
+
     @property
     def is_regression(self):
         """Whether outputs are values, judged by mean squared error, rather than classes."""
         return self.datasource == "sinusoid"
+
+    @property
+    def is_like_miniimagenet(self):
+        """Whether the original's special cases for miniImagenet hold: its settings, network, clipping and queries.
+
+        They do for a user's own images too, most of which are more like miniImagenet's than like Omniglot's.
+        """
+        return self.datasource in ("miniimagenet", "folder")
 
     @property
     def iterations(self):
@@ -95,11 +118,13 @@ class Experiment:
     @property
     def summary_updates(self):
         """Updates that the summaries report: as in the original, but for Omniglot 5 rather than 10, to save time."""
-        return max(self.num_updates, 1 if self.datasource == "miniimagenet" else 5)
+        return max(self.num_updates, 1 if self.is_like_miniimagenet else 5)
 
     @property
     def tasks_per_call(self):
         """Tasks that an evaluation takes at a time: so many that a call is worth it and memory is not."""
+        if self.is_like_miniimagenet:
+            return 10  # of 80 images in validation: 68 MB, and a few calls' tasks are held at a time
         return EVALUATION_TASKS if self.is_regression else 25
 
     @property
@@ -120,6 +145,7 @@ class Experiment:
         # The original would let the runs below share, and resume from, one folder.
         name += "" if self.conv else ".noconv"
         name += ".learnlr" if self.learn_update_lr else ""
+        name += f".images{self.image_size}x{self.image_channels}" if self.datasource == "folder" else ""
         if self.pretrain_iterations:
             name += ".pretrained" if self.metatrain_iterations == 0 else f".pretrain{self.pretrain_iterations}"
         return name + (f".seed{self.seed}" if self.seed else "")
@@ -141,6 +167,8 @@ def _paper_settings(datasource, ways):
         "max_pool": False,
         "stop_grad": False,
         "learn_update_lr": False,
+        "image_size": None,
+        "image_channels": None,
         "seed": 0,
     }
     if datasource == "sinusoid":
@@ -152,4 +180,5 @@ def _paper_settings(datasource, ways):
         own = {"meta_batch_size": 16, "update_lr": 0.1, "num_updates": 5}
     else:
         own = {"meta_batch_size": 4, "update_lr": 0.01, "num_updates": 5, "num_filters": 32, "max_pool": True}
+        own |= {"image_size": 84, "image_channels": 3} if datasource == "folder" else {}
     return settings | own

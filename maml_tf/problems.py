@@ -8,6 +8,8 @@ import keras
 
 from data_generators.episodes import EVALUATION_SEED, Episodes
 from data_generators.errors import UserError
+from data_generators.image_folder import load_image_folder
+from data_generators.miniimagenet import load_miniimagenet
 from data_generators.omniglot import load_omniglot
 from data_generators.sinusoid import Sinusoid
 from data_generators.tasks import Tasks
@@ -15,18 +17,39 @@ from maml_tf import losses, networks
 from maml_tf.experiment import EVALUATION_TASKS
 from maml_tf.meta_learner import MAML, adam
 
+_MINIIMAGENET_QUERIES = 15
+
 
 class Problem(NamedTuple):
     """A task source, and its fixed evaluation tasks.
 
     source: has `sample(seed, split, iteration, num_tasks) -> Tasks`, `input_shape` and `output_size`.
-    evaluation_tasks: function (split, first, count) -> Tasks of the fixed list of a split, "val" or "test".
+    evaluation_tasks: function (split, first, count) -> Tasks of the fixed list of a split, "val" or "test", with K
+        queries per class; UserError if the data have no such split.
+    validation_tasks: function (first, count) -> Tasks of the fixed list for validation during training, with as many
+        queries as training has.
     splits: the splits that there are.
     """
 
     source: Any
     evaluation_tasks: Any
+    validation_tasks: Any
     splits: tuple[str, ...]
+
+    def check_trainable(self):
+        """Finds out before hours of training whether there is a split to train on and one to validate on.
+
+        Raises:
+            UserError: there is not.
+        """
+        for split in ("train", "val"):
+            if split not in self.splits:
+                there = " and ".join(self.splits)
+                raise UserError(f"training needs the splits train and val, but the data have only {there}")
+
+    def split_to_test(self, test_set=None):
+        """The split that a test takes: "test", or "val" if test_set is False, or None and there is no other."""
+        return "val" if test_set is False or (test_set is None and "test" not in self.splits) else "test"
 
 
 def load(experiment, data_dir=None, shots=None):
@@ -34,7 +57,7 @@ def load(experiment, data_dir=None, shots=None):
 
     Args:
         experiment: Experiment.
-        data_dir: folder of the datasource's files; default data/<datasource>.
+        data_dir: folder of the datasource's files; default data/omniglot or data/miniImagenet.
         shots: K, where it is not that of training.
 
     Raises:
@@ -43,12 +66,20 @@ def load(experiment, data_dir=None, shots=None):
     shots = shots or experiment.update_batch_size
     if experiment.datasource == "sinusoid":
         source = Sinusoid(shots, oracle=experiment.baseline == "oracle")
-        return Problem(source, functools.partial(_sinusoids, source), ("train", "val", "test"))
-    if experiment.datasource == "miniimagenet":
-        raise UserError("miniImagenet cannot be read yet: choose --datasource=omniglot or sinusoid")
-    data_dir = data_dir or Path("data", experiment.datasource)
-    source = Episodes(load_omniglot(data_dir), experiment.num_classes, shots, shots, rotate=True)
-    return Problem(source, functools.partial(source.episodes, EVALUATION_SEED), tuple(source.splits))
+        evaluation_tasks = functools.partial(_sinusoids, source)
+        return Problem(source, evaluation_tasks, functools.partial(evaluation_tasks, "val"), ("train", "val", "test"))
+    return _of_images(experiment, *_load_images(experiment, data_dir), shots)
+
+
+def _of_images(experiment, splits, rotate, shots):
+    """As in the original, a test has K query images per class, but training on miniImagenet, and its validation, 15."""
+    ways, training_shots = experiment.num_classes, experiment.update_batch_size
+    source = tests = Episodes(_without("train", splits), ways, shots, shots, rotate)
+    if "train" in splits:
+        queries = _MINIIMAGENET_QUERIES if experiment.is_like_miniimagenet else training_shots
+        source = Episodes(_without("test", splits), ways, training_shots, queries, rotate)
+    validation_tasks = functools.partial(source.episodes, EVALUATION_SEED, "val")
+    return Problem(source, functools.partial(_evaluation_tasks, tests), validation_tasks, tuple(splits))
 
 
 def build(experiment, source, task_axis="auto", jit="auto", shots=None):
@@ -77,7 +108,7 @@ def build(experiment, source, task_axis="auto", jit="auto", shots=None):
         learn_step_size=experiment.learn_update_lr,
         accuracy=accuracy,
         # The original clips only when it meta-trains on miniImagenet.
-        optimizer=adam(experiment.meta_lr, clip=10.0 if experiment.datasource == "miniimagenet" else None),
+        optimizer=adam(experiment.meta_lr, clip=10.0 if experiment.is_like_miniimagenet else None),
         pretrain_optimizer=adam(experiment.meta_lr),
         task_axis=task_axis,
         jit=jit,
@@ -89,8 +120,29 @@ def _network(experiment, input_shape, outputs):
         return networks.mlp(input_shape, outputs, (40, 40), experiment.norm)
     if not experiment.conv:
         return networks.mlp(input_shape, outputs, (256, 128, 64, 64), experiment.norm)
-    flatten = experiment.datasource == "miniimagenet"
+    flatten = experiment.is_like_miniimagenet
     return networks.conv4(input_shape, outputs, experiment.num_filters, experiment.norm, experiment.max_pool, flatten)
+
+
+def _load_images(experiment, data_dir):
+    """The splits of the images, and whether the classes of a task are turned."""
+    if experiment.datasource == "omniglot":
+        return load_omniglot(data_dir or Path("data", "omniglot")), True
+    if experiment.datasource == "miniimagenet":
+        return load_miniimagenet(data_dir or Path("data", "miniImagenet")), False
+    if data_dir is None:
+        raise UserError("--datasource=folder needs --data_dir, the folder with your images")
+    return load_image_folder(data_dir, experiment.image_size, experiment.image_channels), False
+
+
+def _without(split, splits):
+    return {name: data for name, data in splits.items() if name != split}
+
+
+def _evaluation_tasks(episodes, split, first, count):
+    if split not in episodes.splits:
+        raise UserError(f"there are no classes of a {split} split: add them to the data, or change --test_set")
+    return episodes.episodes(EVALUATION_SEED, split, first, count)
 
 
 def _sinusoids(source, split, first, count):

@@ -6,6 +6,7 @@ from pathlib import Path
 from maml_tf.checkpoints import available
 from maml_tf.experiment import Experiment
 from tests.command import NAME, assert_refused
+from tests.data_generators.synthetic_images import tree, write
 from tests.data_generators.synthetic_omniglot import snapshot
 
 # With little to compile and few tasks.
@@ -13,9 +14,23 @@ QUICK = ("--log=False", "--validation_interval=0", "--jit=false", "--meta_batch_
 SMALL_IMAGES = ("--datasource=omniglot", "--num_classes=2", "--num_filters=2")
 
 
-def test_miniimagenet_is_refused_for_now(run_main, tmp_path):
-    assert_refused(run_main("--datasource=miniimagenet"), "miniImagenet cannot be read yet")
+def test_no_miniimagenet_and_no_folder(run_main, tmp_path):
+    message = (
+        "data/miniImagenet holds no miniImagenet, data/miniImagenet/{train,val,test}/<class>/*.jpg of 84x84 pixels"
+    )
+    assert_refused(run_main("--datasource=miniimagenet"), message)
+    assert_refused(run_main("--datasource=folder"), "--datasource=folder needs --data_dir")
+    assert_refused(run_main("--datasource=folder", "--data_dir=mine"), "mine holds no images: put them there as")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_images_without_a_split_that_training_needs(run_main, tmp_path):
+    write(tmp_path / "mine", tree({"train/a": 16, "train/b": 16, "test/c": 2, "test/d": 2}, width=16, height=16))
+    arguments = (*QUICK, "--datasource=folder", "--data_dir=mine", "--num_classes=2", "--image_size=16")
+    assert_refused(
+        run_main(*arguments), "training needs the splits train and val, but the data have only train and test"
+    )
+    assert not (tmp_path / "logs").exists()
 
 
 def test_more_classes_or_images_than_there_are(run_main, small_omniglot, tmp_path):

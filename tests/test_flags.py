@@ -114,6 +114,15 @@ def test_settings_of_training_and_test_may_differ():
         experiments("--train_update_lr=0.01 --update_lr=-1")
 
 
+def test_folders_of_images_each_have_their_own_log_folder():
+    line = "--datasource=folder --data_dir=pictures/birds/"
+    assert main.parse(["main.py", *line.split()]).logdir == "logs/folder/birds"
+    assert main.parse(["main.py", *line.split(), "--logdir=runs"]).logdir == "runs"
+    trained, _ = experiments(f"{line} --image_size=32 --image_channels=1")
+    assert (trained.image_size, trained.image_channels) == (32, 1)
+    assert main.parse(["main.py", "--datasource=omniglot", "--data_dir=birds"]).logdir is None
+
+
 def test_help_lists_every_flag_without_tensorflow(tmp_path):
     for flag in ("--help", "-h"):
         result = command.run(tmp_path, flag)
@@ -127,7 +136,12 @@ def test_help_lists_every_flag_without_tensorflow(tmp_path):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("--datasource=imagenet", "unknown datasource 'imagenet': choose one of sinusoid, omniglot, miniimagenet"),
+        (
+            "--datasource=imagenet",
+            "unknown datasource 'imagenet': choose one of sinusoid, omniglot, miniimagenet, folder",
+        ),
+        ("--image_size=28", "--image_size goes with --datasource=folder: sinusoid has its own"),
+        ("--image_size=small", "flag --image_size=small: invalid literal for int()"),
         ("--norm=group_norm", "unknown norm 'group_norm': choose one of batch_norm, layer_norm, None"),
         ("--baseline=random", "unknown baseline 'random': the only one is 'oracle'"),
         ("--baseline=oracle --datasource=omniglot", "--baseline=oracle needs --datasource=sinusoid"),

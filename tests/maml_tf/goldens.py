@@ -37,6 +37,11 @@ class Golden:
         return ("b1", "b2", "b3", "b4") if self.is_image else ()
 
     @property
+    def clip(self):
+        """The bound of every component of the meta-gradient, or None."""
+        return 10.0 if self.flags["datasource"] == "miniimagenet" else None
+
+    @property
     def image_shape(self):
         return (84, 84, 3) if self.flags["datasource"] == "miniimagenet" else (28, 28, 1)
 
@@ -74,7 +79,7 @@ class Golden:
             "step_size": flags["update_lr"],
             "num_updates": flags["num_updates"],
             "first_order": flags["stop_grad"],
-            "optimizer": adam(clip=10.0 if miniimagenet else None),
+            "optimizer": adam(clip=self.clip),
         }
         return MAML(model, **(problem | defaults | settings))
 

@@ -42,6 +42,22 @@ def test_networks_and_shots_are_the_paper_s():
     assert values(mini, *names) == ["batch_norm", 32, True, True, 1, False, None]
 
 
+def test_a_folder_of_images_takes_miniimagenet_s_settings_and_a_size():
+    folder = dataclasses.asdict(Experiment.of(datasource="folder"))
+    mini = dataclasses.asdict(Experiment.of(datasource="miniimagenet"))
+    assert folder == mini | {"datasource": "folder", "image_size": 84, "image_channels": 3}
+    assert Experiment.of(datasource="folder").is_like_miniimagenet
+    names = ("published_update", "summary_updates", "test_updates", "tasks_per_call")
+    assert values(Experiment.of(datasource="folder"), *names) == [10, 5, 10, 10]
+
+
+def test_size_of_images_is_a_setting_of_folders_only():
+    for datasource in ("sinusoid", "omniglot", "miniimagenet"):
+        assert values(Experiment.of(datasource=datasource), "image_size", "image_channels") == [None, None]
+    assert Experiment.of(datasource="folder", image_size=1, max_pool=False).image_size == 1
+    assert Experiment.of(datasource="folder", image_size=1, conv=False, image_channels=1).image_channels == 1
+
+
 def test_what_is_given_is_kept():
     given = {"datasource": "omniglot", "num_classes": 20, "update_lr": 0.5, "max_pool": True, "seed": 3, "norm": "None"}
     experiment = Experiment.of(**given, num_updates=None)
@@ -60,6 +76,10 @@ def test_what_is_given_is_kept():
         (
             {"datasource": "miniimagenet"},
             "cls_5.mbs_4.ubs_1.numstep5.updatelr0.01hidden32maxpoolbatchnorm",
+        ),
+        (
+            {"datasource": "folder", "image_size": 32, "image_channels": 1},
+            "cls_5.mbs_4.ubs_1.numstep5.updatelr0.01hidden32maxpoolbatchnorm.images32x1",
         ),
         (
             OMNIGLOT | {"num_filters": 32, "max_pool": True, "stop_grad": True, "norm": "layer_norm"},
@@ -87,6 +107,8 @@ def test_runs_that_differ_never_share_a_folder():
             names.append(Experiment.of(**run).name)
             names.append(Experiment.of(**OMNIGLOT, **run, conv=False).name)
             names.append(Experiment.of(**OMNIGLOT, **run).name)
+            names.extend(Experiment.of(datasource="folder", **run, image_size=size).name for size in (16, 17))
+            names.append(Experiment.of(datasource="folder", **run, image_channels=1).name)
         names.append(Experiment.of(**settings, baseline="oracle").name)
     assert len(set(names)) == len(names)
 
@@ -115,7 +137,15 @@ def test_settings_cannot_be_changed_afterwards():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"datasource": "imagenet"}, "unknown datasource 'imagenet': choose one of sinusoid, omniglot, miniimagenet"),
+        (
+            {"datasource": "imagenet"},
+            "unknown datasource 'imagenet': choose one of sinusoid, omniglot, miniimagenet, folder",
+        ),
+        (OMNIGLOT | {"image_size": 28}, "--image_size goes with --datasource=folder: omniglot has its own"),
+        ({"datasource": "miniimagenet", "image_channels": 3}, "--image_channels goes with --datasource=folder"),
+        ({"datasource": "folder", "image_size": 15}, "--image_size must be at least 16, not 15"),
+        ({"datasource": "folder", "image_size": 0, "max_pool": False}, "--image_size must be at least 1, not 0"),
+        ({"datasource": "folder", "image_channels": 4}, "--image_channels must be 1 (grey) or 3 (RGB), not 4"),
         ({"norm": "group_norm"}, "unknown norm 'group_norm': choose one of batch_norm, layer_norm, None"),
         ({"baseline": "random"}, "unknown baseline 'random': the only one is 'oracle'"),
         (OMNIGLOT | {"baseline": "oracle"}, "--baseline=oracle needs --datasource=sinusoid"),

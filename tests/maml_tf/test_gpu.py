@@ -15,7 +15,7 @@ pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not tf.config.list_physical_devices("GPU"), reason="TensorFlow finds no GPU"),
 ]
-CONFIGS = ("s1", "s2", "o1", "o2", "o2b", "o4", "o6")
+CONFIGS = ("s1", "s2", "o1", "o2", "o2b", "o4", "o6", "m1")
 
 
 @pytest.fixture(autouse=True)

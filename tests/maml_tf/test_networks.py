@@ -14,7 +14,7 @@ def weights(model):
     return {role: variable.numpy() for role, variable in by_role(model).items()}
 
 
-@pytest.mark.parametrize("name", ["s1", "s2", "s3", "o1", "o2", "o2b", "o4", "o6"])
+@pytest.mark.parametrize("name", ["s1", "s2", "s3", "o1", "o2", "o2b", "o4", "o6", "m1"])
 def test_trainable_variables_have_the_shapes_of_the_original(name):
     golden = Golden(name)
     model = golden.maml("float32").model

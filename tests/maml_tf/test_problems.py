@@ -7,6 +7,7 @@ from data_generators.sinusoid import Sinusoid
 from maml_tf import experiment as experiments
 from maml_tf import losses, networks, problems
 from maml_tf.experiment import Experiment
+from tests.data_generators.synthetic_images import tree, write
 from tests.maml_tf.runs import IMAGES, small, use_small_omniglot
 
 
@@ -46,6 +47,8 @@ def test_networks_are_the_paper_s():
     assert shapes(omniglot) == [(3, 3, 1, 64), *[(3, 3, 64, 64)] * 3, (64, 5)]
     dense = build(datasource="omniglot", conv=False, num_classes=20).model
     assert shapes(dense) == [(784, 256), (256, 128), (128, 64), (64, 64), (64, 20)]
+    own = build(20, 1, datasource="folder", image_size=20, image_channels=1, num_classes=7).model
+    assert shapes(own) == [(3, 3, 1, 32), *[(3, 3, 32, 32)] * 3, (32, 7)]
     mini = build(84, 3, datasource="miniimagenet").model
     assert shapes(mini) == [(3, 3, 3, 32), *[(3, 3, 32, 32)] * 3, (800, 5)]
 
@@ -68,10 +71,23 @@ def test_settings_reach_the_meta_learner():
     assert [float(size.numpy()) for size in learned.step_sizes] == [0.25] * len(learned.pure.adapted)
 
 
-def test_only_miniimagenet_meta_training_clips():
-    maml = build(84, 3, datasource="miniimagenet", num_filters=2)
+@pytest.mark.parametrize("datasource", ["miniimagenet", "folder"])
+def test_only_miniimagenet_meta_training_clips(datasource):
+    maml = build(84, 3, datasource=datasource, num_filters=2)
     assert maml.optimizer.clipvalue == 10.0
     assert maml.pretrain_optimizer.clipvalue is None
+    assert build(datasource="omniglot", num_filters=2).optimizer.clipvalue is None
+
+
+def test_clipping_bounds_every_component():
+    maml = build(16, 1, datasource="folder", num_filters=2, num_classes=2)
+    before = weights(maml)
+    gradients = [np.full(v.shape, 1e3, "float32") for v in before]
+    gradients[0][..., 0] = -3.0
+    maml.optimizer.apply([keras.ops.convert_to_tensor(g) for g in gradients], maml.weights)
+    moments = [v.numpy() for v in maml.optimizer.variables if v.path.endswith("momentum")]
+    np.testing.assert_allclose(moments[0][..., 0], -0.3, rtol=1e-5)  # (1 - beta_1) times the gradient
+    np.testing.assert_allclose(moments[1], 1.0, rtol=1e-5)
 
 
 def test_loss_of_images_is_divided_by_the_shots():
@@ -82,6 +98,19 @@ def test_loss_of_images_is_divided_by_the_shots():
     experiment = Experiment.of(datasource="omniglot", num_classes=2, num_filters=2)
     two = problems.build(experiment, Images(28, 1, 2), shots=2)
     np.testing.assert_allclose(two.loss(logits, labels), per_example.sum() / 2, rtol=1e-6)
+
+
+@pytest.mark.parametrize("datasource", ["omniglot", "miniimagenet", "folder"])
+def test_initial_output_weights_are_normal_for_omniglot_and_xavier_for_miniimagenet(datasource):
+    kernel = build(84, 3, datasource=datasource, num_filters=32).model.get_layer("output").kernel.numpy()
+    if datasource == "omniglot":
+        assert kernel.shape == (32, 5)
+        assert 0.8 < kernel.std() < 1.2
+    else:
+        assert kernel.shape == (800, 5)
+        limit = np.sqrt(6 / 805)
+        assert 0.99 * limit < np.abs(kernel).max() <= limit
+        np.testing.assert_allclose(kernel.std(), limit / np.sqrt(3), rtol=0.05)
 
 
 def test_initial_weights_follow_the_seed_alone():
@@ -131,6 +160,73 @@ def test_more_classes_or_images_than_there_are(small_omniglot):
         problems.load(small(IMAGES | {"update_batch_size": 2}, 1), None)
 
 
-def test_miniimagenet_is_not_there_yet():
-    with pytest.raises(UserError, match="miniImagenet cannot be read yet"):
+FOLDER = {"datasource": "folder", "num_classes": 2, "image_size": 16}
+SPLITS = {"train/a": 17, "train/b": 17, "val/c": 17, "val/d": 17, "test/e": 4, "test/f": 4}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder of images in splits; the classes of the test split are enough for K = 2."""
+    return write(tmp_path, tree(SPLITS, width=16, height=16))
+
+
+@pytest.mark.parametrize("datasource", ["folder", "miniimagenet"])
+def test_training_and_its_validation_have_15_queries_and_tests_have_k(tmp_path, datasource):
+    side = 16 if datasource == "folder" else 84
+    write(tmp_path, tree(SPLITS, width=side, height=side))
+    experiment = Experiment.of(datasource=datasource, num_classes=2, image_size=16 if datasource == "folder" else None)
+    problem = problems.load(experiment, tmp_path)
+    assert (problem.source.input_shape, problem.source.output_size) == ((side, side, 3), 2)
+    assert problem.splits == ("train", "val", "test")
+    for tasks in (problem.source.sample(0, "train", 0, 3), problem.validation_tasks(0, 3)):
+        assert (tasks.support_x.shape, tasks.query_x.shape) == ((3, 2, side, side, 3), (3, 30, side, side, 3))
+    for split in ("val", "test"):
+        assert problem.evaluation_tasks(split, 0, 3).query_x.shape == (3, 2, side, side, 3)
+    tested = problems.load(experiment, tmp_path, shots=2)
+    assert tested.evaluation_tasks("test", 0, 3).query_x.shape == (3, 4, side, side, 3)
+    problem.check_trainable()
+
+
+def test_validation_tasks_are_a_fixed_list_of_the_validation_split(folder, small_omniglot):
+    for settings in ({}, IMAGES, FOLDER):
+        whole = problems.load(small(settings, 1), folder).validation_tasks(0, 6)
+        parts = [problems.load(small(settings, 1, seed=9), folder).validation_tasks(i, 3) for i in (0, 3)]
+        for expected, *found in zip(whole, *parts, strict=True):
+            np.testing.assert_array_equal(np.concatenate(found), expected)
+
+
+def test_omniglot_and_sinusoids_validate_on_the_tasks_of_a_test_on_that_split(small_omniglot):
+    for settings in ({}, IMAGES):
+        problem = problems.load(small(settings, 1), None)
+        for found, expected in zip(problem.validation_tasks(0, 4), problem.evaluation_tasks("val", 0, 4), strict=True):
+            np.testing.assert_array_equal(found, expected)
+
+
+def test_splits_that_are_missing(tmp_path):
+    write(tmp_path, tree({"val/c": 4, "val/d": 4}, width=16, height=16))
+    problem = problems.load(Experiment.of(**FOLDER), tmp_path)  # enough for a test, though not for training
+    assert problem.splits == ("val",)
+    assert problem.evaluation_tasks("val", 0, 2).query_x.shape == (2, 2, 16, 16, 3)
+    with pytest.raises(UserError, match="training needs the splits train and val, but the data have only val"):
+        problem.check_trainable()
+    with pytest.raises(UserError, match="there are no classes of a test split: add them"):
+        problem.evaluation_tasks("test", 0, 2)
+    assert [problem.split_to_test(wanted) for wanted in (None, False, True)] == ["val", "val", "test"]
+    write(tmp_path, tree({"train/a": 17, "train/b": 17, "test/e": 4, "test/f": 4}, width=16, height=16))
+    with pytest.raises(
+        UserError, match=r"1 support and 15 query images per class need 16 images, but class c of the val"
+    ):
+        problems.load(Experiment.of(**FOLDER), tmp_path)
+
+
+def test_split_of_the_test_is_the_test_split_where_there_is_one():
+    problem = problems.load(Experiment.of(), None)
+    assert [problem.split_to_test(wanted) for wanted in (None, False, True)] == ["test", "val", "test"]
+
+
+def test_missing_data(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"^data/miniImagenet holds no miniImagenet"):
         problems.load(Experiment.of(datasource="miniimagenet"), None)
+    with pytest.raises(UserError, match="--datasource=folder needs --data_dir, the folder with your images"):
+        problems.load(Experiment.of(datasource="folder"), None)

@@ -1,0 +1,124 @@
+"""Image files as arrays of one shape; what is no whole image is named."""
+
+import io
+import logging
+from collections.abc import Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from data_generators.archives import reading
+from data_generators.errors import UserError
+
+MODES = {1: "L", 3: "RGB"}  # Pillow's names of pixels with this many channels
+_COLOURS = {"L": "grey", "RGB": "RGB"}
+
+
+class Decoder:
+    """Reads image files as uint8 [side, side, channels]; may be called from several threads.
+
+    Grey, CMYK and other images are converted; `report` says so once. Transparent pixels are laid over white, and of
+    16-bit grey the upper 8 bits are taken.
+
+    Args:
+        side: height and width in pixels.
+        channels: 1, grey, or 3, RGB.
+        resize: stretch images of other sizes with the Lanczos filter, as the original did to miniImagenet; otherwise
+            another size is an error.
+        upright: turn images as their EXIF data say.
+        formats: Pillow's names of the formats to read; default, all that it knows.
+    """
+
+    def __init__(self, side: int, channels: int, resize: bool, upright=False, formats: Sequence[str] | None = None):
+        self.shape = (side, side, channels)
+        self._mode = MODES[channels]
+        self._resize = resize
+        self._upright = upright
+        self._formats = formats
+        self._converted: set[str] = set()
+
+    def __call__(self, path: Path) -> np.ndarray:
+        """Decodes the image at a path.
+
+        Raises:
+            UserError: it is empty, damaged, no image at all, or of another size than expected.
+        """
+        with reading(path):
+            contents = path.read_bytes()
+        return np.asarray(self.image(contents, str(path))).reshape(self.shape)
+
+    def image(self, contents: bytes, name: str) -> Image.Image:
+        """The image in these bytes, converted and resized; name is for errors, which are those of a call."""
+        size = self.shape[1::-1]
+        image = open_image(contents, name, self._formats)
+        if not self._resize and image.size != size:
+            width, height = image.size
+            raise UserError(f"{name} has {width}x{height} pixels, not {size[0]}x{size[1]}.")
+        with whole(name):
+            if image.mode != self._mode:
+                self._converted.add(name)
+            if self._upright:
+                image = ImageOps.exif_transpose(image)
+            image = _converted(image, self._mode, name)
+            image.load()
+            return image if image.size == size else image.resize(size, Image.Resampling.LANCZOS)
+
+    def report(self):
+        """Logs how many images have been converted since the last report, if any."""
+        if self._converted:
+            converted, self._converted = sorted(self._converted), set()
+            number = f"{len(converted)} images were" if len(converted) > 1 else "1 image was"
+            message = "%s not %s and converted, such as %s"
+            logging.getLogger(__name__).warning(message, number, _COLOURS[self._mode], converted[0])
+
+
+def open_image(contents: bytes, name: str, formats: Sequence[str] | None = None) -> Image.Image:
+    """Reads the header of an image.
+
+    Args:
+        contents: of the file.
+        name: of the file, for errors.
+        formats: Pillow's names of the formats to read; default, all that it knows.
+
+    Returns:
+        The image, its pixels not decoded yet: wrap what decodes them in `whole`.
+
+    Raises:
+        UserError: these bytes are no image.
+    """
+    if not contents:
+        raise UserError(f"{name} is empty: put a whole image in its place, or remove it.")
+    with whole(name):
+        try:
+            return Image.open(io.BytesIO(contents), formats=formats)
+        except UnidentifiedImageError:
+            kind = " or ".join(formats) + " image" if formats else "image that Pillow can read"
+            raise UserError(f"{name} is no {kind}: put a whole one in its place, or remove it.") from None
+
+
+@contextmanager
+def whole(name: str):
+    """Turns whatever Pillow may raise while it decodes an image into one sentence; name is the image's."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:  # Pillow documents no list of what a damaged image may raise
+        reason = " ".join(str(error).split()) or type(error).__name__
+        message = f"{name} is damaged ({reason}): put a whole image in its place, or remove it."
+        raise UserError(message) from error
+
+
+def _converted(image: Image.Image, mode: str, name: str) -> Image.Image:
+    if image.mode == mode:
+        return image
+    if image.mode in ("I", "F"):
+        raise UserError(f"{name} has 32 bits a pixel: save it with 8 or 16 bits a pixel.")
+    if image.mode.startswith("I;16"):  # Pillow itself would take everything above 255 for white
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert(mode)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert(mode)

@@ -1,0 +1,148 @@
+"""Puts the images of miniImagenet where the csv files of Ravi and Larochelle (2017) say: <split>/<class>/<image>.
+
+What the original's data/miniImagenet/proc_images.py does, and as it does it: larger images are resized with the Lanczos
+filter, whatever their proportions, and saved as JPEG of Pillow's usual quality (75). Images of 84x84 pixels are copied
+byte for byte, where the original compressed them once more.
+"""
+
+import csv
+import io
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from tqdm import tqdm
+
+from data_generators.archives import reading
+from data_generators.class_folders import SPLITS, is_visible, list_splits
+from data_generators.decoding import Decoder, open_image
+from data_generators.errors import UserError
+from data_generators.miniimagenet import CSV_URL, SIDE, SUFFIXES
+from data_generators.miniimagenet_sources import SourceImage, images_in
+
+
+class Prepared(NamedTuple):
+    """What there is after the preparation.
+
+    wanted: number of images in the csv file of each split.
+    missing: by split, the images of its csv file that are not there.
+    unused: what the sources hold beyond the csv files; left out.
+    strangers: images below data_dir that are in no csv file, but that training will take for part of the data set.
+    """
+
+    wanted: dict[str, int]
+    missing: dict[str, list[str]]
+    unused: list[str]
+    strangers: list[Path]
+
+
+def prepare_miniimagenet(data_dir: Path, sources: Sequence[Path], csv_dir: Path, resize: bool = False) -> Prepared:
+    """Makes data_dir/{train,val,test}/<class>/<image>; what is there already, and right, is left alone.
+
+    Every image is checked to be whole. It is written under another name and then put in place, so that a killed
+    preparation leaves no half image and the next one goes on.
+
+    Args:
+        data_dir: the folder to make.
+        sources: folders or tars of the images; see `miniimagenet_sources.images_in`. Of images of one name, the first
+            counts.
+        csv_dir: the folder of train.csv, val.csv and test.csv.
+        resize: shrink images of other sizes to 84x84 pixels; otherwise they are an error.
+
+    Raises:
+        UserError: a csv file or a source is missing or malformed, an image is damaged or of another size, none of the
+            images was found, or they cannot be written.
+    """
+    rows = {split: read_csv(csv_dir / f"{split}.csv") for split in SPLITS}
+    targets: dict[str, list[Path]] = {}
+    for split, pairs in rows.items():
+        for name, label in pairs:
+            targets.setdefault(name, []).append(data_dir / split / label / name)
+    unused = _put_in_place(targets, data_dir, sources, resize)
+    there = {path for folders in list_splits(data_dir, SUFFIXES).values() if folders for path in folders.paths()}
+    wanted = {path for paths in targets.values() for path in paths}
+    if not there & wanted:
+        raise UserError(
+            f"none of the {len(targets):,} images of the csv files in {csv_dir} is in {' or '.join(map(str, sources))}."
+        )
+    missing = {
+        split: [name for name, label in pairs if data_dir / split / label / name not in there]
+        for split, pairs in rows.items()
+    }
+    return Prepared({split: len(pairs) for split, pairs in rows.items()}, missing, unused, sorted(there - wanted))
+
+
+def read_csv(path: Path) -> list[tuple[str, str]]:
+    """The images in one of the csv files, which has the columns filename and label: (name, class) of each.
+
+    Raises:
+        UserError: there is no such file, it is not of that kind, or what it names is no name of a file.
+    """
+    if not path.is_file():
+        raise UserError(f"{path} is missing: get train.csv, val.csv and test.csv from {CSV_URL} and put them there.")
+    with reading(path), open(path, newline="", encoding="utf-8-sig") as file:
+        table = csv.DictReader(file)
+        absent = [column for column in ("filename", "label") if column not in (table.fieldnames or ())]
+        if absent:
+            raise UserError(f"{path} has no column {absent[0]!r}: its first line must be filename,label.")
+        rows = [(row["filename"], row["label"]) for row in table]
+    for number, row in enumerate(rows, start=2):
+        for name in row:
+            if not name or not is_visible(name) or Path(name.replace("\\", "/")).name != name:
+                raise UserError(f"line {number} of {path} has {name!r} where the name of an image or a class must be.")
+    return rows
+
+
+def _put_in_place(targets: dict[str, list[Path]], data_dir: Path, sources: Sequence[Path], resize: bool) -> list[str]:
+    """Copies or resizes every image that is wanted; returns those that are not."""
+    decoder = Decoder(SIDE, 3, resize=resize, formats=None if resize else ["JPEG"])
+    done: set[str] = set()
+    unused = []
+    with tqdm(total=len(targets), desc="Preparing miniImagenet", unit="image", disable=None) as progress:
+        for source in sources:
+            for image in images_in(source, skip=[data_dir / split for split in SPLITS]):
+                if image.name not in targets:
+                    unused.append(image.where)
+                elif image.name not in done:
+                    _put(image, targets[image.name], decoder, resize)
+                    done.add(image.name)
+                    progress.update()
+    if resize:
+        decoder.report()  # images that were only copied are converted, and reported, when they are loaded
+    return unused
+
+
+def _put(image: SourceImage, targets: list[Path], decoder: Decoder, resize: bool) -> None:
+    if resize and all(_is_right(target) for target in targets):
+        return  # spares the decoding of large images
+    contents = _prepared(image.read(), image.where, decoder)
+    for target in targets:
+        try:
+            if not (target.is_file() and target.read_bytes() == contents):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                part = target.with_name(f".{target.name}.part")
+                part.write_bytes(contents)
+                os.replace(part, target)
+        except OSError as error:
+            raise UserError(f"{target} cannot be written ({error}).") from error
+
+
+def _prepared(contents: bytes, name: str, decoder: Decoder) -> bytes:
+    """The bytes of an image of 84x84 pixels: these, or those of a JPEG made from them."""
+    pixels = decoder.image(contents, name)
+    original = open_image(contents, name)
+    if original.size == (SIDE, SIDE) and original.format == "JPEG":
+        return contents
+    file = io.BytesIO()
+    pixels.save(file, "JPEG")
+    return file.getvalue()
+
+
+def _is_right(path: Path) -> bool:
+    """Whether a whole image of 84x84 pixels is there."""
+    try:
+        Decoder(SIDE, 3, resize=False, formats=["JPEG"])(path)
+    except UserError:
+        return False
+    return True

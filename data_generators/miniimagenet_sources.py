@@ -1,0 +1,101 @@
+"""Where the images of miniImagenet may come from: folders, however deep, and tars; nothing is ever extracted."""
+
+import os
+import re
+import tarfile
+from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from data_generators.archives import reading
+from data_generators.class_folders import is_image, is_visible
+from data_generators.errors import UserError
+from data_generators.miniimagenet import SUFFIXES
+
+_TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+_MAX_BYTES = 1 << 26  # the longest image of ImageNet has some 15 MB
+
+
+class SourceImage(NamedTuple):
+    """An image that was found.
+
+    name: as in Ravi and Larochelle's csv files, n0153282900000005.jpg for example.
+    where: what to call it in errors.
+    read: gives its bytes; of an image in a tar only before the next image is asked for.
+    """
+
+    name: str
+    where: str
+    read: Callable[[], bytes]
+
+
+def images_in(source: Path, skip: Collection[Path] = ()) -> Iterator[SourceImage]:
+    """Finds the images in a tar, or in a folder, the folders below it, and the tars that lie in it.
+
+    In a folder of ImageNet's own, <class>/<class>_<number>.JPEG, the images are named as in the csv files: by their
+    class and their position, from 1, in the order of the numbers. That is right only where none is left out.
+
+    Args:
+        source: the tar or folder.
+        skip: folders to leave out.
+
+    Raises:
+        UserError: source does not exist or is damaged, or a tar holds what no tar of images needs: links, devices,
+            very long files, or names that lead outside its folder.
+    """
+    if source.is_dir():
+        yield from _in_folder(source, {folder.resolve() for folder in skip})
+        for file in sorted(source.iterdir()):
+            if is_visible(file.name) and file.name.lower().endswith(_TARS):
+                yield from _in_tar(file)
+    elif source.is_file():
+        yield from _in_tar(source)
+    else:
+        raise UserError(f"{source} does not exist: give --source the folder or tar that holds the images.")
+
+
+def _in_folder(source: Path, skip: Collection[Path]) -> Iterator[SourceImage]:
+    for path, folders, files in os.walk(source):
+        folder = Path(path)
+        folders[:] = sorted(name for name in folders if is_visible(name) and (folder / name).resolve() not in skip)
+        for name, file in _named_as_in_the_csv(folder.name, sorted(files)):
+            if is_image(file, SUFFIXES):
+                yield SourceImage(name, str(folder / file), lambda path=folder / file: _contents(path))
+
+
+def _named_as_in_the_csv(label: str, files: list[str]) -> Iterator[tuple[str, str]]:
+    numbers = {file: re.fullmatch(rf"{re.escape(label)}_(\d+)\.JPEG", file) for file in files}
+    numbered = sorted((int(match[1]), file) for file, match in numbers.items() if match)
+    yield from ((file, file) for file, match in numbers.items() if not match)
+    yield from ((f"{label}{position:08d}.jpg", file) for position, (_, file) in enumerate(numbered, start=1))
+
+
+def _contents(path: Path) -> bytes:
+    with reading(path):
+        if path.stat().st_size > _MAX_BYTES:
+            raise UserError(f"{path} is longer than {_MAX_BYTES:,} bytes, so it is not an image of this data set.")
+        return path.read_bytes()
+
+
+def _in_tar(path: Path) -> Iterator[SourceImage]:
+    with reading(path), tarfile.open(path, "r|*") as archive:
+        for entry in archive:
+            _refuse_unsafe(path, entry)
+            *folders, name = entry.name.split("/")
+            if entry.isfile() and all(map(is_visible, folders)) and is_image(name, SUFFIXES):
+                yield SourceImage(name, f"{path}: {entry.name}", lambda entry=entry: _member(archive, entry, path))
+
+
+def _member(archive: tarfile.TarFile, entry: tarfile.TarInfo, path: Path) -> bytes:
+    with reading(path), archive.extractfile(entry) as file:
+        return file.read()
+
+
+def _refuse_unsafe(path: Path, entry: tarfile.TarInfo) -> None:
+    parts = entry.name.replace("\\", "/").split("/")
+    if ".." in parts or not parts[0] or ":" in parts[0]:
+        raise UserError(f"{path} is not safe: its entry {entry.name!r} leads outside its folder.")
+    if not (entry.isfile() or entry.isdir()):
+        raise UserError(f"{path} is not safe: its entry {entry.name!r} is a link or a device.")
+    if entry.size > _MAX_BYTES:
+        raise UserError(f"{path}: {entry.name} is longer than {_MAX_BYTES:,} bytes, so it is not an image.")
