@@ -3,8 +3,8 @@
 python -m scripts.baselines --shots=1
 python -m scripts.baselines --shots=5 --data_dir=data/miniImagenet --logdir=logs/miniimagenet
 
-The network is trained once, into <logdir>/classifier, if no finished one is there; Ctrl-C saves, and the same command goes
-on. The settings of fine-tuning are chosen on one half of the validation classes; reported are the other half and,
+The network is trained once, into <logdir>/classifier, if no finished one is there; Ctrl-C saves, and the same command
+goes on. The settings of fine-tuning are chosen on one half of the validation classes; reported are the other half and,
 where there are any, the test classes.
 """
 
@@ -52,28 +52,31 @@ def _parser():
     training.add_argument("--held_out", type=float, default=0.1, help="part of each class to judge by; %(default)s")
     training.add_argument("--seed", type=int, default=0, help="of the classifier's weights and order; %(default)s")
     search = parser.add_argument_group("search for the settings of fine-tuning")
-    search.add_argument("--step_sizes", type=_numbers, default="0.5,0.1,0.01,0.001", help="default %(default)s")
-    search.add_argument(
-        "--decays", type=_numbers, default="0,0.1,1", help="step size / (1 + decay * step); %(default)s"
-    )
+    search.add_argument("--step_sizes", type=numbers, default="0.5,0.1,0.01,0.001", help="default %(default)s")
+    search.add_argument("--decays", type=numbers, default="0,0.1,1", help="step size / (1 + decay * step); %(default)s")
     search.add_argument("--num_updates", type=int, default=15, help="largest number of steps; default %(default)s")
     search.add_argument("--tuning_tasks", type=int, default=100, help="tasks to choose by; default %(default)s")
     return parser
 
 
-def _numbers(text):
+def numbers(text):
+    """The numbers in a text such as 0.1,0.01."""
     return tuple(float(number) for number in text.split(","))
 
 
 def _run(flags):
-    splits, rotate = _load(flags)
-    from maml_tf import runtime
-    from maml_tf.baselines import report
-    from maml_tf.baselines.comparison import Comparison, Search
-    from scripts import figures
+    with quiet_import():  # only now, so that --help need not wait for TensorFlow
+        from maml_tf import runtime
+        from maml_tf.baselines import report
+        from maml_tf.baselines.comparison import Comparison, Search
+        from scripts import figures
 
     search = Search(flags.step_sizes, flags.decays, flags.num_updates, flags.tuning_tasks)
     search.validate()
+    for name in ("iterations", "num_tasks"):
+        if getattr(flags, name) < 1:
+            raise UserError(f"--{name} must be at least 1, not {getattr(flags, name)}")
+    splits, rotate = _load(flags)
     queries = flags.shots if flags.queries is None else flags.queries
     comparison = Comparison(splits, flags.num_classes, flags.shots, queries, rotate)
     runtime.configure(runtime.TASKS_SIDE_BY_SIDE)
@@ -98,8 +101,7 @@ def _load(flags):
     experiment = Experiment.of(datasource=flags.datasource, **given)
     if experiment.is_regression:
         raise UserError("the baselines classify images: choose --datasource=miniimagenet or omniglot")
-    with quiet_import():  # only now, so that --help and mistakes need not wait for TensorFlow
-        from maml_tf import problems
+    from maml_tf import problems
 
     source = problems.load(experiment, flags.data_dir).source
     return source.splits, source.rotate

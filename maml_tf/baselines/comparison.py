@@ -1,4 +1,4 @@
-"""Both baselines on the tasks of a data set: settings chosen on one half of the validation classes, figures on the other.
+"""Both baselines on few-shot tasks: settings chosen on one half of the validation classes, figures on the other.
 
 The figures on the test classes, where there are any, are on the tasks of `main.py`'s test.
 """
@@ -12,6 +12,7 @@ from data_generators.episodes import EVALUATION_SEED, ClassImages, Episodes
 from data_generators.errors import UserError
 from data_generators.subsets import halves
 from maml_tf import evaluation
+from maml_tf.baselines.classifier import describe
 from maml_tf.baselines.fine_tuning import Choice, FineTuning, Schedule, choose
 from maml_tf.baselines.nearest_neighbor import NearestNeighbor
 from maml_tf.baselines.store import Figures
@@ -118,11 +119,8 @@ class Comparison:
             list of Outcome.
 
         Raises:
-            UserError: a size is out of range, or the folder cannot be written.
+            UserError: the folder cannot be written.
         """
-        if num_tasks < 1:
-            raise UserError(f"--num_tasks must be at least 1, not {num_tasks}")
-        search.validate()
         known = Figures(Path(folder) / "figures.json", fingerprint)
         evaluate = functools.partial(self._evaluate, known)
         neighbor = NearestNeighbor(classifier)
@@ -144,7 +142,8 @@ class Comparison:
 
     def _evaluate(self, known, name, learner, split, num_tasks, num_updates):
         task = f"{self.ways}-way {self.shots}-shot, {self.queries} queries per class"
-        key = f"{task}; {num_tasks} tasks of {split}; {name}; {num_updates} updates"
+        classes = describe(self._episodes.splits[split])
+        key = f"{task}; {num_tasks} tasks of {split}, {classes}; {name}; {num_updates} updates"
         options = {"num_tasks": num_tasks, "num_updates": num_updates, "label": f"{split}: {name}"}
         return known.remember(key, lambda: evaluation.evaluate(learner, self.draw(split), **options))
 

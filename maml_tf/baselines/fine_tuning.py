@@ -1,11 +1,11 @@
-"""The fine-tuning baseline: gradient descent on a task's support from the classifier's weights and a fresh linear layer.
+"""The fine-tuning baseline: gradient descent on the support from the classifier's weights and a fresh linear layer.
 
 As in Ravi and Larochelle's code (model/baselines/pre-trained-SGD.lua): the classifier's linear layer is replaced by one
 for the task's classes, drawn once and the same for all tasks; up to 15 steps on the mean cross-entropy of the whole
-support, of all weights, with the step size initial / (1 + decay * step); what is best on 100 tasks of validation classes
-is taken. Their 15 steps are fixed; here every number up to 15 is among the choices. Their grid has the step sizes 0.5, 0.1,
-0.01, 1e-3, 1e-4 and 1e-5 and the decays 1, 0.1, ... 1e-5 and 0: the last two step sizes hardly move any weight in 15 steps,
-and decays from 0.01 on change no step by more than an eighth, so that these are left out.
+support, of all weights, with the step size initial / (1 + decay * step); what is best on 100 tasks of validation
+classes is taken. Their 15 steps are fixed; here every number up to 15 is among the choices. Their grid has the step
+sizes 0.5, 0.1, 0.01, 1e-3, 1e-4 and 1e-5 and the decays 1, 0.1, ... 1e-5 and 0: the last two step sizes hardly move any
+weight in 15 steps, and decays from 0.01 on change no step by more than an eighth, so that these are left out.
 """
 
 import functools
@@ -148,7 +148,7 @@ def with_fresh_head(model: keras.Model, outputs: int) -> keras.Model:
     bound = float(features.shape[-1]) ** -0.5
     kernel, bias = (keras.initializers.RandomUniform(-bound, bound, seed=HEAD_SEED + i) for i in range(2))
     head = keras.layers.Dense(outputs, kernel_initializer=kernel, bias_initializer=bias, name="head")
-    return keras.Model(model.inputs, head(features))
+    return keras.Model(model.input, head(features))
 
 
 def choose(evaluations: dict[Schedule, evaluation.Evaluation]) -> Choice:

@@ -1,8 +1,8 @@
 """The nearest-neighbour baseline: each query has the label of the support example whose embedding is most similar.
 
-As in Ravi and Larochelle's code (model/baselines/nearest-neighbor.lua, conv-nearest-neighbor.lua): the embedding is what
-enters the classifier's linear layer, the flattened maps of the fourth block; similarity is the cosine; and for more
-shots than one it is still the single nearest example that decides, not a mean per class.
+As in Ravi and Larochelle's code (model/baselines/nearest-neighbor.lua, conv-nearest-neighbor.lua): the embedding is
+what enters the classifier's linear layer, the flattened maps of the fourth block; similarity is the cosine; and for
+more shots than one it is still the single nearest example that decides, not a mean per class.
 """
 
 import keras
@@ -22,7 +22,7 @@ class NearestNeighbor:
 
     def __init__(self, classifier):
         model = classifier.model
-        self._embedding = PureModel(keras.Model(model.inputs, model.layers[-1].input), lambda variable: True)
+        self._embedding = PureModel(keras.Model(model.input, model.layers[-1].input), lambda variable: True)
         self._classifier = classifier
         self._compiled = classifier.compiled(self._graph)
 

@@ -63,8 +63,8 @@ def _choices(outcomes):
         return []
     schedule = choice.schedule
     return [
-        f"fine-tuning: step size {schedule.initial}, decay {schedule.decay}, {choice.num_updates} updates; chosen on the "
-        f"first half of the validation classes ({100 * choice.accuracy:.2f} there)"
+        f"fine-tuning: step size {schedule.initial}, decay {schedule.decay}, updates {choice.num_updates}; chosen on "
+        f"the first half of the validation classes ({100 * choice.accuracy:.2f} there)"
     ]
 
 

@@ -1,8 +1,8 @@
 """The training of the classifier: minibatches, progress bar, choice of the weights, saving and resuming.
 
-As in the authors' code, minibatches of 32 images, Adam with rate 1e-3 and 30,000 iterations (they train 50,000 for
-fine-tuning). They watch the accuracy of nearest neighbour on validation classes; here the weights are those with the best
-accuracy on held-out images of the training classes, so that no validation class has a say in them.
+As in Ravi and Larochelle's code, minibatches of 32 images, Adam with rate 1e-3 and 30,000 iterations (50,000 for
+fine-tuning). They watch the accuracy of nearest neighbour on validation classes; here the weights are those with the
+best accuracy on held-out images of the training classes, so that no validation class has a say in them.
 
 Keras's own `BackupAndRestore` begins an epoch anew, and so is no exact resume; hence the loop.
 """
@@ -91,8 +91,6 @@ class ClassifierTraining:
             UserError: what is saved is damaged or of other settings; it cannot be written; the loss is not finite.
             Interrupted: the process was asked to stop, by Ctrl-C or SIGTERM; the last iteration is saved.
         """
-        if iterations < 1:
-            raise UserError(f"--iterations must be at least 1, not {iterations}")
         self._restore()
         progress = self.progress
         if progress.iteration >= iterations:
