@@ -26,14 +26,16 @@ def read_arrays(path: Path) -> dict[str, np.ndarray] | None:
     """What `write_arrays` wrote, or None where there is no such file.
 
     Raises:
-        UserError: it is damaged.
+        UserError: it is damaged, or cannot be read.
     """
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
             return dict(arrays)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, EOFError, ValueError, KeyError, AttributeError, TypeError, zipfile.BadZipFile) as error:
+    except OSError as error:
+        raise UserError(f"cannot read {path} ({error.strerror}): give another --logdir") from error
+    except (EOFError, ValueError, KeyError, AttributeError, TypeError, zipfile.BadZipFile) as error:
         raise UserError(f"{path} is damaged or not of this project: delete it, or give another --logdir") from error
 
 

@@ -14,7 +14,7 @@ class Trainings:
     """Trainings of the same settings, each as if in a process of its own, except that they compile only once."""
 
     def __init__(self):
-        self.settings = Settings("synthetic", describe(TRAIN), num_filters=4, batch_size=8)
+        self.settings = Settings("synthetic", describe(TRAIN), num_filters=8, batch_size=24, learning_rate=0.003)
         self._maml = classifier.build(self.settings, TRAIN.images.shape[1:], TRAIN.num_classes)
         maml = self._maml
         self._variables = maml.model.variables + maml.pretrain_optimizer.variables
@@ -35,9 +35,10 @@ def trainings():
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory):
-    """A finished ClassifierTraining whose model has the best weights."""
-    run = Trainings().training(tmp_path_factory.mktemp("classifier"), judge_every=20)
-    run.run(60)
+def trained(trainings, tmp_path_factory):
+    """A finished ClassifierTraining whose model, which no other test trains, has the best weights."""
+    run = trainings.training(tmp_path_factory.mktemp("classifier"), judge_every=50)
+    run.run(150)
+    run.maml = classifier.build(trainings.settings, TRAIN.images.shape[1:], TRAIN.num_classes)
     run.use_best_weights()
     return run

@@ -55,9 +55,9 @@ def test_fresh_head_is_drawn_as_torch_does_and_shares_the_rest(trained):
     model = trained.maml.model
     first, second = (with_fresh_head(model, WAYS) for _ in range(2))
     head = first.layers[-1]
-    assert head.kernel.shape == (4, WAYS)
+    assert head.kernel.shape == (8, WAYS)
     for variable, same in zip(head.weights, second.layers[-1].weights, strict=True):
-        assert np.abs(variable.numpy()).max() <= 4**-0.5
+        assert np.abs(variable.numpy()).max() <= 8**-0.5
         assert np.abs(variable.numpy()).max() > 0
         np.testing.assert_array_equal(variable, same)
     assert all(mine is theirs for mine, theirs in zip(first.variables[:-2], model.variables[:-2], strict=True))

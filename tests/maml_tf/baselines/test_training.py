@@ -45,7 +45,7 @@ def at_iteration(run, iteration, act):
 
 
 def test_it_learns_to_tell_the_training_classes_apart(trained):
-    assert trained.progress.iteration == 60
+    assert trained.progress.iteration == 150
     assert trained.progress.accuracy > 0.7  # chance: 1 / 6
     assert trained.progress.seconds > 0
     assert progress_of(trained.path.parent) == trained.progress
@@ -114,7 +114,7 @@ def test_other_settings_are_refused(trainings, tmp_path):
     before = run.path.read_bytes()
     other = dataclasses.replace(trainings.settings, num_filters=5, seed=3)
     with pytest.raises(
-        UserError, match=r"made with --num_filters=4 \(now 5\), --seed=0 \(now 3\): give the same flags"
+        UserError, match=r"made with --num_filters=8 \(now 5\), --seed=0 \(now 3\): give the same flags"
     ):
         trainings.training(tmp_path, other).run(2)
     fewer = splits(per_class=19)["train"]
