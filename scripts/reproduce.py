@@ -43,7 +43,7 @@ def _parser():
 
 def _run(flags):
     with quiet_import():  # only now, so that --help need not wait for TensorFlow
-        from scripts.reproduction import baseline_rows, main_rows, registry, text  # noqa: F401 - rows register
+        from scripts.reproduction import all_rows, registry, text  # noqa: F401 - the rows register themselves
 
     options = registry.Options(flags.logdir, flags.data_dir, flags.iterations)
     if flags.row is None:

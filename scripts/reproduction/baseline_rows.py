@@ -6,7 +6,7 @@ from maml_tf.baselines.training import progress_of
 from maml_tf.published import published_rows
 from scripts import baselines
 from scripts.reproduction import csv_files
-from scripts.reproduction.registry import Figure, Row, Status, register
+from scripts.reproduction.registry import Figure, Row, Status
 
 
 class BaselineRow(Row):
@@ -57,6 +57,11 @@ class BaselineRow(Row):
         return Path(options.logdir or Path("logs", "miniimagenet"))
 
 
-for _key, _name in (("fine_tuning_baseline", "fine_tuning"), ("nearest_neighbor_baseline", "nearest_neighbor")):
-    for _shots in (1, 5):
-        register(BaselineRow(f"miniimagenet_5way_{_shots}shot_{_name}", _key, _shots))
+def baseline_rows() -> list[BaselineRow]:
+    """Both baselines of table 1."""
+    keys = {"fine_tuning": "fine_tuning_baseline", "nearest_neighbor": "nearest_neighbor_baseline"}
+    return [
+        BaselineRow(f"miniimagenet_5way_{shots}shot_{name}", key, shots)
+        for name, key in keys.items()
+        for shots in (1, 5)
+    ]

@@ -10,7 +10,7 @@ from maml_tf.experiment import Experiment
 from maml_tf.published import matching_row, original_sinusoid
 from maml_tf.trained import run_folder, train_command
 from scripts.reproduction import csv_files
-from scripts.reproduction.registry import Figure, Row, Status, register
+from scripts.reproduction.registry import Figure, Row, Status
 
 
 class MainRow(Row):
@@ -83,32 +83,44 @@ class MainRow(Row):
         return "test" if "test" in problems.load(self._experiment, options.data_dir).splits else "val"
 
 
-def _register_table_1():
+def omniglot_rows() -> list[MainRow]:
+    """Omniglot in table 1, and first-order MAML there, of which the table has no figure."""
+    rows = []
     for ways in (5, 20):
         for shots in (1, 5):
             settings = {"datasource": "omniglot", "num_classes": ways, "update_batch_size": shots}
-            title = f"Omniglot, {ways}-way {shots}-shot, MAML"
-            register(MainRow(f"omniglot_{ways}way_{shots}shot", title, settings))
+            rows.append(
+                MainRow(f"omniglot_{ways}way_{shots}shot", f"Omniglot, {ways}-way {shots}-shot, MAML", settings)
+            )
     for shots in (1, 5):
         settings = {"datasource": "omniglot", "update_batch_size": shots, "conv": False}
         title = f"Omniglot, 5-way {shots}-shot, MAML without convolutions"
-        register(MainRow(f"omniglot_5way_{shots}shot_no_conv", title, settings))
+        rows.append(MainRow(f"omniglot_5way_{shots}shot_no_conv", title, settings))
     settings = {"datasource": "omniglot", "stop_grad": True}
-    register(MainRow("omniglot_5way_1shot_first_order", "Omniglot, 5-way 1-shot, first-order MAML", settings))
+    rows.append(MainRow("omniglot_5way_1shot_first_order", "Omniglot, 5-way 1-shot, first-order MAML", settings))
+    return rows
+
+
+def miniimagenet_rows() -> list[MainRow]:
+    """MAML on miniImagenet in table 1."""
+    rows = []
     for stop_grad, suffix, maml in ((False, "", "MAML"), (True, "_first_order", "first-order MAML")):
         for shots in (1, 5):
             settings = {"datasource": "miniimagenet", "update_batch_size": shots, "stop_grad": stop_grad}
             title = f"miniImagenet, 5-way {shots}-shot, {maml}"
-            register(MainRow(f"miniimagenet_5way_{shots}shot{suffix}", title, settings))
+            rows.append(MainRow(f"miniimagenet_5way_{shots}shot{suffix}", title, settings))
+    return rows
 
 
-def _register_sinusoid():
+def sinusoid_rows() -> list[MainRow]:
+    """The learners of section 5.1 with K = 10."""
     pretrained = {"pretrain_iterations": 70000, "metatrain_iterations": 0}
-    learners = {"maml": ("MAML", {}), "pretrained": ("pretrained", pretrained)}
-    learners["oracle"] = "oracle", {"baseline": "oracle"}
-    for learner, (title, settings) in learners.items():
-        register(MainRow(f"sinusoid_10shot_{learner}", f"sinusoid, K = 10, {title}", settings, learner))
-
-
-_register_table_1()
-_register_sinusoid()
+    learners = {
+        "maml": ("MAML", {}),
+        "pretrained": ("pretrained", pretrained),
+        "oracle": ("oracle", {"baseline": "oracle"}),
+    }
+    return [
+        MainRow(f"sinusoid_10shot_{learner}", f"sinusoid, K = 10, {title}", settings, learner)
+        for learner, (title, settings) in learners.items()
+    ]

@@ -1,4 +1,4 @@
-"""What a row of the paper's results is, and all of them by name. A module that defines rows calls `register`."""
+"""What a row of the paper's results is, and all of them by name; `all_rows` registers them."""
 
 import abc
 import dataclasses
