@@ -1,0 +1,104 @@
+"""The command of the two baselines, on small images and with a small network."""
+
+import csv
+import os
+import signal
+from types import SimpleNamespace
+
+import pytest
+
+from maml_tf import problems, runtime
+from maml_tf.baselines.training import ClassifierTraining
+from scripts import baselines
+from tests.data_generators.synthetic_classes import splits
+
+QUICK = (
+    *("--num_classes=2", "--num_filters=4", "--batch_size=8", "--iterations=4", "--logdir=logs", "--num_tasks=4"),
+    *("--tuning_tasks=2", "--num_updates=2", "--step_sizes=0.1", "--decays=0"),
+)
+
+
+@pytest.fixture
+def command(call, monkeypatch):
+    """command(*arguments) runs on synthetic images instead of miniImagenet."""
+    monkeypatch.setattr(runtime, "configure", lambda kind: None)  # can only be done once in a process
+    source = SimpleNamespace(splits=splits(), rotate=False)
+    monkeypatch.setattr(problems, "load", lambda *arguments: SimpleNamespace(source=source))
+    return lambda *arguments: call(baselines.main, *arguments)
+
+
+def test_interrupted_resumed_and_finished(command, monkeypatch, tmp_path):
+    check = ClassifierTraining._check_finite
+    monkeypatch.setattr(ClassifierTraining, "_check_finite", lambda self, loss: os.kill(os.getpid(), signal.SIGINT))
+    stopped = command(*QUICK)
+    assert stopped.returncode == 130
+    assert "Stopped after 1 of 4 iterations, which are saved. The same command goes on" in stopped.stdout
+    monkeypatch.setattr(ClassifierTraining, "_check_finite", check)
+
+    result = command(*QUICK)
+    assert result.returncode == 0, result.stderr
+    assert "Going on with the classifier from iteration 1" in result.stdout
+    assert "2-way 1-shot miniimagenet: accuracy in % on 4 tasks" in result.stdout
+    assert "4 filters, 4 iterations; taken at 4" in result.stdout
+    assert "Fine-tuning baseline, ours, second half of val (3 classes)" in result.stdout
+    assert "Nearest neighbor baseline, ours, test split (3 classes)" in result.stdout
+    with open(tmp_path / "logs" / "baselines_2way_1shot.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["baseline"].split()[0], row["split"]) for row in rows] == [
+        ("Nearest", "val"),
+        ("Nearest", "test"),
+        ("Fine-tuning", "val"),
+        ("Fine-tuning", "test"),
+    ]
+    assert {row["tasks"] for row in rows} == {"4"}
+    assert {row["classifier_iterations"] for row in rows} == {"4"}
+
+    before = (tmp_path / "logs" / "classifier" / "classifier.npz").read_bytes()
+    assert command(*QUICK).stdout == result.stdout.replace("Going on with the classifier from iteration 1\n", "")
+    refused = command(*QUICK, "--seed=1")
+    assert refused.returncode == 2
+    assert "was made with --seed=0 (now 1): give the same flags" in refused.stderr
+    assert (tmp_path / "logs" / "classifier" / "classifier.npz").read_bytes() == before
+
+
+def test_breaking_off(command, monkeypatch, tmp_path):
+    def ctrl_c(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(problems, "load", ctrl_c)
+    result = command(*QUICK)
+    assert result.returncode == 130
+    assert "the same command goes on from what is saved" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--num_classes=4",), "4-way tasks on each half of the validation classes need 8 of them, but there are 6"),
+        (("--iterations=0",), "--iterations must be at least 1, not 0"),
+        (("--num_tasks=-1",), "--num_tasks must be at least 1, not -1"),
+        (("--shots=0",), "--shots must be at least 1, not 0"),
+        (("--queries=0",), "--queries must be at least 1, not 0"),
+        (("--step_sizes=0",), "--step_sizes must be positive numbers"),
+        (("--batch_size=7",), "--batch_size must be a multiple of 4, not 7"),
+        (("--datasource=sinusoid",), "the baselines classify images"),
+        (("--datasource=imagenet",), "unknown datasource 'imagenet'"),
+        (("--step_sizes=fast",), "argument --step_sizes: invalid numbers value: 'fast'"),
+    ],
+)
+def test_mistakes(command, tmp_path, arguments, message):
+    result = command(*QUICK, *arguments)
+    assert result.returncode == 2
+    assert message in result.stderr.splitlines()[-1]
+    assert "Traceback" not in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_data_of_main_are_loaded(call, monkeypatch, small_omniglot, tmp_path):
+    result = call(baselines.main, "--datasource=omniglot", "--num_classes=2")
+    assert result.returncode == 2
+    assert "2-way tasks on each half of the validation classes need 4 of them, but there are 2" in result.stderr
+    missing = call(baselines.main, "--datasource=miniimagenet", "--data_dir=nowhere")
+    assert missing.returncode == 2
+    assert len(missing.stderr.splitlines()) == 1
+    assert not (tmp_path / "logs").exists()
