@@ -13,6 +13,7 @@ import tensorflow as tf
 from maml_tf import layers
 from maml_tf import task_axis as axis
 from maml_tf.curves import curves
+from maml_tf.export import export
 from maml_tf.pure_model import PureModel
 from maml_tf.task_learner import Inner, TaskLearner
 
@@ -201,6 +202,10 @@ class MAML:
             return self.pure(params, shared, state, x, training=transductive)[0]
 
         return self._call(("predict", transductive), graph, params, state, self._tensor(x))
+
+    def export(self, path, **settings):
+        """Writes a SavedModel that adapts without this project; see `export.export`."""
+        return export(self, path, **settings)
 
     def _meta_gradients(self, tasks):
         def objective(params, shared, state, step_size, task):
