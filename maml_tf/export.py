@@ -12,6 +12,7 @@ import tensorflow as tf
 import maml_tf
 from data_generators.errors import UserError
 from maml_tf import losses
+from maml_tf.export_checks import text
 from maml_tf.export_signatures import Exportable, Signatures
 
 # TensorFlow keeps this folder of a SavedModel for what is not part of the graph.
@@ -103,22 +104,24 @@ def _output_spec(learner, inputs, model):
 
 
 def _describe(maml, transductive, signatures, endpoints, about):
-    def shown(specs):
-        return {spec.name: {"shape": list(spec.shape), "dtype": spec.dtype.name} for spec in tf.nest.flatten(specs)}
-
+    """What the export is, of values that JSON can hold."""
     step_sizes = [float(size) for size in maml.step_sizes]
     return {
-        "made by": f"maml_tf {maml_tf.__version__}",
+        "maml_tf": maml_tf.__version__,
+        "tensorflow": tf.__version__,
+        "keras": keras.__version__,
         **about,
-        "step size": dict(zip(signatures.weight_names, step_sizes, strict=True)) if step_sizes else maml.step_size,
-        "updates": maml.num_updates,
-        "queries are normalised by the statistics of": "the queries" if transductive else "the support",
-        "adapted weights": signatures.weight_names,
+        "step_size": dict(zip(signatures.weight_names, step_sizes, strict=True)) if step_sizes else maml.step_size,
+        "num_updates": maml.num_updates,
+        "queries_normalised_by": "query statistics" if transductive else "support statistics",
+        "weights": signatures.weight_names,
         "state": signatures.state_names,
-        "signatures": {name: shown(arguments) for name, (_, arguments) in endpoints.items()},
-        "TensorFlow": tf.__version__,
-        "Keras": keras.__version__,
+        "arguments": {name: _shown(arguments) for name, (_, arguments) in endpoints.items()},
     }
+
+
+def _shown(specs):
+    return {spec.name: f"{spec.dtype.name} {text(spec)}" for spec in tf.nest.flatten(specs)}
 
 
 def _write(archive, description, path):

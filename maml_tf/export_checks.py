@@ -29,6 +29,8 @@ def at_least_one(value, name):
 
 
 def text(spec):
-    """The shape of a spec as messages show it: [examples, 28, 28, 1]."""
-    sizes = ["any" if size is None else str(size) for size in spec.shape[1:]]
-    return f"[{', '.join(['examples', *sizes])}]"
+    """The shape of a spec as messages show it, [examples, 28, 28, 1]; "any" is an axis whose size is free."""
+    sizes = ["any" if size is None else str(size) for size in spec.shape]
+    if sizes and sizes[0] == "any":
+        sizes[0] = "examples"
+    return f"[{', '.join(sizes)}]"

@@ -69,8 +69,11 @@ class Exportable(NamedTuple):
 class Signatures:
     """The signatures of a model that learns from labelled examples.
 
-    Each is a method; `all` lists them. With more than one example, the first axis of an argument is that of the
-    examples, of which there may be any number.
+    Each is a method; `all` lists them. The first axis of inputs, labels and outputs is that of the examples, of which
+    there may be any number.
+
+    A server that merges requests along their first axis would make one support set of two. So `adapt_and_predict` also
+    returns a scalar, the number of support examples: such a server refuses outputs that it cannot take apart again.
 
     Args:
         learner: Exportable.
@@ -146,7 +149,8 @@ class Signatures:
     def _adapt_and_predict(self, support_inputs, support_labels, query_inputs, *settings):
         query_inputs = checks.shaped(query_inputs, self._inputs, "query_inputs")
         params, state = self._adapt(support_inputs, support_labels, *settings)
-        return {"query_outputs": self._learner.predict(params, state, query_inputs)}
+        query_outputs = self._learner.predict(params, state, query_inputs)
+        return {"query_outputs": query_outputs, "support_examples": tf.shape(support_inputs)[0]}
 
     def _adapt(self, support_inputs, support_labels, step_size=None, num_updates=None):
         support_inputs = checks.shaped(support_inputs, self._inputs, "support_inputs")
