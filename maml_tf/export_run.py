@@ -8,7 +8,7 @@ from maml_tf import checkpoints, problems
 from maml_tf.export import export, refuse_unless_free
 
 
-class _Shapes(NamedTuple):
+class Shapes(NamedTuple):
     """What a network has to know of its data."""
 
     input_shape: tuple[int, ...]
@@ -45,5 +45,5 @@ def export_run(experiment, folder, iteration, flags):
 def _shapes(experiment, data_dir):
     """The shapes of the data; those of Omniglot are known without it, and it need not be there to export."""
     if experiment.datasource == "omniglot":
-        return _Shapes((SIDE, SIDE, 1), experiment.num_classes)
+        return Shapes((SIDE, SIDE, 1), experiment.num_classes)
     return problems.load(experiment, data_dir).source

