@@ -79,7 +79,9 @@ def _define_flags_of_the_run(values):
     define(boolean, "log_gradient_cosine", False, cosine)
     define(boolean, "resume", True, "go on from the latest checkpoint; otherwise put an earlier run aside")
     define(boolean, "train", True, "train, then test; otherwise only test")
-    define(integer, "test_iter", -1, "with --train=False, iteration of the checkpoint to test; -1: the latest")
+    define(integer, "test_iter", -1, "with --train=False or --export_dir, iteration of the checkpoint; -1: the latest")
+    define(text, "export_dir", None, "only export: write the latest checkpoint, or --test_iter, as a SavedModel there")
+    define(boolean, "export_transductive", False, "normalise exported queries by their own statistics, as tests do")
     define(boolean, "test_set", None, "test on the test split (default), or on validation")
     inductive = "test with queries normalised by their own batch statistics, as the original; false: by the support's"
     define(boolean, "transductive", True, inductive)

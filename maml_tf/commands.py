@@ -8,6 +8,7 @@ import tensorflow as tf
 from data_generators.errors import UserError
 from maml_tf import checkpoints, evaluation, problems, runtime
 from maml_tf.experiment import EVALUATION_TASKS
+from maml_tf.export_run import export_run
 from maml_tf.trained import Run, load_run, run_folder, trained_folder
 from maml_tf.training import Interrupted, Schedule, Training
 
@@ -26,9 +27,12 @@ def run(trained, tested, flags):
     Raises:
         UserError: see its message.
     """
-    folder = (run_folder if flags.train else trained_folder)(trained, flags.logdir)
+    trains = flags.train and flags.export_dir is None
+    folder = (run_folder if trains else trained_folder)(trained, flags.logdir)
     print(_settings(trained, folder))
     runtime.configure(runtime.TASKS_SIDE_BY_SIDE)
+    if flags.export_dir is not None:
+        return export_run(trained, folder, _iteration_to_test(flags), flags)
     _check_flags(flags, trained, folder)
     other_shots = tested.update_batch_size != trained.update_batch_size
     if flags.train:

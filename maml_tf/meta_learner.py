@@ -11,6 +11,7 @@ import tensorflow as tf
 from maml_tf import task_axis as axis
 from maml_tf.compiling import Compiler
 from maml_tf.curves import curves
+from maml_tf.export import export
 from maml_tf.meta_gradients import meta_gradients, pretrain_gradients
 from maml_tf.pure_model import PureModel
 from maml_tf.task_learner import Inner, TaskLearner
@@ -215,6 +216,10 @@ class MAML:
             return self.pure(params, shared, state, x, training=transductive)[0]
 
         return self._compiler.call(("predict", transductive), graph, params, state, self._tensor(x))
+
+    def export(self, path, **settings):
+        """Writes a SavedModel that adapts without this project; see `export.export`."""
+        return export(self, path, **settings)
 
     def _meta_gradients(self, tasks, first_order=None):
         learner = self.learner if first_order is None else self.learner._replace(first_order=first_order)

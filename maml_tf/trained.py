@@ -53,18 +53,35 @@ def load_run(
         raise UserError(f"no trained run in {folder}: make it by `{train_command(experiment, logdir)}`")
     problem = problems.load(experiment, data_dir, shots)
     maml = problems.build(experiment, problem.source, task_axis, jit, shots)
+    iteration, by_original = restore(maml, experiment, folder, iteration)
+    return Run(experiment, maml, problem, iteration, folder, by_original)
+
+
+def restore(maml, experiment, folder, iteration=None) -> tuple[int, bool]:
+    """Gives a MAML the weights of a checkpoint, ours or one of the original code.
+
+    Args:
+        maml: MAML, built for the experiment.
+        experiment: Experiment.
+        folder: of the checkpoints.
+        iteration: of the checkpoint; default, the latest.
+
+    Returns:
+        (its iteration, whether it is of the original code).
+
+    Raises:
+        UserError: it is not there, damaged, or of other settings or architecture.
+    """
     iteration = find(folder, iteration)
     path = folder / f"model{iteration}"
-    by_original = tf1_checkpoints.is_tf1(path)
-    if by_original and maml.step_sizes:
+    if not tf1_checkpoints.is_tf1(path):
+        return Checkpoints(folder, maml, experiment).restore(iteration), False
+    if maml.step_sizes:
         raise UserError(
             f"checkpoint {path} is of the original code, which learns no step sizes: --learn_update_lr=False"
         )
-    if by_original:
-        tf1_checkpoints.load(path, maml.model)
-    else:
-        Checkpoints(folder, maml, experiment).restore(iteration)
-    return Run(experiment, maml, problem, iteration, folder, by_original)
+    tf1_checkpoints.load(path, maml.model)
+    return iteration, True
 
 
 def trained_folder(experiment, logdir=None) -> Path:

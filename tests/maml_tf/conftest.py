@@ -3,6 +3,7 @@
 import pytest
 
 from maml_tf.checkpoints import Checkpoints, available
+from tests.maml_tf.exports import classifier, exported
 from tests.maml_tf.runs import IMAGES, SINUSOID, use_small_omniglot
 from tests.maml_tf.stores import EXPERIMENT, fill, make_maml
 from tests.maml_tf.trainings import END, Runs
@@ -35,6 +36,12 @@ def straight(runs, tmp_path_factory):
     runs.training(folder).run()
     assert available(folder) == [END]
     return folder / f"model{END}"
+
+
+@pytest.fixture(scope="session")
+def images_export(tmp_path_factory):
+    """The export of a small convolutional MAML."""
+    return exported(classifier(), tmp_path_factory.mktemp("export") / "images" / "1")
 
 
 @pytest.fixture(scope="session")

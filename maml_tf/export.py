@@ -1,0 +1,141 @@
+"""Exports a meta-learned initialisation as a TensorFlow SavedModel, which adapts to new tasks without this project."""
+
+import functools
+import json
+import os
+import shutil
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+import maml_tf
+from data_generators.errors import UserError
+from maml_tf import losses
+from maml_tf.export_checks import text
+from maml_tf.export_signatures import Exportable, Signatures
+
+# TensorFlow keeps this folder of a SavedModel for what is not part of the graph.
+DESCRIPTION = Path("assets.extra", "maml.json")
+
+
+def export(maml, path, *, transductive=False, inputs=None, targets=None, about=None):
+    """Writes a SavedModel whose signatures predict and adapt; `export_signatures.Signatures` says what they do.
+
+    It is written beside `path` and then renamed, so that there is a whole export or none.
+
+    Args:
+        maml: MAML.
+        path: folder to write; must be empty, or not be there.
+        transductive: normalise queries by their own batch's statistics, as the original does in its evaluation;
+            otherwise by those of the support, so that a query's answer does not depend on the others.
+        inputs: tf.TensorSpec of the model's inputs, [examples, ...]; default, that of the model's Input, or of what a
+            subclassed model was built with.
+        targets: tf.TensorSpec of the support's labels, [examples, ...]; default, that of the model's outputs.
+        about: dict of what else the description should say, of values that JSON can hold.
+
+    Returns:
+        The path.
+
+    Raises:
+        UserError: the folder is not empty or cannot be written, or the model has several inputs or outputs.
+    """
+    refuse_unless_free(path)
+    signatures, endpoints = _endpoints(maml, transductive, inputs, targets)
+    archive = keras.export.ExportArchive()
+    archive.track(maml.model)
+    for name, (function, arguments) in endpoints.items():
+        archive.add_endpoint(name, function, arguments)
+    description = _describe(maml, transductive, signatures, endpoints, about or {})
+    _write(archive, description, Path(path))
+    return Path(path)
+
+
+def refuse_unless_free(path):
+    """Raises UserError unless `path` is an empty folder or nothing at all."""
+    path = Path(path)
+    try:
+        free = not os.path.lexists(path) or (path.is_dir() and not any(path.iterdir()))
+    except OSError as error:
+        raise UserError(f"the export folder {path} cannot be read ({error})") from error
+    if not free:
+        raise UserError(f"the export folder {path} is not empty: name another, or remove it")
+
+
+def _endpoints(maml, transductive, inputs, targets):
+    """The Signatures and, by name, (function, arguments)."""
+    step_size = list(maml.step_sizes) or maml.step_size
+    learner = Exportable(maml.pure, _loss_of_any_shots(maml.loss), step_size, maml.num_updates, transductive)
+    inputs = inputs or _input_spec(maml.model)
+    signatures = Signatures(learner, inputs, targets or _output_spec(learner, inputs, maml.model))
+    return signatures, signatures.all()
+
+
+def _loss_of_any_shots(loss):
+    """The loss, the divisor of our cross-entropy taken from the support at hand: its examples divided by the ways."""
+    if not (isinstance(loss, functools.partial) and loss.func is losses.softmax_cross_entropy):
+        return loss
+
+    def cross_entropy(logits, labels):
+        shots = tf.cast(tf.shape(logits)[0], logits.dtype) / logits.shape[-1]
+        return losses.softmax_cross_entropy(logits, labels, shots)
+
+    return cross_entropy
+
+
+def _input_spec(model):
+    tensors = getattr(model, "inputs", None)
+    if tensors and len(tensors) == 1:
+        return tf.TensorSpec([None, *tensors[0].shape[1:]], tensors[0].dtype)
+    if tensors:
+        raise UserError(f"model {model.name!r} has {len(tensors)} inputs: only models with one can be exported")
+    shape = (model.get_build_config() or {}).get("input_shape")
+    if not shape or not all(size is None or isinstance(size, int) for size in shape):
+        raise UserError(f"model {model.name!r} has no Input: say inputs=tf.TensorSpec([None, ...]) when exporting it")
+    return tf.TensorSpec([None, *shape[1:]], model.input_dtype)
+
+
+def _output_spec(learner, inputs, model):
+    traced = tf.function(lambda x: learner.predict(*learner.initial(), x), autograph=False)
+    outputs = traced.get_concrete_function(inputs).structured_outputs
+    if not isinstance(outputs, tf.Tensor | tf.TensorSpec):
+        raise UserError(f"model {model.name!r} has several outputs: only models with one can be exported")
+    return tf.TensorSpec(outputs.shape, outputs.dtype)
+
+
+def _describe(maml, transductive, signatures, endpoints, about):
+    """What the export is, of values that JSON can hold."""
+    step_sizes = [float(size) for size in maml.step_sizes]
+    return {
+        "maml_tf": maml_tf.__version__,
+        "tensorflow": tf.__version__,
+        "keras": keras.__version__,
+        **about,
+        "step_size": dict(zip(signatures.weight_names, step_sizes, strict=True)) if step_sizes else maml.step_size,
+        "num_updates": maml.num_updates,
+        "queries_normalised_by": "query statistics" if transductive else "support statistics",
+        "weights": signatures.weight_names,
+        "state": signatures.state_names,
+        "arguments": {name: _shown(arguments) for name, (_, arguments) in endpoints.items()},
+    }
+
+
+def _shown(specs):
+    return {spec.name: f"{spec.dtype.name} {text(spec)}" for spec in tf.nest.flatten(specs)}
+
+
+def _write(archive, description, path):
+    target = path.resolve()
+    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    # Nobody trains through an export, and the gradients of its inner loop are part of its graph.
+    options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        archive.write_out(str(part), options, verbose=False)
+        (part / DESCRIPTION).parent.mkdir()
+        (part / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+        part.replace(target)
+    except (OSError, tf.errors.OpError) as error:
+        raise UserError(f"the export cannot be written to {path} ({error})") from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)

@@ -1,0 +1,174 @@
+"""Measures an export: what it makes of test tasks beside our own test of them, how fast it answers, and its size.
+
+python -m scripts.benchmark_export --export_dir=exported/omniglot/1
+
+The run that was exported is found by the settings that the export describes, for its checkpoint and data. Its test
+normalises queries by their own statistics, so that only `--export_transductive` exports should equal it.
+"""
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+from data_generators.errors import UserError
+from maml_tf.quiet import quiet_import
+
+with quiet_import():
+    import tensorflow as tf
+
+    from maml_tf import trained
+    from maml_tf.evaluation import evaluate
+    from maml_tf.experiment import Experiment
+    from maml_tf.export import DESCRIPTION
+
+
+class Exported(NamedTuple):
+    """An export that has answered once.
+
+    model: what loading it gives.
+    description: dict of what it says of itself.
+    first_answer: seconds from loading to the first answer of `adapt_and_predict`.
+    """
+
+    model: object
+    description: dict
+    first_answer: float
+
+    def adapt_and_predict(self, task, num_updates):
+        """Query outputs for one task, its arrays without the task axis, by the step size of training."""
+        step_size = self.description["step_size"]
+        step_size = list(step_size.values()) if isinstance(step_size, dict) else step_size
+        answer = self.model.signatures["adapt_and_predict_with"](
+            support_inputs=_tensor(task.support_x),
+            support_labels=_tensor(task.support_y),
+            query_inputs=_tensor(task.query_x),
+            step_size=_tensor(step_size),
+            num_updates=tf.constant(num_updates),
+        )
+        return answer["query_outputs"].numpy()
+
+    def predict(self, task):
+        """Outputs of the initialisation for a task's queries."""
+        return self.model.signatures["predict"](inputs=_tensor(task.query_x))["outputs"].numpy()
+
+
+def main(argv=None):
+    """Prints the measurements; returns the exit code."""
+    args = _parse(argv)
+    try:
+        description = read_description(args.export_dir)
+        experiment = Experiment(**description["settings"])
+        run = trained.load_run(experiment, args.logdir, iteration=description["iteration"], data_dir=args.data_dir)
+        tasks = run.problem.evaluation_tasks("test", 0, args.tasks)
+        export = load(args.export_dir, description, _task(tasks, 0))
+        print("\n".join([*_figures(export, run, tasks), *_speed(export, _task(tasks, 0), args)]))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def read_description(export_dir):
+    """The description of a run's export, as a dict.
+
+    Raises:
+        UserError: there is none, or the export is not of a run.
+    """
+    path = Path(export_dir, DESCRIPTION)
+    try:
+        description = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{path} cannot be read: make an export by `python main.py --export_dir={export_dir}`"
+        ) from error
+    if "settings" not in description:
+        raise UserError(f"{export_dir} is no export of a run of main.py: name one that is")
+    return description
+
+
+def load(export_dir, description, task):
+    """Loads an export and has it answer once; returns Exported."""
+    support = {"support_inputs": _tensor(task.support_x), "support_labels": _tensor(task.support_y)}
+    query = _tensor(task.query_x)
+    start = time.perf_counter()
+    model = tf.saved_model.load(str(export_dir))
+    model.signatures["adapt_and_predict"](**support, query_inputs=query)["query_outputs"].numpy()
+    return Exported(model, description, time.perf_counter() - start)
+
+
+def figures_of_export(export, maml, tasks, num_updates):
+    """[tasks] accuracy, or loss where there is none, on the queries after adaptation through the export."""
+    judge = maml.accuracy or maml.loss
+    every = tqdm(range(len(tasks.query_y)), "Through the export", unit="task", leave=False, disable=None)
+    of_tasks = ((_task(tasks, i), export.adapt_and_predict(_task(tasks, i), num_updates)) for i in every)
+    return np.array([float(judge(tf.constant(outputs), _tensor(task.query_y))) for task, outputs in of_tasks])
+
+
+def _figures(export, run, tasks):
+    updates, count = run.experiment.published_update, len(tasks.query_y)
+    found = figures_of_export(export, run.maml, tasks, updates)
+    ours = evaluate(run.maml, lambda first, n: type(tasks)(*(v[first : first + n] for v in tasks)), num_tasks=count)
+    test = ours.query[:, updates]
+    return [
+        f"{ours.kind} after {updates} updates on {count} test tasks, queries normalised by "
+        f"{export.description['queries_normalised_by']}: {found.mean():.6f}",
+        f"{ours.kind} of our test on the same tasks: {test.mean():.6f}; largest difference on a task: "
+        f"{np.abs(found - test).max():.2g}",
+    ]
+
+
+def _speed(export, task, args):
+    size = sum(file.stat().st_size for file in Path(args.export_dir).rglob("*") if file.is_file())
+    shape = f"{len(task.support_x)} support and {len(task.query_x)} query examples"
+    return [
+        f"latency over {args.calls} calls, {shape}:",
+        *(
+            f"  {name:30} {_latency(call, args.calls)}"
+            for name, call in (
+                ("adapt_and_predict, 1 update", lambda: export.adapt_and_predict(task, 1)),
+                ("adapt_and_predict, 10 updates", lambda: export.adapt_and_predict(task, 10)),
+                ("predict", lambda: export.predict(task)),
+            )
+        ),
+        f"from loading to the first answer: {export.first_answer:.2f} s",
+        f"size on disk: {size / 1e6:.2f} MB",
+    ]
+
+
+def _latency(call, calls):
+    milliseconds = []
+    for _ in range(calls + calls // 10 + 1):
+        start = time.perf_counter()
+        call()
+        milliseconds.append(1e3 * (time.perf_counter() - start))
+    median, slow = np.percentile(milliseconds[-calls:], (50, 99))  # the others were to warm up
+    return f"median {median:8.2f} ms, 99th percentile {slow:8.2f} ms"
+
+
+def _task(tasks, index):
+    """One of the tasks, without the task axis."""
+    return type(tasks)(*(values[index] for values in tasks))
+
+
+def _tensor(value):
+    return tf.cast(tf.convert_to_tensor(value), tf.float32)
+
+
+def _parse(argv):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--export_dir", required=True, help="folder of the export")
+    parser.add_argument("--logdir", help="folder of the runs; default logs/<datasource>")
+    parser.add_argument("--data_dir", help="folder of the data; default data/<datasource>")
+    parser.add_argument("--tasks", type=int, default=100, help="test tasks to adapt to")
+    parser.add_argument("--calls", type=int, default=1000, help="calls to time of each kind")
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
