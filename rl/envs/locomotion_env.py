@@ -35,7 +35,6 @@ class LocomotionEnv(GoalEnv, MujocoEnv):
 
     def step(self, action: np.ndarray):
         """Simulates one step of the robot's timestep with the action clipped to [-1, 1]."""
-        before = self._observation()
         action = np.clip(np.asarray(action, np.float64), -1.0, 1.0)
         self.data.ctrl[:] = action
         mujoco.mj_step(self.model, self.data)
@@ -45,7 +44,8 @@ class LocomotionEnv(GoalEnv, MujocoEnv):
         done = bool(self.robot.done(self.data))
         lost = bool(diverged(np.array([warning.number for warning in self.data.warning])))
         if lost or not np.isfinite(observation).all():
-            observation, reward, done, lost = before, 0.0, True, True
+            observation, reward, done, lost = self._last_observation.copy(), 0.0, True, True
+        self._last_observation = observation.copy()
         if self.render_mode == "human":
             self.render()
         return observation, reward, done, False, {"diverged": lost}
@@ -55,7 +55,8 @@ class LocomotionEnv(GoalEnv, MujocoEnv):
         noise = self.np_random.standard_normal(self.model.nq + self.model.nv)
         self.set_state(*self.robot.start(self.model, noise))
         self.begin_goal(self.np_random)
-        return self._observation()
+        self._last_observation = self._observation()
+        return self._last_observation.copy()
 
     def render(self) -> Any:
         """A frame, as render_mode has it.
