@@ -20,26 +20,29 @@ NAMES = tuple(GOAL_RANGES)
 
 
 class _Registration(NamedTuple):
-    id: str
+    id: str  # for Gymnasium
     horizon: int
     single: str
     vector: str | None = None
     task: str | None = None
 
 
-_REGISTERED = (
-    _Registration(
-        "PointNavigation", 100, "rl.envs.point:PointNavigation", "rl.envs.point_vector:PointNavigationVectorEnv"
-    ),
-    _Registration("HalfCheetahVelocity", 200, "rl.envs.half_cheetah:HalfCheetahEnv", task="velocity"),
-    _Registration("HalfCheetahDirection", 200, "rl.envs.half_cheetah:HalfCheetahEnv", task="direction"),
-    _Registration("AntVelocity", 200, "rl.envs.ant:AntEnv", task="velocity"),
-    _Registration("AntDirection", 200, "rl.envs.ant:AntEnv", task="direction"),
-)
+_POINT = "rl.envs.point:PointNavigation"
+_POINTS = "rl.envs.point_vector:PointNavigationVectorEnv"
+_HALF_CHEETAH = "rl.envs.half_cheetah:HalfCheetahEnv"
+_ANT = "rl.envs.ant:AntEnv"
 
-for _entry in _REGISTERED:
+_REGISTERED = {
+    "point_navigation": _Registration("maml/PointNavigation-v0", 100, _POINT, _POINTS),
+    "half_cheetah_velocity": _Registration("maml/HalfCheetahVelocity-v0", 200, _HALF_CHEETAH, task="velocity"),
+    "half_cheetah_direction": _Registration("maml/HalfCheetahDirection-v0", 200, _HALF_CHEETAH, task="direction"),
+    "ant_velocity": _Registration("maml/AntVelocity-v0", 200, _ANT, task="velocity"),
+    "ant_direction": _Registration("maml/AntDirection-v0", 200, _ANT, task="direction"),
+}
+
+for _entry in _REGISTERED.values():
     gymnasium.register(
-        id=f"maml/{_entry.id}-v0",
+        id=_entry.id,
         entry_point=_entry.single,
         vector_entry_point=_entry.vector,
         max_episode_steps=_entry.horizon,
@@ -79,6 +82,17 @@ def make_vector(
     from rl.envs.own import OwnTasks
 
     return OwnTasks(_known(name), num_tasks, paths_per_task, horizon, oracle)
+
+
+def make_single(name: str, **settings) -> gymnasium.Env:
+    """Makes one of NAMES as a single environment: gymnasium.make with its id, and the same settings.
+
+    Raises:
+        UserError: the name is not one of NAMES.
+    """
+    if name not in NAMES:
+        raise UserError(f"{name} is none of {', '.join(NAMES)}.")
+    return gymnasium.make(_REGISTERED[name].id, **settings)
 
 
 def sample_goals(name: str, seed: int, iteration: int, n: int) -> np.ndarray:

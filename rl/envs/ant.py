@@ -25,6 +25,9 @@ class Ant(Robot):
     def initial_positions(self, model: mujoco.MjModel) -> np.ndarray:
         return model.numeric("init_qpos").data
 
+    def positions(self, observation: np.ndarray) -> np.ndarray:
+        return observation[:15].copy()
+
     def observe(self, data: mujoco.MjData | Batch) -> np.ndarray:
         parts = [data.qpos, data.qvel, _forces(data), data.xmat[..., TORSO, :], data.subtree_com[..., TORSO, :]]
         return np.concatenate(parts, axis=-1)

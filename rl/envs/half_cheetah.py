@@ -22,6 +22,9 @@ class HalfCheetah(Robot):
     def initial_positions(self, model: mujoco.MjModel) -> np.ndarray:
         return model.qpos0
 
+    def positions(self, observation: np.ndarray) -> np.ndarray:
+        return np.concatenate([[0.0], observation[:8]])
+
     def observe(self, data: mujoco.MjData | Batch) -> np.ndarray:
         return np.concatenate([data.qpos[..., 1:], data.qvel, data.subtree_com[..., TORSO, :]], axis=-1)
 

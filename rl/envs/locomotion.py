@@ -95,6 +95,10 @@ class Robot(abc.ABC):
         """The joint positions [nq] around which paths begin."""
 
     @abc.abstractmethod
+    def positions(self, observation: np.ndarray) -> np.ndarray:
+        """The joint positions [nq] that an observation [obs_dim] tells of; the first may be unknown, and is then 0."""
+
+    @abc.abstractmethod
     def observe(self, data: mujoco.MjData | Batch) -> np.ndarray:
         """Observations [..., obs_dim], without the oracle's part."""
 

@@ -9,7 +9,7 @@ from gymnasium.envs.mujoco import MujocoEnv
 
 from data_generators.errors import UserError
 from rl.envs.goal_env import GoalEnv
-from rl.envs.locomotion import Robot, diverged
+from rl.envs.locomotion import TORSO, Robot, diverged
 
 
 class LocomotionEnv(GoalEnv, MujocoEnv):
@@ -57,6 +57,14 @@ class LocomotionEnv(GoalEnv, MujocoEnv):
         self.begin_goal(self.np_random)
         self._last_observation = self._observation()
         return self._last_observation.copy()
+
+    def place(self, observation: np.ndarray) -> None:
+        """Puts the robot as an observation saw it, to render a path that was sampled elsewhere."""
+        positions = self.robot.positions(np.asarray(observation, np.float64))
+        self.set_state(positions, np.zeros(self.model.nv))
+        # Where the robot is along the track shows in the centre of mass, the last three numbers.
+        positions[0] += observation[self.robot.obs_dim - 3] - self.data.subtree_com[TORSO, 0]
+        self.set_state(positions, np.zeros(self.model.nv))
 
     def render(self) -> Any:
         """A frame, as render_mode has it.

@@ -83,6 +83,10 @@ class PointNavigation(GoalEnv, gymnasium.Env[np.ndarray, np.ndarray]):
         draw.circle(_pixel(self._trail[-1]), 5, fill="#0072b2")
         return np.asarray(image).copy()
 
+    def place(self, observation: np.ndarray) -> None:
+        """Moves the point to where an observation saw it, to render a path that was sampled elsewhere."""
+        self._trail.append(np.asarray(observation[:2], np.float64))
+
     def _observation(self) -> np.ndarray:
         return np.concatenate([self._trail[-1], self.goal]) if self.oracle else self._trail[-1].copy()
 
