@@ -1,4 +1,4 @@
-"""The linear feature baseline: state values by ridge regression (rllab's `LinearFeatureBaseline`, after Duan et al. 2016)."""
+"""The linear feature baseline: state values by ridge regression (Duan et al. 2016; rllab's `LinearFeatureBaseline`)."""
 
 import numpy as np
 
@@ -34,7 +34,7 @@ def fit(rows, targets):
     gram, moment = rows.T @ rows, rows.T @ targets
     ridge = RIDGE
     for _ in range(_ATTEMPTS):
-        # By least squares as in the original: features that are constant, like contacts never made, leave gram singular.
+        # By least squares as in the original: features that never change leave gram all but singular.
         coefficients = np.linalg.lstsq(gram + ridge * np.identity(len(gram)), moment, rcond=-1)[0]
         if not np.isnan(coefficients).any():
             break

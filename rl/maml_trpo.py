@@ -41,7 +41,7 @@ class MAMLTRPO:
         self.hessian_product = hessian_product
         self.how = how
         self._update = vpg.TaskUpdate(policy, how)
-        self._compiled = tf.function(self._step)
+        self._compiled = tf.function(self._step, autograph=False)
 
     def adapt(self, params, samples):
         """One inner update of every task.
@@ -65,10 +65,13 @@ class MAMLTRPO:
         Returns:
             dict of floats: loss_before, kl_before, loss, kl, backtracks, rejected.
         """
-        step_size = tf.constant(self.step_size, self.policy.dtype)
-        step = self._compiled(self.policy.flat(), step_size, tuple(before), after)
+        step = self.solve(self.policy.flat(), before, after)
         self.policy.assign(step.theta)
         return {name: float(value) for name, value in step._asdict().items() if name != "theta"}
+
+    def solve(self, theta, before, after):
+        """The trpo.Step of a meta-update from a vector theta; arguments as for `step`. Assigns nothing."""
+        return self._compiled(theta, tf.constant(self.step_size, self.policy.dtype), tuple(before), after)
 
     def problem(self, step_size, before, after):
         """The trpo.Problem of a meta-update; step_size is a scalar tensor, the others are as for `step`."""
@@ -87,8 +90,8 @@ class MetaObjective:
     """Loss and KL divergence of the adapted policies as functions of theta, the vector they were adapted from.
 
     The loss is the mean over tasks of -mean(ratio * advantage), the ratio being new by sampling probability; the KL is
-    KL(sampling policy || new adapted policy), its mean taken over the samples of all tasks. Derivatives are taken task by
-    task, through the inner updates, and then averaged.
+    KL(sampling policy || new adapted policy), its mean taken over the samples of all tasks. Derivatives are taken task
+    by task, through the inner updates, and then averaged.
 
     Args:
         policy: GaussianPolicy.

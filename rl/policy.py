@@ -80,7 +80,7 @@ def kl_divergence(old_means, old_log_std, means, log_std):
 
 
 class GaussianPolicy:
-    """A policy model as a pure function of its parameters, for one task or for a batch of tasks with weights of their own.
+    """A policy model as a pure function of its parameters, for one task or for a batch of tasks with their own each.
 
     Args:
         model: of `gaussian_mlp`.
@@ -93,7 +93,7 @@ class GaussianPolicy:
         self.shapes = [tuple(v.shape) for v in self.variables]
         self.sizes = [math.prod(shape) for shape in self.shapes]
         self.dtype = tf.as_dtype(self.variables[0].dtype)
-        self.act = tf.function(self._act)
+        self.act = tf.function(self._act, autograph=False)
 
     def __call__(self, params, observations):
         """The distribution's parameters for one task.

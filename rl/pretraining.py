@@ -22,7 +22,7 @@ class AdamPretraining:
         self.how = how
         self.optimizer = adam(LEARNING_RATE)
         self.optimizer.build(policy.variables)
-        self._compiled = tf.function(self._gradients)
+        self._compiled = tf.function(self._gradients, autograph=False)
 
     def step(self, before, after):
         """One update; assigns the policy's variables.

@@ -53,7 +53,7 @@ def advantages(rewards, values, mask, discount, gae_lambda):
         gae_lambda: lambda; 1 gives discounted return minus value.
 
     Returns:
-        [..., paths, horizon] float64 with mean 0 and standard deviation 1 over the steps taken of each task; 0 elsewhere.
+        [..., paths, horizon] float64, over the steps taken of a task with mean 0 and standard deviation 1; 0 elsewhere.
     """
     values = values * mask
     next_values = np.concatenate([values[..., 1:], np.zeros_like(values[..., :1])], axis=-1)
@@ -76,7 +76,7 @@ def path_returns(paths):
 
 
 def explained_variance(predictions, targets, mask):
-    """1 - var(targets - predictions) / var(targets) over all steps taken; where targets are constant, 1 or 0 as in rllab.
+    """1 - var(targets - predictions) / var(targets) over all steps taken; 1 or 0 as in rllab for constant targets.
 
     Args:
         predictions, targets, mask: arrays of one shape.

@@ -1,4 +1,4 @@
-"""Vanilla policy gradient: the inner update of MAML, and adaptation at test time (`VPG` and `MAMLVPG` of cbfinn/maml_rl)."""
+"""Vanilla policy gradient: MAML's inner update, and adaptation at test time (`VPG` and `MAMLVPG` of cbfinn/maml_rl)."""
 
 import tensorflow as tf
 
@@ -55,7 +55,7 @@ class TaskUpdate:
     def __init__(self, policy, how=task_axis.MAP):
         self.policy = policy
         self.how = how
-        self._compiled = tf.function(self._update)
+        self._compiled = tf.function(self._update, autograph=False)
 
     def __call__(self, params, samples, step_size):
         """Updates every task.

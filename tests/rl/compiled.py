@@ -38,7 +38,7 @@ def _learner(family, dtype, delta, hessian_product, how):
 def derivatives_of(learner):
     """Compiled (theta, alpha, before, after) -> (loss, kl), gradients of both."""
 
-    @tf.function
+    @tf.function(autograph=False)
     def derivatives(theta, alpha, before, after):
         objective = MetaObjective(learner.policy, alpha, before, after, learner.how)
         loss, kl, gradient = objective.differentiate(theta)
@@ -51,7 +51,7 @@ def derivatives_of(learner):
 def solver_of(learner):
     """Compiled (theta, alpha, before, after, vector, iterations) -> damped product, solution by CG, its step size."""
 
-    @tf.function
+    @tf.function(autograph=False)
     def solve(theta, alpha, before, after, vector, iterations):
         problem = learner.problem(alpha, before, after)
 
