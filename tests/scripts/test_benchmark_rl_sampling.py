@@ -11,7 +11,7 @@ def test_prints_a_row_for_each_environment(capsys):
     assert point[0] == "point_navigation"
     assert cheetah[:2] == ["half_cheetah_velocity", "4,000"]
     assert float(cheetah[2].replace(",", "")) > 100
-    assert 0 < float(cheetah[3].rstrip("%")) < 100
+    assert 0 < float(point[3].rstrip("%")) < 100
 
 
 def test_a_wrong_number_of_workers_is_one_sentence(capsys):
