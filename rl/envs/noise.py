@@ -1,0 +1,34 @@
+"""Random numbers of the environments and the sampler: counter-based, so that no draw depends on an earlier one."""
+
+import enum
+from collections.abc import Sequence
+
+import numpy as np
+
+
+class Stream(enum.IntEnum):
+    """What numbers are for; the streams of one seed are independent."""
+
+    GOALS = 0
+    RESETS = 1
+    ACTIONS = 2
+
+
+def generator(seed: Sequence[int], stream: Stream, index: int = 0) -> np.random.Generator:
+    """A new generator (Philox), always the same one for a seed, a stream and an index."""
+    key = np.random.SeedSequence([part % 2**64 for part in seed], spawn_key=(int(stream), index))
+    return np.random.Generator(np.random.Philox(key))
+
+
+def normal(
+    seed: Sequence[int], stream: Stream, num_tasks: int, shape: tuple[int, ...], dtype: type = np.float64
+) -> np.ndarray:
+    """Standard normal numbers [num_tasks, *shape] for all paths of all tasks, in one go.
+
+    Every task has its own generator, and the paths of a task are drawn in order. With shape (paths, ...), the numbers
+    of a path are therefore the same whatever the number of tasks and of paths.
+    """
+    numbers = np.empty((num_tasks, *shape), dtype)
+    for task in range(num_tasks):
+        generator(seed, stream, task).standard_normal(dtype=dtype, out=numbers[task])
+    return numbers

@@ -1,0 +1,141 @@
+"""What all environments have in common when every path of every task of a meta-batch is stepped at once."""
+
+import abc
+from collections.abc import Sequence
+
+import numpy as np
+
+from data_generators.errors import UserError
+
+
+def to_bounds(actions: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Maps actions from [-1, 1] to [low, high] and clips what is outside (rllab's NormalizedEnv).
+
+    Policies act in [-1, 1] in every environment; their samples are not clipped before they come here.
+    """
+    return np.clip(low + (actions + 1.0) * 0.5 * (high - low), low, high)
+
+
+class TaskVector(abc.ABC):
+    """num_tasks x paths_per_task environments of one kind, stepped together, one path in each.
+
+    A path that is done stands still: its observation stays, its rewards are 0, it stays done. There is no automatic
+    reset, and the horizon is the caller's to keep: it is here so that all know it.
+
+    Args:
+        num_tasks: tasks, each with a goal of its own.
+        paths_per_task: paths of each task.
+        horizon: steps that a path has at most.
+        obs_dim: size of an observation without the oracle's part.
+        act_dim: size of an action, in [-1, 1] in every dimension.
+        goal_dim: size of a goal.
+        oracle: append to every observation what the goal asks for (see `_hint`).
+
+    Attributes:
+        obs_dim: size of an observation, the oracle's part included.
+        diverged: how many paths have ended so far because their simulation diverged.
+
+    Raises:
+        UserError: a number is not positive.
+    """
+
+    def __init__(
+        self,
+        num_tasks: int,
+        paths_per_task: int,
+        horizon: int,
+        *,
+        obs_dim: int,
+        act_dim: int,
+        goal_dim: int,
+        oracle: bool = False,
+    ):
+        for number, what in ((num_tasks, "tasks"), (paths_per_task, "paths per task"), (horizon, "steps per path")):
+            if number < 1:
+                raise UserError(f"The number of {what} must be at least 1, not {number}.")
+        self.num_tasks = num_tasks
+        self.paths_per_task = paths_per_task
+        self.horizon = horizon
+        self.obs_dim = obs_dim + goal_dim * oracle
+        self.act_dim = act_dim
+        self.goal_dim = goal_dim
+        self.oracle = oracle
+        self.diverged = 0
+        self._observations = np.zeros((num_tasks * paths_per_task, obs_dim))
+        self._goals = np.zeros((num_tasks * paths_per_task, goal_dim))
+        self._alive = np.zeros(num_tasks * paths_per_task, bool)
+
+    def reset(self, goals: np.ndarray, seed: Sequence[int]) -> np.ndarray:
+        """Begins all paths anew.
+
+        Args:
+            goals: [tasks, goal_dim], or [tasks, paths, goal_dim] to give every path its own.
+            seed: integers that determine the initial states; those of a path do not depend on the number of others.
+
+        Returns:
+            observations [tasks, paths, obs_dim], float64.
+
+        Raises:
+            UserError: the goals have another shape.
+        """
+        self._goals = self._goal_of_each_path(np.asarray(goals, np.float64))
+        self._alive[:] = True
+        self._observations = self._start(seed)
+        return self._shown()
+
+    def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Takes a step on every path that is not done.
+
+        Args:
+            actions: [tasks, paths, act_dim], in the policy's units: [-1, 1] are the bounds, and the rest is clipped.
+
+        Returns:
+            observations [tasks, paths, obs_dim] and rewards [tasks, paths], float64; dones [tasks, paths], bool.
+        """
+        actions = np.asarray(actions, np.float64).reshape(-1, self.act_dim)
+        observations, rewards, dones = self._move(actions)
+        ended = ~self._alive
+        if ended.any():
+            observations[ended] = self._observations[ended]
+            rewards[ended] = 0.0
+            dones |= ended
+        self._observations = observations
+        self._alive = ~dones
+        return self._shown(), self._per_task(rewards), self._per_task(dones)
+
+    def close(self) -> None:  # noqa: B027 (most hold nothing)
+        """Frees what the environments hold. May be called more than once."""
+
+    @abc.abstractmethod
+    def _start(self, seed: Sequence[int]) -> np.ndarray:
+        """Puts all paths at their beginning and returns observations [tasks * paths, obs_dim without the oracle's]."""
+
+    @abc.abstractmethod
+    def _move(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Takes actions [tasks * paths, act_dim] and returns new arrays: observations, rewards, dones.
+
+        What it returns for paths that are not in self._alive is ignored.
+        """
+
+    def _hint(self, goals: np.ndarray) -> np.ndarray:
+        """What an oracle observes of goals [n, goal_dim]: an array of the same shape."""
+        return goals
+
+    def _goal_of_each_path(self, goals: np.ndarray) -> np.ndarray:
+        per_path = (self.num_tasks, self.paths_per_task, self.goal_dim)
+        if goals.shape == (self.num_tasks, self.goal_dim):
+            goals = np.broadcast_to(goals[:, None], per_path)
+        if goals.shape != per_path:
+            raise UserError(
+                f"Goals of {self.num_tasks} tasks must have the shape {(self.num_tasks, self.goal_dim)}, or {per_path} "
+                f"for a goal of every path, not {goals.shape}."
+            )
+        return goals.reshape(-1, self.goal_dim)
+
+    def _shown(self) -> np.ndarray:
+        """What the policy observes, [tasks, paths, obs_dim]: a copy."""
+        parts = [self._observations, self._hint(self._goals)] if self.oracle else [self._observations]
+        return self._per_task(np.concatenate(parts, axis=-1))
+
+    def _per_task(self, values: np.ndarray) -> np.ndarray:
+        return values.reshape(self.num_tasks, self.paths_per_task, *values.shape[1:])

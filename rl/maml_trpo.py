@@ -1,0 +1,163 @@
+"""MAML's meta-update by TRPO: algorithm 3 of Finn et al. (2017), `MAMLTRPO` of cbfinn/maml_rl.
+
+Where the original, with two or more inner updates, starts every task's second update from the last task's parameters,
+each task here goes on from its own.
+"""
+
+import functools
+
+import tensorflow as tf
+
+from maml_tf import task_axis
+from rl import trpo, vpg
+from rl.policy import gaussian, kl_divergence
+
+FINITE_DIFFERENCE, EXACT = "finite_difference", "exact"
+HESSIAN_PRODUCTS = (FINITE_DIFFERENCE, EXACT)
+
+
+class MAMLTRPO:
+    """The meta-optimiser of a policy; without inner updates it is TRPO.
+
+    Args:
+        policy: GaussianPolicy, whose variables it changes.
+        step_size: of the inner updates, alpha.
+        region: trpo.TrustRegion.
+        hessian_product: FINITE_DIFFERENCE, as in the original, or EXACT.
+        how: over tasks, task_axis.MAP or VECTORIZE. MAP keeps a task's arrays in the caches of one core.
+    """
+
+    def __init__(
+        self,
+        policy,
+        step_size=0.1,
+        region=trpo.TrustRegion(),  # noqa: B008 - it is frozen
+        hessian_product=FINITE_DIFFERENCE,
+        how=task_axis.MAP,
+    ):
+        self.policy = policy
+        self.step_size = step_size
+        self.region = region
+        self.hessian_product = hessian_product
+        self.how = how
+        self._update = vpg.TaskUpdate(policy, how)
+        self._compiled = tf.function(self._step, autograph=False)
+
+    def adapt(self, params, samples):
+        """One inner update of every task.
+
+        Args:
+            params: list of tensors with a leading task axis.
+            samples: Samples, drawn with params.
+
+        Returns:
+            params after the update, with the task axis.
+        """
+        return self._update(params, samples, self.step_size)
+
+    def step(self, before, after):
+        """One meta-update; assigns the policy's variables.
+
+        Args:
+            before: tuple of Samples, one for each inner update: those that it was made with.
+            after: Samples, drawn with the adapted parameters.
+
+        Returns:
+            dict of floats: loss_before, kl_before, loss, kl, backtracks, rejected.
+        """
+        step = self.solve(self.policy.flat(), before, after)
+        self.policy.assign(step.theta)
+        return {name: float(value) for name, value in step._asdict().items() if name != "theta"}
+
+    def solve(self, theta, before, after):
+        """The trpo.Step of a meta-update from a vector theta; arguments as for `step`. Assigns nothing."""
+        return self._compiled(theta, tf.constant(self.step_size, self.policy.dtype), tuple(before), after)
+
+    def problem(self, step_size, before, after):
+        """The trpo.Problem of a meta-update; step_size is a scalar tensor, the others are as for `step`."""
+        objective = MetaObjective(self.policy, step_size, before, after, self.how)
+        if self.hessian_product == EXACT:
+            product = objective.exact_kl_product
+        else:
+            product = functools.partial(trpo.finite_difference_product, objective.kl_gradient)
+        return trpo.Problem(objective.evaluate, objective.differentiate, product)
+
+    def _step(self, theta, step_size, before, after):
+        return trpo.step(theta, self.problem(step_size, before, after), self.region)
+
+
+class MetaObjective:
+    """Loss and KL divergence of the adapted policies as functions of theta, the vector they were adapted from.
+
+    The loss is the mean over tasks of -mean(ratio * advantage), the ratio being new by sampling probability; the KL is
+    KL(sampling policy || new adapted policy), its mean taken over the samples of all tasks. Derivatives are taken task
+    by task, through the inner updates, and then averaged.
+
+    Args:
+        policy: GaussianPolicy.
+        step_size: alpha, a scalar tensor.
+        before, after: as for `MAMLTRPO.step`.
+        how: over tasks, task_axis.MAP or VECTORIZE.
+    """
+
+    def __init__(self, policy, step_size, before, after, how=task_axis.MAP):
+        self.policy = policy
+        self.step_size = step_size
+        self.tasks = (before, after)
+        self.how = how
+        self._mean_samples = tf.reduce_mean(tf.reduce_sum(after.mask, axis=1))
+
+    def evaluate(self, theta):
+        """(loss, kl) at theta."""
+        return self._mean(lambda task: self._of_task(theta, task), scalars=2)
+
+    def differentiate(self, theta):
+        """(loss, kl, gradient of the loss) at theta."""
+
+        def of_task(task):
+            with tf.GradientTape() as tape:
+                tape.watch(theta)
+                loss, kl = self._of_task(theta, task)
+            return loss, kl, tape.gradient(loss, theta)
+
+        return self._mean(of_task, scalars=2, vectors=1)
+
+    def kl_gradient(self, theta):
+        """Gradient of the KL at theta."""
+        return self._mean(lambda task: (self._kl_gradient_of_task(theta, task),), vectors=1)[0]
+
+    def exact_kl_product(self, theta, vector):
+        """The KL's Hessian at theta times a vector, by differentiating the gradient's product with it."""
+
+        def of_task(task):
+            with tf.GradientTape() as tape:
+                tape.watch(theta)
+                slope = tf.reduce_sum(self._kl_gradient_of_task(theta, task) * vector)
+            return (tape.gradient(slope, theta),)
+
+        return self._mean(of_task, vectors=1)[0]
+
+    def _kl_gradient_of_task(self, theta, task):
+        with tf.GradientTape() as tape:
+            tape.watch(theta)
+            _, kl = self._of_task(theta, task)
+        return tape.gradient(kl, theta)
+
+    def _of_task(self, theta, task):
+        """(loss, kl) of one task; the mean of the latter over tasks is the mean over all samples."""
+        before, after = task
+        params = self.policy.unflatten(theta)
+        for samples in before:
+            params = vpg.update(self.policy, params, samples, self.step_size)
+        means, log_std = self.policy(params, after.observations)
+        old = gaussian(after.means, after.log_stds)
+        ratio = tf.exp(gaussian(means, log_std).log_prob(after.actions) - old.log_prob(after.actions))
+        loss = -vpg.masked_mean(ratio * after.advantages, after.mask)
+        kl = kl_divergence(after.means, after.log_stds, means, log_std)
+        return loss, tf.reduce_sum(kl * after.mask) / self._mean_samples
+
+    def _mean(self, function, scalars=0, vectors=0):
+        dtype = self.policy.dtype
+        vector = tf.TensorSpec([sum(self.policy.sizes)], dtype)
+        signature = (tf.TensorSpec([], dtype),) * scalars + (vector,) * vectors
+        return task_axis.mean_over_tasks(function, self.tasks, signature, self.how)

@@ -1,0 +1,147 @@
+"""The Gaussian policy: a Keras model that gives mean and logarithm of the standard deviation of the action."""
+
+import math
+
+import keras
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from maml_tf.pure_model import PureModel
+
+LOG_STD_FLOOR = math.log(1e-6)
+
+
+@keras.saving.register_keras_serializable(package="rl")
+class LogStd(keras.layers.Layer):
+    """A log standard deviation per action dimension that does not depend on the state; starts at 0.
+
+    Call arguments:
+        means: [batch, act_dim]; only their number is used.
+    """
+
+    def build(self, input_shape):
+        self.log_std = self.add_weight(name="log_std", shape=(input_shape[-1],), initializer="zeros")
+
+    def call(self, means):
+        return tf.maximum(self.log_std, tf.constant(LOG_STD_FLOOR, self.log_std.dtype))
+
+
+def gaussian_mlp(obs_dim, act_dim, hidden=(100, 100), nonlinearity="relu", seed=None, dtype="float32"):
+    """The original's policy network; Xavier-uniform weights, zero biases.
+
+    Args:
+        obs_dim, act_dim: sizes of observation and action.
+        hidden: units per hidden layer.
+        nonlinearity: "relu" or "tanh".
+        seed: of the initial weights; default, a random one.
+        dtype: of weights and computation.
+
+    Returns:
+        A built keras.Model, [batch, obs_dim] -> (means [batch, act_dim], log_std [act_dim]). Its variables are in the
+        order W0, b0, W1, b1, ..., log_std.
+    """
+    x = inputs = keras.Input((obs_dim,), dtype=dtype)
+    for i, units in enumerate((*hidden, act_dim)):
+        name, activation = (f"dense{i}", nonlinearity) if i < len(hidden) else ("means", None)
+        initializer = keras.initializers.GlorotUniform(None if seed is None else seed + i)
+        x = keras.layers.Dense(units, activation, kernel_initializer=initializer, name=name, dtype=dtype)(x)
+    return keras.Model(inputs, (x, LogStd(name="log_std", dtype=dtype)(x)), name="gaussian_mlp")
+
+
+def gaussian(means, log_std):
+    """The distribution of actions.
+
+    Args:
+        means: [..., act_dim].
+        log_std: [act_dim] or [..., act_dim].
+
+    Returns:
+        A TensorFlow Probability distribution with events [act_dim].
+    """
+    normal = tfp.distributions.Normal(means, tf.exp(log_std))
+    return tfp.distributions.Independent(normal, reinterpreted_batch_ndims=1)
+
+
+def kl_divergence(old_means, old_log_std, means, log_std):
+    """KL(old || new) of diagonal Gaussians by rllab's formula, whose denominator is 2 std^2 + 1e-8.
+
+    Not TensorFlow Probability's, which leaves out the 1e-8 and so differs where a standard deviation is small.
+
+    Args:
+        old_means, means: [..., act_dim].
+        old_log_std, log_std: [act_dim] or [..., act_dim].
+
+    Returns:
+        [...].
+    """
+    old_variance, variance = tf.exp(2 * old_log_std), tf.exp(2 * log_std)
+    numerator = tf.square(old_means - means) + old_variance - variance
+    return tf.reduce_sum(numerator / (2 * variance + 1e-8) + log_std - old_log_std, axis=-1)
+
+
+class GaussianPolicy:
+    """A policy model as a pure function of its parameters, for one task or for a batch of tasks with their own each.
+
+    Args:
+        model: of `gaussian_mlp`.
+    """
+
+    def __init__(self, model):
+        self.model = model
+        self.pure = PureModel(model)
+        self.variables = self.pure.adapted
+        self.shapes = [tuple(v.shape) for v in self.variables]
+        self.sizes = [math.prod(shape) for shape in self.shapes]
+        self.dtype = tf.as_dtype(self.variables[0].dtype)
+        self.act = tf.function(self._act, autograph=False)
+
+    def __call__(self, params, observations):
+        """The distribution's parameters for one task.
+
+        Args:
+            params: list of tensors in the order of `variables`.
+            observations: [samples, obs_dim].
+
+        Returns:
+            (means [samples, act_dim], log_std [act_dim]).
+        """
+        outputs, _, _ = self.pure(params, [], [], observations)
+        return outputs
+
+    def _act(self, params, observations):
+        """Means for a batch of tasks, compiled: a batched matrix product per layer.
+
+        Args:
+            params: list of tensors with a leading task axis.
+            observations: [tasks, paths, obs_dim].
+
+        Returns:
+            [tasks, paths, act_dim].
+        """
+        return tf.vectorized_map(lambda task: self(*task)[0], (params, observations), fallback_to_while_loop=False)
+
+    @staticmethod
+    def log_std(params):
+        """log_std with its floor, of parameters with or without a task axis."""
+        return tf.maximum(params[-1], tf.constant(LOG_STD_FLOOR, params[-1].dtype))
+
+    def params(self):
+        """The parameters as they are, as tensors."""
+        return [tf.convert_to_tensor(v) for v in self.variables]
+
+    def stacked(self, num_tasks):
+        """The parameters as they are, one copy per task."""
+        return [tf.repeat(p[None], num_tasks, axis=0) for p in self.params()]
+
+    def flat(self):
+        """The parameters as one vector."""
+        return tf.concat([tf.reshape(p, [-1]) for p in self.params()], axis=0)
+
+    def unflatten(self, theta):
+        """A vector as the list of parameters."""
+        return [tf.reshape(p, shape) for p, shape in zip(tf.split(theta, self.sizes), self.shapes, strict=True)]
+
+    def assign(self, theta):
+        """Sets the parameters from a vector."""
+        for variable, value in zip(self.variables, self.unflatten(theta), strict=True):
+            variable.assign(value)

@@ -1,0 +1,201 @@
+"""Trust region policy optimisation (Schulman et al. 2015) on flat vectors; follows rllab's ConjugateGradientOptimizer.
+
+Everything here is a pure function of tensors, to be called inside `tf.function`; no policy and no environment in sight.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import NamedTuple
+
+import tensorflow as tf
+
+
+@dataclasses.dataclass(frozen=True)
+class TrustRegion:
+    """Settings of a step, with the original's values.
+
+    delta: bound on the mean KL divergence.
+    cg_iterations, cg_tolerance: conjugate gradient ends after so many, or once the squared residual is below.
+    damping: added to the Hessian's diagonal.
+    backtrack_ratio, max_trials: the line search shortens the step by the former, and gives up after the latter.
+    """
+
+    delta: float = 0.01
+    cg_iterations: int = 10
+    cg_tolerance: float = 1e-10
+    damping: float = 1e-5
+    backtrack_ratio: float = 0.8
+    max_trials: int = 15
+
+
+class Problem(NamedTuple):
+    """What is to be minimised within the trust region, as functions of a vector theta.
+
+    evaluate: theta -> (loss, kl).
+    differentiate: theta -> (loss, kl, gradient of the loss).
+    kl_product: (theta, vector) -> the KL's Hessian at theta times the vector.
+    """
+
+    evaluate: Callable
+    differentiate: Callable
+    kl_product: Callable
+
+
+class Step(NamedTuple):
+    """The outcome of a step; scalars but for theta.
+
+    theta: new parameters; the old ones where the step was rejected.
+    loss_before, kl_before, loss, kl: at the old and the new parameters.
+    backtracks: how often the step was shortened.
+    rejected: whether the line search failed.
+    """
+
+    theta: tf.Tensor
+    loss_before: tf.Tensor
+    kl_before: tf.Tensor
+    loss: tf.Tensor
+    kl: tf.Tensor
+    backtracks: tf.Tensor
+    rejected: tf.Tensor
+
+
+class Search(NamedTuple):
+    """The last trial of a line search; `backtracks` is its index."""
+
+    theta: tf.Tensor
+    loss: tf.Tensor
+    kl: tf.Tensor
+    backtracks: tf.Tensor
+    rejected: tf.Tensor
+
+
+def step(theta, problem, region):
+    """One step: natural gradient by conjugate gradient, length by the trust region, then a backtracking line search.
+
+    Args:
+        theta: [parameters].
+        problem: Problem.
+        region: TrustRegion.
+
+    Returns:
+        Step.
+    """
+    loss, kl, gradient = problem.differentiate(theta)
+
+    def damped_product(vector):
+        return problem.kl_product(theta, vector) + region.damping * vector
+
+    direction = conjugate_gradient(damped_product, gradient, region.cg_iterations, region.cg_tolerance)
+    full_step = step_size(direction, damped_product(direction), region.delta) * direction
+    search = line_search(problem.evaluate, theta, full_step, loss, region)
+    return Step(
+        tf.where(search.rejected, theta, search.theta),
+        loss,
+        kl,
+        tf.where(search.rejected, loss, search.loss),
+        tf.where(search.rejected, kl, search.kl),
+        search.backtracks,
+        search.rejected,
+    )
+
+
+def conjugate_gradient(product, b, iterations=10, tolerance=1e-10):
+    """Solves A x = b approximately, from x = 0 (Demmel, Applied Numerical Linear Algebra, algorithm 6.11).
+
+    Args:
+        product: vector -> A times the vector; A symmetric and positive definite.
+        b: [n].
+        iterations: at most so many.
+        tolerance: ends once the squared norm of the residual is below, which is looked at after each iteration.
+
+    Returns:
+        x [n].
+    """
+
+    def unfinished(i, x, p, r, rr):
+        return (i < iterations) & ((i == 0) | ~(rr < tolerance))
+
+    def body(i, x, p, r, rr):
+        z = product(p)
+        v = rr / _dot(p, z)
+        x, r = x + v * p, r - v * z
+        new_rr = _dot(r, r)
+        return i + 1, x, r + new_rr / rr * p, r, new_rr
+
+    start = (0, tf.zeros_like(b), b, b, _dot(b, b))
+    return tf.while_loop(unfinished, body, start, parallel_iterations=1)[1]
+
+
+def finite_difference_step(theta):
+    """The step eps of the finite differences: 1 / (|theta| + 1e-8).
+
+    The original means its base of 1e-8 in place of the 1, but hands the number of slices to that argument. We keep the
+    1: in float32 a base of 1e-8 gives nothing but rounding errors.
+    """
+    return 1 / (tf.norm(theta) + 1e-8)
+
+
+def finite_difference_product(gradient, theta, vector):
+    """The Hessian at theta times a vector, by symmetric finite differences of the gradient.
+
+    (g(theta + eps v) - g(theta - eps v)) / (2 eps); v is not normalised, so that for a long v this is an average of the
+    Hessian over a wide neighbourhood and not linear in v.
+
+    Args:
+        gradient: theta -> gradient.
+        theta, vector: [n].
+
+    Returns:
+        [n].
+    """
+    eps = finite_difference_step(theta)
+    return (gradient(theta + eps * vector) - gradient(theta - eps * vector)) / (2 * eps)
+
+
+def step_size(direction, product, delta):
+    """sqrt(2 delta / (d . H d + 1e-8)), the length at which the quadratic model of the KL reaches delta; NaN becomes 1.
+
+    Args:
+        direction: d.
+        product: H d, damped.
+        delta: bound on the KL.
+    """
+    size = tf.sqrt(2 * delta / (_dot(direction, product) + 1e-8))
+    return tf.where(tf.math.is_nan(size), tf.ones_like(size), size)
+
+
+def line_search(evaluate, theta, full_step, loss_before, region):
+    """Tries theta - ratio^k * full_step for k = 0, 1, ... until the loss is lower and the KL at most delta.
+
+    Args:
+        evaluate: theta -> (loss, kl).
+        theta, full_step: [n].
+        loss_before: at theta.
+        region: TrustRegion.
+
+    Returns:
+        Search. It is rejected, as in the original, if the last trial's loss or KL is NaN, its loss is not lower, or its
+        KL is delta or more.
+    """
+
+    def within(loss, kl):
+        return (loss < loss_before) & (kl <= region.delta)
+
+    def trial(k):
+        return theta - tf.cast(region.backtrack_ratio, theta.dtype) ** tf.cast(k, theta.dtype) * full_step
+
+    def unfinished(k, loss, kl):
+        return (k < region.max_trials - 1) & ((k < 0) | ~within(loss, kl))
+
+    def body(k, loss, kl):
+        return k + 1, *evaluate(trial(k + 1))
+
+    nothing = tf.constant(float("nan"), theta.dtype)
+    k, loss, kl = tf.while_loop(unfinished, body, (-1, nothing, nothing), parallel_iterations=1)
+    # NaN compares false, so it is rejected too.
+    accepted = (loss < loss_before) & (kl < region.delta)
+    return Search(trial(k), loss, kl, k, ~accepted)
+
+
+def _dot(a, b):
+    return tf.reduce_sum(a * b)

@@ -1,0 +1,76 @@
+"""Vanilla policy gradient: MAML's inner update, and adaptation at test time (`VPG` and `MAMLVPG` of cbfinn/maml_rl)."""
+
+import tensorflow as tf
+
+from maml_tf import task_axis
+from maml_tf.adaptation import adapt
+from rl.policy import gaussian
+
+
+def masked_mean(values, mask):
+    """Mean over the samples whose mask is 1; values and mask [samples]."""
+    return tf.reduce_sum(values * mask) / tf.reduce_sum(mask)
+
+
+def policy_gradient_loss(policy, params, samples):
+    """-mean(log pi(a|s) * advantage), whose gradient is the policy gradient.
+
+    Args:
+        policy: GaussianPolicy.
+        params: list of tensors.
+        samples: Samples of one task.
+
+    Returns:
+        A scalar.
+    """
+    log_prob = gaussian(*policy(params, samples.observations)).log_prob(samples.actions)
+    return -masked_mean(log_prob * samples.advantages, samples.mask)
+
+
+def update(policy, params, samples, step_size):
+    """One gradient step of one task on `policy_gradient_loss`, log_std included; differentiable in params.
+
+    Args:
+        policy, params, samples: as for `policy_gradient_loss`.
+        step_size: float or scalar tensor.
+
+    Returns:
+        params after the step.
+    """
+
+    def loss(params, state):
+        return policy_gradient_loss(policy, params, samples), state
+
+    return adapt(loss, params, [], step_size=step_size, num_updates=1)[0]
+
+
+class TaskUpdate:
+    """`update` for a batch of tasks, each with parameters of its own; compiled.
+
+    Args:
+        policy: GaussianPolicy.
+        how: task_axis.MAP or VECTORIZE.
+    """
+
+    def __init__(self, policy, how=task_axis.MAP):
+        self.policy = policy
+        self.how = how
+        self._compiled = tf.function(self._update, autograph=False)
+
+    def __call__(self, params, samples, step_size):
+        """Updates every task.
+
+        Args:
+            params: list of tensors with a leading task axis.
+            samples: Samples.
+            step_size: float.
+
+        Returns:
+            params after the step, with the task axis.
+        """
+        return self._compiled(params, samples, tf.constant(step_size, self.policy.dtype))
+
+    def _update(self, params, samples, step_size):
+        signature = [tf.TensorSpec(shape, self.policy.dtype) for shape in self.policy.shapes]
+        tasks = (params, samples)
+        return task_axis.map_tasks(lambda task: update(self.policy, *task, step_size), tasks, signature, self.how)

@@ -1,0 +1,43 @@
+"""What the commands of reinforcement learning share; no TensorFlow here, so that --help need not wait for it."""
+
+import argparse
+import dataclasses
+
+from rl.experiments import RLExperiment
+
+
+def parser(name, description) -> argparse.ArgumentParser:
+    """A parser with a flag for every setting of an RLExperiment, and --logdir.
+
+    Args:
+        name: of the script.
+        description: its docstring.
+    """
+    parser = argparse.ArgumentParser(
+        prog=f"python -m scripts.{name}",
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    for field in dataclasses.fields(RLExperiment):
+        parser.add_argument(f"--{field.name}", type=field.type, help=field.metadata["help"])
+    parser.add_argument("--logdir", help="folder of the runs; default logs/<env>")
+    return parser
+
+
+def experiment_of(flags, **changed) -> RLExperiment:
+    """The experiment that the flags describe, with some settings changed.
+
+    Raises:
+        UserError: a setting is out of range, or does not fit the others.
+    """
+    given = {field.name: getattr(flags, field.name) for field in dataclasses.fields(RLExperiment)}
+    return RLExperiment.of(**(given | changed))
+
+
+def boolean(text):
+    """The value of a flag like --resume=False."""
+    values = {"true": True, "false": False}
+    if text.lower() not in values:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
+    return values[text.lower()]

@@ -1,0 +1,71 @@
+"""Tests policies of scripts.train_rl on the 40 published goals: returns after 0, 1, ... updates, beside the published.
+
+python -m scripts.test_rl --env=point_navigation
+python -m scripts.test_rl --env=point_navigation --policy=maml --update=trpo
+
+The flags of training say which MAML run to take, its latest checkpoint unless --test_iter or --best says otherwise.
+Baselines are those of the paper's settings, with the same network, horizon and seed. A policy that was never trained
+is left out, with the command that trains it, unless it was asked for by --policy.
+
+Writes, into --out, <env>_returns.csv and .png (return against gradient steps), and for 2D navigation
+<env>_trajectories.csv and .png; with --update=trpo, <env>_trpo_returns.csv and so on.
+"""
+
+import sys
+from pathlib import Path
+
+from data_generators.errors import UserError
+from maml_tf.quiet import quiet_import
+from scripts.rl import flags as rl_flags
+from scripts.sinusoid.flags import guarded
+
+POLICIES = ["maml", "pretrained", "random", "oracle"]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Tests; returns the exit code, 2 for a mistake that the user can mend."""
+    parser = rl_flags.parser("test_rl", __doc__)
+    parser.add_argument("--policy", action="append", choices=POLICIES, help="may be repeated; default: all trained")
+    parser.add_argument("--update", choices=["vpg", "trpo"], default="vpg", help="a plain gradient or a TRPO step")
+    parser.add_argument("--num_updates", type=int, help="default: as many as published, 4 or 3")
+    parser.add_argument("--trajectories", type=int, help="per goal and update; default the original's, 20 or 40")
+    parser.add_argument("--test_iter", type=int, help="iteration of the MAML checkpoint; default, the latest")
+    parser.add_argument("--best", action="store_true", help="take MAML's policy with the best training return")
+    parser.add_argument("--out", type=Path, help="folder; default, that of the runs")
+    parser.add_argument("--format", choices=["png", "pdf"], default="png")
+    return guarded(_run, parser.parse_args(arguments))
+
+
+def _run(flags):
+    experiment = rl_flags.experiment_of(flags, baseline="maml", num_grad_updates=flags.num_grad_updates)
+    for name in ("num_updates", "trajectories"):
+        if getattr(flags, name) is not None and getattr(flags, name) < 1:
+            raise UserError(f"--{name} must be at least 1, not {getattr(flags, name)}")
+    if flags.best and flags.test_iter is not None:
+        raise UserError("--best and --test_iter name different checkpoints: give one of them")
+    with quiet_import():  # only now, so that --help and mistakes need not wait for TensorFlow
+        from maml_tf import runtime
+        from rl.trained import run_folder
+        from scripts import figures
+        from scripts.rl import navigation, returns, tested
+
+    runtime.configure(runtime.TASKS_SIDE_BY_SIDE)
+    out = flags.out or run_folder(experiment, flags.logdir).parent
+    adaptations = tested.adaptations(experiment, flags, flags.policy or POLICIES, bool(flags.policy))
+    figures.make_folder(out)
+    rows = returns.with_published(returns.rows_of(adaptations, flags.update), experiment.env)
+    print(*returns.table(rows), sep="\n")
+    name = experiment.env.replace(":", "_").replace("/", "_") + ("" if flags.update == "vpg" else f"_{flags.update}")
+    _write(figures, returns, rows, out / f"{name}_returns.{flags.format}")
+    if experiment.env == "point_navigation" and "maml" in adaptations:
+        rows = navigation.numbers(adaptations["maml"], tested.goals(experiment))
+        _write(figures, navigation, rows, out / f"{name}_trajectories.{flags.format}")
+
+
+def _write(figures, picture, rows, path):
+    print(figures.write_csv(path.with_suffix(".csv"), rows))
+    print(figures.save(figures.make(picture.draw, rows, *picture.SIZE), path))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,68 @@
+"""Meta-trains a policy by MAML and TRPO, or a baseline; settings that are not given take the paper's values.
+
+python -m scripts.train_rl --env=point_navigation
+python -m scripts.train_rl --env=half_cheetah_direction --baseline=pretrained --seed=1
+
+Writes <logdir>/<run>/: a checkpoint every few iterations, from which the same command goes on; best/, the policy with
+the best return after its inner updates; progress.csv and TensorBoard summaries:
+
+  return_before, return_after  mean undiscounted return of the trajectories before and after the inner updates
+  loss_before, loss            the meta-loss before and after the step; kl_before, kl: the mean KL divergence
+  backtracks, rejected         how often the line search shortened the step, and whether it gave up
+  policy_std                   mean standard deviation of the policy's actions before adaptation
+  explained_variance_*         of the returns, by the linear baseline
+  env_steps, diverged_paths    steps taken, and paths that ended because their simulation diverged
+  seconds_*                    time for sampling, for advantages and inner updates, for the step; seconds: all
+"""
+
+import dataclasses
+import sys
+
+from data_generators.errors import UserError
+from maml_tf.quiet import quiet_import
+from scripts.rl import flags as rl_flags
+from scripts.sinusoid.flags import guarded
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Trains; returns the exit code: 2 for a mistake that the user can mend, 130 after an interruption."""
+    parser = rl_flags.parser("train_rl", __doc__)
+    parser.add_argument("--resume", type=rl_flags.boolean, default=True, help="go on from the latest checkpoint")
+    parser.add_argument("--log", type=rl_flags.boolean, default=True, help="write TensorBoard summaries")
+    parser.add_argument("--save_interval", type=int, default=10, help="iterations between checkpoints; default 10")
+    flags = parser.parse_args(arguments)
+    interrupted = []
+    code = guarded(lambda flags: interrupted.extend(_run(flags)), flags)
+    return 130 if interrupted else code
+
+
+def _run(flags):
+    """Returns the run if it was interrupted, in a list."""
+    experiment = rl_flags.experiment_of(flags)
+    if flags.save_interval < 1:
+        raise UserError(f"--save_interval must be at least 1, not {flags.save_interval}")
+    sys.stdout.reconfigure(line_buffering=True)
+    with quiet_import():  # only now, so that --help and mistakes need not wait for TensorFlow
+        from maml_tf import runtime
+        from rl.learners import usual_threads
+        from rl.trained import run_folder
+        from rl.training import Interrupted, Training
+
+    folder = run_folder(experiment, flags.logdir)
+    settings = dataclasses.asdict(experiment) | {"folder": folder}
+    print("Settings (where not given, the paper's):", *(f"  {n:17} {v}" for n, v in settings.items()), sep="\n")
+    runtime.configure(usual_threads(experiment))
+    training = Training(experiment, folder, flags.save_interval, flags.log)
+    try:
+        training.run(flags.resume)
+    except Interrupted:
+        done = f"{training.iteration} of {experiment.iterations} iterations"
+        print(f"Stopped after {done}, which are saved. The same command goes on from there.")
+        return [training]
+    best = float(training.checkpoints.best_return.numpy())
+    print(f"Trained for {training.iteration} iterations; best return {best:.1f}, its policy is in {folder / 'best'}")
+    return []
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,116 @@
+"""A user's own Gymnasium environment as the tasks of a meta-batch."""
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium import spaces
+
+from data_generators.errors import UserError
+from rl import envs
+from rl.sampler import sample
+
+ID = "own/Lift-v0"
+
+
+class Lift(gymnasium.Env):
+    """Moves up and down between floors -1 and 3; the goal is a floor. Begins anywhere in the lowest 0.1."""
+
+    action_space = spaces.Box(-0.5, 1.5, (1,), np.float32)
+    observation_space = spaces.Box(-np.inf, np.inf, (1, 1), np.float32)
+
+    def set_task(self, goal):
+        self.goal = goal
+
+    def sample_task(self, random):
+        return random.uniform(0, 3, 1)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.height = self.np_random.uniform(0, 0.1)
+        return np.float32([[self.height]]), {}
+
+    def step(self, action):
+        assert self.action_space.contains(action)
+        self.height += action[0]
+        reward = np.nan if self.height > 5 else -abs(self.height - self.goal[0])
+        return np.float32([[self.height]]), reward, self.height > 2.9, False, {}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _registered():
+    gymnasium.register(ID, Lift, max_episode_steps=4)
+    yield
+    del gymnasium.registry[ID]
+
+
+def test_actions_goals_and_ends():
+    tasks = envs.make_vector(ID, 2, 3, 10, oracle=True)
+    assert (tasks.obs_dim, tasks.act_dim, tasks.goal_dim) == (2, 1, 1)
+    observations = tasks.reset(np.array([[1.0], [2.0]]), (0,))
+    assert len(np.unique(observations[..., 0])) == 6, "every path begins elsewhere"
+    np.testing.assert_array_equal(observations, tasks.reset(np.array([[1.0], [2.0]]), (0,)))
+    np.testing.assert_array_equal(observations[..., 1], [[1] * 3, [2] * 3])
+    actions = np.zeros((2, 3, 1))
+    actions[1, 2] = 7.0  # clipped to 1.5 floors
+    moved, rewards, dones = tasks.step(actions)
+    np.testing.assert_allclose(moved[..., 0] - observations[..., 0], [[0.5] * 3, [0.5, 0.5, 1.5]], atol=1e-6)
+    np.testing.assert_allclose(rewards, -np.abs(moved[..., 0] - moved[..., 1]), atol=1e-6)
+    assert not dones.any()
+    _, _, dones = tasks.step(actions)
+    assert dones.tolist() == [[False] * 3, [False, False, True]]
+    _, rewards, dones = tasks.step(actions)
+    assert rewards[1, 2] == 0
+    _, _, dones = tasks.step(actions)
+    assert dones.all(), "the environment's own limit of steps"
+    tasks.close()
+
+
+def test_goals():
+    goals = envs.sample_goals(ID, 0, 1, 5)
+    assert goals.shape == (5, 1)
+    np.testing.assert_array_equal(goals, envs.sample_goals(ID, 0, 1, 5))
+    assert not np.isin(goals, envs.sample_goals(ID, 0, 2, 5)).any()
+    assert envs.test_goals(ID).shape == (40, 1)
+    np.testing.assert_array_equal(envs.test_goals(ID), envs.test_goals(ID))
+
+
+def test_a_reward_of_nan_names_task_and_step(monkeypatch):
+    def step(self, action):
+        observation, reward, _, truncated, info = original(self, action)
+        return observation, reward, False, truncated, info
+
+    original = Lift.step
+    monkeypatch.setattr(Lift, "step", step)
+    tasks = envs.make_vector(ID, 2, 3, 10)
+
+    def act(observations):
+        return np.float32([0.0, 1.0])[:, None, None] + np.zeros((2, 3, 1), np.float32)
+
+    with pytest.raises(UserError, match=r"reward is NaN or infinite in task 1 \(path 0\) at step 3"):
+        sample(tasks, act, np.full((2, 1), -20.0), np.ones((2, 1)), (0,))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("CartPole-v1", r"actions of CartPole-v1 are a Discrete space; supported are a bounded Box"),
+        ("Pendulum-v1", r"Pendulum-v1 has no method set_task; supported are .* sample_task\(generator\)"),
+        ("nowhere_to_be_found:Env-v0", "cannot make the environment 'nowhere_to_be_found:Env-v0'"),
+    ],
+)
+def test_what_is_missing_is_named(name, message):
+    for ask in lambda: envs.make_vector(name, 1, 1, 5), lambda: envs.sample_goals(name, 0, 0, 1):
+        with pytest.raises(UserError, match=message):
+            ask()
+
+
+def test_unbounded_actions_are_refused(monkeypatch):
+    monkeypatch.setattr(Lift, "action_space", spaces.Box(-np.inf, np.inf, (1,), np.float32))
+    with pytest.raises(UserError, match="actions of own/Lift-v0 are not bounded"):
+        envs.make_vector(ID, 1, 1, 5)
+
+
+def test_observations_must_be_a_box(monkeypatch):
+    monkeypatch.setattr(Lift, "observation_space", spaces.Dict({"height": Lift.observation_space}))
+    with pytest.raises(UserError, match="observations of own/Lift-v0 are a Dict space"):
+        envs.make_vector(ID, 1, 1, 5)

@@ -1,0 +1,112 @@
+"""2D navigation in its three forms against the original's numbers and against each other."""
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env
+
+from data_generators.errors import UserError
+from rl import envs
+from rl.envs.vector import to_bounds
+from tests.rl.envs.environment_goldens import part
+
+
+def test_original_trajectory_in_every_form():
+    golden = part("point")
+    single = gymnasium.make("maml/PointNavigation-v0", goal=golden["goal"])
+    vector = gymnasium.make_vec("maml/PointNavigation-v0", num_envs=1, goal=golden["goal"])
+    tasks = envs.make_vector("point_navigation", 1, 1, 40)
+    np.testing.assert_array_equal(single.reset()[0], golden["obs"][0])
+    np.testing.assert_array_equal(vector.reset()[0][0], golden["obs"][0])
+    np.testing.assert_array_equal(tasks.reset(golden["goal"][None], (0,))[0, 0], golden["obs"][0])
+    for action, obs, reward, done in zip(
+        golden["actions"], golden["obs"][1:], golden["rewards"], golden["dones"], strict=True
+    ):
+        from_vector = [values[0] for values in vector.step(action[None])[:3]]
+        from_tasks = [values[0, 0] for values in tasks.step(action[None, None])]
+        for got in single.step(action)[:3], from_vector, from_tasks:
+            np.testing.assert_array_equal(got[0], obs)
+            assert got[1] == reward
+            assert got[2] == done
+
+
+@pytest.mark.parametrize("kind", ["point", "ant", "unit", "asym"])
+def test_actions_are_scaled_to_the_bounds_as_in_the_original(kind):
+    golden = part("normenv")
+    scaled = to_bounds(golden["actions"], *golden[f"{kind}_bounds"].astype(float))
+    np.testing.assert_array_equal(scaled, golden[f"{kind}_scaled"])
+
+
+@pytest.mark.parametrize("oracle", [False, True])
+def test_gymnasium_finds_no_fault(oracle):
+    check_env(gymnasium.make("maml/PointNavigation-v0", oracle=oracle, render_mode="rgb_array").unwrapped)
+
+
+@pytest.mark.parametrize("oracle", [False, True])
+def test_vector_form_equals_gymnasiums_own_vectorisation(oracle):
+    settings = {"num_envs": 3, "goal": [0.1, 0.05], "oracle": oracle, "max_episode_steps": 7}
+    ours = gymnasium.make_vec("maml/PointNavigation-v0", **settings)
+    theirs = gymnasium.make_vec("maml/PointNavigation-v0", vectorization_mode="sync", **settings)
+    assert type(ours.unwrapped).__name__ == "PointNavigationVectorEnv"
+    assert ours.observation_space == theirs.observation_space
+    assert ours.action_space == theirs.action_space
+    random = np.random.default_rng(0)
+    ours.reset(), theirs.reset()
+    endings = np.zeros(2)
+    for _ in range(40):
+        to_goal = [1.0, 0.5] if random.random() < 0.2 else random.uniform(-2, 2, 2)
+        actions = np.float32([to_goal, *random.uniform(-2, 2, (2, 2))])
+        results = ours.step(actions), theirs.step(actions)
+        for got, expected in zip(*results, strict=True):
+            np.testing.assert_array_equal(got, expected)
+        endings += results[0][2].sum(), results[0][3].sum()
+    assert (endings > 0).all(), "paths must end both at the goal and at the limit for this to mean anything"
+
+
+def test_vector_form_draws_a_goal_for_every_path():
+    env = gymnasium.make_vec("maml/PointNavigation-v0", num_envs=2, oracle=True, max_episode_steps=1)
+    goals = [env.reset(seed=1)[0][:, 2:]]
+    for _ in range(4):
+        observations, _, _, truncated, _ = env.step(np.zeros((2, 2), np.float32))
+        if not truncated.any():
+            goals.append(observations[:, 2:])
+    assert len(np.unique(np.concatenate(goals), axis=0)) == 6
+    np.testing.assert_array_equal(goals[0], env.reset(seed=1)[0][:, 2:])
+
+
+def test_single_form_draws_a_goal_for_every_path_until_one_is_set():
+    env = gymnasium.make("maml/PointNavigation-v0", oracle=True)
+    drawn = [env.reset()[0][2:] for _ in range(5)]
+    assert len(np.unique(drawn, axis=0)) == 5
+    env.unwrapped.set_task([0.2, -0.3])
+    assert [env.reset()[0].tolist() for _ in range(2)] == [[0, 0, 0.2, -0.3]] * 2
+    with pytest.raises(UserError, match="2 numbers, not 1"):
+        env.unwrapped.set_task(0.3)
+
+
+def test_a_path_that_reached_its_goal_stands_still():
+    tasks = envs.make_vector("point_navigation", 2, 1, 10, oracle=True)
+    goals = np.array([[0.05, 0.0], [0.4, 0.4]])
+    np.testing.assert_array_equal(tasks.reset(goals, (0,))[:, 0], [[0, 0, 0.05, 0], [0, 0, 0.4, 0.4]])
+    _, _, dones = tasks.step(np.full((2, 1, 2), [0.5, 0.05]))
+    assert dones[:, 0].tolist() == [True, False]
+    observations, rewards, dones = tasks.step(np.ones((2, 1, 2)))
+    np.testing.assert_allclose(observations[:, 0, :2], [[0.05, 0.005], [0.15, 0.105]], atol=1e-15)
+    assert rewards[0, 0] == 0 > rewards[1, 0]
+    assert dones[:, 0].tolist() == [True, False]
+    observations = tasks.reset(goals, (0,))
+    assert not observations[..., :2].any()
+    assert not tasks.step(np.zeros((2, 1, 2)))[2].any()
+
+
+def test_frames_show_the_goal_and_the_point():
+    env = gymnasium.make("maml/PointNavigation-v0", goal=[0.4, 0.4], render_mode="rgb_array")
+    env.reset()
+    before = env.render()
+    assert before.shape == (320, 320, 3)
+    env.step(np.ones(2, np.float32))
+    after = env.render()
+    assert (before != after).any()
+    for frame in before, after:
+        rows, columns = np.nonzero((frame == [213, 94, 0]).all(axis=-1))  # the goal's colour, above and right
+        assert rows.max() < 160 < columns.min()

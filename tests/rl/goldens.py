@@ -1,0 +1,63 @@
+"""The original's own numbers (float64) of policy updates, as policies and samples of this project."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from rl.policy import GaussianPolicy, gaussian_mlp
+from rl.samples import Samples
+
+FOLDER = Path(__file__).parents[1] / "goldens" / "rl"
+SETTINGS = json.loads((FOLDER / "trpo.json").read_text())
+
+
+def estimates():
+    """The arrays of returns, baselines, advantages, Gaussians and conjugate gradient."""
+    with np.load(FOLDER / "estimates.npz") as arrays:
+        return dict(arrays)
+
+
+class Golden:
+    """One configuration: its data and results by the original's names."""
+
+    def __init__(self, name, dtype="float64"):
+        self.name = name
+        self.dtype = dtype
+        self.settings = SETTINGS[name]
+        with np.load(FOLDER / "trpo.npz") as arrays:
+            self.arrays = {key.removeprefix(f"{name}/"): arrays[key] for key in arrays if key.startswith(f"{name}/")}
+
+    def __getitem__(self, key):
+        return self.arrays[key]
+
+    def tensor(self, key):
+        return tf.constant(self[key], self.dtype)
+
+    def policy(self):
+        """A policy at theta0."""
+        settings = {"obs_dim": 2, "act_dim": 2, "hidden": (8, 8)} | self.settings
+        hidden = tuple(settings["hidden"])
+        policy = GaussianPolicy(gaussian_mlp(settings["obs_dim"], settings["act_dim"], hidden, dtype=self.dtype))
+        policy.assign(self.tensor("theta0"))
+        return policy
+
+    def samples(self, step):
+        """Samples of all tasks, drawn after so many inner updates."""
+        of_tasks = [self._samples(f"data/s{step}_t{task}") for task in range(self.settings["meta_batch"])]
+        return Samples(*(tf.stack(values) for values in zip(*of_tasks, strict=True)))
+
+    def update_samples(self, update):
+        """Samples of the one task of test-time adaptation."""
+        return Samples(*(value[None] for value in self._samples(f"data/u{update}")))
+
+    def _samples(self, prefix):
+        arrays = [self[f"{prefix}/{key}"] for key in ("obs", "act", "adv", "old_mean", "old_log_std")]
+        observations, actions, advantages, means, log_stds = (tf.constant(array, self.dtype) for array in arrays)
+        return Samples(observations, actions, advantages, tf.ones_like(advantages), means, log_stds[0])
+
+
+def flat(params):
+    """Parameters with a task axis as an array [tasks, parameters]."""
+    return np.concatenate([np.reshape(p, (len(p), -1)) for p in params], axis=1)
