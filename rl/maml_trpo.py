@@ -4,6 +4,7 @@ Where the original, with two or more inner updates, starts every task's second u
 each task here goes on from its own.
 """
 
+import dataclasses
 import functools
 
 import tensorflow as tf
@@ -71,7 +72,8 @@ class MAMLTRPO:
 
     def solve(self, theta, before, after):
         """The trpo.Step of a meta-update from a vector theta; arguments as for `step`. Assigns nothing."""
-        return self._compiled(theta, tf.constant(self.step_size, self.policy.dtype), tuple(before), after)
+        numbers = (tf.constant(number, self.policy.dtype) for number in (self.step_size, self.region.delta))
+        return self._compiled(theta, *numbers, tuple(before), after)
 
     def problem(self, step_size, before, after):
         """The trpo.Problem of a meta-update; step_size is a scalar tensor, the others are as for `step`."""
@@ -82,8 +84,9 @@ class MAMLTRPO:
             product = functools.partial(trpo.finite_difference_product, objective.kl_gradient)
         return trpo.Problem(objective.evaluate, objective.differentiate, product)
 
-    def _step(self, theta, step_size, before, after):
-        return trpo.step(theta, self.problem(step_size, before, after), self.region)
+    def _step(self, theta, step_size, delta, before, after):
+        region = dataclasses.replace(self.region, delta=delta)
+        return trpo.step(theta, self.problem(step_size, before, after), region)
 
 
 class MetaObjective:

@@ -19,19 +19,18 @@ def inputs(golden):
 
 
 def learner_of(golden, hessian_product=FINITE_DIFFERENCE, how=MAP):
-    """A MAMLTRPO at theta0 with alpha of the golden; goldens of the same shapes and delta share it."""
+    """A MAMLTRPO at theta0 with alpha and delta of the golden; goldens of the same shapes share it."""
     family = "big1" if golden.name == "big1" else "small2_fixed" if golden.name == "small2_fixed" else "small1"
-    learner = _learner(family, golden.dtype, golden.settings["delta"], hessian_product, how)
+    learner = _learner(family, golden.dtype, hessian_product, how)
     learner.step_size = golden.settings["alpha"]
+    learner.region = trpo.TrustRegion(delta=golden.settings["delta"])
     learner.policy.assign(golden.tensor("theta0"))
     return learner
 
 
 @functools.cache
-def _learner(family, dtype, delta, hessian_product, how):
-    golden = Golden(family, dtype)
-    region = trpo.TrustRegion(delta=delta)
-    return MAMLTRPO(golden.policy(), hessian_product=hessian_product, region=region, how=how)
+def _learner(family, dtype, hessian_product, how):
+    return MAMLTRPO(Golden(family, dtype).policy(), hessian_product=hessian_product, how=how)
 
 
 @functools.cache
@@ -49,7 +48,7 @@ def derivatives_of(learner):
 
 @functools.cache
 def solver_of(learner):
-    """Compiled (theta, alpha, before, after, vector, iterations) -> damped product, solution by CG, its step size."""
+    """Compiled (theta, alpha, before, after, vector, iterations) -> damped product, solution by CG."""
 
     @tf.function(autograph=False)
     def solve(theta, alpha, before, after, vector, iterations):
@@ -58,7 +57,6 @@ def solver_of(learner):
         def product(vector):
             return problem.kl_product(theta, vector) + learner.region.damping * vector
 
-        direction = trpo.conjugate_gradient(product, vector, iterations)
-        return product(vector), direction, trpo.step_size(direction, product(direction), learner.region.delta)
+        return product(vector), trpo.conjugate_gradient(product, vector, iterations)
 
     return solve

@@ -27,16 +27,18 @@ def assert_close_or_nan(found, expected, tolerance, what):
         assert_close(found, expected, tolerance, what)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("config", CONFIGS)
+# float32 is asked for where it costs most: in the whole step.
+EXACTLY = [*((name, "float64") for name in CONFIGS), ("small1", "float32")]
+
+
+@pytest.mark.parametrize(("config", "dtype"), EXACTLY)
 def test_inner_updates(config, dtype):
     golden = Golden(config, dtype)
     learner = learner_of(golden)
     _, _, before, _ = inputs(golden)
-    update = vpg.TaskUpdate(learner.policy)
     params = learner.policy.stacked(golden.settings["meta_batch"])
     for number, samples in enumerate(before, start=1):
-        params = update(params, samples, golden.settings["alpha"])
+        params = learner.adapt(params, samples)
         for task, theta in enumerate(flat(params)):
             assert_close(theta, golden[f"theta_adapt/s{number}_t{task}"], GRADIENTS[dtype], f"update {number}")
 
@@ -54,8 +56,7 @@ def check_derivatives(golden, how):
     assert distance < GRADIENTS[golden.dtype] * max(np.linalg.norm(golden["kl_grad"]), np.linalg.norm(gradient))
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("config", CONFIGS)
+@pytest.mark.parametrize(("config", "dtype"), EXACTLY)
 def test_objective_and_its_derivatives(config, dtype):
     check_derivatives(Golden(config, dtype), MAP)
 
@@ -65,32 +66,31 @@ def test_objective_vectorised_over_tasks(config):
     check_derivatives(Golden(config), VECTORIZE)
 
 
-@pytest.mark.parametrize(("config", "dtype"), [*((name, "float64") for name in CONFIGS), ("small1", "float32")])
+@pytest.mark.parametrize(("config", "dtype"), EXACTLY)
 def test_hessian_products_and_conjugate_gradient(config, dtype):
     golden = Golden(config, dtype)
     solve = solver_of(learner_of(golden))
     for name in ("unit", "norm5", "g", "d"):
         if f"hvp/vec_{name}" in golden.arrays:
-            product, *_ = solve(*inputs(golden), golden.tensor(f"hvp/vec_{name}"), tf.constant(0))
+            product, _ = solve(*inputs(golden), golden.tensor(f"hvp/vec_{name}"), tf.constant(0))
             assert_close_or_nan(product, golden[f"hvp/fd_{name}"], PRODUCTS[dtype], f"product with {name}")
     gradient = golden.tensor("meta_grad")
     for iterations, expected in enumerate(golden.arrays.get("cg/iterates", [])):
-        _, direction, _ = solve(*inputs(golden), gradient, tf.constant(iterations))
+        _, direction = solve(*inputs(golden), gradient, tf.constant(iterations))
         assert_close_or_nan(direction, expected, RESULTS[dtype], f"iterate {iterations}")
-    _, direction, size = solve(*inputs(golden), gradient, tf.constant(10))
+    _, direction = solve(*inputs(golden), gradient, tf.constant(10))
     assert_close_or_nan(direction, golden["cg/direction"], RESULTS[dtype], "direction")
-    assert_close(size, golden["cg/initial_step_size"], RESULTS[dtype], "step size")
 
 
-@pytest.mark.parametrize("config", ["small1", "small1_off", "small1_alpha10", "small2_fixed", "big1"])
+@pytest.mark.parametrize("config", ["small1", "small1_off", "small1_alpha10", "small2_fixed"])
 def test_exact_hessian_products(config):
     golden = Golden(config)
     solve = solver_of(learner_of(golden, EXACT))
     for name in ("unit", "norm5", "g", "d"):
         if f"hvp/vec_{name}" in golden.arrays:
-            product, *_ = solve(*inputs(golden), golden.tensor(f"hvp/vec_{name}"), tf.constant(0))
+            product, _ = solve(*inputs(golden), golden.tensor(f"hvp/vec_{name}"), tf.constant(0))
             assert_close_or_nan(product, golden[f"hvp/exact_{name}"], PRODUCTS["float64"], f"product with {name}")
-    _, direction, _ = solve(*inputs(golden), golden.tensor("meta_grad"), tf.constant(10))
+    _, direction = solve(*inputs(golden), golden.tensor("meta_grad"), tf.constant(10))
     assert_close_or_nan(direction, golden["cg/exact_direction"], RESULTS["float64"], "direction")
 
 

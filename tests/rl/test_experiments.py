@@ -1,0 +1,88 @@
+"""Settings: the paper's values, what is refused, names."""
+
+import dataclasses
+
+import pytest
+
+from data_generators.errors import UserError
+from maml_tf import published
+from rl.experiments import ENVIRONMENTS, RLExperiment, test_adaptation
+
+PAPER = {
+    "point_navigation": (0.5, 20, 20, 100, 100),
+    "half_cheetah_velocity": (0.1, 20, 40, 200, 800),
+    "half_cheetah_direction": (0.1, 20, 40, 200, 800),
+    "ant_velocity": (0.1, 20, 40, 200, 800),
+    "ant_direction": (0.1, 40, 40, 200, 800),
+}
+
+
+@pytest.mark.parametrize("env", ENVIRONMENTS)
+def test_paper_settings(env):
+    e = RLExperiment.of(env=env)
+    found = e.fast_lr, e.fast_batch_size, e.meta_batch_size, e.horizon, e.iterations
+    assert found == PAPER[env]
+    assert (e.meta_step_size, e.discount, e.gae_lambda, e.num_grad_updates, e.hidden_size) == (0.01, 0.99, 1, 1, 100)
+    assert e.given == ({} if env == ENVIRONMENTS[0] else {"env": env})
+
+
+def test_settings_of_the_baselines():
+    point = RLExperiment.of(baseline="pretrained")
+    assert (point.optimizer, point.meta_batch_size, point.fast_batch_size) == ("adam", 20, 20)
+    for env, pretrained, oracle in (("half_cheetah_velocity", 475, 975), ("ant_velocity", 575, 550)):
+        for baseline, iterations in (("pretrained", pretrained), ("oracle", oracle)):
+            e = RLExperiment.of(env=env, baseline=baseline)
+            assert (e.iterations, e.optimizer, e.num_grad_updates) == (iterations, "trpo", 0)
+            assert e.meta_batch_size * e.fast_batch_size == 100
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"meta_batch_size": 0}, "--meta_batch_size must be at least 1, not 0"),
+        ({"fast_batch_size": -3}, "--fast_batch_size must be at least 1, not -3"),
+        ({"horizon": 0}, "--horizon must be at least 1"),
+        ({"hidden_size": 0}, "--hidden_size must be at least 1"),
+        ({"iterations": 0}, "--iterations must be at least 1"),
+        ({"num_grad_updates": 0}, "--num_grad_updates must be at least 1"),
+        ({"seed": -1}, "--seed must be at least 0"),
+        ({"seed": 2**32}, "--seed must be below"),
+        ({"fast_lr": 0.0}, "--fast_lr must be a positive number"),
+        ({"meta_step_size": float("nan")}, "--meta_step_size must be a positive number"),
+        ({"discount": 1.5}, "--discount must be between 0 and 1"),
+        ({"baseline": "best"}, "unknown baseline 'best': choose one of maml, pretrained, oracle"),
+        ({"optimizer": "sgd"}, "unknown optimizer 'sgd'"),
+        ({"optimizer": "adam"}, "--optimizer=adam is for the baselines"),
+        ({"hessian_product": "none"}, "unknown hessian_product 'none'"),
+        ({"nonlinearity": "selu"}, "unknown nonlinearity 'selu'"),
+        ({"baseline": "oracle", "num_grad_updates": 2}, "--baseline=oracle has no inner updates"),
+    ],
+)
+def test_what_is_refused(given, message):
+    with pytest.raises(UserError, match=message):
+        RLExperiment.of(**given)
+
+
+def test_runs_with_other_settings_have_other_folders():
+    changes = [{}, {"meta_batch_size": 3}, {"fast_batch_size": 3}, {"horizon": 9}, {"fast_lr": 0.3}, {"seed": 2}]
+    changes += [{"num_grad_updates": 2}, {"meta_step_size": 0.02}, {"hessian_product": "exact"}, {"discount": 0.9}]
+    changes += [{"gae_lambda": 0.9}, {"hidden_size": 8}, {"nonlinearity": "tanh"}, {"baseline": "oracle"}]
+    changes += [{"baseline": "pretrained"}, {"baseline": "pretrained", "optimizer": "trpo"}]
+    names = [RLExperiment.of(**change).name for change in changes]
+    assert len(set(names)) == len(names)
+    named = {name for change in changes for name in change} | {"env", "iterations"}
+    assert named == {field.name for field in dataclasses.fields(RLExperiment)}
+    assert names[0] == "maml.mbs_20.fbs_20.numgrad1.fastlr0.5.delta0.01"
+    assert RLExperiment.of(iterations=7).name == names[0]  # a longer run goes on in the same folder
+
+
+@pytest.mark.parametrize("env", ENVIRONMENTS)
+def test_adaptation_at_test_time(env):
+    test = test_adaptation(env)
+    curves = published.published_returns(test.published)
+    for policy in ("maml", "pretrained", "random"):
+        assert len(curves[policy].mean) == test.updates + 1
+        factor = 0.01 if env == "ant_direction" else 0.5
+        first, *later = (test.step_size(policy, update) for update in range(test.updates))
+        assert later == pytest.approx([first * factor] * len(later))
+    assert test_adaptation("my.module:Env").published is None

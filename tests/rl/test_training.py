@@ -1,0 +1,131 @@
+"""The run of a policy: log, checkpoints, exact resuming, and what is refused."""
+
+import csv
+
+import numpy as np
+import pytest
+
+from data_generators.errors import UserError
+from maml_tf.checkpoints import available
+from rl import log, trained
+from rl.experiments import RLExperiment
+from rl.training import COLUMNS, Interrupted
+from tests.rl.runs import SMALL, training, weights
+
+TIMES = [name for name in COLUMNS if name.startswith("seconds")]
+
+
+def progress(folder):
+    """The rows of the log without the times."""
+    with open(folder / "progress.csv", newline="") as file:
+        return [{name: text for name, text in row.items() if name not in TIMES} for row in csv.DictReader(file)]
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory):
+    """A run that nothing interrupted."""
+    run = training(tmp_path_factory.mktemp("straight") / "run")
+    run.run()
+    return run
+
+
+def test_log_has_every_figure(straight):
+    rows = progress(straight.folder)
+    assert [row["iteration"] for row in rows] == ["0", "1", "2", "3"]
+    numbers = [{name: float(text) for name, text in row.items()} for row in rows]
+    for row in numbers:
+        assert set(row) == {"iteration", *COLUMNS} - set(TIMES)
+        assert row["return_before"] < 0
+        assert row["return_after"] < 0
+        assert 0 < row["env_steps"] <= 2 * 2 * 3 * 8
+        if not row["rejected"]:
+            assert row["loss"] < row["loss_before"]
+            assert row["kl"] <= 0.01
+    assert numbers[0]["policy_std"] == 1
+    assert not all(row["rejected"] for row in numbers)
+
+
+def test_checkpoints_and_the_best_policy(straight):
+    assert available(straight.folder) == [2, 4]
+    returns = [float(row["return_after"]) for row in progress(straight.folder)]
+    assert available(straight.folder / "best") == [int(np.argmax(returns))]
+    assert straight.checkpoints.best_return.numpy() == pytest.approx(max(returns), rel=1e-6)
+
+
+def test_interrupted_run_goes_on_exactly(straight, tmp_path):
+    first = training(tmp_path, iterations=3)
+    first.run()
+    assert available(tmp_path) == [2, 3]
+    with open(tmp_path / "progress.csv", "a") as file:
+        file.write("3,-1,half a row of an iteration that was never saved")
+    second = training(tmp_path)
+    second.run()
+    assert weights(second) == weights(straight)
+    assert progress(tmp_path) == progress(straight.folder)
+    assert second.checkpoints.best_return.numpy() == straight.checkpoints.best_return.numpy()
+
+
+def test_request_to_stop_saves(tmp_path, monkeypatch):
+    import os
+    import signal
+
+    run = training(tmp_path)
+    iterate = run.iterate
+
+    def interrupted():
+        figures = iterate()
+        os.kill(os.getpid(), signal.SIGINT)
+        return figures
+
+    monkeypatch.setattr(run, "iterate", interrupted)
+    with pytest.raises(Interrupted):
+        run.run()
+    assert available(tmp_path) == [1]
+
+
+@pytest.mark.parametrize("baseline", ["pretrained", "oracle"])
+def test_baselines_train_and_come_back(tmp_path, baseline):
+    given = {"baseline": baseline, "iterations": 2}
+    folder = trained.run_folder(RLExperiment.of(**(SMALL | given)), tmp_path)
+    run = training(folder, **given)
+    before = weights(run)
+    goals = run._goals()
+    assert goals.shape == (2, 3, 2)
+    assert len(np.unique(goals[..., 0])) == 6  # a goal per trajectory
+    run.run()
+    assert weights(run) != before
+    assert run.envs.obs_dim == (4 if baseline == "oracle" else 2)
+    policy, iteration = trained.load_policy(run.experiment, tmp_path)
+    assert iteration == 2
+    assert policy.flat().numpy().tolist() == weights(run)
+
+
+def test_checkpoint_of_another_environment_or_network_is_refused(straight):
+    for given, message in (
+        ({"env": "my:Env"}, r"was made with --env=point_navigation \(now my:Env\)"),
+        ({"hidden_size": 5}, r"was made with --hidden_size=4 \(now 5\)"),
+    ):
+        other = RLExperiment.of(**(SMALL | {"fast_lr": 0.5} | given))
+        straight.checkpoints.experiment = other
+        with pytest.raises(UserError, match=message):
+            straight.checkpoints.restore()
+    straight.checkpoints.experiment = straight.experiment
+
+
+def test_no_such_run_says_how_to_make_it(tmp_path):
+    experiment = RLExperiment.of(fast_lr=0.25, seed=3)
+    command = f"python -m scripts.train_rl --fast_lr=0.25 --seed=3 --logdir={tmp_path}"
+    with pytest.raises(UserError, match=f"no trained policy in .*: make it by `{command}`"):
+        trained.load_policy(experiment, tmp_path)
+
+
+def test_log_drops_what_is_computed_again(tmp_path):
+    progress = log.ProgressLog(tmp_path, ("a", "b"), tensorboard=False)
+    progress.begin(0)
+    for iteration in range(3):
+        progress.write(iteration, {"a": iteration / 3, "b": 1.0} if iteration else {"a": 0.0})
+    progress.close()
+    assert (tmp_path / "progress.csv").read_text() == "iteration,a,b\n0,0,\n1,0.3333333,1\n2,0.6666667,1\n"
+    progress.begin(2)
+    progress.close()
+    assert (tmp_path / "progress.csv").read_text() == "iteration,a,b\n0,0,\n1,0.3333333,1\n"

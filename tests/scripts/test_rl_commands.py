@@ -1,0 +1,86 @@
+"""The commands of reinforcement learning, in the tests' own process to save time."""
+
+import csv
+import sys
+
+import pytest
+
+from maml_tf import runtime
+from scripts import benchmark_rl, test_rl, train_rl
+
+test_rl.main.__test__ = False
+SMALL = ["--meta_batch_size=2", "--fast_batch_size=2", "--horizon=5", "--hidden_size=4"]
+
+
+@pytest.fixture
+def run(monkeypatch, capsys, tmp_path):
+    """run(script, *arguments) -> (exit code, stdout, stderr), in an empty folder."""
+    monkeypatch.setattr(runtime, "configure", lambda kind: None)  # can only be done once in a process
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(type(sys.stdout), "reconfigure", lambda *args, **kwargs: None, raising=False)
+
+    def call(script, *arguments):
+        capsys.readouterr()
+        return script.main(list(arguments)), *capsys.readouterr()
+
+    return call
+
+
+def assert_refused(result, message, tmp_path):
+    code, _, err = result
+    assert code == 2
+    assert err.splitlines()[-1].startswith("error: ")
+    assert message in err.splitlines()[-1]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_train_then_test(run, tmp_path):
+    code, out, _ = run(train_rl, *SMALL, "--iterations=1", "--logdir=runs")
+    assert code == 0
+    assert "Trained for 1 iterations" in out
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert {"model1.index", "progress.csv", "best"} <= {file.name for file in folder.iterdir()}
+    assert list(folder.glob("events.*"))
+    test = [*SMALL, "--logdir=runs", "--trajectories=2", "--num_updates=2", "--out=out"]
+    code, out, _ = run(test_rl, *test)
+    assert code == 0
+    assert "pretrained is left out: no trained policy in " in out
+    assert "-40.4 +- 4.0" in out  # published
+    with open(tmp_path / "out" / "point_navigation_returns.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["policy"], row["updates"]) for row in rows] == [
+        (p, str(k)) for p in ("maml", "random") for k in range(3)
+    ]
+    assert all(float(row["mean"]) < 0 < float(row["ci95"]) for row in rows)
+    for name in ("returns", "trajectories"):
+        assert (tmp_path / "out" / f"point_navigation_{name}.png").read_bytes().startswith(b"\x89PNG")
+    code, _, _ = run(test_rl, *test, "--policy=maml", "--update=trpo", "--best")
+    assert code == 0
+    with open(tmp_path / "out" / "point_navigation_trpo_returns.csv", newline="") as file:
+        by_trpo = list(csv.DictReader(file))
+    assert [row["published_mean"] for row in by_trpo] == ["", "", ""]
+    assert by_trpo[1]["mean"] != rows[1]["mean"]
+
+
+def test_benchmark(run):
+    code, out, _ = run(benchmark_rl, *SMALL, "--repeats=1")
+    assert code == 0
+    assert "seconds_sampling" in out
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments", "message"),
+    [
+        (train_rl, ["--env=pendulum"], "There is no environment 'pendulum': choose point_navigation, "),
+        (test_rl, ["--env=pendulum"], "There is no environment 'pendulum': choose point_navigation, "),
+        (train_rl, ["--fast_batch_size=0"], "--fast_batch_size must be at least 1, not 0"),
+        (train_rl, ["--save_interval=0"], "--save_interval must be at least 1, not 0"),
+        (test_rl, ["--num_updates=0"], "--num_updates must be at least 1, not 0"),
+        (test_rl, ["--trajectories=-1"], "--trajectories must be at least 1, not -1"),
+        (test_rl, ["--best", "--test_iter=3"], "name different checkpoints"),
+        (test_rl, ["--seed=3"], "make it by `python -m scripts.train_rl --seed=3`"),
+    ],
+)
+def test_what_is_refused(run, tmp_path, script, arguments, message):
+    assert_refused(run(script, *arguments), message, tmp_path)
