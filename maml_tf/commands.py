@@ -9,8 +9,9 @@ from data_generators.errors import UserError
 from maml_tf import checkpoints, evaluation, problems, runtime
 from maml_tf.experiment import EVALUATION_TASKS
 from maml_tf.export_run import export_run
+from maml_tf.stopping import Interrupted
 from maml_tf.trained import Run, load_run, run_folder, trained_folder
-from maml_tf.training import Interrupted, Schedule, Training
+from maml_tf.training import Schedule, Training
 
 
 def run(trained, tested, flags):

@@ -1,8 +1,6 @@
 """The training run: meta-steps, progress bar, summaries, validation, checkpoints and resuming."""
 
 import dataclasses
-import os
-import signal
 import sys
 from pathlib import Path
 
@@ -14,6 +12,7 @@ from maml_tf import checkpoints, evaluation
 from maml_tf.cosine_log import CosineLog
 from maml_tf.experiment import EVALUATION_TASKS
 from maml_tf.steps import steps_for
+from maml_tf.stopping import Interrupted, StopRequest, make_writable
 from maml_tf.summaries import GRADIENT_COSINE, curve_scalars, summaries
 
 
@@ -28,10 +27,6 @@ class Schedule:
     def next_event(self, iteration):
         """The first iteration after this one at which something is due."""
         return min(((iteration // every + 1) * every for every in dataclasses.astuple(self) if every), default=2**62)
-
-
-class Interrupted(Exception):
-    """The run was asked to stop, by Ctrl-C or SIGTERM; a checkpoint of the last iteration is saved."""
 
 
 class Training:
@@ -91,7 +86,7 @@ class Training:
             return
         steps = steps_for(self.maml, self.experiment, self.source)
         writer, progress_bar = summaries(self.folder, self.log), _progress_bar(self.iteration, end)
-        with _StopRequest() as stop, steps, writer as self._write_scalars, progress_bar as bar:
+        with StopRequest() as stop, steps, writer as self._write_scalars, progress_bar as bar:
             while self.iteration < end and not stop.requested:
                 self._summarise(steps)
                 self._note_gradient_cosine(steps)
@@ -113,10 +108,10 @@ class Training:
 
     def _start(self, resume):
         self.iteration = 0
-        _make_writable(self.folder)
+        make_writable(self.folder)
         if not resume:
             aside = checkpoints.put_aside(self.folder)
-            _make_writable(self.folder)
+            make_writable(self.folder)
             if aside:
                 print(f"The earlier run is now in {aside}")
         elif checkpoints.available(self.folder):
@@ -186,29 +181,6 @@ class Training:
         self._write_scalars(scalars, self.iteration)
 
 
-class _StopRequest:
-    """While entered, notes Ctrl-C and SIGTERM rather than letting them break off a step; a second one does."""
-
-    def __init__(self):
-        self.requested = False
-        self._previous = {}
-
-    def __enter__(self):
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._previous[number] = signal.signal(number, self._note)
-        return self
-
-    def _note(self, number, frame):
-        self.requested = True
-        self.__exit__()
-        # Not `print`, which a signal may have interrupted.
-        os.write(2, b"\nStopping after this step and saving; a second Ctrl-C breaks off at once.\n")
-
-    def __exit__(self, *error):
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-
-
 def _progress_bar(done, total):
     seconds = 0.5 if sys.stderr.isatty() else 60
     look = {"desc": "Training", "unit": "step", "smoothing": 0.05, "dynamic_ncols": True}
@@ -221,13 +193,3 @@ def _show(figures, cosines):
     shown = [f"{figures[f'{when}_{kind}'].mean():.3f}" for when in ("pre", "post") if f"{when}_{kind}" in figures]
     cosine = f", cosine {cosines.latest:.4f}" if cosines is not None and cosines.latest is not None else ""
     return f"{kind} {' -> '.join(shown)}{cosine}"
-
-
-def _make_writable(folder):
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".writable"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise UserError(f"cannot write to {folder} ({error.strerror}): choose another --logdir") from error

@@ -10,15 +10,13 @@ from tqdm import tqdm
 
 from data_generators.errors import UserError
 from maml_tf import checkpoints
-from maml_tf.training import Interrupted, _make_writable, _StopRequest
+from maml_tf.stopping import Interrupted, StopRequest, make_writable
 from rl import envs
 from rl.checkpoints import PolicyCheckpoints
 from rl.learners import build_learner, build_policy
 from rl.log import ProgressLog
 from rl.rollouts import Rollouts
 from rl.trajectories import path_returns
-
-__all__ = ["COLUMNS", "Interrupted", "Training"]
 
 # before and after: the inner update; a baseline, which has none, has the same return twice.
 COLUMNS = (
@@ -93,7 +91,7 @@ class Training:
             return
         self.log.begin(self.iteration)
         try:
-            with _StopRequest() as stop, _progress_bar(self.iteration, end) as bar:
+            with StopRequest() as stop, _progress_bar(self.iteration, end) as bar:
                 while self.iteration < end and not stop.requested:
                     figures = self.iterate()
                     self.log.write(self.iteration - 1, figures)
@@ -165,10 +163,10 @@ class Training:
 
     def _start(self, resume):
         self.iteration = 0
-        _make_writable(self.folder)
+        make_writable(self.folder)
         if not resume:
             aside = checkpoints.put_aside(self.folder)
-            _make_writable(self.folder)
+            make_writable(self.folder)
             if aside:
                 print(f"The earlier run is now in {aside}")
         elif checkpoints.available(self.folder):

@@ -110,7 +110,8 @@ def _load(flags):
 def _train(flags, data, folder):
     """The finished ClassifierTraining, or None if it was interrupted."""
     from maml_tf.baselines.classifier import Settings, describe
-    from maml_tf.baselines.training import ClassifierTraining, Interrupted
+    from maml_tf.baselines.training import ClassifierTraining
+    from maml_tf.stopping import Interrupted
 
     names = ("num_filters", "batch_size", "learning_rate", "held_out", "seed")
     settings = Settings(flags.datasource, describe(data), **{name: getattr(flags, name) for name in names})

@@ -44,9 +44,10 @@ def _run(flags):
     sys.stdout.reconfigure(line_buffering=True)
     with quiet_import():  # only now, so that --help and mistakes need not wait for TensorFlow
         from maml_tf import runtime
+        from maml_tf.stopping import Interrupted
         from rl.learners import usual_threads
         from rl.trained import run_folder
-        from rl.training import Interrupted, Training
+        from rl.training import Training
 
     folder = run_folder(experiment, flags.logdir)
     settings = dataclasses.asdict(experiment) | {"folder": folder}

@@ -27,7 +27,7 @@ from data_generators.subsets import hold_out
 from maml_tf import evaluation
 from maml_tf.baselines import store
 from maml_tf.baselines.classifier import PARTS, Settings, build
-from maml_tf.training import Interrupted, _StopRequest
+from maml_tf.stopping import Interrupted, StopRequest
 
 FILE = "classifier.npz"
 
@@ -101,7 +101,7 @@ class ClassifierTraining:
             self._save()  # so that a folder that cannot be written is found out now
         draw = functools.partial(self._train.sample, self.settings.seed, num_parts=PARTS)
         with (
-            _StopRequest() as stop,
+            StopRequest() as stop,
             Prefetcher(draw, progress.iteration, iterations) as minibatches,
             _progress_bar(progress.iteration, iterations) as bar,
         ):

@@ -11,7 +11,8 @@ import tensorflow as tf
 from data_generators.errors import UserError
 from data_generators.tasks import Tasks
 from maml_tf.checkpoints import available
-from maml_tf.training import Interrupted, Schedule
+from maml_tf.stopping import Interrupted
+from maml_tf.training import Schedule
 from tests.maml_tf.runs import assert_same_numbers
 from tests.maml_tf.trainings import END, EVERY, at_save, ctrl_c
 

@@ -4,7 +4,8 @@ import pytest
 from data_generators.errors import UserError
 from maml_tf import checkpoints, training
 from maml_tf.checkpoints import available
-from maml_tf.training import Interrupted, Schedule
+from maml_tf.stopping import Interrupted
+from maml_tf.training import Schedule
 from tests.data_generators.synthetic_omniglot import snapshot
 from tests.maml_tf.runs import NEVER, assert_same_numbers
 from tests.maml_tf.trainings import END, EVERY, METATRAIN, PRETRAIN, Killed, at_save, ctrl_c, kill

@@ -7,9 +7,10 @@ import pytest
 
 from data_generators.errors import UserError
 from maml_tf.checkpoints import available
+from maml_tf.stopping import Interrupted
 from rl import log, trained
 from rl.experiments import RLExperiment
-from rl.training import COLUMNS, Interrupted
+from rl.training import COLUMNS
 from tests.rl.runs import SMALL, training, weights
 
 TIMES = [name for name in COLUMNS if name.startswith("seconds")]

@@ -12,8 +12,9 @@ from maml_tf import evaluation
 from maml_tf.baselines import training
 from maml_tf.baselines.classifier import Settings, build, describe
 from maml_tf.baselines.store import read_arrays
-from maml_tf.baselines.training import Interrupted, progress_of
+from maml_tf.baselines.training import progress_of
 from maml_tf.evaluation import Evaluation
+from maml_tf.stopping import Interrupted
 from tests.data_generators.synthetic_classes import classes, splits
 
 
