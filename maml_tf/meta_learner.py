@@ -179,7 +179,7 @@ class MAML:
             params, shared, state = self._initial()
             size = self._step_size() if step_size is None else step_size
             params, inner = self.learner.adapt(params, shared, Inner(state), x, y, num_updates, size)
-            return Adapted(params, inner.model_state)
+            return Adapted(params, self.pure.after_adaptation(params, shared, inner.model_state, x))
 
         return self._call(key, graph, self._tensor(x), self._tensor(y))
 
