@@ -50,7 +50,8 @@ class Exportable(NamedTuple):
 
         # As a tensor even where it is known, which makes the graph hold one update rather than all.
         num_updates = tf.constant(self.num_updates) if num_updates is None else num_updates
-        return adapt(support_loss, *self.initial(), step_size=step_size, num_updates=num_updates)
+        params, state = adapt(support_loss, *self.initial(), step_size=step_size, num_updates=num_updates)
+        return params, self.pure.after_adaptation(params, shared, state, inputs)
 
     def predict(self, params, state, inputs):
         """Outputs of the network with these weights and state."""

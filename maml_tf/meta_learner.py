@@ -191,7 +191,7 @@ class MAML:
             if num_updates == 0:  # no update looks at the support, whose statistics are wanted all the same
                 return Adapted(params, self.pure(params, shared, state, x)[1])
             params, inner = self.learner.adapt(params, shared, Inner(state), x, y, num_updates, size)
-            return Adapted(params, inner.model_state)
+            return Adapted(params, self.pure.after_adaptation(params, shared, inner.model_state, x))
 
         return self._compiler.call(key, graph, self._tensor(x), self._tensor(y))
 

@@ -75,6 +75,22 @@ class PureModel:
         new_state = [tf.convert_to_tensor(scope.get_current_value(v)) for v in self.state]
         return outputs, new_state, tf.add_n(penalties) if penalties else tf.zeros([], self.adapted[0].dtype)
 
+    def after_adaptation(self, adapted, shared, state, support_x):
+        """The state that inductive predictions take: with the support's statistics under the adapted weights.
+
+        The inner loop leaves those under the weights before its last update, which fit the adapted ones badly where
+        updates are few and large: on Omniglot after one update, they cost a sixth of the accuracy.
+
+        Args:
+            adapted, shared: lists of tensors.
+            state: list of tensors that the inner loop left.
+            support_x: inputs that it adapted to.
+
+        Returns:
+            A list of tensors; the state as it is where it holds no statistics.
+        """
+        return self(adapted, shared, state, support_x)[1] if self.statistics(state) else state
+
     def seeds_per_task(self, iteration, num_tasks):
         """Seeds for the random layers that differ per task and iteration; updates differ as each call advances them.
 

@@ -195,6 +195,13 @@ def test_inductive_prediction_normalises_by_the_supports_statistics(tasks):
         np.testing.assert_allclose(outputs, normalised @ kernel.numpy() + bias.numpy(), rtol=1e-12)
 
 
+def test_inductive_statistics_are_those_under_the_adapted_weights(tasks):
+    """So that the support itself is normalised the same, by its own statistics or by those that were kept."""
+    maml, x = make(mlp("batch_norm"), step_size=0.5), tasks.support_x[0]
+    adapted = maml.adapt(x, tasks.support_y[0])
+    np.testing.assert_allclose(maml.predict(x, adapted, transductive=False), maml.predict(x, adapted), rtol=1e-12)
+
+
 @pytest.mark.filterwarnings("ignore:layer .* has wrong second derivatives")
 @pytest.mark.parametrize(("step", "passes"), [("train_step", 2), ("pretrain_step", 1)])
 def test_moving_averages_get_the_mean_over_tasks_of_the_support_updates(tasks, step, passes):
