@@ -21,9 +21,8 @@ def curves(learner, initial, step_size, tasks, seeds, num_updates, how, transduc
         seeds: seeds for each task, of `PureModel.seeds_per_task`.
         num_updates: inner updates.
         how: MAP or VECTORIZE of `task_axis`.
-        transductive: normalise queries by their own batch statistics. Otherwise by those that the last pass over the
-            support left in the model's state: after an update, the pass that this update descended, under the weights
-            before it; before any update, a pass under the initial weights.
+        transductive: normalise queries by their own batch statistics. Otherwise by those of the support under the same
+            weights, see `PureModel.after_adaptation`.
 
     Returns:
         dict of tensors: `support_loss` [tasks] before adaptation, `losses` [tasks, 1 + num_updates] on the query;
@@ -48,7 +47,9 @@ def curves(learner, initial, step_size, tasks, seeds, num_updates, how, transduc
     def update(element):
         params, state, task = element
         params, inner = learner.adapt(params, shared, Inner(state), *task[:2], 1, step_size)
-        return params, inner.model_state, on_query(params, inner.model_state, task)
+        state = inner.model_state
+        settled = state if transductive else learner.model.after_adaptation(params, shared, state, task.support_x)
+        return params, state, on_query(params, settled, task)
 
     def body(i, params, state, arrays):
         params, state, figures = axis.map_tasks(update, (params, state, tasks), (*of_task, query), how)

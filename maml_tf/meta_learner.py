@@ -157,8 +157,7 @@ class MAML:
             tasks: Tasks.
             num_updates: inner updates.
             step_size: default, that of training.
-            transductive: as for `predict`; where false, the queries before any update are normalised by the statistics
-                of the support under the initial weights.
+            transductive: as for `predict`.
 
         Returns:
             dict of arrays: `support_loss` [tasks] before adaptation, `losses` [tasks, 1 + num_updates] on the query
@@ -203,7 +202,7 @@ class MAML:
             adapted: what `adapt` returned.
             transductive: normalise x by its own batch statistics, as the original does; otherwise by those in the state
                 of `adapted`, the support's (the model is then called with training=False). Stock Keras layers keep
-                moving averages there, which every pass over the support moves a little towards its statistics.
+                moving averages there, which every pass over the support moves a little towards its own.
 
         Returns:
             [examples, outputs].
