@@ -153,7 +153,7 @@ def test_images(run_main, small_omniglot, tmp_path, monkeypatch, more):
     assert "Accuracy in % on 50 val tasks" in result.stdout
 
 
-@pytest.mark.parametrize("has_test_split", [True, False])
+@pytest.mark.parametrize("has_test_split", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_own_images(run_main, tmp_path, monkeypatch, has_test_split):
     monkeypatch.setattr(commands, "EVALUATION_TASKS", 20)
     splits = {"train/a": 16, "train/b": 16, "val/c": 16, "val/d": 16} | (
