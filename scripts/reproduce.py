@@ -3,8 +3,8 @@
 python -m scripts.reproduce
 python -m scripts.reproduce omniglot_5way_1shot
 
-A row is the command of main.py or scripts.baselines that it prints: Ctrl-C saves, and the same call goes on. At its end
-come the published figures beside ours, and the line for RESULTS.md.
+A row is the command that it prints, of main.py, scripts.baselines or scripts.train_rl: Ctrl-C saves, and the same
+call goes on. At its end come the published figures beside ours, and the line for RESULTS.md.
 """
 
 import argparse

@@ -81,7 +81,7 @@ def stub(monkeypatch, tmp_path):
 
 
 def test_rows_are_those_of_table_1_and_of_the_sinusoid():
-    assert [(name, row.published()) for name, row in ROWS.items()] == [*PUBLISHED.items()]
+    assert [(name, row.published()) for name, row in ROWS.items()][: len(PUBLISHED)] == [*PUBLISHED.items()]
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -107,7 +107,7 @@ def test_listing(call, monkeypatch, tmp_path):
     result = call(reproduce.main)
     assert result.returncode == 0, result.stderr
     lines = {line.split()[0]: line for line in result.stdout.splitlines()}
-    assert set(lines) == {"row", *PUBLISHED}
+    assert set(lines) == {"row", *ROWS} > {*PUBLISHED}
     assert lines["omniglot_20way_1shot"].endswith("  no run yet")
     folder = tmp_path / run_folder(Experiment.of(datasource="omniglot"))
     folder.mkdir(parents=True)
@@ -169,7 +169,7 @@ def test_figures_are_read_from_what_the_runs_write(monkeypatch, tmp_path):
     written = Evaluation("accuracy", np.zeros(2), query)
     row = ROWS["omniglot_20way_1shot"]
     write(written, run_folder(row.experiment(), tmp_path), 1, 0.1)
-    monkeypatch.setattr(problems, "load", lambda *arguments: problems.Problem(None, None, ("train", "val")))
+    monkeypatch.setattr(problems, "load", lambda *arguments: problems.Problem(None, None, None, ("train", "val")))
     assert row.figure(options) == Figure("val, 5 updates", "55.00 +- 55.44")
 
     row = ROWS["sinusoid_10shot_oracle"]

@@ -1,0 +1,76 @@
+"""The rows of reinforcement learning, which scripts.train_rl trains and scripts.test_rl tests."""
+
+import shlex
+
+from maml_tf.checkpoints import available
+from maml_tf.published import published_returns
+from rl.experiments import RLExperiment, test_adaptation
+from rl.trained import run_folder, train_command
+from scripts import test_rl, train_rl
+from scripts.reproduction import csv_files
+from scripts.reproduction.registry import Figure, Row, Status
+
+_ENVIRONMENTS = {
+    "point_navigation": "2D navigation",
+    "half_cheetah_velocity": "half-cheetah, goal velocity",
+    "half_cheetah_direction": "half-cheetah, goal direction",
+    "ant_velocity": "ant, goal velocity",
+    "ant_direction": "ant, goal direction",
+}
+_POLICIES = {"maml": "MAML", "pretrained": "pretrained", "oracle": "oracle"}
+
+
+class ReturnRow(Row):
+    """Mean return of a policy on the published goals, after as many updates as were published.
+
+    Args:
+        env: name of the environment.
+        policy: "maml", "pretrained" or "oracle".
+    """
+
+    def __init__(self, env: str, policy: str):
+        self.name = f"{env}_{policy}"
+        self.title = f"{_ENVIRONMENTS[env]}, {_POLICIES[policy]}"
+        self._env, self._policy = env, policy
+        self.total = self._experiment().iterations
+        # An oracle has nothing to adapt to.
+        self._update = 0 if policy == "oracle" else test_adaptation(env).updates
+
+    def published(self):
+        """The mean over goals that the authors published."""
+        curve = published_returns(test_adaptation(self._env).published).get(self._policy)
+        return "" if curve is None else f"{curve.mean[self._update]:.1f} +- {curve.ci95[self._update]:.1f}"
+
+    def command(self, options):
+        """That of the training; the test follows by the same flags."""
+        return [*shlex.split(train_command(self._experiment(options.iterations))), *_folder_flag(options)]
+
+    def run(self, options):
+        """Calls scripts.train_rl, then scripts.test_rl for all policies that are trained."""
+        _, _, _, *arguments = self.command(options)
+        return train_rl.main(arguments) or test_rl.main([f"--env={self._env}", *_folder_flag(options)])
+
+    def status(self, options):
+        """By the latest checkpoint."""
+        folder = run_folder(self._experiment(options.iterations), options.logdir)
+        return Status(str(folder), max(available(folder), default=0))
+
+    def figure(self, options):
+        """After the last update."""
+        folder = run_folder(self._experiment(options.iterations), options.logdir).parent
+        rows = csv_files.read(folder / f"{self._env}_returns.csv")
+        row = next(r for r in rows if r["policy"] == self._policy and int(r["updates"]) == self._update)
+        updates = f"{self._update} update{'' if self._update == 1 else 's'}"
+        return Figure(f"40 goals, {updates}", f"{float(row['mean']):.1f} +- {float(row['ci95']):.1f}")
+
+    def _experiment(self, iterations=None):
+        return RLExperiment.of(env=self._env, baseline=self._policy, iterations=iterations)
+
+
+def _folder_flag(options):
+    return [] if options.logdir is None else [f"--logdir={options.logdir}"]
+
+
+def rl_rows() -> list[ReturnRow]:
+    """Figure 5 of the paper, and 2D navigation."""
+    return [ReturnRow(env, policy) for env in _ENVIRONMENTS for policy in _POLICIES]
