@@ -185,7 +185,8 @@ def line_search(evaluate, theta, full_step, loss_before, region):
         return (loss < loss_before) & (kl <= region.delta)
 
     def trial(k):
-        return theta - tf.cast(region.backtrack_ratio, theta.dtype) ** tf.cast(k, theta.dtype) * full_step
+        ratio = tf.constant(region.backtrack_ratio, theta.dtype)  # a cast would pass through float32
+        return theta - ratio ** tf.cast(k, theta.dtype) * full_step
 
     def unfinished(k, loss, kl):
         return (k < region.max_trials - 1) & ((k < 0) | ~within(loss, kl))
