@@ -37,6 +37,13 @@ class Row(NamedTuple):
     key: str
 
 
+class LearningCurve(NamedTuple):
+    """Mean returns of the trajectories of every iteration, before and after the inner update."""
+
+    before: tuple[float, ...]
+    after: tuple[float, ...]
+
+
 class Curve(NamedTuple):
     """A figure after 0, 1, ... updates.
 
@@ -109,6 +116,12 @@ def original_sinusoid() -> dict[str, Curve]:
         any update is on the support, the others are on the query.
     """
     return {learner: _curve(figures) for learner, figures in _figures()["sinusoid"].items()}
+
+
+def original_learning_curve(environment: str) -> LearningCurve | None:
+    """Returns during the training of MAML by the authors' code; None for an environment of which there are none."""
+    figures = _figures()["learning_curve"].get(environment)
+    return None if figures is None else LearningCurve(tuple(figures["before"]), tuple(figures["after"]))
 
 
 def _curve(figures):

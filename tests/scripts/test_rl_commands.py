@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from maml_tf import runtime
-from scripts import benchmark_rl, test_rl, train_rl
+from maml_tf import published, runtime
+from scripts import benchmark_rl, plot_rl, test_rl, train_rl
 
 test_rl.main.__test__ = False
 SMALL = ["--meta_batch_size=2", "--fast_batch_size=2", "--horizon=5", "--hidden_size=4"]
@@ -84,3 +84,28 @@ def test_benchmark(run):
 )
 def test_what_is_refused(run, tmp_path, script, arguments, message):
     assert_refused(run(script, *arguments), message, tmp_path)
+
+
+def test_training_is_drawn_beside_the_original(run, tmp_path):
+    for seed, name in ((0, ""), (3, ".seed3")):
+        folder = tmp_path / "runs" / f"maml.mbs_20.fbs_20.numgrad1.fastlr0.5.delta0.01{name}"
+        folder.mkdir(parents=True)
+        (folder / "progress.csv").write_text(f"iteration,return_before,return_after\n0,-70,-60\n1,-50,-{seed}\n")
+    code, _, err = run(plot_rl, "--logdir=runs", "--seeds=0,3", "--out=pictures")
+    assert code == 0, err
+    with open(tmp_path / "pictures" / "point_navigation_training.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    ours = [(int(r["seed"]), float(r["after"])) for r in rows if r["whose"] == "ours"]
+    assert ours == [(0, -60), (0, 0), (3, -60), (3, -3)]
+    original = [float(r["after"]) for r in rows if r["whose"] == "original"]
+    assert original == [*published.original_learning_curve("2d_navigation").after]
+    assert (len(original), original[0], original[-1]) == (40, -64.88, -9.92)
+    assert (tmp_path / "pictures" / "point_navigation_training.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [(["--seeds=1,x"], "--seeds must be integers"), (["--seeds=5"], "train by `python -m scripts.train_rl --seed=5`")],
+)
+def test_training_that_cannot_be_drawn(run, tmp_path, flags, message):
+    assert_refused(run(plot_rl, *flags), message, tmp_path)

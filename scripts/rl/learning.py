@@ -1,0 +1,62 @@
+"""Picture of the returns during meta-training, beside those of the original code."""
+
+import csv
+
+from data_generators.errors import UserError
+from maml_tf import published
+from rl.experiments import test_adaptation
+from rl.trained import run_folder, train_command
+from scripts import figures
+
+SIZE = 4.8, 3.2
+
+_STYLES = {
+    ("before", "ours"): {"color": figures.GREY, "linestyle": "-", "linewidth": 0.9, "label": "before the update"},
+    ("after", "ours"): {"color": figures.BLUE, "linestyle": "-", "linewidth": 0.9, "label": "after"},
+    ("before", "original"): {"color": figures.BLACK, "linestyle": ":", "label": "original, before"},
+    ("after", "original"): {"color": figures.ORANGE, "linestyle": "--", "label": "original, after"},
+}
+
+
+def numbers(experiments, logdir):
+    """Rows of whose, seed, iteration, before and after, from the progress.csv of trained runs.
+
+    Args:
+        experiments: of the runs, which differ in their seeds.
+        logdir: folder of the runs; None is the default.
+
+    Raises:
+        UserError: a run is missing, or its file cannot be read.
+    """
+    rows = []
+    for experiment in experiments:
+        path = run_folder(experiment, logdir) / "progress.csv"
+        try:
+            with open(path, newline="") as file:
+                progress = list(csv.DictReader(file))
+            returns = [(row["iteration"], float(row["return_before"]), float(row["return_after"])) for row in progress]
+        except (OSError, KeyError, ValueError) as error:
+            command = train_command(experiment, logdir)
+            raise UserError(f"the returns in {path} cannot be read ({error}): train by `{command}`") from error
+        rows += [_row("ours", experiment.seed, int(i), before, after) for i, before, after in returns]
+    curve = published.original_learning_curve(test_adaptation(experiments[0].env).published)
+    if curve:
+        rows += [_row("original", 1, i, *returns) for i, returns in enumerate(zip(*curve, strict=True))]
+    return rows
+
+
+def draw(figure, rows):
+    """Return against iterations, a thin line for each seed."""
+    panel = figure.subplots()
+    for (moment, whose), style in _STYLES.items():
+        seeds = sorted({row["seed"] for row in rows if row["whose"] == whose})
+        for number, seed in enumerate(seeds):
+            points = [(r["iteration"], r[moment]) for r in rows if (r["whose"], r["seed"]) == (whose, seed)]
+            panel.plot(*zip(*points, strict=True), **(style | ({"label": None} if number else {})))
+    panel.set_xlabel("iteration")
+    panel.set_ylabel("mean return")
+    figures.legend_below(figure, panel)
+
+
+def _row(whose, seed, iteration, before, after):
+    return {"whose": whose, "seed": seed, "iteration": iteration, "before": before, "after": after}
