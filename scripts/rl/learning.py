@@ -8,7 +8,7 @@ from rl.experiments import test_adaptation
 from rl.trained import run_folder, train_command
 from scripts import figures
 
-SIZE = 4.8, 3.2
+SIZE = 6.2, 3.2
 
 _STYLES = {
     ("before", "ours"): {"color": figures.GREY, "linestyle": "-", "linewidth": 0.9, "label": "before the update"},
