@@ -1,6 +1,6 @@
 """The goldens on a GPU, vectorised over tasks and compiled by XLA, with the time a meta-step takes.
 
-python -m pytest -m gpu -s
+python -m pytest -m gpu -s -n0
 """
 
 import time
