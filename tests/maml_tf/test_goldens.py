@@ -100,12 +100,13 @@ def test_adapting_and_predicting_in_float32(name):
 )
 def test_adapting_and_predicting_after_training(name):
     golden = Golden(name)
+    tolerance = golden.tolerance("float64") if name == "m1" else 1e-6  # of losses, from weights that agree to 1e-6
     maml = golden.maml(optimizer=OriginalAdam(golden.clip), pretrain_optimizer=OriginalAdam(), **WAYS["map"])
     check_pretraining(golden, maml, "float64")
-    check_every_update(golden, maml, "out_after_pre1", 1e-6)
+    check_every_update(golden, maml, "out_after_pre1", tolerance)
     golden.initialise(maml.model)
     check_meta_training(golden, maml, "float64")
-    check_every_update(golden, maml, "out_after_meta3", 1e-6)
+    check_every_update(golden, maml, "out_after_meta3", tolerance)
 
 
 @pytest.mark.parametrize("name", SLOW_M1)
