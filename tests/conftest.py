@@ -13,6 +13,18 @@ from tests import command
 from tests.maml_tf.runs import use_small_omniglot
 
 
+@pytest.fixture(autouse=True)
+def log_level():
+    """Undoes what a command does to it in the tests' own process, whose children would inherit it."""
+    name = "TF_CPP_MIN_LOG_LEVEL"
+    before = os.environ.get(name)
+    yield
+    if before is None:
+        os.environ.pop(name, None)
+    else:
+        os.environ[name] = before
+
+
 @pytest.fixture
 def run_main(monkeypatch, capsys, tmp_path):
     """run_main(*arguments) does in an empty folder what `python main.py` does, but in this process, to save time."""

@@ -98,6 +98,6 @@ def test_next_event_is_the_nearest_that_is_due():
 
 def test_progress_shows_figures_before_and_after_adaptation():
     figures = {name: np.array([0.25, 0.75]) for name in ("pre_loss", "pre_accuracy", "post_loss", "post_accuracy")}
-    assert training._show(figures) == "accuracy 0.500 -> 0.500"
-    assert training._show({"pre_loss": np.array([1.0]), "post_loss": np.array([0.5])}) == "loss 1.000 -> 0.500"
-    assert training._show({"pre_loss": np.array([1.0])}) == "loss 1.000"
+    assert training._show(figures, None) == "accuracy 0.500 -> 0.500"
+    assert training._show({"pre_loss": np.array([1.0]), "post_loss": np.array([0.5])}, None) == "loss 1.000 -> 0.500"
+    assert training._show({"pre_loss": np.array([1.0])}, None) == "loss 1.000"
