@@ -22,8 +22,6 @@ DESCRIPTION = Path("assets.extra", "maml.json")
 def export(maml, path, *, transductive=False, inputs=None, targets=None, about=None):
     """Writes a SavedModel whose signatures predict and adapt; `export_signatures.Signatures` says what they do.
 
-    It is written beside `path` and then renamed, so that there is a whole export or none.
-
     Args:
         maml: MAML.
         path: folder to write; must be empty, or not be there.
@@ -40,14 +38,36 @@ def export(maml, path, *, transductive=False, inputs=None, targets=None, about=N
     Raises:
         UserError: the folder is not empty or cannot be written, or the model has several inputs or outputs.
     """
-    refuse_unless_free(path)
     signatures, endpoints = _endpoints(maml, transductive, inputs, targets)
+    return write(maml.model, endpoints, _describe(maml, transductive, signatures, about or {}), path)
+
+
+def write(model, endpoints, description, path, axis="examples"):
+    """Writes a SavedModel beside `path` and then renames it, so that there is a whole export or none.
+
+    Args:
+        model: keras.Model, whose variables the endpoints use.
+        endpoints: dict of the signatures, name -> (function, list of the tf.TensorSpec of its arguments); the first is
+            the default.
+        description: dict of what the export says of itself, of values that JSON can hold; our version and Keras's and
+            TensorFlow's are added, and the arguments of the endpoints.
+        path: folder to write; must be empty, or not be there.
+        axis: what the first axis of the arguments is called in the description.
+
+    Returns:
+        The path.
+
+    Raises:
+        UserError: the folder is not empty or cannot be written.
+    """
+    refuse_unless_free(path)
     archive = keras.export.ExportArchive()
-    archive.track(maml.model)
+    archive.track(model)
     for name, (function, arguments) in endpoints.items():
         archive.add_endpoint(name, function, arguments)
-    description = _describe(maml, transductive, signatures, endpoints, about or {})
-    _write(archive, description, Path(path))
+    versions = {"maml_tf": maml_tf.__version__, "tensorflow": tf.__version__, "keras": keras.__version__}
+    shown = {name: _shown(arguments, axis) for name, (_, arguments) in endpoints.items()}
+    _write(archive, versions | description | {"arguments": shown}, Path(path))
     return Path(path)
 
 
@@ -103,25 +123,21 @@ def _output_spec(learner, inputs, model):
     return tf.TensorSpec(outputs.shape, outputs.dtype)
 
 
-def _describe(maml, transductive, signatures, endpoints, about):
+def _describe(maml, transductive, signatures, about):
     """What the export is, of values that JSON can hold."""
     step_sizes = [float(size) for size in maml.step_sizes]
     return {
-        "maml_tf": maml_tf.__version__,
-        "tensorflow": tf.__version__,
-        "keras": keras.__version__,
         **about,
         "step_size": dict(zip(signatures.weight_names, step_sizes, strict=True)) if step_sizes else maml.step_size,
         "num_updates": maml.num_updates,
         "queries_normalised_by": "query statistics" if transductive else "support statistics",
         "weights": signatures.weight_names,
         "state": signatures.state_names,
-        "arguments": {name: _shown(arguments) for name, (_, arguments) in endpoints.items()},
     }
 
 
-def _shown(specs):
-    return {spec.name: f"{spec.dtype.name} {text(spec)}" for spec in tf.nest.flatten(specs)}
+def _shown(specs, axis):
+    return {spec.name: f"{spec.dtype.name} {text(spec, axis)}" for spec in tf.nest.flatten(specs)}
 
 
 def _write(archive, description, path):

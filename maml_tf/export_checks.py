@@ -28,9 +28,9 @@ def at_least_one(value, name):
         return tf.identity(value)
 
 
-def text(spec):
-    """The shape of a spec as messages show it, [examples, 28, 28, 1]; "any" is an axis whose size is free."""
+def text(spec, axis="examples"):
+    """The shape of a spec as messages show it, [examples, 28, 28, 1]; "any" is another axis whose size is free."""
     sizes = ["any" if size is None else str(size) for size in spec.shape]
     if sizes and sizes[0] == "any":
-        sizes[0] = "examples"
+        sizes[0] = axis
     return f"[{', '.join(sizes)}]"

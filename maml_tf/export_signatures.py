@@ -85,8 +85,8 @@ class Signatures:
     def __init__(self, learner, inputs, targets):
         self._learner = learner
         self._inputs, self._targets = inputs, targets
-        self._params = _named_specs(learner.pure.adapted, {"inputs"})
-        self._state = _named_specs(learner.pure.state, {"inputs", *(spec.name for spec in self._params)})
+        self._params = named_specs(learner.pure.adapted, {"inputs"})
+        self._state = named_specs(learner.pure.state, {"inputs", *(spec.name for spec in self._params)})
 
     @property
     def weight_names(self):
@@ -166,15 +166,7 @@ class Signatures:
         return dict(zip([*self.weight_names, *self.state_names], [*params, *state], strict=True))
 
 
-def _values(variables):
-    return [tf.convert_to_tensor(v) for v in variables]
-
-
-def _spec(spec, name):
-    return tf.TensorSpec(spec.shape, spec.dtype, name)
-
-
-def _named_specs(variables, taken):
+def named_specs(variables, taken):
     """Specs of variables, named by their paths: conv1/kernel is conv1_kernel; names that are taken get a number."""
     taken, specs = set(taken), []
     for variable in variables:
@@ -186,3 +178,11 @@ def _named_specs(variables, taken):
         taken.add(name)
         specs.append(tf.TensorSpec(variable.shape, variable.dtype, name))
     return specs
+
+
+def _values(variables):
+    return [tf.convert_to_tensor(v) for v in variables]
+
+
+def _spec(spec, name):
+    return tf.TensorSpec(spec.shape, spec.dtype, name)

@@ -70,8 +70,7 @@ def _checked(flags, experiment) -> np.ndarray:
     for name in ("num_updates", "trajectories", "fps", "every"):
         if getattr(flags, name) is not None and getattr(flags, name) < 1:
             raise UserError(f"--{name} must be at least 1, not {getattr(flags, name)}")
-    if flags.best and flags.test_iter is not None:
-        raise UserError("--best and --test_iter name different checkpoints: give one of them")
+    rl_flags.refuse_two_checkpoints(flags)
     usual = envs.test_goals(experiment.env)[0]
     if flags.goal is None:
         return usual

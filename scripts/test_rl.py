@@ -41,8 +41,7 @@ def _run(flags):
     for name in ("num_updates", "trajectories"):
         if getattr(flags, name) is not None and getattr(flags, name) < 1:
             raise UserError(f"--{name} must be at least 1, not {getattr(flags, name)}")
-    if flags.best and flags.test_iter is not None:
-        raise UserError("--best and --test_iter name different checkpoints: give one of them")
+    rl_flags.refuse_two_checkpoints(flags)
     with quiet_import():  # only now, so that --help and mistakes need not wait for TensorFlow
         from maml_tf import runtime
         from rl.trained import run_folder

@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 
+from data_generators.errors import UserError
 from rl.experiments import RLExperiment
 
 
@@ -33,6 +34,12 @@ def experiment_of(flags, **changed) -> RLExperiment:
     """
     given = {field.name: getattr(flags, field.name) for field in dataclasses.fields(RLExperiment)}
     return RLExperiment.of(**(given | changed))
+
+
+def refuse_two_checkpoints(flags):
+    """Raises UserError if both --best and --test_iter say which checkpoint to take."""
+    if flags.best and flags.test_iter is not None:
+        raise UserError("--best and --test_iter name different checkpoints: give one of them")
 
 
 def boolean(text):

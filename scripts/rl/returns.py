@@ -6,7 +6,7 @@ from rl.experiments import test_adaptation
 from scripts import figures
 
 POLICIES = ("maml", "pretrained", "random", "oracle")
-SIZE = 4.2, 3.2
+SIZE = 6.4, 3.4
 
 _STYLES = {
     "maml": {"color": figures.BLUE, "marker": "o", "linestyle": "-", "label": "MAML (ours)"},

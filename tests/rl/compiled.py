@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from maml_tf.task_axis import MAP
 from rl import trpo
-from rl.maml_trpo import FINITE_DIFFERENCE, MAMLTRPO, MetaObjective
+from rl.maml_trpo import EXACT, MAMLTRPO, MetaObjective
 from tests.rl.goldens import Golden
 
 
@@ -18,10 +18,10 @@ def inputs(golden):
     return golden.tensor("theta0"), alpha, before, golden.samples(updates)
 
 
-def learner_of(golden, hessian_product=FINITE_DIFFERENCE, how=MAP):
+def learner_of(golden, how=MAP):
     """A MAMLTRPO at theta0 with alpha and delta of the golden; goldens of the same shapes share it."""
     family = "big1" if golden.name == "big1" else "small2_fixed" if golden.name == "small2_fixed" else "small1"
-    learner = _learner(family, golden.dtype, hessian_product, how)
+    learner = _learner(family, golden.dtype, how)
     learner.step_size = golden.settings["alpha"]
     learner.region = trpo.TrustRegion(delta=golden.settings["delta"])
     learner.policy.assign(golden.tensor("theta0"))
@@ -29,34 +29,58 @@ def learner_of(golden, hessian_product=FINITE_DIFFERENCE, how=MAP):
 
 
 @functools.cache
-def _learner(family, dtype, hessian_product, how):
-    return MAMLTRPO(Golden(family, dtype).policy(), hessian_product=hessian_product, how=how)
+def _learner(family, dtype, how):
+    return MAMLTRPO(Golden(family, dtype).policy(), how=how)
 
 
-@functools.cache
-def derivatives_of(learner):
-    """Compiled (theta, alpha, before, after) -> (loss, kl), gradients of both."""
+class Parts:
+    """The parts of a learner's meta-update, each compiled once for all goldens that share the learner.
 
-    @tf.function(autograph=False)
-    def derivatives(theta, alpha, before, after):
-        objective = MetaObjective(learner.policy, alpha, before, after, learner.how)
-        loss, kl, gradient = objective.differentiate(theta)
-        return loss, kl, gradient, objective.kl_gradient(theta)
+    All take (theta, alpha, before, after), as `inputs` gives them.
+    """
 
-    return derivatives
+    def __init__(self, learner):
+        self._learner = learner
+        self.evaluate = self._compiled(MetaObjective.evaluate)
+        self.differentiate = self._compiled(MetaObjective.differentiate)
+        self.kl_gradient = self._compiled(MetaObjective.kl_gradient)
+        exact = MAMLTRPO(learner.policy, hessian_product=EXACT, how=learner.how)
+
+        def exact_product(theta, alpha, before, after, vector):
+            return exact.problem(alpha, before, after).kl_product(theta, vector)
+
+        self._exact_product = tf.function(exact_product, autograph=False)
+
+    def objective(self, alpha, before, after):
+        """The MetaObjective, not compiled."""
+        return MetaObjective(self._learner.policy, alpha, before, after, self._learner.how)
+
+    def product(self, theta, alpha, before, after):
+        """Function: vector -> the damped product with the KL's Hessian, by finite differences."""
+        problem = self.problem(alpha, before, after)
+        return lambda vector: problem.kl_product(theta, vector) + self._learner.region.damping * vector
+
+    def exact_product(self, theta, alpha, before, after):
+        """The same, exactly."""
+        damping = self._learner.region.damping
+        return lambda vector: self._exact_product(theta, alpha, before, after, vector) + damping * vector
+
+    def problem(self, alpha, before, after):
+        """The trpo.Problem of the meta-update, made of these parts."""
+        tasks = (alpha, before, after)
+
+        def product(theta, vector):
+            return trpo.finite_difference_product(lambda theta: self.kl_gradient(theta, *tasks), theta, vector)
+
+        return trpo.Problem(
+            lambda theta: self.evaluate(theta, *tasks), lambda theta: self.differentiate(theta, *tasks), product
+        )
+
+    def _compiled(self, method):
+        def part(theta, alpha, before, after):
+            return method(self.objective(alpha, before, after), theta)
+
+        return tf.function(part, autograph=False)
 
 
-@functools.cache
-def solver_of(learner):
-    """Compiled (theta, alpha, before, after, vector, iterations) -> damped product, solution by CG."""
-
-    @tf.function(autograph=False)
-    def solve(theta, alpha, before, after, vector, iterations):
-        problem = learner.problem(alpha, before, after)
-
-        def product(vector):
-            return problem.kl_product(theta, vector) + learner.region.damping * vector
-
-        return product(vector), trpo.conjugate_gradient(product, vector, iterations)
-
-    return solve
+parts_of = functools.cache(Parts)

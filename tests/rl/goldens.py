@@ -1,5 +1,6 @@
 """The original's own numbers (float64) of policy updates, as policies and samples of this project."""
 
+import functools
 import json
 from pathlib import Path
 
@@ -26,8 +27,7 @@ class Golden:
         self.name = name
         self.dtype = dtype
         self.settings = SETTINGS[name]
-        with np.load(FOLDER / "trpo.npz") as arrays:
-            self.arrays = {key.removeprefix(f"{name}/"): arrays[key] for key in arrays if key.startswith(f"{name}/")}
+        self.arrays = _arrays(name)
 
     def __getitem__(self, key):
         return self.arrays[key]
@@ -56,6 +56,12 @@ class Golden:
         arrays = [self[f"{prefix}/{key}"] for key in ("obs", "act", "adv", "old_mean", "old_log_std")]
         observations, actions, advantages, means, log_stds = (tf.constant(array, self.dtype) for array in arrays)
         return Samples(observations, actions, advantages, tf.ones_like(advantages), means, log_stds[0])
+
+
+@functools.cache
+def _arrays(name):
+    with np.load(FOLDER / "trpo.npz") as arrays:
+        return {key.removeprefix(f"{name}/"): arrays[key] for key in arrays if key.startswith(f"{name}/")}
 
 
 def flat(params):

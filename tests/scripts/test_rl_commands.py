@@ -6,7 +6,8 @@ import sys
 import pytest
 
 from maml_tf import published, runtime
-from scripts import benchmark_rl, plot_rl, test_rl, train_rl
+from rl import export
+from scripts import benchmark_rl, export_rl, plot_rl, sgemm, test_rl, train_rl
 
 test_rl.main.__test__ = False
 SMALL = ["--meta_batch_size=2", "--fast_batch_size=2", "--horizon=5", "--hidden_size=4"]
@@ -35,7 +36,7 @@ def assert_refused(result, message, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_train_then_test(run, tmp_path):
+def test_train_then_test_then_export(run, tmp_path, monkeypatch):
     code, out, _ = run(train_rl, *SMALL, "--iterations=1", "--logdir=runs")
     assert code == 0
     assert "Trained for 1 iterations" in out
@@ -55,18 +56,41 @@ def test_train_then_test(run, tmp_path):
     assert all(float(row["mean"]) < 0 < float(row["ci95"]) for row in rows)
     for name in ("returns", "trajectories"):
         assert (tmp_path / "out" / f"point_navigation_{name}.png").read_bytes().startswith(b"\x89PNG")
-    code, _, _ = run(test_rl, *test, "--policy=maml", "--update=trpo", "--best")
+    code, _, _ = run(test_rl, *test, "--num_updates=1", "--policy=maml", "--update=trpo", "--best")
     assert code == 0
     with open(tmp_path / "out" / "point_navigation_trpo_returns.csv", newline="") as file:
         by_trpo = list(csv.DictReader(file))
-    assert [row["published_mean"] for row in by_trpo] == ["", "", ""]
+    assert [row["published_mean"] for row in by_trpo] == ["", ""]
     assert by_trpo[1]["mean"] != rows[1]["mean"]
+    check_exports(run, tmp_path, monkeypatch)
 
 
-def test_benchmark(run):
-    code, out, _ = run(benchmark_rl, *SMALL, "--repeats=1")
+def check_exports(run, tmp_path, monkeypatch):
+    """Which policies are exported, and what is not overwritten; tests/rl/test_export.py has the exports themselves."""
+    asked = []
+    monkeypatch.setattr(export, "export", lambda *arguments: asked.append(arguments) or arguments[-1])
+    command = [*SMALL, "--logdir=runs", "--export_dir=exported"]
+    code, out, _ = run(export_rl, *command)
+    assert (code, out) == (0, "Exporting the policy of iteration 1\nWritten to exported\n")
+    assert run(export_rl, *command, "--best")[0] == 0
+    ((last, experiment, *rest), (best, *_)) = asked
+    assert (rest, experiment.hidden_size) == ([1, "exported"], 4)
+    assert (last.flat().numpy() != best.flat().numpy()).any()  # the best is that before the one iteration
+    (tmp_path / "exported").mkdir()
+    (tmp_path / "exported" / "file").write_text("mine")
+    code, _, err = run(export_rl, *command)
+    assert (code, err) == (2, "error: the export folder exported is not empty: name another, or remove it\n")
+    code, _, err = run(export_rl, *command[:-1], "--export_dir=other", "--test_iter=3")
+    assert (code, len(asked)) == (2, 2)
+    assert err.startswith("error: no checkpoint of iteration 3 in ")
+
+
+def test_benchmark(run, monkeypatch):
+    monkeypatch.setattr(sgemm, "gflops", lambda: 12.5)  # takes seconds to measure
+    code, out, _ = run(benchmark_rl, *SMALL, "--baseline=oracle", "--repeats=1")  # the fastest to compile
     assert code == 0
     assert "seconds_sampling" in out
+    assert "GFLOP/s; sgemm of this machine: 12.5 GFLOP/s" in out
 
 
 @pytest.mark.parametrize(
@@ -79,6 +103,9 @@ def test_benchmark(run):
         (test_rl, ["--num_updates=0"], "--num_updates must be at least 1, not 0"),
         (test_rl, ["--trajectories=-1"], "--trajectories must be at least 1, not -1"),
         (test_rl, ["--best", "--test_iter=3"], "name different checkpoints"),
+        (export_rl, ["--export_dir=out", "--best", "--test_iter=3"], "name different checkpoints"),
+        (export_rl, ["--export_dir=out", "--hidden_size=0"], "--hidden_size must be at least 1, not 0"),
+        (export_rl, ["--export_dir=out", "--seed=3"], "make it by `python -m scripts.train_rl --seed=3`"),
         (test_rl, ["--seed=3"], "make it by `python -m scripts.train_rl --seed=3`"),
     ],
 )

@@ -1,0 +1,154 @@
+"""Exports a trained policy as a TensorFlow SavedModel, which acts and adapts without this project."""
+
+import dataclasses
+
+import tensorflow as tf
+
+from data_generators.errors import UserError
+from maml_tf import export_checks as checks
+from maml_tf.export import write
+from maml_tf.export_signatures import named_specs
+from rl import vpg
+from rl.envs.goals import GOAL_RANGES
+from rl.experiments import test_adaptation
+from rl.samples import Samples
+
+ACTIONS = (
+    "in the policy's units: the environment scales [-1, 1] to its bounds and clips what is outside; adaptation takes "
+    "them as they were drawn, not clipped"
+)
+ADVANTAGES = "of samples drawn with the weights that adapt; in training their mean is 0, their standard deviation 1"
+_GOALS = {
+    "navigation": "the position to reach",
+    "velocity": "the forward velocity to move at",
+    "direction": "the direction to move in: backward below {middle:g}, forward from there on",
+}
+
+
+def export(policy, experiment, iteration, path):
+    """Writes a SavedModel of a policy; `PolicySignatures` says what its signatures compute.
+
+    The step size of `adapt` is that of the inner update in training, which is also that of the first update in the
+    original's tests; for a pretrained policy, which has no inner updates, the latter.
+
+    Args:
+        policy: GaussianPolicy.
+        experiment: RLExperiment, as it was trained.
+        iteration: of its checkpoint, for the description.
+        path: folder to write; must be empty, or not be there.
+
+    Returns:
+        The path.
+
+    Raises:
+        UserError: the folder is not empty or cannot be written, or the policy is an oracle's.
+    """
+    if experiment.baseline == "oracle":
+        raise UserError("--baseline=oracle does not adapt: export a policy of maml or pretrained")
+    test = test_adaptation(experiment.env)
+    alpha = experiment.fast_lr if experiment.is_maml else test.step_sizes[experiment.baseline]
+    signatures = PolicySignatures(policy, alpha)
+    description = {
+        "env": experiment.env,
+        "iteration": iteration,
+        "settings": dataclasses.asdict(experiment),
+        "goal": _goal(experiment.env),
+        "actions": ACTIONS,
+        "advantages": ADVANTAGES,
+        "step_size": alpha,
+        "step_size_of_later_updates": alpha * test.later,
+        "weights": signatures.weight_names,
+    }
+    return write(policy.model, signatures.all(), description, path, axis="samples")
+
+
+class PolicySignatures:
+    """The signatures of a policy: pure functions of named tensors, so that no call can change another's answer.
+
+    Each is a method; `all` lists them. The first axis of observations, actions, advantages and means is that of the
+    samples, of which there may be any number; all of them weigh the same.
+
+    A call that adapts makes one update. There is no number of updates to choose: the gradient of a policy is estimated
+    from samples of that policy, so every update needs new ones, drawn with the weights that the last one gave.
+
+    Args:
+        policy: GaussianPolicy.
+        step_size: of `adapt`.
+    """
+
+    def __init__(self, policy, step_size):
+        self._policy = policy
+        self._step_size = step_size
+        sizes = {"observations": [policy.model.input_shape[-1]], "actions": [policy.shapes[-1][0]], "advantages": []}
+        self._samples = [tf.TensorSpec([None, *size], policy.dtype, name) for name, size in sizes.items()]
+        self._weights = named_specs(policy.variables, {"step_size", *sizes})
+
+    @property
+    def weight_names(self):
+        """The names of the weights, in the order of the policy's variables."""
+        return [spec.name for spec in self._weights]
+
+    def all(self):
+        """dict name -> (function, list of the tf.TensorSpec of its arguments)."""
+        observations, step_size = self._samples[0], tf.TensorSpec([], self._policy.dtype, "step_size")
+        weights = {spec.name: spec for spec in self._weights}
+        arguments = {
+            "predict": [observations],
+            "adapt": self._samples,
+            "adapt_with": [*self._samples, step_size],
+            "adapt_again": [*self._samples, step_size, weights],
+            "predict_with": [observations, weights],
+        }
+        return {name: (getattr(self, name), specs) for name, specs in arguments.items()}
+
+    def predict(self, observations):
+        """Means [samples, act_dim] and log_std [act_dim] of the actions, before adaptation."""
+        return self._distribution(self._policy.params(), observations)
+
+    def adapt(self, observations, actions, advantages):
+        """The weights after one update on samples drawn with the initialisation."""
+        return self._update(self._policy.params(), (observations, actions, advantages), self._step_size)
+
+    def adapt_with(self, observations, actions, advantages, step_size):
+        """`adapt` by another step size."""
+        return self._update(self._policy.params(), (observations, actions, advantages), step_size)
+
+    def adapt_again(self, observations, actions, advantages, step_size, weights):
+        """The weights after one more update, on samples drawn with the weights given."""
+        return self._update(self._checked(weights), (observations, actions, advantages), step_size)
+
+    def predict_with(self, observations, weights):
+        """`predict` with the weights that adaptation gave."""
+        return self._distribution(self._checked(weights), observations)
+
+    def _distribution(self, params, observations):
+        means, log_std = self._policy(params, checks.shaped(observations, self._samples[0], "observations"))
+        return {"means": means, "log_std": log_std}
+
+    def _update(self, params, samples, step_size):
+        samples = [checks.shaped(value, spec, spec.name) for value, spec in zip(samples, self._samples, strict=True)]
+        self._check_number_of(samples)
+        # The policy gradient does not ask for the distributions that the actions were drawn from.
+        samples = Samples(*samples, mask=tf.ones_like(samples[-1]), means=None, log_stds=None)
+        params = vpg.update(self._policy, params, samples, step_size)
+        return dict(zip(self.weight_names, params, strict=True))
+
+    def _check_number_of(self, samples):
+        """Fails where there are no samples, or not the same number of all that describes them."""
+        expected = ", ".join(f"{spec.name} {checks.text(spec, 'samples')}" for spec in self._samples)
+        number, *others = (tf.shape(value)[0] for value in samples)
+        tf.debugging.assert_positive(number, f"there are no samples: expected {expected}, with at least one sample")
+        for other in others:
+            tf.debugging.assert_equal(other, number, f"expected {expected}, with the same number of samples")
+
+    def _checked(self, weights):
+        return [checks.shaped(weights[spec.name], spec, spec.name) for spec in self._weights]
+
+
+def _goal(env):
+    """What the goal of an environment is, in words. The policy does not observe it."""
+    if env not in GOAL_RANGES:
+        return "what sample_task of the environment draws"
+    low, high, _, _ = GOAL_RANGES[env]
+    meaning = _GOALS[env.rsplit("_", 1)[1]].format(middle=(low + high) / 2)
+    return f"{meaning}; uniform in [{low:g}, {high:g})"

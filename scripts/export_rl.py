@@ -1,0 +1,50 @@
+"""Exports a policy of scripts.train_rl as a TensorFlow SavedModel, which acts and adapts without this project.
+
+python -m scripts.export_rl --env=point_navigation --export_dir=exported/navigation/1
+python -m scripts.export_rl --env=point_navigation --baseline=pretrained --export_dir=exported/pretrained/1
+
+The flags of training say which run to take, its latest checkpoint unless --test_iter or --best says otherwise. The
+folder must be empty, or not be there; <export_dir>/assets.extra/maml.json then tells what the export is. Signatures:
+
+  predict       observations -> means and log_std of the actions
+  adapt         observations, actions, advantages -> the weights after one update by the step size of training; for a
+                pretrained policy, by that of the original's tests
+  adapt_with    the same and step_size -> the same by another step size
+  adapt_again   the same, step_size and weights -> the weights after one more update, from those
+  predict_with  observations and weights -> means and log_std
+
+Every update needs samples of its own, drawn with the weights that it changes, so that a call makes one.
+"""
+
+import sys
+
+from maml_tf.quiet import quiet_import
+from scripts.rl import flags as rl_flags
+from scripts.sinusoid.flags import guarded
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Exports; returns the exit code, 2 for a mistake that the user can mend."""
+    parser = rl_flags.parser("export_rl", __doc__)
+    parser.add_argument("--test_iter", type=int, help="iteration of the checkpoint; default, the latest")
+    parser.add_argument("--best", action="store_true", help="take the policy with the best training return")
+    parser.add_argument("--export_dir", required=True, help="folder to write: empty, or not there")
+    return guarded(_run, parser.parse_args(arguments))
+
+
+def _run(flags):
+    experiment = rl_flags.experiment_of(flags)
+    rl_flags.refuse_two_checkpoints(flags)
+    with quiet_import():  # only now, so that --help and mistakes need not wait for TensorFlow
+        from maml_tf.export import refuse_unless_free
+        from rl.export import export
+        from rl.trained import load_policy
+
+    refuse_unless_free(flags.export_dir)
+    policy, iteration = load_policy(experiment, flags.logdir, flags.test_iter, flags.best)
+    print(f"Exporting the policy of iteration {iteration}")
+    print(f"Written to {export(policy, experiment, iteration, flags.export_dir)}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
