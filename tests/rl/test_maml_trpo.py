@@ -9,7 +9,7 @@ from rl import trpo, vpg
 from rl.maml_trpo import MAMLTRPO
 from rl.pretraining import AdamPretraining
 from rl.samples import Samples
-from tests.maml_tf.golden_checks import AFTER_ADAM, OriginalAdam
+from tests.maml_tf.golden_checks import OriginalAdam
 from tests.maml_tf.goldens import assert_close
 from tests.rl.compiled import inputs, learner_of, parts_of
 from tests.rl.goldens import Golden, flat
@@ -138,19 +138,23 @@ def test_step_of_compiled_parts(config):
     check_step(golden, step._asdict(), step.theta)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_pretraining(dtype):
+# Ours has its rates in float64 where TensorFlow 1 rounds them to float32: 7e-6 of the way that the weights go.
+@pytest.mark.parametrize(
+    ("dtype", "original", "tolerance", "of_the_way"),
+    [("float64", True, 1e-10, 1e-10), ("float64", False, 1e-6, 1e-5), ("float32", False, 1e-4, 1e-3)],
+)
+def test_pretraining(dtype, original, tolerance, of_the_way):
     golden = Golden("small1_usemaml0", dtype)
     learner = AdamPretraining(golden.policy())
-    if dtype == "float64":  # ours has its rates in float64, where TensorFlow 1 rounds them
+    if original:
         learner.optimizer = OriginalAdam()
         learner.optimizer.build(learner.policy.variables)
     for update in (1, 2):
         figures = learner.step((), golden.samples(0))
-        assert_close(learner.policy.flat(), golden[f"theta_final_adam{update}"], AFTER_ADAM[dtype], f"update {update}")
+        assert_close(learner.policy.flat(), golden[f"theta_final_adam{update}"], tolerance, f"update {update}")
         moved = learner.policy.flat() - golden.tensor("theta0")
         way = golden[f"theta_final_adam{update}"] - golden["theta0"]
-        assert_close(moved, way, 10 * AFTER_ADAM[dtype], f"way of update {update}")
+        assert_close(moved, way, of_the_way, f"way of update {update}")
         if update == 1:
             expected = np.mean([golden[f"surr/s0_t{task}"] for task in range(3)])
             assert figures["loss_before"] == pytest.approx(expected, abs=RESULTS[dtype])
