@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from data_generators.errors import UserError
 from maml_tf import tf1_checkpoints
+from maml_tf.stopping import make_writable
 
 _EXPERIMENT = "experiment/.ATTRIBUTES/VARIABLE_VALUE"
 
@@ -42,6 +43,27 @@ class Checkpoints:
             iteration=self._iteration,
             experiment=tf.Variable(json.dumps(dataclasses.asdict(experiment)), trainable=False),
         )
+
+    def begin(self, resume):
+        """Makes the folder, and restores the latest checkpoint or, without `resume`, puts an earlier run aside.
+
+        Returns:
+            The number of iterations done.
+
+        Raises:
+            UserError: the folder cannot be written, or as `restore`.
+        """
+        make_writable(self.folder)
+        if not resume:
+            aside = put_aside(self.folder)
+            make_writable(self.folder)
+            if aside:
+                print(f"The earlier run is now in {aside}")
+        elif available(self.folder):
+            iteration = self.restore()
+            print(f"Going on from the checkpoint of iteration {iteration}")
+            return iteration
+        return 0
 
     def save(self, iteration):
         """Writes `model<iteration>`, then deletes the oldest beyond those to keep.

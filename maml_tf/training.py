@@ -12,7 +12,7 @@ from maml_tf import checkpoints, evaluation
 from maml_tf.cosine_log import CosineLog
 from maml_tf.experiment import EVALUATION_TASKS
 from maml_tf.steps import steps_for
-from maml_tf.stopping import Interrupted, StopRequest, make_writable
+from maml_tf.stopping import Interrupted, StopRequest
 from maml_tf.summaries import GRADIENT_COSINE, curve_scalars, summaries
 
 
@@ -107,16 +107,7 @@ class Training:
             raise Interrupted
 
     def _start(self, resume):
-        self.iteration = 0
-        make_writable(self.folder)
-        if not resume:
-            aside = checkpoints.put_aside(self.folder)
-            make_writable(self.folder)
-            if aside:
-                print(f"The earlier run is now in {aside}")
-        elif checkpoints.available(self.folder):
-            self.iteration = self.checkpoints.restore()
-            print(f"Going on from the checkpoint of iteration {self.iteration}")
+        self.iteration = self.checkpoints.begin(resume)
         self._cosines = CosineLog(self.folder, self.iteration) if self.log_gradient_cosine else None
 
     def _next_pause(self):

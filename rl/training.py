@@ -9,8 +9,7 @@ import numpy as np
 from tqdm import tqdm
 
 from data_generators.errors import UserError
-from maml_tf import checkpoints
-from maml_tf.stopping import Interrupted, StopRequest, make_writable
+from maml_tf.stopping import Interrupted, StopRequest
 from rl import envs
 from rl.checkpoints import PolicyCheckpoints
 from rl.learners import build_learner, build_policy
@@ -162,17 +161,8 @@ class Training:
             self.best.save(self.iteration)
 
     def _start(self, resume):
-        self.iteration = 0
-        make_writable(self.folder)
-        if not resume:
-            aside = checkpoints.put_aside(self.folder)
-            make_writable(self.folder)
-            if aside:
-                print(f"The earlier run is now in {aside}")
-        elif checkpoints.available(self.folder):
-            self.iteration = self.checkpoints.restore()
-            print(f"Going on from the checkpoint of iteration {self.iteration}")
-        else:
+        self.iteration = self.checkpoints.begin(resume)
+        if self.iteration == 0:
             # What a process left that was killed before its first checkpoint.
             shutil.rmtree(self.folder / "best", ignore_errors=True)
 
