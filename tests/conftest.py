@@ -12,17 +12,19 @@ from maml_tf.checkpoints import available
 from tests import command
 from tests.maml_tf.runs import use_small_omniglot
 
+_LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
+_LEVEL_AT_START = os.environ.get(_LOG_LEVEL)
+
 
 @pytest.fixture(autouse=True)
-def log_level():
-    """Undoes what a command does to it in the tests' own process, whose children would inherit it."""
-    name = "TF_CPP_MIN_LOG_LEVEL"
-    before = os.environ.get(name)
-    yield
-    if before is None:
-        os.environ.pop(name, None)
+def log_level(monkeypatch):
+    """Undoes what commands do to it in the tests' own process, whose children would inherit it."""
+    if _LEVEL_AT_START is None:
+        monkeypatch.delenv(_LOG_LEVEL, raising=False)
+        yield
+        os.environ.pop(_LOG_LEVEL, None)
     else:
-        os.environ[name] = before
+        yield
 
 
 @pytest.fixture
