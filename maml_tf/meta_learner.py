@@ -18,11 +18,7 @@ from maml_tf.task_learner import Inner, TaskLearner
 
 
 class Adapted(NamedTuple):
-    """What one task's adaptation leaves: fast weights, and the state with the support's statistics.
-
-    The statistics are those of the last pass over the support, which is the one that the last update descends: under
-    the weights before that update. Without an update they are those under the initial weights.
-    """
+    """What one task's adaptation leaves: fast weights, and the state with the support's statistics under them."""
 
     params: list
     state: list
@@ -187,8 +183,6 @@ class MAML:
         def graph(x, y):
             params, shared, state = self._initial()
             size = self._step_size() if step_size is None else step_size
-            if num_updates == 0:  # no update looks at the support, whose statistics are wanted all the same
-                return Adapted(params, self.pure(params, shared, state, x)[1])
             params, inner = self.learner.adapt(params, shared, Inner(state), x, y, num_updates, size)
             return Adapted(params, self.pure.after_adaptation(params, shared, inner.model_state, x))
 
