@@ -34,7 +34,7 @@ class Compiler:
     def call(self, key, function, *args):
         """Calls a function compiled once for each key."""
         if key not in self._known:
-            self._known[key] = self.compiled(function)
+            self._known.setdefault(key, self.compiled(function))  # two threads may be here at once
         return self._known[key](*args)
 
     def _traced(self, function, *args):

@@ -87,7 +87,7 @@ def evaluate(
     step_size: float | None = None,
     tasks_per_call: int = 25,
     transductive: bool = True,
-    label: str = "Evaluating",
+    label: str | None = "Evaluating",
 ) -> Evaluation:
     """Adapts to every task of a fixed list and judges it on its queries before and after every update.
 
@@ -103,7 +103,7 @@ def evaluate(
         tasks_per_call: tasks per call; the figures do not depend on it, memory does.
         transductive: whether queries are normalised by their own batch statistics; otherwise by those in the state that
             `maml.adapt` returns, the support's.
-        label: of the progress bar, which appears on terminals only.
+        label: of the progress bar, which appears on terminals only; None for no bar.
 
     Returns:
         Evaluation; of accuracies where `maml` reports them, otherwise of losses.
@@ -119,10 +119,10 @@ def evaluate(
     def chunk(index):
         return _filled(draw(starts[index], min(size, num_tasks - starts[index])), num_tasks - starts[index], size)
 
-    results = []
+    results, never = [], True if label is None else None
     with (
         Prefetcher(chunk, stop=len(starts)) as chunks,
-        tqdm(total=num_tasks, desc=label, unit="task", leave=False, disable=None) as progress,
+        tqdm(total=num_tasks, desc=label, unit="task", leave=False, disable=never) as progress,
     ):
         for tasks in chunks:
             results.append(maml.evaluate(tasks, num_updates, step_size, transductive=transductive))

@@ -63,8 +63,7 @@ class MAML:
             raise ValueError(f"num_updates must be at least 1, but is {num_updates}")
         self.model = model
         self.loss, self.accuracy = loss, accuracy
-        self.num_updates = num_updates
-        self.first_order = first_order
+        self.num_updates, self.first_order = num_updates, first_order
         self.pure = PureModel(model, adapts)
         self.learner = TaskLearner(self.pure, loss, accuracy, first_order)
         if not first_order:

@@ -1,6 +1,7 @@
 """Runs of consecutive meta-steps: one compiled loop where tasks can be drawn on the device, else a step at a time."""
 
 import contextlib
+import threading
 import time
 
 import numpy as np
@@ -52,6 +53,9 @@ class HostSteps(contextlib.AbstractContextManager):
                 yield iteration + 1, {name: np.array([f[name].numpy() for f in figures]) for name in figures[0]}
                 figures, shown = [], time.monotonic()
 
+    def compile_ahead(self, start, *others):
+        """Does nothing: what is compiled here is compiled in a moment, and would only slow down the steps."""
+
     def curves(self, iteration, num_updates):
         """What `MAML.evaluate` says of the tasks of an iteration, by the weights as they are now."""
         return self._maml.evaluate(self._draw(iteration), num_updates)
@@ -90,6 +94,25 @@ class CompiledSteps(contextlib.AbstractContextManager):
         self._train = self._compiled_loop(maml.train_graph, ("pre", "post"))
         self._curves = {}
         self._cosine = None
+        self._ahead = None
+
+    def compile_ahead(self, start, *others):
+        """Compiles in another thread the loop that iteration `start` will need, and what is called in `others`.
+
+        XLA takes seconds for each, which otherwise would come one after the other. Nothing that is called may change
+        anything; an error is left to the call that needs the result.
+        """
+
+        def run():
+            for function in (lambda: self._loop(start)(tf.constant(start), tf.constant(0)), *others):
+                with contextlib.suppress(Exception):
+                    function()
+
+        self._ahead = threading.Thread(target=run, name="compile ahead", daemon=True)
+        self._ahead.start()
+
+    def _loop(self, start):
+        return self._pretrain if start < self._pretrain_iterations else self._train
 
     def _compiled_loop(self, step, moments):
         names = self._maml.figure_names(*moments)
@@ -107,7 +130,7 @@ class CompiledSteps(contextlib.AbstractContextManager):
 
     def run(self, start, stop):
         """As in `HostSteps`; yields after every call of the loop."""
-        loop = self._pretrain if start < self._pretrain_iterations else self._train
+        loop = self._loop(start)
         while start < stop:
             count = min(stop - start, self.LONGEST)
             figures = loop(tf.constant(start), tf.constant(count))
@@ -130,4 +153,5 @@ class CompiledSteps(contextlib.AbstractContextManager):
         return float(self._cosine(tf.constant(iteration)))
 
     def __exit__(self, *error):
-        pass
+        if self._ahead is not None:
+            self._ahead.join()  # the process must not end in the midst of a compilation

@@ -87,6 +87,7 @@ class Training:
         steps = steps_for(self.maml, self.experiment, self.source)
         writer, progress_bar = summaries(self.folder, self.log), _progress_bar(self.iteration, end)
         with StopRequest() as stop, steps, writer as self._write_scalars, progress_bar as bar:
+            steps.compile_ahead(self.iteration, *([self._evaluate] if self._will_validate() else []))
             while self.iteration < end and not stop.requested:
                 self._summarise(steps)
                 self._note_gradient_cosine(steps)
@@ -114,6 +115,10 @@ class Training:
         # Pretraining and meta-training are compiled apart, so no call of the runner crosses from one to the other.
         pretrain, end = self.experiment.pretrain_iterations, self.experiment.iterations
         return min(self.schedule.next_event(self.iteration), pretrain if self.iteration < pretrain else end)
+
+    def _will_validate(self):
+        every = self.schedule.validate
+        return every and (self.iteration // every + 1) * every <= self.experiment.iterations
 
     def _due(self, every):
         return every and self.iteration % every == 0
@@ -154,15 +159,7 @@ class Training:
 
     def _validate(self, bar):
         """Evaluates on the whole fixed validation list."""
-        updates = self.experiment.published_update
-        result = evaluation.evaluate(
-            self.maml,
-            self.validation,
-            num_tasks=EVALUATION_TASKS,
-            num_updates=updates,
-            tasks_per_call=self.experiment.tasks_per_call,
-            label="Validation",
-        )
+        updates, result = self.experiment.published_update, self._evaluate(label="Validation")
         kind = "accuracy" if result.kind == "accuracy" else "loss"
         bar.write(
             f"iteration {self.iteration}: validation {kind} after {updates} updates "
@@ -170,6 +167,16 @@ class Training:
         )
         scalars = {f"Validation {kind}, step {update}": value for update, value in enumerate(result.mean)}
         self._write_scalars(scalars, self.iteration)
+
+    def _evaluate(self, label=None):
+        return evaluation.evaluate(
+            self.maml,
+            self.validation,
+            num_tasks=EVALUATION_TASKS,
+            num_updates=self.experiment.published_update,
+            tasks_per_call=self.experiment.tasks_per_call,
+            label=label,
+        )
 
 
 def _progress_bar(done, total):

@@ -8,32 +8,22 @@ goes on. The settings of fine-tuning are chosen on one half of the validation cl
 where there are any, the test classes.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
 from data_generators.errors import UserError
 from maml_tf.experiment import Experiment
 from maml_tf.quiet import quiet_import
+from scripts import command
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command; returns its exit code, 2 for a mistake that the user can mend, 130 after an interruption."""
-    flags = _parser().parse_args(arguments)
-    try:
-        return _run(flags)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\nbroken off; the same command goes on from what is saved", file=sys.stderr)
-        return 130
+    return command.guarded(_run, _parser().parse_args(arguments), "broken off; the same command goes on")
 
 
 def _parser():
-    parser = argparse.ArgumentParser(
-        prog="python -m scripts.baselines", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command.parser("baselines", __doc__)
     parser.add_argument("--datasource", default="miniimagenet", help="of images; default %(default)s")
     parser.add_argument("--data_dir", help="folder of the data; default data/<datasource>")
     parser.add_argument("--logdir", help="folder of the runs; default logs/<datasource>")

@@ -15,7 +15,6 @@ Each workload runs in a fresh process, on random data of the right shapes, so th
               progress; its times are per 100 steps from one summary to the next, in turns with as many bare steps
 """
 
-import argparse
 import csv
 import importlib.metadata
 import json
@@ -26,6 +25,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
+
+from scripts import command
 
 ROOT = Path(__file__).parents[1]
 
@@ -124,9 +125,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parse(arguments):
-    parser = argparse.ArgumentParser(
-        prog="python -m scripts.benchmark", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command.parser("benchmark", __doc__)
     parser.add_argument("--workload", action="append", choices=WORKLOADS, help="may be repeated; default: all")
     parser.add_argument(
         "--steps", type=int, help="steps to time; the loops round it to hundreds; default: as fits each"

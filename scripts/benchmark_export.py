@@ -6,7 +6,6 @@ The run that was exported is found by the settings that the export describes, fo
 normalises queries by their own statistics, so that only `--export_transductive` exports should equal it.
 """
 
-import argparse
 import json
 import sys
 import time
@@ -18,6 +17,7 @@ from tqdm import tqdm
 
 from data_generators.errors import UserError
 from maml_tf.quiet import quiet_import
+from scripts import command
 
 with quiet_import():
     import tensorflow as tf
@@ -60,18 +60,16 @@ class Exported(NamedTuple):
 
 def main(argv=None):
     """Prints the measurements; returns the exit code."""
-    args = _parse(argv)
-    try:
-        description = read_description(args.export_dir)
-        experiment = Experiment(**description["settings"])
-        run = trained.load_run(experiment, args.logdir, iteration=description["iteration"], data_dir=args.data_dir)
-        tasks = run.problem.evaluation_tasks("test", 0, args.tasks)
-        export = load(args.export_dir, description, _task(tasks, 0))
-        print("\n".join([*_figures(export, run, tasks), *_speed(export, _task(tasks, 0), args)]))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return command.guarded(_run, _parse(argv))
+
+
+def _run(args):
+    description = read_description(args.export_dir)
+    experiment = Experiment(**description["settings"])
+    run = trained.load_run(experiment, args.logdir, iteration=description["iteration"], data_dir=args.data_dir)
+    tasks = run.problem.evaluation_tasks("test", 0, args.tasks)
+    export = load(args.export_dir, description, _task(tasks, 0))
+    print("\n".join([*_figures(export, run, tasks), *_speed(export, _task(tasks, 0), args)]))
 
 
 def read_description(export_dir):
@@ -161,7 +159,7 @@ def _tensor(value):
 
 
 def _parse(argv):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command.parser("benchmark_export", __doc__)
     parser.add_argument("--export_dir", required=True, help="folder of the export")
     parser.add_argument("--logdir", help="folder of the runs; default logs/<datasource>")
     parser.add_argument("--data_dir", help="folder of the data; default data/<datasource>")

@@ -13,8 +13,8 @@ import tempfile
 
 from data_generators.errors import UserError
 from maml_tf.quiet import quiet_import
+from scripts.command import guarded
 from scripts.rl import flags as rl_flags
-from scripts.sinusoid.flags import guarded
 
 PHASES = ("seconds_sampling", "seconds_estimating", "seconds_step", "seconds")
 

@@ -11,16 +11,15 @@ columns:
   policy      share of the time that the policies take
 """
 
-import argparse
 import itertools
 import sys
 import time
 
 import numpy as np
 
-from data_generators.errors import UserError
 from rl import envs
 from rl.sampler import sample
+from scripts import command
 
 # Tasks, paths per task, horizon.
 _SIZES = {
@@ -75,26 +74,20 @@ def measure(name: str, workers: int | None, repeats: int, size: tuple[int, int, 
 
 def main(arguments: list[str] | None = None) -> int:
     """Prints the table; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m scripts.benchmark_rl_sampling",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command.parser("benchmark_rl_sampling", __doc__)
     parser.add_argument("--env", action="append", choices=sorted(_SIZES), help="may be given more than once")
     parser.add_argument("--workers", type=int, help="threads that simulate (default: all cores)")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--tasks", type=int, help="tasks in a meta-batch (default: the paper's)")
-    options = parser.parse_args(arguments)
+    return command.guarded(_run, parser.parse_args(arguments))
+
+
+def _run(flags):
     print(f"{'environment':24}{'steps':>9}{'steps/s':>10}{'policy':>8}")
-    try:
-        for name in options.env or _SIZES:
-            size = (options.tasks or _SIZES[name][0], *_SIZES[name][1:])
-            steps, rate, share = measure(name, options.workers, max(options.repeats, 1), size)
-            print(f"{name:24}{steps:>9,}{rate:>10,.0f}{share:>8.0%}", flush=True)
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
+    for name in flags.env or _SIZES:
+        size = (flags.tasks or _SIZES[name][0], *_SIZES[name][1:])
+        steps, rate, share = measure(name, flags.workers, max(flags.repeats, 1), size)
+        print(f"{name:24}{steps:>9,}{rate:>10,.0f}{share:>8.0%}", flush=True)
 
 
 if __name__ == "__main__":

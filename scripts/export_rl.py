@@ -19,8 +19,8 @@ Every update needs samples of its own, drawn with the weights that it changes, s
 import sys
 
 from maml_tf.quiet import quiet_import
+from scripts.command import guarded
 from scripts.rl import flags as rl_flags
-from scripts.sinusoid.flags import guarded
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -17,7 +17,8 @@ import sys
 from pathlib import Path
 
 from maml_tf.quiet import quiet_import
-from scripts.sinusoid.flags import guarded, parser
+from scripts.command import guarded
+from scripts.sinusoid.flags import parser
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -11,29 +11,23 @@ import argparse
 import sys
 from pathlib import Path
 
-from data_generators.errors import UserError
 from data_generators.miniimagenet import load_miniimagenet
 from data_generators.miniimagenet_prepare import Prepared, prepare_miniimagenet
+from scripts import command
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Prepares the data and prints what they hold; returns the exit code, 2 for a mistake that the user can mend."""
-    flags = _parser().parse_args(arguments)
+    return command.guarded(_run, _parser().parse_args(arguments), "broken off; the same command goes on")
+
+
+def _run(flags):
     data_dir = Path(flags.data_dir)
     sources = [Path(source) for source in flags.source or [data_dir / "images"]]
-    try:
-        prepared = prepare_miniimagenet(data_dir, sources, _csv_dir(flags.csv_dir, sources, data_dir), flags.resize)
-        splits = load_miniimagenet(data_dir)
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\nbroken off; the same command goes on", file=sys.stderr)
-        return 130
-    for split, data in splits.items():
+    prepared = prepare_miniimagenet(data_dir, sources, _csv_dir(flags.csv_dir, sources, data_dir), flags.resize)
+    for split, data in load_miniimagenet(data_dir).items():
         print(f"{split}: {data.num_classes} classes, {data.lengths.sum()} images")
     print(*remarks(prepared), sep="\n", end="\n" if remarks(prepared) else "")
-    return 0
 
 
 def remarks(prepared: Prepared) -> list[str]:
@@ -66,7 +60,7 @@ def _csv_dir(given: str | None, sources: list[Path], data_dir: Path) -> Path:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command.parser("prepare_miniimagenet", __doc__)
     source = "folder or tar of the images, which may be given several times; default <data_dir>/images"
     csv_dir = "folder of train.csv, val.csv and test.csv; default the first source that holds them, or else <data_dir>"
     parser.add_argument("--source", action="append", help=source)

@@ -7,33 +7,22 @@ A row is the command that it prints, of main.py, scripts.baselines or scripts.tr
 call goes on. At its end come the published figures beside ours, and the line for RESULTS.md.
 """
 
-import argparse
 import shlex
 import sys
 import time
 
-from data_generators.errors import UserError
 from maml_tf.quiet import quiet_import
+from scripts import command
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command; returns its exit code, 2 for a mistake that the user can mend, 130 after an interruption."""
     sys.stdout.reconfigure(line_buffering=True)
-    flags = _parser().parse_args(arguments)
-    try:
-        return _run(flags)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\nbroken off", file=sys.stderr)
-        return 130
+    return command.guarded(_run, _parser().parse_args(arguments))
 
 
 def _parser():
-    parser = argparse.ArgumentParser(
-        prog="python -m scripts.reproduce", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command.parser("reproduce", __doc__)
     parser.add_argument("row", nargs="?", help="name of the row to run; without it, all are listed")
     parser.add_argument("--iterations", type=int, help="of training, for an incomplete run; default the paper's")
     parser.add_argument("--logdir", help="folder of the runs; default logs/<datasource>")

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from data_generators.errors import UserError
 from maml_tf.quiet import quiet_import
+from scripts.command import guarded
 from scripts.rl import flags as rl_flags
-from scripts.sinusoid.flags import guarded
 
 POLICIES = ["maml", "pretrained", "random", "oracle"]
 

@@ -20,8 +20,8 @@ import sys
 
 from data_generators.errors import UserError
 from maml_tf.quiet import quiet_import
+from scripts.command import guarded
 from scripts.rl import flags as rl_flags
-from scripts.sinusoid.flags import guarded
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -30,14 +30,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--resume", type=rl_flags.boolean, default=True, help="go on from the latest checkpoint")
     parser.add_argument("--log", type=rl_flags.boolean, default=True, help="write TensorBoard summaries")
     parser.add_argument("--save_interval", type=int, default=10, help="iterations between checkpoints; default 10")
-    flags = parser.parse_args(arguments)
-    interrupted = []
-    code = guarded(lambda flags: interrupted.extend(_run(flags)), flags)
-    return 130 if interrupted else code
+    return guarded(_run, parser.parse_args(arguments))
 
 
 def _run(flags):
-    """Returns the run if it was interrupted, in a list."""
     experiment = rl_flags.experiment_of(flags)
     if flags.save_interval < 1:
         raise UserError(f"--save_interval must be at least 1, not {flags.save_interval}")
@@ -59,10 +55,10 @@ def _run(flags):
     except Interrupted:
         done = f"{training.iteration} of {experiment.iterations} iterations"
         print(f"Stopped after {done}, which are saved. The same command goes on from there.")
-        return [training]
+        return 130
     best = float(training.checkpoints.best_return.numpy())
     print(f"Trained for {training.iteration} iterations; best return {best:.1f}, its policy is in {folder / 'best'}")
-    return []
+    return 0
 
 
 if __name__ == "__main__":

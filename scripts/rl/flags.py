@@ -5,6 +5,7 @@ import dataclasses
 
 from data_generators.errors import UserError
 from rl.experiments import RLExperiment
+from scripts import command
 
 
 def parser(name, description) -> argparse.ArgumentParser:
@@ -14,12 +15,7 @@ def parser(name, description) -> argparse.ArgumentParser:
         name: of the script.
         description: its docstring.
     """
-    parser = argparse.ArgumentParser(
-        prog=f"python -m scripts.{name}",
-        description=description,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = command.parser(name, description, allow_abbrev=False)
     for field in dataclasses.fields(RLExperiment):
         parser.add_argument(f"--{field.name}", type=field.type, help=field.metadata["help"])
     parser.add_argument("--logdir", help="folder of the runs; default logs/<env>")

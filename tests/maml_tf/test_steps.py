@@ -111,6 +111,28 @@ def test_compiled_loop_does_what_single_steps_do():
         np.testing.assert_allclose(value, expected, rtol=1e-4, atol=1e-7)
 
 
+@pytest.mark.parametrize("jit", [True, False])
+def test_compiling_ahead_changes_nothing_and_leaves_nothing_to_trace(jit):
+    source = problems.load(EXPERIMENT, None).source
+    maml = problems.build(EXPERIMENT, source, jit=jit)
+    initial = [variable.numpy() for variable in variables(maml)]
+    called = []
+
+    def fails():
+        called.append("fails")
+        raise ValueError("left to the call that needs the result")
+
+    with CompiledSteps(maml, EXPERIMENT, source) as steps:
+        steps.compile_ahead(0, fails, lambda: called.append("the next"))
+    assert called == ["fails", "the next"]
+    assert not any(thread.name == "compile ahead" for thread in threading.enumerate())
+    for variable, value in zip(variables(maml), initial, strict=True):
+        np.testing.assert_array_equal(variable.numpy(), value)
+    assert (steps._pretrain.experimental_get_tracing_count(), steps._train.experimental_get_tracing_count()) == (1, 0)
+    list(steps.run(0, 2))
+    assert steps._pretrain.experimental_get_tracing_count() == 1
+
+
 def test_host_steps_draw_and_report_every_iteration_in_order(recorder):
     source = Counting()
     with HostSteps(recorder, EXPERIMENT, source) as steps:

@@ -1,0 +1,101 @@
+"""Draws how the validation figures of a run of main.py grew with its iterations, with their numbers in a csv beside it.
+
+python -m scripts.plot_validation logs/omniglot/cls_5.mbs_32.ubs_1.numstep1.updatelr0.4batchnorm --name=omniglot
+
+Takes the run's TensorBoard summaries, and writes <name>_validation.csv and .png into --out. The broken line is the
+published figure, which is of the test split.
+"""
+
+import functools
+import re
+import sys
+from pathlib import Path
+
+from data_generators.errors import UserError
+from maml_tf.quiet import quiet_import
+from scripts import command
+
+SIZE = 5.2, 3.2
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Writes the picture; returns the exit code, 2 for a mistake that the user can mend."""
+    parser = command.parser("plot_validation", __doc__)
+    parser.add_argument("folder", type=Path, help="of the run, which main.py prints")
+    parser.add_argument("--name", help="of the files; default, the folder's")
+    parser.add_argument("--out", type=Path, default=Path("docs/figures"), help="folder; default docs/figures")
+    parser.add_argument("--format", choices=["png", "pdf"], default="png")
+    return command.guarded(_run, parser.parse_args(arguments))
+
+
+def _run(flags):
+    with quiet_import():  # only now, so that --help and mistakes need not wait for TensorFlow
+        from maml_tf import checkpoints, published
+        from maml_tf.experiment import Experiment
+        from scripts import figures
+
+    iteration = checkpoints.find(flags.folder)
+    experiment = Experiment.of(**checkpoints.read_experiment(flags.folder / f"model{iteration}"))
+    rows = numbers(flags.folder)
+    path = flags.out / f"{flags.name or flags.folder.name}_validation.{flags.format}"
+    print(figures.write_csv(path.with_suffix(".csv"), rows))
+    picture = functools.partial(draw, row=published.matching_row(experiment))
+    print(figures.save(figures.make(picture, rows, *SIZE), path))
+
+
+def numbers(folder):
+    """Rows of iteration, updates and the mean figure on the validation tasks, from a run's TensorBoard summaries.
+
+    Where a run went on from an earlier checkpoint, what it then found at an iteration replaces the earlier figure.
+
+    Raises:
+        UserError: there are none.
+    """
+    import tensorflow as tf
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(folder), size_guidance={"tensors": 0}).Reload()
+    found = {}
+    for tag in events.Tags()["tensors"]:
+        if match := re.fullmatch(r"Validation (accuracy|loss), step (\d+)", tag):
+            for event in events.Tensors(tag):
+                found[event.step, int(match[2])] = (match[1], float(tf.make_ndarray(event.tensor_proto)))
+    if not found:
+        raise UserError(f"no validation figures in {folder}: they are written every --validation_interval iterations")
+    return [
+        {"iteration": iteration, "updates": updates, kind: figure}
+        for (iteration, updates), (kind, figure) in sorted(found.items())
+    ]
+
+
+def draw(figure, rows, row=None):
+    """Figure against iterations: after one update and after the last; losses before adaptation too.
+
+    Accuracies before it are chance, and would only squeeze the others.
+
+    Args:
+        figure: matplotlib Figure.
+        rows: of `numbers`.
+        row: published.Row to draw as a line, or None.
+    """
+    from scripts import figures
+
+    panel = figure.subplots()
+    kind, last = list(rows[0])[-1], max(row["updates"] for row in rows)
+    percent = 100 if kind == "accuracy" else 1
+    styles = {last: (figures.BLUE, "-"), 1: (figures.ORANGE, "--"), 0: (figures.GREY, ":")}
+    if kind == "accuracy":
+        del styles[0]
+    for updates, (color, line) in styles.items():
+        points = [(r["iteration"], percent * r[kind]) for r in rows if r["updates"] == updates]
+        label = f"after {updates} update{'s' * (updates > 1)}" if updates else "before"
+        panel.plot(*zip(*points, strict=True), color=color, linestyle=line, marker=".", label=label)
+    if row:
+        panel.axhline(row.percent, color=figures.BLACK, linestyle="--", linewidth=0.8, label="published (test)")
+    panel.set_xlabel("iteration")
+    panel.set_ylabel("validation accuracy, %" if kind == "accuracy" else "validation loss")
+    figures.legend_below(figure, panel)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,72 @@
+import csv
+import functools
+import shutil
+
+import pytest
+
+from maml_tf import evaluation, training
+from maml_tf.published import Row
+from maml_tf.training import Schedule
+from scripts import figures, plot_validation
+from tests.maml_tf import runs
+
+LAST = 4
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A run of sinusoids with validations at 2 and twice at 4, the second time with fewer tasks."""
+    folder = tmp_path_factory.mktemp("validation") / "run"
+    for tasks in (30, 20):
+        for file in folder.glob(f"model{LAST}.*"):  # as if the process had been killed before
+            file.unlink()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(training, "EVALUATION_TASKS", tasks)
+            schedule = Schedule(summary=0, save=2, validate=2)
+            runs.training(runs.small(runs.SINUSOID, LAST), folder, schedule, log=True, jit=False).run()
+    return folder
+
+
+def test_numbers_are_those_of_the_last_validation_at_each_iteration(folder):
+    rows = plot_validation.numbers(folder)
+    assert [(row["iteration"], row["updates"]) for row in rows] == [(i, update) for i in (2, 4) for update in range(11)]
+    again = runs.training(runs.small(runs.SINUSOID, LAST), folder, jit=False)
+    again.checkpoints.restore(LAST)
+    expected = evaluation.evaluate(again.maml, again.validation, num_tasks=20, num_updates=10).mean
+    assert [row["loss"] for row in rows[11:]] == pytest.approx(expected, rel=1e-5)
+
+
+def test_command_writes_the_picture_and_its_numbers(folder, call, tmp_path):
+    result = call(plot_validation.main, folder, "--out=pictures", "--name=sines", "--format=pdf")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.split() == ["pictures/sines_validation.csv", "pictures/sines_validation.pdf"]
+    with open(tmp_path / "pictures" / "sines_validation.csv", newline="") as file:
+        assert [float(row["loss"]) for row in csv.DictReader(file)] == pytest.approx(
+            [row["loss"] for row in plot_validation.numbers(folder)], rel=1e-6
+        )
+    assert (tmp_path / "pictures" / "sines_validation.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_picture_of_accuracies_leaves_out_chance_and_shows_the_published_figure():
+    rows = [
+        {"iteration": iteration, "updates": updates, "accuracy": 0.2 + 0.1 * updates + iteration / 100}
+        for iteration in (10, 20)
+        for updates in range(4)
+    ]
+    published = Row("MAML", 98.7, 0.4, "maml")
+    picture = figures.make(functools.partial(plot_validation.draw, row=published), rows, *plot_validation.SIZE)
+    lines = {line.get_label(): line for line in picture.axes[0].get_lines()}
+    assert lines.keys() == {"after 3 updates", "after 1 update", "published (test)"}
+    assert lines["after 3 updates"].get_ydata() == pytest.approx([60, 70])
+    assert set(lines["published (test)"].get_ydata()) == {98.7}
+
+
+def test_folders_without_figures_are_named(folder, call, tmp_path):
+    result = call(plot_validation.main, tmp_path / "elsewhere")
+    assert result.returncode == 2
+    assert f"no checkpoint in {tmp_path / 'elsewhere'}" in result.stderr
+    for file in folder.glob("model*"):
+        shutil.copy(file, tmp_path)
+    result = call(plot_validation.main, tmp_path)
+    assert result.returncode == 2
+    assert f"no validation figures in {tmp_path}" in result.stderr
