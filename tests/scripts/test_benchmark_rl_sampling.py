@@ -16,4 +16,4 @@ def test_prints_a_row_for_each_environment(capsys):
 
 def test_a_wrong_number_of_workers_is_one_sentence(capsys):
     assert benchmark_rl_sampling.main(["--env=ant_velocity", "--workers=0", "--tasks=1"]) == 2
-    assert capsys.readouterr().err == "The number of workers must be at least 1, not 0.\n"
+    assert capsys.readouterr().err == "error: The number of workers must be at least 1, not 0.\n"
