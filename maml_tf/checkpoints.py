@@ -91,6 +91,12 @@ class Checkpoints:
             raise UserError(f"checkpoint {path} cannot be written ({_first_line(error)})") from error
         return path
 
+    def delete_from(self, iteration):
+        """Deletes the checkpoints of this iteration and of later ones."""
+        for later in available(self.folder):
+            if later >= iteration:
+                _delete(self.folder / f"model{later}")
+
     def restore(self, iteration=None):
         """Restores the latest checkpoint, or that of a given iteration.
 

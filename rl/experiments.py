@@ -166,6 +166,19 @@ _BASELINE_ITERATIONS = {
     "ant_direction": {"pretrained": 2000, "oracle": 1975},
 }
 
+# Of the MAML checkpoints that the authors published, where the settings of their scripts are others.
+_PUBLISHED_MAML = {
+    "half_cheetah_velocity": {"fast_batch_size": 10, "iterations": 475},
+    "half_cheetah_direction": {"meta_step_size": 0.02, "iterations": 100},
+    "ant_velocity": {"iterations": 375},
+    "ant_direction": {"iterations": 575},
+}
+
+
+def published_settings(env, baseline="maml"):
+    """The settings of the checkpoint whose returns are published that are not those of `RLExperiment.of`, as a dict."""
+    return _PUBLISHED_MAML.get(env, {}) if baseline == "maml" else {}
+
 
 def _paper_settings(env, baseline):
     """The settings of the paper (section 5.3 and appendix A.2) and of the original's scripts."""

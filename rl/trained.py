@@ -9,9 +9,13 @@ from rl.checkpoints import PolicyCheckpoints
 from rl.learners import build_learner, build_policy
 
 
+class NotTrained(UserError):
+    """There is no such run; the message has the command that makes it."""
+
+
 def run_folder(experiment, logdir=None) -> Path:
-    """The folder of an experiment's checkpoints; logdir defaults to logs/<env>."""
-    return Path(logdir or Path("logs", experiment.env.replace(":", "_").replace("/", "_"))) / experiment.name
+    """The folder of an experiment's checkpoints, <logdir>/<env>/<run>; logdir defaults to logs."""
+    return Path(logdir or "logs", experiment.env.replace(":", "_").replace("/", "_"), experiment.name)
 
 
 def train_command(experiment, logdir=None) -> str:
@@ -33,12 +37,13 @@ def load_policy(experiment, logdir=None, iteration=None, best=False):
         (GaussianPolicy, iteration).
 
     Raises:
-        UserError: there is no such run, its message with the command that makes it; its checkpoint is damaged, of
-            another environment, network or other settings, or not of that iteration.
+        NotTrained: there is no such run.
+        UserError: its checkpoint is damaged, of another environment, network or other settings, or not of that
+            iteration.
     """
     folder = run_folder(experiment, logdir)
     if not available(folder):
-        raise UserError(f"no trained policy in {folder}: make it by `{train_command(experiment, logdir)}`")
+        raise NotTrained(f"no trained policy in {folder}: make it by `{train_command(experiment, logdir)}`")
     policy = new_policy(experiment)
     optimizer = getattr(build_learner(experiment, policy), "optimizer", None)
     store = PolicyCheckpoints(folder / "best" if best else folder, policy.model, experiment, optimizer)

@@ -1,6 +1,5 @@
 """The training run of a policy: iterations, progress bar, log, checkpoints and resuming."""
 
-import shutil
 import sys
 import time
 from pathlib import Path
@@ -53,7 +52,7 @@ class Training:
         UserError: there is no such environment, or a number does not suit it.
     """
 
-    def __init__(self, experiment, folder, save_interval=10, tensorboard=True, how=None):
+    def __init__(self, experiment, folder, save_interval=1, tensorboard=True, how=None):
         self.experiment = experiment
         self.folder = Path(folder)
         self.save_interval = save_interval
@@ -158,13 +157,13 @@ class Training:
         if after > float(self.checkpoints.best_return.numpy()):
             self.checkpoints.best_return.assign(after)
             self.best.best_return.assign(after)
+            self.best.delete_from(self.iteration + 1)  # of a process that was killed after its last checkpoint
             self.best.save(self.iteration)
 
     def _start(self, resume):
         self.iteration = self.checkpoints.begin(resume)
         if self.iteration == 0:
-            # What a process left that was killed before its first checkpoint.
-            shutil.rmtree(self.folder / "best", ignore_errors=True)
+            self.best.delete_from(0)  # what a process left that was killed before its first checkpoint
 
     def _save(self):
         if not np.isfinite(self.policy.flat().numpy()).all():

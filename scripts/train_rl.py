@@ -3,7 +3,7 @@
 python -m scripts.train_rl --env=point_navigation
 python -m scripts.train_rl --env=half_cheetah_direction --baseline=pretrained --seed=1
 
-Writes <logdir>/<run>/: a checkpoint every few iterations, from which the same command goes on; best/, the policy with
+Writes <logdir>/<env>/<run>/: checkpoints, from which the same command goes on; best/, the policy with
 the best return after its inner updates; progress.csv and TensorBoard summaries:
 
   return_before, return_after  mean undiscounted return of the trajectories before and after the inner updates
@@ -29,7 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = rl_flags.parser("train_rl", __doc__)
     parser.add_argument("--resume", type=rl_flags.boolean, default=True, help="go on from the latest checkpoint")
     parser.add_argument("--log", type=rl_flags.boolean, default=True, help="write TensorBoard summaries")
-    parser.add_argument("--save_interval", type=int, default=10, help="iterations between checkpoints; default 10")
+    parser.add_argument("--save_interval", type=int, default=1, help="iterations between checkpoints; default 1")
     return guarded(_run, parser.parse_args(arguments))
 
 

@@ -1,12 +1,14 @@
 """The rows of reinforcement learning, which scripts.train_rl trains and scripts.test_rl tests."""
 
 import shlex
+import subprocess
+import sys
 
 from maml_tf.checkpoints import available
 from maml_tf.published import published_returns
-from rl.experiments import RLExperiment, test_adaptation
+from rl.experiments import RLExperiment, published_settings, test_adaptation
 from rl.trained import run_folder, train_command
-from scripts import test_rl, train_rl
+from scripts import train_rl
 from scripts.reproduction import csv_files
 from scripts.reproduction.registry import Figure, Row, Status
 
@@ -46,9 +48,16 @@ class ReturnRow(Row):
         return [*shlex.split(train_command(self._experiment(options.iterations))), *_folder_flag(options)]
 
     def run(self, options):
-        """Calls scripts.train_rl, then scripts.test_rl for all policies that are trained."""
+        """Calls scripts.train_rl, then in a process of its own scripts.test_rl, for all policies that are trained."""
         _, _, _, *arguments = self.command(options)
-        return train_rl.main(arguments) or test_rl.main([f"--env={self._env}", *_folder_flag(options)])
+        # Threads belong to a process and cannot be changed, and a test wants others than the training of one task.
+        return train_rl.main(arguments) or subprocess.run(self.test_command(options)).returncode
+
+    def test_command(self, options):
+        """That of the test, whose flags say which MAML run to take."""
+        maml = RLExperiment.of(env=self._env, **published_settings(self._env))
+        flags = [f"--{name}={value}" for name, value in maml.given.items() if name != "iterations"]
+        return [sys.executable, "-m", "scripts.test_rl", *flags, *_folder_flag(options)]
 
     def status(self, options):
         """By the latest checkpoint."""
@@ -64,7 +73,9 @@ class ReturnRow(Row):
         return Figure(f"40 goals, {updates}", f"{float(row['mean']):.1f} +- {float(row['ci95']):.1f}")
 
     def _experiment(self, iterations=None):
-        return RLExperiment.of(env=self._env, baseline=self._policy, iterations=iterations)
+        settings = published_settings(self._env, self._policy)
+        settings |= {} if iterations is None else {"iterations": iterations}
+        return RLExperiment.of(env=self._env, baseline=self._policy, **settings)
 
 
 def _folder_flag(options):

@@ -18,7 +18,7 @@ def parser(name, description) -> argparse.ArgumentParser:
     parser = command.parser(name, description, allow_abbrev=False)
     for field in dataclasses.fields(RLExperiment):
         parser.add_argument(f"--{field.name}", type=field.type, help=field.metadata["help"])
-    parser.add_argument("--logdir", help="folder of the runs; default logs/<env>")
+    parser.add_argument("--logdir", help="the runs are in its subfolder <env>; default logs")
     return parser
 
 

@@ -4,7 +4,6 @@ import dataclasses
 
 from tqdm import tqdm
 
-from data_generators.errors import UserError
 from rl import envs, trained
 from rl.experiments import RLExperiment, test_adaptation
 from rl.testing import adapt_to_goals
@@ -32,20 +31,12 @@ def adaptations(experiment, flags, policies, required):
         dict of testing.Adaptation by policy.
 
     Raises:
-        UserError: see its message.
+        UserError: none of them was trained, or a checkpoint cannot be restored; see its message.
     """
     test, of_goals, found = test_adaptation(experiment.env), goals(experiment), {}
     trajectories = flags.trajectories or test.trajectories
     updates = flags.num_updates or test.updates
-    for name in policies:
-        of_policy = _experiment(experiment, name)
-        try:
-            policy = _restore(of_policy, name, flags)
-        except UserError as error:
-            if required or name == "maml":
-                raise
-            print(f"{name} is left out: {error}")
-            continue
+    for name, policy in _restored(experiment, flags, policies, required).items():
         oracle = name == "oracle"
         vector = envs.make_vector(experiment.env, len(of_goals), trajectories, experiment.horizon, oracle=oracle)
         step_sizes = [] if oracle else [_step_size(experiment, test, name, update) for update in range(updates)]
@@ -55,6 +46,21 @@ def adaptations(experiment, flags, policies, required):
                 policy, vector, of_goals, step_sizes, flags.update, progress=bar.update, **estimates
             )
     return found
+
+
+def _restored(experiment, flags, policies, required):
+    restored, missing = {}, []
+    for name in policies:
+        try:
+            restored[name] = _restore(_experiment(experiment, name), name, flags)
+        except trained.NotTrained as error:
+            if required:
+                raise
+            missing.append(error)
+            print(f"{name} is left out: {error}")
+    if missing and restored.keys() <= {"random"}:
+        raise missing[0]
+    return restored
 
 
 def _experiment(experiment, name):

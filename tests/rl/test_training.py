@@ -66,6 +66,27 @@ def test_interrupted_run_goes_on_exactly(straight, tmp_path):
     assert second.checkpoints.best_return.numpy() == straight.checkpoints.best_return.numpy()
 
 
+def test_best_policies_of_iterations_that_were_lost_are_dropped(tmp_path):
+    run = training(tmp_path)
+    run.best.save(7)  # of a process that went on to there, and was killed before its first checkpoint
+    run._start(resume=True)
+    assert available(tmp_path / "best") == []
+    run.best.save(7)  # the same, after one
+    run.iteration = 3
+    run._keep_best(-1.0)
+    assert available(tmp_path / "best") == [3]
+    run._keep_best(-2.0)
+    assert available(tmp_path / "best") == [3]
+
+
+def test_environments_have_folders_of_their_own(tmp_path):
+    names = ("half_cheetah_velocity", "half_cheetah_direction", "ant_velocity")
+    folders = [trained.run_folder(RLExperiment.of(env=name), tmp_path) for name in names]
+    assert len(set(folders)) == 3
+    assert [folder.parent for folder in folders] == [tmp_path / name for name in names]
+    assert trained.run_folder(RLExperiment.of(env=names[0])).parts[:2] == ("logs", names[0])
+
+
 def test_request_to_stop_saves(tmp_path, monkeypatch):
     import os
     import signal

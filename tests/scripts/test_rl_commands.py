@@ -40,7 +40,7 @@ def test_train_then_test_then_export(run, tmp_path, monkeypatch):
     code, out, _ = run(train_rl, *SMALL, "--iterations=1", "--logdir=runs")
     assert code == 0
     assert "Trained for 1 iterations" in out
-    (folder,) = (tmp_path / "runs").iterdir()
+    (folder,) = (tmp_path / "runs" / "point_navigation").iterdir()
     assert {"model1.index", "progress.csv", "best"} <= {file.name for file in folder.iterdir()}
     assert list(folder.glob("events.*"))
     test = [*SMALL, "--logdir=runs", "--trajectories=2", "--num_updates=2", "--out=out"]
@@ -115,7 +115,7 @@ def test_what_is_refused(run, tmp_path, script, arguments, message):
 
 def test_training_is_drawn_beside_the_original(run, tmp_path):
     for seed, name in ((0, ""), (3, ".seed3")):
-        folder = tmp_path / "runs" / f"maml.mbs_20.fbs_20.numgrad1.fastlr0.5.delta0.01{name}"
+        folder = tmp_path / "runs" / "point_navigation" / f"maml.mbs_20.fbs_20.numgrad1.fastlr0.5.delta0.01{name}"
         folder.mkdir(parents=True)
         (folder / "progress.csv").write_text(f"iteration,return_before,return_after\n0,-70,-60\n1,-50,-{seed}\n")
     code, _, err = run(plot_rl, "--logdir=runs", "--seeds=0,3", "--out=pictures")
