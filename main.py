@@ -63,8 +63,13 @@ def parse(argv):
         raise UserError(f"{rest[0]!r} is not a flag: write --name=value")
     if values.datasource == "folder" and values.data_dir and not values.logdir:
         # Of two data sets, one must not go on with the other's checkpoints.
-        values.logdir = str(Path("logs", "folder", Path(values.data_dir).resolve().name))
+        values.logdir = str(Path("logs", "folder", *_parts(Path(values.data_dir).resolve())))
     return values
+
+
+def _parts(path):
+    """The parts of an absolute path, seen from the working directory if it is below that."""
+    return path.relative_to(Path.cwd() if path.is_relative_to(Path.cwd()) else path.anchor).parts
 
 
 def _define_flags_of_the_run(values):
@@ -73,7 +78,7 @@ def _define_flags_of_the_run(values):
 
     integer, text, boolean = flags.DEFINE_integer, flags.DEFINE_string, flags.DEFINE_bool
     define(text, "data_dir", None, "folder of the data; default data/omniglot or data/miniImagenet")
-    define(text, "logdir", None, "folder of the runs; default logs/<datasource>, or logs/folder/<name of data_dir>")
+    define(text, "logdir", None, "folder of the runs; default logs/<datasource>, or logs/folder/<data_dir>")
     define(boolean, "log", True, "write TensorBoard summaries")
     cosine = "note how near the first-order meta-gradient is to the true one, in summaries and gradient_cosine.csv"
     define(boolean, "log_gradient_cosine", False, cosine)

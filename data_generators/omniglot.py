@@ -142,15 +142,21 @@ def _zip(data_dir: Path, part: Part) -> ImageZip:
 
 def _complete(found: Mapping, data_dir: Path, download: bool, base_url: str, edition: Edition) -> dict:
     """All parts; those that are not there are downloaded."""
-    sources = {}
-    for part in edition.parts:
-        if part.name not in found:
-            archive, url = data_dir / f"{part.name}.zip", f"{base_url}/{part.name}.zip"
-            if not download:
-                raise UserError(f"{archive} is missing: get it from {url}.")
-            fetch(url, archive, part.sha256, part.size)
-        sources[part.name] = found.get(part.name) or _zip(data_dir, part)
-    return sources
+    missing = [part for part in edition.parts if part.name not in found]
+    if missing and not download:
+        raise UserError(f"{data_dir} lacks {_addresses(missing, base_url)}: put them there.")
+    for i, part in enumerate(missing):
+        try:
+            fetch(f"{base_url}/{part.name}.zip", data_dir / f"{part.name}.zip", part.sha256, part.size)
+        except UserError as error:
+            if others := missing[i + 1 :]:
+                raise UserError(f"{error} You will also need {_addresses(others, base_url)}.") from error
+            raise
+    return {part.name: found.get(part.name) or _zip(data_dir, part) for part in edition.parts}
+
+
+def _addresses(parts, base_url):
+    return " and ".join(f"{part.name}.zip from {base_url}/{part.name}.zip" for part in parts)
 
 
 def _decode(sources: Mapping[str, ImageFolder | ImageZip], edition: Edition) -> tuple[np.ndarray, list[str]]:

@@ -35,13 +35,14 @@ class Checkpoints:
         self.experiment = experiment
         self.keep = keep
         self._iteration = tf.Variable(0, dtype=tf.int64, trainable=False)
+        self._settings = tf.Variable(as_text(experiment), trainable=False)
         self._checkpoint = tf.train.Checkpoint(
             model=maml.model,
             step_sizes=[s.value for s in maml.step_sizes],
             optimizer=maml.optimizer,
             pretrain_optimizer=maml.pretrain_optimizer,
             iteration=self._iteration,
-            experiment=tf.Variable(json.dumps(dataclasses.asdict(experiment)), trainable=False),
+            experiment=self._settings,
         )
 
     def begin(self, resume):
@@ -118,6 +119,7 @@ class Checkpoints:
             self._checkpoint.read(str(path)).assert_existing_objects_matched()
         except Exception as error:  # TensorFlow documents no list of what a damaged checkpoint may raise
             raise UserError(f"checkpoint {path} is damaged or of another model ({_first_line(error)})") from error
+        self._settings.assign(as_text(self.experiment))  # reading has put those of the checkpoint there
         return int(self._iteration.numpy())
 
     def _refuse_other_settings(self, path):
@@ -132,6 +134,11 @@ class Checkpoints:
                 f"checkpoint {path} was made with {listed}: give the same flags or, for a new run, another --logdir or "
                 "--resume=False"
             )
+
+
+def as_text(experiment):
+    """The settings of an Experiment as a checkpoint holds them; `read_experiment` gives them back."""
+    return json.dumps(dataclasses.asdict(experiment))
 
 
 def available(folder):
@@ -159,11 +166,19 @@ def put_aside(folder):
 
     Returns:
         The new name, or None where there is nothing to put aside.
+
+    Raises:
+        UserError: it cannot be renamed.
     """
     if not available(folder):
         return None
     names = (Path(f"{folder}.old{number}") for number in itertools.count(1))
-    return Path(folder).rename(next(name for name in names if not name.exists()))
+    aside = next(name for name in names if not name.exists())
+    try:
+        return Path(folder).rename(aside)
+    except OSError as error:
+        message = f"cannot rename {folder} to {aside} ({error.strerror}): move it yourself, or choose another --logdir"
+        raise UserError(message) from error
 
 
 def read_experiment(path):

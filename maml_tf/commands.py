@@ -76,6 +76,7 @@ def _iteration_to_test(flags):
 def _train(flags, experiment, problem, folder):
     """Returns the finished Run, or None if it was interrupted."""
     problem.check_trainable()
+    problem.split_to_test(flags.test_set)  # a split that is not there is found out before hours of training
     maml = problems.build(experiment, problem.source, flags.task_axis, _jit(flags))
     long = experiment.is_regression
     schedule = Schedule(

@@ -35,8 +35,7 @@ class MAML:
         first_order: ignore second derivatives (`stop_grad` of the original).
         learn_step_size: meta-learn one step size per adapted variable, starting at `step_size`.
         accuracy: optional function (outputs, targets) -> scalar that is reported beside the loss.
-        optimizer, pretrain_optimizer: of the meta-update and of pretraining; default Adam with rate 1e-3 and the
-            original's epsilon 1e-8.
+        optimizer, pretrain_optimizer: of the meta-update and of pretraining; default `adam()`.
         adapts: predicate on a variable, whether the inner loop adapts it; default, see
             `pure_model.adapts_by_default`. The others are meta-learned only.
         task_axis: "auto", "map" or "vectorize"; see `task_axis.resolve`.
@@ -151,19 +150,20 @@ class MAML:
         Args:
             tasks: Tasks.
             num_updates: inner updates.
-            step_size: default, that of training.
+            step_size: a float, a scalar tensor, or a list of them for the adapted variables; default, that of training.
             transductive: as for `predict`.
 
         Returns:
             dict of arrays: `support_loss` [tasks] before adaptation, `losses` [tasks, 1 + num_updates] on the query
             after 0, 1, ... updates; `support_accuracy` and `accuracies` likewise where there is an accuracy.
         """
-        key = ("evaluate", num_updates, step_size, transductive)
+        key = ("evaluate", num_updates, transductive)
 
-        def graph(tasks):
+        def graph(tasks, step_size):
             return self.curves_graph(tasks, num_updates, step_size, transductive)
 
-        return {name: value.numpy() for name, value in self._compiler.call(key, graph, tasks).items()}
+        figures = self._compiler.call(key, graph, tasks, self._as_tensors(step_size))
+        return {name: value.numpy() for name, value in figures.items()}
 
     def adapt(self, x, y, num_updates=None, step_size=None):
         """Adapts to one task and returns its fast weights; the model itself stays as it is.
@@ -171,21 +171,21 @@ class MAML:
         Args:
             x: [support, ...] inputs.
             y: [support, outputs] targets.
-            num_updates, step_size: default, those of training.
+            num_updates, step_size: as for `evaluate`; default, those of training.
 
         Returns:
             Adapted, for `predict`.
         """
         num_updates = self.num_updates if num_updates is None else num_updates
-        key = ("adapt", num_updates, step_size)
 
-        def graph(x, y):
+        def graph(x, y, step_size):
             params, shared, state = self._initial()
             size = self._step_size() if step_size is None else step_size
             params, inner = self.learner.adapt(params, shared, Inner(state), x, y, num_updates, size)
             return Adapted(params, self.pure.after_adaptation(params, shared, inner.model_state, x))
 
-        return self._compiler.call(key, graph, self._tensor(x), self._tensor(y))
+        arguments = self._tensor(x), self._tensor(y), self._as_tensors(step_size)
+        return self._compiler.call(("adapt", num_updates), graph, *arguments)
 
     def predict(self, x, adapted=None, transductive=True):
         """Outputs for x by adapted weights, or by the initialisation where none are given.
@@ -228,6 +228,10 @@ class MAML:
 
     def _step_size(self):
         return [tf.convert_to_tensor(s) for s in self.step_sizes] or self.step_size
+
+    def _as_tensors(self, step_size):
+        """A step size, or a list of them, for a compiled function; a float must not pass through float32."""
+        return tf.nest.map_structure(lambda s: tf.constant(s, self.dtype) if isinstance(s, float) else s, step_size)
 
     def _start(self):
         return *self._initial(), self._step_size()

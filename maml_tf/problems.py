@@ -42,14 +42,26 @@ class Problem(NamedTuple):
         Raises:
             UserError: there is not.
         """
-        for split in ("train", "val"):
-            if split not in self.splits:
-                there = " and ".join(self.splits)
-                raise UserError(f"training needs the splits train and val, but the data have only {there}")
+        check_trainable(self.splits)
 
     def split_to_test(self, test_set=None):
-        """The split that a test takes: "test", or "val" if test_set is False, or None and there is no other."""
-        return "val" if test_set is False or (test_set is None and "test" not in self.splits) else "test"
+        """The split that a test takes: "test", or "val" if test_set is False, or None and there is no other.
+
+        Raises:
+            UserError: the data have no such split.
+        """
+        split = "val" if test_set is False or (test_set is None and "test" not in self.splits) else "test"
+        if split not in self.splits:
+            raise UserError(_no_classes_of(split))
+        return split
+
+
+def check_trainable(splits):
+    """Raises UserError unless there is a split to train on and one to validate on."""
+    for split in ("train", "val"):
+        if split not in splits:
+            there = " and ".join(splits)
+            raise UserError(f"training needs the splits train and val, but the data have only {there}")
 
 
 def load(experiment, data_dir=None, shots=None):
@@ -68,7 +80,7 @@ def load(experiment, data_dir=None, shots=None):
         source = Sinusoid(shots, oracle=experiment.baseline == "oracle")
         evaluation_tasks = functools.partial(_sinusoids, source)
         return Problem(source, evaluation_tasks, functools.partial(evaluation_tasks, "val"), ("train", "val", "test"))
-    return _of_images(experiment, *_load_images(experiment, data_dir), shots)
+    return _of_images(experiment, *load_images(experiment, data_dir), shots)
 
 
 def _of_images(experiment, splits, rotate, shots):
@@ -124,8 +136,19 @@ def _network(experiment, input_shape, outputs):
     return networks.conv4(input_shape, outputs, experiment.num_filters, experiment.norm, experiment.max_pool, flatten)
 
 
-def _load_images(experiment, data_dir):
-    """The splits of the images, and whether the classes of a task are turned."""
+def load_images(experiment, data_dir=None):
+    """The images of an experiment.
+
+    Args:
+        experiment: Experiment, not of regression.
+        data_dir: as for `load`.
+
+    Returns:
+        (dict of ClassImages by split: train, val and test, where they are there; whether tasks turn their classes).
+
+    Raises:
+        UserError: the data are missing or malformed.
+    """
     if experiment.datasource == "omniglot":
         return load_omniglot(data_dir or Path("data", "omniglot")), True
     if experiment.datasource == "miniimagenet":
@@ -141,8 +164,12 @@ def _without(split, splits):
 
 def _evaluation_tasks(episodes, split, first, count):
     if split not in episodes.splits:
-        raise UserError(f"there are no classes of a {split} split: add them to the data, or change --test_set")
+        raise UserError(_no_classes_of(split))
     return episodes.episodes(EVALUATION_SEED, split, first, count)
+
+
+def _no_classes_of(split):
+    return f"there are no classes of a {split} split: add them to the data, or change --test_set"
 
 
 def _sinusoids(source, split, first, count):

@@ -94,7 +94,7 @@ class CompiledSteps(contextlib.AbstractContextManager):
         self._train = self._compiled_loop(maml.train_graph, ("pre", "post"))
         self._curves = {}
         self._cosine = None
-        self._ahead = None
+        self._ahead, self._left = None, threading.Event()
 
     def compile_ahead(self, start, *others):
         """Compiles in another thread the loop that iteration `start` will need, and what is called in `others`.
@@ -105,8 +105,9 @@ class CompiledSteps(contextlib.AbstractContextManager):
 
         def run():
             for function in (lambda: self._loop(start)(tf.constant(start), tf.constant(0)), *others):
-                with contextlib.suppress(Exception):
-                    function()
+                if not self._left.is_set():
+                    with contextlib.suppress(Exception):
+                        function()
 
         self._ahead = threading.Thread(target=run, name="compile ahead", daemon=True)
         self._ahead.start()
@@ -153,5 +154,6 @@ class CompiledSteps(contextlib.AbstractContextManager):
         return float(self._cosine(tf.constant(iteration)))
 
     def __exit__(self, *error):
+        self._left.set()
         if self._ahead is not None:
             self._ahead.join()  # the process must not end in the midst of a compilation

@@ -1,13 +1,12 @@
 """Saves and restores what a reinforcement learning run needs to go on exactly where it was."""
 
 import dataclasses
-import json
 from pathlib import Path
 
 import tensorflow as tf
 
 from data_generators.errors import UserError
-from maml_tf.checkpoints import Checkpoints, read_experiment
+from maml_tf.checkpoints import Checkpoints, as_text, read_experiment
 
 
 class PolicyCheckpoints(Checkpoints):
@@ -30,11 +29,12 @@ class PolicyCheckpoints(Checkpoints):
         self.keep = keep
         self.best_return = tf.Variable(float("-inf"), dtype=tf.float64, trainable=False)
         self._iteration = tf.Variable(0, dtype=tf.int64, trainable=False)
+        self._settings = tf.Variable(as_text(experiment), trainable=False)
         self._checkpoint = tf.train.Checkpoint(
             model=model,
             best_return=self.best_return,
             iteration=self._iteration,
-            experiment=tf.Variable(json.dumps(dataclasses.asdict(experiment)), trainable=False),
+            experiment=self._settings,
             **({"optimizer": optimizer} if optimizer else {}),
         )
 

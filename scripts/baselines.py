@@ -93,8 +93,9 @@ def _load(flags):
         raise UserError("the baselines classify images: choose --datasource=miniimagenet or omniglot")
     from maml_tf import problems
 
-    source = problems.load(experiment, flags.data_dir).source
-    return source.splits, source.rotate
+    splits, rotate = problems.load_images(experiment, flags.data_dir)
+    problems.check_trainable(splits)
+    return splits, rotate
 
 
 def _train(flags, data, folder):

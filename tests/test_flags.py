@@ -116,11 +116,16 @@ def test_settings_of_training_and_test_may_differ():
 
 def test_folders_of_images_each_have_their_own_log_folder():
     line = "--datasource=folder --data_dir=pictures/birds/"
-    assert main.parse(["main.py", *line.split()]).logdir == "logs/folder/birds"
-    assert main.parse(["main.py", *line.split(), "--logdir=runs"]).logdir == "runs"
+
+    def logdir(*arguments):
+        return main.parse(["main.py", *arguments]).logdir
+
+    assert logdir(*line.split()) == "logs/folder/pictures/birds"
+    assert logdir(*line.split(), "--logdir=runs") == "runs"
+    assert logdir("--datasource=folder", "--data_dir=/somewhere/else/birds") == "logs/folder/somewhere/else/birds"
     trained, _ = experiments(f"{line} --image_size=32 --image_channels=1")
     assert (trained.image_size, trained.image_channels) == (32, 1)
-    assert main.parse(["main.py", "--datasource=omniglot", "--data_dir=birds"]).logdir is None
+    assert logdir("--datasource=omniglot", "--data_dir=birds") is None
 
 
 def test_help_lists_every_flag_without_tensorflow(tmp_path):

@@ -28,13 +28,15 @@ def refused(folder, match, **arguments):
 
 
 def test_no_data_and_no_network(tmp_path, no_network):
-    refused(tmp_path, r"images_background\.zip is missing and could not be .*127", download=True, base_url=no_network)
-    refused(tmp_path, r"images_background\.zip is missing: get it from https://github.com/brendenlake/omniglot")
+    both = r"images_background\.zip from {0}.*/images_background\.zip and images_evaluation\.zip from {0}.*/images_eval"
+    refused(tmp_path, f"{tmp_path} lacks {both.format('https://github.com/brendenlake/omniglot')}.*: put them there")
+    message = r"images_background\.zip is missing and could not be .*127.* also need images_evaluation\.zip from http"
+    refused(tmp_path, message, download=True, base_url=no_network)
 
 
 def test_one_part_alone_is_not_enough(tmp_path):
     synthetic.write_folder(tmp_path / BACKGROUND, synthetic.files(BACKGROUND))
-    refused(tmp_path, r"images_evaluation\.zip is missing: get it from")
+    refused(tmp_path, r"lacks images_evaluation\.zip from http[^ ]*: put")
 
 
 BAD_FILES = {
@@ -80,7 +82,7 @@ def test_bad_file_is_named(bad, as_zip, tmp_path):
 
 def test_stray_files_do_not_make_a_flat_tree(tmp_path):
     synthetic.write_folder(tmp_path, {"__MACOSX/a/b.png": b"", ".trash/a/b.png": b"", "notes/a/b.txt": b""})
-    refused(tmp_path, r"images_background\.zip is missing")
+    refused(tmp_path, r"lacks images_background\.zip from ")
 
 
 def test_character_in_both_parts(tmp_path):

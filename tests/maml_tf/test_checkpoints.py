@@ -102,6 +102,15 @@ def test_foreign_checkpoint(saved):
         saved[0].restore()
 
 
+def test_a_run_that_was_prolonged_says_so_in_its_next_checkpoints(saved, tiny_maml):
+    _, folder, _ = saved
+    longer = dataclasses.replace(EXPERIMENT, metatrain_iterations=90)
+    store = Checkpoints(folder, tiny_maml, longer)
+    store.restore()
+    assert checkpoints.read_experiment(store.save(20)) == dataclasses.asdict(longer)
+    assert checkpoints.read_experiment(folder / "model10") == dataclasses.asdict(EXPERIMENT)
+
+
 def test_earlier_run_is_put_aside_whole(saved):
     _, folder, _ = saved
     (folder / "test.csv").write_text("results")
@@ -113,6 +122,17 @@ def test_earlier_run_is_put_aside_whole(saved):
     shutil.copytree(aside, folder)
     assert checkpoints.put_aside(folder) == folder.with_name("run.old2")
     assert snapshot(aside) == before
+
+
+def test_a_run_that_cannot_be_put_aside_is_one_sentence(saved, monkeypatch):
+    _, folder, _ = saved
+
+    def refuse(*paths):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(type(folder), "rename", refuse)
+    with pytest.raises(UserError, match=r"cannot rename .*run to .*run\.old1 \(Permission denied\): move it yourself"):
+        checkpoints.put_aside(folder)
 
 
 def test_nothing_is_put_aside_where_there_is_no_checkpoint(tmp_path):

@@ -71,7 +71,9 @@ def test_pretraining(name, way, dtype):
 
 
 @pytest.mark.usefixtures("eager")
-@pytest.mark.parametrize("name", ["s1", "o2b", "o4", "o6"])
+@pytest.mark.parametrize(
+    "name", ["s1", "s2", "o2b", "o4", "o6", *(pytest.param(n, marks=pytest.mark.slow) for n in ("o1", "o2"))]
+)
 def test_eager(name):
     golden = Golden(name)
     maml = golden.maml(**WAYS["map"])

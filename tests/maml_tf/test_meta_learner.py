@@ -143,7 +143,13 @@ def test_adapt_takes_gradient_steps(tasks):
     for settings in ({}, {"num_updates": 3}, {"step_size": 0.02}):
         expected, _ = adapt(plain, weights, (), **({"step_size": 0.1, "num_updates": 2} | settings))
         assert_all_close(maml.adapt(x, y, **settings).params, expected)
+    expected, _ = adapt(plain, weights, (), step_size=[0.01, 0.02, 0.03, 0.04], num_updates=1)
+    for sizes in ([0.01, 0.02, 0.03, 0.04], [tf.constant(s, tf.float64) for s in (0.01, 0.02, 0.03, 0.04)]):
+        assert_all_close(maml.adapt(x, y, 1, sizes).params, expected)
     smaller = maml.evaluate(tasks, 2, step_size=0.02)["losses"][0]
+    np.testing.assert_array_equal(
+        maml.evaluate(tasks, 2, step_size=tf.constant(0.02, tf.float64))["losses"][0], smaller
+    )
     outputs = maml.predict(tasks.query_x[0], maml.adapt(x, y, step_size=0.02))
     np.testing.assert_allclose(smaller[2], losses.mse(outputs, tasks.query_y[0]), rtol=1e-12)
 

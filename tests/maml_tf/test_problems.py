@@ -211,7 +211,9 @@ def test_splits_that_are_missing(tmp_path):
         problem.check_trainable()
     with pytest.raises(UserError, match="there are no classes of a test split: add them"):
         problem.evaluation_tasks("test", 0, 2)
-    assert [problem.split_to_test(wanted) for wanted in (None, False, True)] == ["val", "val", "test"]
+    assert [problem.split_to_test(wanted) for wanted in (None, False)] == ["val", "val"]
+    with pytest.raises(UserError, match="there are no classes of a test split: add them"):
+        problem.split_to_test(True)
     write(tmp_path, tree({"train/a": 17, "train/b": 17, "test/e": 4, "test/f": 4}, width=16, height=16))
     with pytest.raises(
         UserError, match=r"1 support and 15 query images per class need 16 images, but class c of the val"

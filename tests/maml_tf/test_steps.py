@@ -1,5 +1,6 @@
 import itertools
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -124,6 +125,7 @@ def test_compiling_ahead_changes_nothing_and_leaves_nothing_to_trace(jit):
 
     with CompiledSteps(maml, EXPERIMENT, source) as steps:
         steps.compile_ahead(0, fails, lambda: called.append("the next"))
+        steps._ahead.join()
     assert called == ["fails", "the next"]
     assert not any(thread.name == "compile ahead" for thread in threading.enumerate())
     for variable, value in zip(variables(maml), initial, strict=True):
@@ -131,6 +133,21 @@ def test_compiling_ahead_changes_nothing_and_leaves_nothing_to_trace(jit):
     assert (steps._pretrain.experimental_get_tracing_count(), steps._train.experimental_get_tracing_count()) == (1, 0)
     list(steps.run(0, 2))
     assert steps._pretrain.experimental_get_tracing_count() == 1
+
+
+def test_leaving_waits_for_the_compilation_at_hand_only():
+    source = problems.load(EXPERIMENT, None).source
+    begun, finished = threading.Event(), []
+
+    def long():
+        begun.set()
+        time.sleep(0.2)
+        finished.append("long")
+
+    with CompiledSteps(problems.build(EXPERIMENT, source, jit=False), EXPERIMENT, source) as steps:
+        steps.compile_ahead(0, long, lambda: finished.append("the next"))
+        assert begun.wait(60)
+    assert finished == ["long"]
 
 
 def test_host_steps_draw_and_report_every_iteration_in_order(recorder):

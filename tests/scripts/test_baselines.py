@@ -3,7 +3,6 @@
 import csv
 import os
 import signal
-from types import SimpleNamespace
 
 import pytest
 
@@ -22,8 +21,7 @@ QUICK = (
 def command(call, monkeypatch):
     """command(*arguments) runs on synthetic images instead of miniImagenet."""
     monkeypatch.setattr(runtime, "configure", lambda kind: None)  # can only be done once in a process
-    source = SimpleNamespace(splits=splits(), rotate=False)
-    monkeypatch.setattr(problems, "load", lambda *arguments: SimpleNamespace(source=source))
+    monkeypatch.setattr(problems, "load_miniimagenet", lambda data_dir: splits())
     return lambda *arguments: call(baselines.main, *arguments)
 
 
@@ -61,11 +59,19 @@ def test_interrupted_resumed_and_finished(command, monkeypatch, tmp_path):
     assert (tmp_path / "logs" / "classifier" / "classifier.npz").read_bytes() == before
 
 
+def test_data_without_classes_to_train_on(command, monkeypatch):
+    without = {name: data for name, data in splits().items() if name != "train"}
+    monkeypatch.setattr(problems, "load_miniimagenet", lambda data_dir: without)
+    result = command(*QUICK)
+    assert result.returncode == 2
+    assert "training needs the splits train and val, but the data have only " in result.stderr
+
+
 def test_breaking_off(command, monkeypatch, tmp_path):
     def ctrl_c(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(problems, "load", ctrl_c)
+    monkeypatch.setattr(problems, "load_images", ctrl_c)
     result = command(*QUICK)
     assert result.returncode == 130
     assert result.stderr.endswith("broken off; the same command goes on\n")
