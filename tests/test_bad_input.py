@@ -30,9 +30,10 @@ def test_images_without_a_split_that_training_needs(run_main, tmp_path):
     assert_refused(
         run_main(*arguments), "training needs the splits train and val, but the data have only train and test"
     )
-    write(tmp_path / "mine", tree({"val/e": 16, "val/f": 16}, width=16, height=16))
-    shutil.rmtree(tmp_path / "mine" / "test")
-    assert_refused(run_main(*arguments, "--test_set=True"), "there are no classes of a test split")
+    untested = tree({"train/a": 16, "train/b": 16, "val/c": 16, "val/d": 16}, width=16, height=16)
+    write(tmp_path / "yours", untested)
+    result = run_main(*arguments, "--data_dir=yours", "--test_set=True")
+    assert_refused(result, "there are no classes of a test split")
     assert not (tmp_path / "logs").exists()
 
 
