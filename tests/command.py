@@ -65,10 +65,10 @@ def ended(process):
     return Result(process.returncode, out, err)
 
 
-def wait_for(process, condition):
-    """Waits until condition() is true, while the process runs; returns the last condition()."""
+def wait_for(process, condition, every=0.02):
+    """Waits until condition() is true, looking every so many seconds while the process runs; returns the last."""
     while not (result := condition()):
         if process.poll() is not None:
             raise AssertionError(f"the command ended too early: {ended(process)}")
-        time.sleep(0.02)
+        time.sleep(every)
     return result
