@@ -177,7 +177,7 @@ _PUBLISHED_MAML = {
 
 def published_settings(env, baseline="maml"):
     """The settings of the checkpoint whose returns are published that are not those of `RLExperiment.of`, as a dict."""
-    return _PUBLISHED_MAML.get(env, {}) if baseline == "maml" else {}
+    return dict(_PUBLISHED_MAML.get(env, {})) if baseline == "maml" else {}
 
 
 def _paper_settings(env, baseline):

@@ -73,9 +73,10 @@ class ReturnRow(Row):
         return Figure(f"40 goals, {updates}", f"{float(row['mean']):.1f} +- {float(row['ci95']):.1f}")
 
     def _experiment(self, iterations=None):
-        settings = published_settings(self._env, self._policy)
-        settings |= {} if iterations is None else {"iterations": iterations}
-        return RLExperiment.of(env=self._env, baseline=self._policy, **settings)
+        given = {} if iterations is None else {"iterations": iterations}
+        return RLExperiment.of(
+            env=self._env, baseline=self._policy, **published_settings(self._env, self._policy) | given
+        )
 
 
 def _folder_flag(options):

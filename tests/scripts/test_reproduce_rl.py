@@ -57,6 +57,9 @@ def test_commands_of_policies_have_the_paper_s_settings(name):
     given = PUBLISHED_MAML.get(env, {}) if policy == "maml" else {}
     assert experiment == RLExperiment.of(**({"env": env, "baseline": policy} | given | {"iterations": 7}))
     assert row.total == RLExperiment.of(**({"env": env, "baseline": policy} | given)).iterations
+    # Having been asked for few iterations once changes nothing for those who ask for none.
+    published = rl_flags.experiment_of(rl_flags.parser("train_rl", "").parse_args(row.command(Options())[3:]))
+    assert published.iterations == row.total
     *_, logdir = test = row.test_command(Options(logdir="my logs"))
     assert (test[1:3], logdir) == (["-m", "scripts.test_rl"], "--logdir=my logs")
     tested = rl_flags.experiment_of(rl_flags.parser("test_rl", "").parse_args(test[3:]))
