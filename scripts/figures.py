@@ -72,9 +72,10 @@ def save(figure, path) -> Path:
         UserError: it cannot be written.
     """
     # Neither format is to note when it was written: the same numbers give the same file.
-    metadata = {"CreationDate": None} if Path(path).suffix == ".pdf" else {}
+    ending = Path(path).suffix[1:].lower()
+    metadata = {"CreationDate": None} if ending == "pdf" else {}
     with matplotlib.rc_context(_STYLE):
-        return _write(path, lambda part: figure.savefig(part, format=Path(path).suffix[1:], metadata=metadata))
+        return _write(path, lambda part: figure.savefig(part, format=ending, metadata=metadata))
 
 
 def write_csv(path, rows) -> Path:

@@ -1,7 +1,8 @@
 """Draws the pictures of the paper's section 5.1 from the runs of main.py, each with its numbers in a csv beside it.
 
 python -m scripts.plot_sinusoid
-python -m scripts.plot_sinusoid --logdir=logs/sinusoid --format=pdf --figure=errors
+python -m scripts.plot_sinusoid --logdir=logs/sinusoid --format=pdf
+python -m scripts.plot_sinusoid --figure=errors --out=errors.pdf
 
 sinusoid_fits         the true sine, the support points and the curves fitted to them after 0, 1 and 10 updates, by MAML
                       (its first seed) and the pretrained baseline (step size tuned); the test tasks 3 and 4, and task 8
@@ -14,9 +15,9 @@ sinusoid_sensitivity  the loss on the query along theta - s * gradient of the lo
 """
 
 import sys
-from pathlib import Path
 
 from maml_tf.quiet import quiet_import
+from scripts import picture_flags
 from scripts.command import guarded
 from scripts.sinusoid.flags import parser
 
@@ -26,8 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
     flags = parser("plot_sinusoid", __doc__)
     names = ["fits", "errors", "sensitivity"]
     flags.add_argument("--figure", action="append", choices=names, help="may be repeated; default: all")
-    flags.add_argument("--out", type=Path, default=Path("docs/figures"), help="folder; default docs/figures")
-    flags.add_argument("--format", choices=["png", "pdf"], default="png")
+    picture_flags.add(flags)
     return guarded(_run, flags.parse_args(arguments))
 
 
@@ -38,10 +38,12 @@ def _run(flags):
         from scripts.sinusoid.runs import load_learners
 
     pictures = {"fits": fits, "errors": progress, "sensitivity": sensitivity}
+    names = flags.figure or list(pictures)
+    paths = picture_flags.paths(flags, [f"sinusoid_{name}" for name in names])
     learners = load_learners(flags.logdir, flags.seed, flags.iterations)
-    figures.make_folder(flags.out)
-    for name in flags.figure or pictures:
-        picture, path = pictures[name], flags.out / f"sinusoid_{name}.{flags.format}"
+    figures.make_folder(paths[0].parent)
+    for name, path in zip(names, paths, strict=True):
+        picture = pictures[name]
         rows = picture.numbers(learners)
         figures.write_csv(path.with_suffix(".csv"), rows)
         print(figures.save(figures.make(picture.draw, rows, *picture.SIZE), path))

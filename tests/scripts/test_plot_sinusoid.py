@@ -82,6 +82,28 @@ def test_pdf_and_a_choice_of_pictures(plot, tmp_path):
     assert first == second
 
 
+def test_one_picture_s_format_by_its_file_s_ending(plot, tmp_path):
+    for name, begin in (("fits.PDF", b"%PDF"), ("fits.png", b"\x89PNG")):
+        assert plot("--figure=fits", f"--out=pictures/{name}").returncode == 0
+        assert (tmp_path / "pictures" / name).read_bytes().startswith(begin)
+    assert sorted(path.name for path in (tmp_path / "pictures").iterdir()) == ["fits.PDF", "fits.csv", "fits.png"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--out=a.png"], "--out=a.png is a single file, for 3 pictures"),
+        (["--out=a.svg", "--figure=fits"], "written as PNG or PDF"),
+        (["--out=a.png", "--figure=fits", "--format=pdf"], "--format=pdf contradicts the ending of --out=a.png"),
+    ],
+)
+def test_files_that_cannot_hold_the_pictures(plot, tmp_path, flags, said):
+    result = plot(*flags)
+    assert result.returncode == 2
+    assert said in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
 def test_pictures_of_one_seed_and_of_learners_that_diverge(numbers, tmp_path):
     rows = [row for row in numbers["errors"] if row["seed"] not in (SEEDS[1], "mean")]
     rows = [row | ({"mse": np.nan, "ci95": np.nan} if row["updates"] else {}) for row in rows]
