@@ -8,6 +8,9 @@ from maml_tf.pure_model import sublayers
 
 MAP, VECTORIZE = "map", "vectorize"
 
+# Dense networks of more weights are mapped on CPU: one task's weights fit into the caches, those of all tasks do not.
+_MOST_WEIGHTS = 50_000
+
 _VECTORIZES_WELL = (
     keras.Model,
     keras.layers.InputLayer,
@@ -25,8 +28,8 @@ _VECTORIZES_WELL = (
 def resolve(task_axis, jit, model):
     """Chooses how to run a model over tasks, and whether by XLA, where the caller leaves it open.
 
-    "auto" maps without XLA, which any model can; and vectorises with XLA small dense networks, and, where there is a
-    GPU, all networks made of layers that vectorise.
+    "auto" maps without XLA, which any model can; vectorises with XLA small dense networks, and, where there is a GPU,
+    all networks made of layers that vectorise; and maps with XLA large dense networks on CPU.
 
     Args:
         task_axis: "auto", "map" or "vectorize".
@@ -37,14 +40,15 @@ def resolve(task_axis, jit, model):
         (MAP or VECTORIZE, whether to compile by XLA).
     """
     kinds = sublayers(model)
-    convolutional = any(isinstance(layer, layers.Conv2D) for layer in kinds)
+    well = all(isinstance(layer, _VECTORIZES_WELL) for layer in kinds)
+    dense = well and not any(isinstance(layer, layers.Conv2D) for layer in kinds)
     gpu = bool(tf.config.list_logical_devices("GPU"))
+    chosen = task_axis
     if task_axis == "auto":
-        well = all(isinstance(layer, _VECTORIZES_WELL) for layer in kinds)
-        task_axis = VECTORIZE if well and (gpu or not convolutional) else MAP
+        chosen = VECTORIZE if (well and gpu) or (dense and model.count_params() <= _MOST_WEIGHTS) else MAP
     if jit == "auto":
-        jit = task_axis == VECTORIZE
-    return task_axis, jit
+        jit = chosen == VECTORIZE or (dense and task_axis == "auto")
+    return chosen, jit
 
 
 def map_tasks(function, tasks, signature, how):

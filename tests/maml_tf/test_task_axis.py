@@ -17,6 +17,10 @@ def mlp():
     return networks.mlp((3,), 2, (8,), "batch_norm")
 
 
+def large_mlp():
+    return networks.mlp((28, 28, 1), 5, (256, 128, 64, 64), "batch_norm")
+
+
 def conv4():
     return networks.conv4((16, 16, 1), 2, 3, max_pool=True)
 
@@ -36,6 +40,7 @@ def random_tasks(model, num_tasks=3, examples=4):
     ("build", "on_cpu", "on_gpu"),
     [
         (mlp, ("vectorize", True), ("vectorize", True)),
+        (large_mlp, ("map", True), ("vectorize", True)),
         (conv4, ("map", False), ("vectorize", True)),
         (recurrent, ("map", False), ("map", False)),
     ],
@@ -47,7 +52,7 @@ def test_what_auto_chooses(build, on_cpu, on_gpu, monkeypatch):
         assert axis.resolve("auto", "auto", model) == expected
 
 
-@pytest.mark.parametrize("build", [mlp, conv4, recurrent])
+@pytest.mark.parametrize("build", [mlp, large_mlp, conv4, recurrent])
 def test_what_is_asked_for_is_done(build):
     model = build()
     for how in (axis.MAP, axis.VECTORIZE):
