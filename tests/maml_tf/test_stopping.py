@@ -56,6 +56,15 @@ def test_state_that_is_not_finite_is_not_saved(sinusoids, tmp_path, spoilt):
     assert available(tmp_path) == [1, 2, 3]
 
 
+@pytest.fixture
+def _heeds_ctrl_c():
+    """The handler of a program in the foreground: one that a shell starts in the background ignores Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_heeds_ctrl_c")
 def test_second_ctrl_c_breaks_off_at_once(sinusoids, tmp_path, capfd):
     def twice():
         ctrl_c()
