@@ -12,6 +12,7 @@ import contextvars
 import keras
 import tensorflow as tf
 
+from maml_tf.chunks import convolve_and_pool
 from maml_tf.normalisation import channel_moments, moments, normalise
 from maml_tf.patches import crop, patch_moments, patches_3x3, patches_by_convolution
 from maml_tf.pooling import max_pool_2x2
@@ -125,19 +126,24 @@ class Conv2D(keras.layers.Layer):
         moments: also return the mean and variance of each output channel: "output" takes them from the output;
             "patches" from the moments of the patches, of which the output is a linear function. That is the same, and
             far less work where the input is data, whose moments do not change from one update to the next.
+        pool: 2x2 max-pooling of the output, of which `moments` speak; with moments of "patches" only. Done in one, they
+            take half the time on CPU for large batches of large images.
 
     Call arguments:
         x: [batch, height, width, channels].
     """
 
-    def __init__(self, filters, strides=1, bias_cancels=False, moments=None, **kwargs):
+    def __init__(self, filters, strides=1, bias_cancels=False, moments=None, pool=False, **kwargs):
         super().__init__(**kwargs)
         if moments not in (None, "output", "patches"):
             raise ValueError(f"moments must be None, 'output' or 'patches', not {moments!r}")
+        if pool and moments != "patches":
+            raise ValueError(f"pool needs moments='patches', not {moments!r}")
         self.filters = filters
         self.strides = strides
         self.bias_cancels = bias_cancels
         self.moments = moments
+        self.pool = pool
 
     def build(self, input_shape):
         shape = (3, 3, input_shape[-1], self.filters)
@@ -145,30 +151,36 @@ class Conv2D(keras.layers.Layer):
         self.bias = self.add_weight(name="bias", shape=(self.filters,), initializer="zeros")
 
     def call(self, x):
-        patches = self._patches(x)
-        if patches is None:
-            y = tf.nn.conv2d(x, self.kernel, self.strides, "SAME")
+        if self.moments == "patches":
+            return self._with_moments_of_patches(x)
+        if _VECTORIZABLE.get():
+            y = self._multiplied(patches_3x3(x, self.strides))
         else:
-            matrix = tf.reshape(self.kernel, [-1, self.filters])
-            y = tf.einsum("bhwk,kf->bhwf", patches, matrix)
+            y = tf.nn.conv2d(x, self.kernel, self.strides, "SAME")
         y = y if self.bias_cancels else y + self.bias
-        if self.moments is None:
-            return y
-        if self.moments == "output":
-            return y, *channel_moments(y)
-        mean, covariance = patch_moments(patches)
+        return y if self.moments is None else (y, *channel_moments(y))
+
+    def _multiplied(self, patches):
+        return tf.einsum("bhwk,kf->bhwf", patches, self._matrix())
+
+    def _matrix(self):
+        return tf.reshape(self.kernel, [-1, self.filters])
+
+    def _with_moments_of_patches(self, x):
+        matrix = self._matrix()
+        if self.pool and not _VECTORIZABLE.get():
+            y, mean, covariance = convolve_and_pool(x, matrix, self.strides)
+        else:
+            patches = (patches_3x3 if _VECTORIZABLE.get() else patches_by_convolution)(x, self.strides)
+            y, (mean, covariance) = self._multiplied(patches), patch_moments(patches)
+            y = _max_pool(y) if self.pool else y
         mean = tf.einsum("k,kf->f", mean, matrix)
         variance = tf.einsum("kf,kl,lf->f", matrix, covariance, matrix)
-        return y, mean if self.bias_cancels else mean + self.bias, variance
-
-    def _patches(self, x):
-        if _VECTORIZABLE.get():
-            return patches_3x3(x, self.strides)
-        return patches_by_convolution(x, self.strides) if self.moments == "patches" else None
+        return (y, mean, variance) if self.bias_cancels else (y + self.bias, mean + self.bias, variance)
 
     def get_config(self):
         config = {"filters": self.filters, "strides": self.strides, "bias_cancels": self.bias_cancels}
-        return {**super().get_config(), **config, "moments": self.moments}
+        return {**super().get_config(), **config, "moments": self.moments, "pool": self.pool}
 
 
 @keras.saving.register_keras_serializable(package="maml_tf")
@@ -176,9 +188,13 @@ class MaxPool2x2(keras.layers.Layer):
     """2x2 max-pooling with VALID padding."""
 
     def call(self, x):
-        if not _VECTORIZABLE.get():
-            return max_pool_2x2(x)
-        height, width, channels = (x.shape[1] // 2, x.shape[2] // 2, x.shape[3])
-        even = crop(x, (0, 0), (2 * height, 2 * width))
-        windows = tf.reshape(even, [-1, height, 2, width, 2, channels])
-        return tf.reduce_max(windows, axis=[2, 4])
+        return _max_pool(x)
+
+
+def _max_pool(x):
+    if not _VECTORIZABLE.get():
+        return max_pool_2x2(x)
+    height, width, channels = (x.shape[1] // 2, x.shape[2] // 2, x.shape[3])
+    even = crop(x, (0, 0), (2 * height, 2 * width))
+    windows = tf.reshape(even, [-1, height, 2, width, 2, channels])
+    return tf.reduce_max(windows, axis=[2, 4])

@@ -62,12 +62,14 @@ def _conv_block(x, i, filters, norm, max_pool, dtype):
     relu = keras.layers.ReLU(dtype=dtype)
     if not max_pool:
         return relu(_normalised(layers.Conv2D(filters, name=f"conv{i}", **settings)(x), norm, i, dtype))
+    if norm == "batch_norm" and i == 1:
+        maps, *moments = layers.Conv2D(filters, moments="patches", pool=True, name=f"conv{i}", **settings)(x)
+        return relu(_norm_layer(norm, i, dtype)(maps, *moments))
     pool = layers.MaxPool2x2(name=f"pool{i}", dtype=dtype)
     if norm != "batch_norm":
         return pool(relu(_normalised(layers.Conv2D(filters, name=f"conv{i}", **settings)(x), norm, i, dtype)))
-    moments = "patches" if i == 1 else "output"
-    x, mean, variance = layers.Conv2D(filters, moments=moments, name=f"conv{i}", **settings)(x)
-    return relu(_norm_layer(norm, i, dtype)(pool(x), mean, variance))
+    x, *moments = layers.Conv2D(filters, moments="output", name=f"conv{i}", **settings)(x)
+    return relu(_norm_layer(norm, i, dtype)(pool(x), *moments))
 
 
 def _normalised(x, norm, i, dtype):

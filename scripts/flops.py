@@ -58,8 +58,8 @@ def layer_multiply_adds(model):
     counts = []
     for layer in model.layers:
         if isinstance(layer, layers.Conv2D):
-            maps, *_ = keras.tree.flatten(layer.output)  # its moments may come with them
-            counts.append(math.prod(maps.shape[1:3]) * math.prod(layer.kernel.shape))
+            positions = math.prod(-(-size // layer.strides) for size in layer.input.shape[1:3])
+            counts.append(positions * math.prod(layer.kernel.shape))
         elif isinstance(layer, keras.layers.Dense):
             counts.append(math.prod(layer.kernel.shape))
     return counts

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from maml_tf import layers, networks, normalisation
+from maml_tf import chunks, layers, networks, normalisation
+from maml_tf.pooling import max_pool_2x2
 from tests.maml_tf.derivatives import derivatives, relative_error
 
 RNG = np.random.default_rng(0)
@@ -93,6 +94,44 @@ def test_moments_of_the_patches_are_those_of_the_output(bias_cancels, vectorised
     np.testing.assert_allclose(results["output"][2], results["output"][0].numpy().var((0, 1, 2)), rtol=1e-12)
     for by_output, by_patches in zip(*results.values(), strict=True):
         np.testing.assert_allclose(by_patches, by_output, rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.parametrize("bias_cancels", [False, True])
+@pytest.mark.parametrize(("images", "strides"), [(1, 1), (2, 1), (3, 2)])
+def test_pooling_a_few_images_at_a_time_is_pooling_them_all(images, strides, bias_cancels, monkeypatch):
+    x, direction = tf.constant(2 + random(6, 7, 10, 2)), tf.constant(random(3, 3, 2, 4))
+    rows, columns = (-(-size // strides) for size in x.shape[1:3])
+    monkeypatch.setattr(chunks, "_MOST_BYTES", images * rows * columns * (18 + 4) * 8)
+    pool, batches = layers.MaxPool2x2(dtype="float64"), []
+    monkeypatch.setattr(chunks, "max_pool_2x2", lambda x: batches.append(x.shape[0]) or max_pool_2x2(x))
+
+    def derivatives_of(moments, at_once):
+        layer = layers.Conv2D(4, strides, bias_cancels, moments, pool=not at_once, dtype="float64")
+        layer.build(x.shape)
+        layer.kernel.assign(np.arange(72).reshape(3, 3, 2, 4) % 7 - 2.5)
+        layer.bias.assign([1.0, -2.0, 3.0, 0.5])
+
+        @tf.function
+        def run():
+            with tf.GradientTape() as outer:
+                with tf.GradientTape() as inner:
+                    y, mean, variance = layer(x)
+                    y = pool(y) if at_once else y
+                    value = tf.reduce_sum(mean**3) + tf.reduce_sum(tf.sqrt(variance) * mean) + tf.reduce_mean(y**3)
+                gradient = inner.gradient(value, layer.kernel)
+                slope = tf.reduce_sum(gradient * direction)
+            return y, mean, variance, gradient, outer.gradient(slope, layer.kernel)
+
+        return run()
+
+    for expected, actual in zip(derivatives_of("output", True), derivatives_of("patches", False), strict=True):
+        np.testing.assert_allclose(actual, expected, rtol=1e-10, atol=1e-11)
+    assert batches == [images] * (6 // images)
+
+
+def test_pooling_needs_the_moments_of_the_patches():
+    with pytest.raises(ValueError, match="pool needs moments='patches', not 'output'"):
+        layers.Conv2D(4, moments="output", pool=True)
 
 
 def test_unknown_moments_are_refused():
