@@ -2,46 +2,40 @@
 
 import tensorflow as tf
 
-from maml_tf.patches import patch_moments, patches_by_convolution
-from maml_tf.pooling import max_pool_2x2
-
-# Of patches and maps together. 75 images of miniImagenet have 125 MB: at once they take twice the time.
+# Of all maps of these images together. 75 images of miniImagenet have 125 MB: at once they take twice the time.
 _MOST_BYTES = 10e6
 
 
-def convolve_and_pool(x, matrix, strides):
-    """A 3x3 convolution with SAME padding, 2x2 max-pooling of it, and the moments of the patches that it multiplies.
+def in_chunks(part, x, bytes_per_image):
+    """`part` of a few images of x at a time, as if it had been called with all of them.
 
     Args:
-        x: [batch, height, width, channels].
-        matrix: [9 * channels, filters], the flattened HWI kernel.
-        strides: 1 or 2, of the convolution.
+        part: takes images [some, ...] and returns (y [some, ...], mean [n], covariance [n, n]), the moments being taken
+            over equally many samples of each image.
+        x: [batch, ...].
+        bytes_per_image: what `part` keeps of an image.
 
     Returns:
-        (maps [batch, half the height, half the width, filters], mean [9 * channels], covariance
-        [9 * channels, 9 * channels]).
+        (y [batch, ...], mean [n], covariance [n, n]).
     """
-    size, filters = matrix.shape
-    rows, columns = (-(-length // strides) for length in x.shape[1:3])
-
-    def part(x):
-        patches = patches_by_convolution(x, strides)
-        return max_pool_2x2(tf.einsum("bhwk,kf->bhwf", patches, matrix)), *patch_moments(patches)
-
-    images = _images_at_a_time(x.shape[0], rows * columns * (size + filters) * x.dtype.size)
+    images = _images_at_a_time(x.shape[0], bytes_per_image)
     if images == x.shape[0]:
         return part(x)
     done = []
     for some in tf.split(x, x.shape[0] // images):  # not tf.map_fn, through which there are no second derivatives here
-        with tf.control_dependencies([maps for maps, *_ in done[-1:]]):  # one after the other
+        with tf.control_dependencies([y for y, *_ in done[-1:]]):  # one after the other
             some = tf.identity(some)
         done.append(part(some))
-    maps, means, covariances = zip(*done, strict=True)
-    means = tf.stack(means)
+    ys, means, covariances = zip(*done, strict=True)
+    return tf.concat(ys, 0), *_combined(tf.stack(means), tf.stack(covariances))
+
+
+def _combined(means, covariances):
+    """Mean and covariance of equally large samples together, from those of each."""
     mean = tf.reduce_mean(means, 0)
     between = means - mean
-    covariance = tf.add_n(covariances) / len(done) + tf.matmul(between, between, transpose_a=True) / len(done)
-    return tf.concat(maps, 0), mean, covariance
+    covariance_between = tf.matmul(between, between, transpose_a=True) / means.shape[0]
+    return mean, tf.reduce_mean(covariances, 0) + covariance_between
 
 
 def _images_at_a_time(batch, bytes_per_image):

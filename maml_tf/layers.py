@@ -12,7 +12,7 @@ import contextvars
 import keras
 import tensorflow as tf
 
-from maml_tf.chunks import convolve_and_pool
+from maml_tf.chunks import in_chunks
 from maml_tf.normalisation import channel_moments, moments, normalise
 from maml_tf.patches import crop, patch_moments, patches_3x3, patches_by_convolution
 from maml_tf.pooling import max_pool_2x2
@@ -168,15 +168,26 @@ class Conv2D(keras.layers.Layer):
 
     def _with_moments_of_patches(self, x):
         matrix = self._matrix()
+        all_patches = patches_3x3 if _VECTORIZABLE.get() else patches_by_convolution
+
+        def part(x):
+            patches = all_patches(x, self.strides)
+            y = self._multiplied(patches)
+            return _max_pool(y) if self.pool else y, *patch_moments(patches)
+
         if self.pool and not _VECTORIZABLE.get():
-            y, mean, covariance = convolve_and_pool(x, matrix, self.strides)
+            y, mean, covariance = in_chunks(part, x, self._bytes_per_image(x))
         else:
-            patches = (patches_3x3 if _VECTORIZABLE.get() else patches_by_convolution)(x, self.strides)
-            y, (mean, covariance) = self._multiplied(patches), patch_moments(patches)
-            y = _max_pool(y) if self.pool else y
+            y, mean, covariance = part(x)
         mean = tf.einsum("k,kf->f", mean, matrix)
         variance = tf.einsum("kf,kl,lf->f", matrix, covariance, matrix)
         return (y, mean, variance) if self.bias_cancels else (y + self.bias, mean + self.bias, variance)
+
+    def _bytes_per_image(self, x):
+        """Of the patches and the map before pooling."""
+        _, height, width, channels = x.shape
+        positions = -(-height // self.strides) * -(-width // self.strides)
+        return positions * (9 * channels + self.filters) * x.dtype.size
 
     def get_config(self):
         config = {"filters": self.filters, "strides": self.strides, "bias_cancels": self.bias_cancels}
