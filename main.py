@@ -10,6 +10,7 @@ from pathlib import Path
 from absl import flags
 
 from data_generators.errors import UserError
+from maml_tf import kernels
 from maml_tf.experiment import Experiment
 from maml_tf.quiet import quiet_import
 
@@ -30,6 +31,7 @@ def main(argv):
             print(__doc__, values.get_help(include_special_flags=False), sep="\n")
             return 0
         trained, tested = experiments(values)
+        kernels.choose(trained)
         with quiet_import():
             from maml_tf import commands  # only now, so that --help and mistakes need not wait for TensorFlow
         return commands.run(trained, tested, values)

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from data_generators.errors import UserError
+from maml_tf import kernels
 from maml_tf.experiment import Experiment
 from maml_tf.quiet import quiet_import
 from scripts import command
@@ -55,6 +56,7 @@ def numbers(text):
 
 
 def _run(flags):
+    kernels.choose(Experiment.of(datasource=flags.datasource))
     with quiet_import():  # only now, so that --help need not wait for TensorFlow
         from maml_tf import runtime
         from maml_tf.baselines import report

@@ -19,6 +19,7 @@ import csv
 import importlib.metadata
 import json
 import math
+import os
 import subprocess
 import sys
 import time
@@ -26,6 +27,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from maml_tf import kernels
+from maml_tf.experiment import Experiment
 from scripts import command
 
 ROOT = Path(__file__).parents[1]
@@ -155,15 +158,19 @@ def _measure(name, flags, sgemm):
         "jit": {"auto": "auto", "true": True, "false": False}[flags.jit],
         "started": time.time(),
     }
-    row = {"workload": name, **json.loads(_run("scripts.benchmark_worker", json.dumps(request)).splitlines()[-1])}
+    environment = kernels.setting(Experiment.of(**workload.settings))
+    printed = _run("scripts.benchmark_worker", json.dumps(request), **environment)
+    row = {"workload": name, **json.loads(printed.splitlines()[-1])}
     on_gpu = row["gpu_peak_mb"] is not None
     return row | {"sgemm_share": None if on_gpu else row["gflop_per_second"] / sgemm}
 
 
-def _run(module, *arguments):
-    """What a module prints that runs in a process of its own."""
+def _run(module, *arguments, **environment):
+    """What a module prints that runs in a process of its own, with additions to the environment."""
     command = [sys.executable, "-m", module, *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    return subprocess.run(
+        command, cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, check=True
+    ).stdout
 
 
 def _write(path, rows):

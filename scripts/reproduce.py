@@ -11,6 +11,8 @@ import shlex
 import sys
 import time
 
+from maml_tf import kernels
+from maml_tf.experiment import Experiment
 from maml_tf.quiet import quiet_import
 from scripts import command
 
@@ -31,6 +33,8 @@ def _parser():
 
 
 def _run(flags):
+    if flags.row and flags.row.startswith("miniimagenet"):  # rows are named by their data
+        kernels.choose(Experiment.of(datasource="miniimagenet"))
     with quiet_import():  # only now, so that --help need not wait for TensorFlow
         from scripts.reproduction import all_rows, registry, text  # noqa: F401 - the rows register themselves
 
