@@ -40,7 +40,10 @@ class LocomotionTasks(TaskVector):
             raise UserError(f"The number of workers must be at least 1, not {workers}.")
         self._robot = robot
         self._model = robot.load_model()
-        self._batch = Batch(self._model, num_tasks * paths_per_task, workers)
+        # A persistent batch goes on from the stages that it computed at the end of the step before. That made
+        # half-cheetahs 13 % faster; for ants the larger memory cost as much as it saved.
+        persistent = robot.stage == mujoco.mjtStage.mjSTAGE_VEL
+        self._batch = Batch(self._model, num_tasks * paths_per_task, workers, persistent=persistent)
         for field in robot.fields:
             self._batch.bind(field)
 

@@ -63,7 +63,7 @@ def test_numbers_do_not_depend_on_the_number_of_workers(name):
         assert_same(first, sampled(name, 2, 3, workers=workers))
 
 
-@pytest.mark.parametrize("name", ["point_navigation", "half_cheetah_direction"])
+@pytest.mark.parametrize("name", ["point_navigation", "half_cheetah_direction", "ant_velocity"])
 def test_a_path_depends_on_the_seed_and_its_place_alone(name):
     tasks = envs.make_vector(name, 3, 4, 6)
     goals = envs.sample_goals(name, 0, 0, 3)
