@@ -30,6 +30,8 @@ class Checkpoints:
         keep: number of checkpoints kept; older ones are deleted.
     """
 
+    keep_every = None  # multiples of this iteration are never deleted
+
     def __init__(self, folder, maml, experiment, keep=10):
         self.folder = Path(folder)
         self.experiment = experiment
@@ -87,7 +89,8 @@ class Checkpoints:
                 file.replace(self.folder / file.name)
             part.rmdir()
             for old in available(self.folder)[: -self.keep]:
-                _delete(self.folder / f"model{old}")
+                if not self.keep_every or old % self.keep_every:
+                    _delete(self.folder / f"model{old}")
         except (OSError, tf.errors.OpError) as error:
             raise UserError(f"checkpoint {path} cannot be written ({_first_line(error)})") from error
         return path

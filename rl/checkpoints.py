@@ -21,12 +21,14 @@ class PolicyCheckpoints(Checkpoints):
         experiment: RLExperiment.
         optimizer: a Keras optimiser; None for TRPO, which has no state.
         keep: number of checkpoints kept; older ones are deleted.
+        keep_every: checkpoints of multiples of this iteration are kept for good; None for none.
     """
 
-    def __init__(self, folder, model, experiment, optimizer=None, keep=5):
+    def __init__(self, folder, model, experiment, optimizer=None, keep=5, keep_every=None):
         self.folder = Path(folder)
         self.experiment = experiment
         self.keep = keep
+        self.keep_every = keep_every
         self.best_return = tf.Variable(float("-inf"), dtype=tf.float64, trainable=False)
         self._iteration = tf.Variable(0, dtype=tf.int64, trainable=False)
         self._settings = tf.Variable(as_text(experiment), trainable=False)

@@ -130,9 +130,13 @@ class TestAdaptation(NamedTuple):
     step_sizes: dict[str, float]
     later: float = 0.5
 
-    def step_size(self, policy, update):
-        """Step size of an update, counted from 0, for "maml", "pretrained" or "random"."""
-        return self.step_sizes[policy] * (self.later if update else 1.0)
+    def alphas(self, experiment, policy, updates):
+        """The step sizes of so many updates of "maml", "pretrained" or "random".
+
+        MAML's first is the one that it was trained with; by the paper's settings, that is the one in `step_sizes`.
+        """
+        alpha = experiment.fast_lr if policy == "maml" else self.step_sizes[policy]
+        return [alpha * (self.later if update else 1.0) for update in range(updates)]
 
 
 def test_adaptation(env) -> TestAdaptation:

@@ -45,8 +45,7 @@ def export(policy, experiment, iteration, path):
     """
     if experiment.baseline == "oracle":
         raise UserError("--baseline=oracle does not adapt: export a policy of maml or pretrained")
-    test = test_adaptation(experiment.env)
-    alpha = experiment.fast_lr if experiment.is_maml else test.step_sizes[experiment.baseline]
+    alpha, later = test_adaptation(experiment.env).alphas(experiment, experiment.baseline, 2)
     signatures = PolicySignatures(policy, alpha)
     description = {
         "env": experiment.env,
@@ -56,7 +55,7 @@ def export(policy, experiment, iteration, path):
         "actions": ACTIONS,
         "advantages": ADVANTAGES,
         "step_size": alpha,
-        "step_size_of_later_updates": alpha * test.later,
+        "step_size_of_later_updates": later,
         "weights": signatures.weight_names,
     }
     return write(policy.model, signatures.all(), description, path, axis="samples")

@@ -67,7 +67,8 @@ class Training:
         self.learner = build_learner(experiment, self.policy, how)
         self.rollouts = Rollouts(self.policy, self.envs, experiment.discount, experiment.gae_lambda)
         optimizer = getattr(self.learner, "optimizer", None)
-        self.checkpoints = PolicyCheckpoints(self.folder, self.policy.model, experiment, optimizer)
+        # Every 25th stays, as in the original, whose published policies are such ones.
+        self.checkpoints = PolicyCheckpoints(self.folder, self.policy.model, experiment, optimizer, keep_every=25)
         self.best = PolicyCheckpoints(self.folder / "best", self.policy.model, experiment, optimizer, keep=1)
         self.log = ProgressLog(self.folder, COLUMNS, tensorboard)
         self.iteration = 0

@@ -92,8 +92,7 @@ def _adapted(experiment, policy, goal, flags):
 
     test = test_adaptation(experiment.env)
     vector = envs.make_vector(experiment.env, 1, flags.trajectories or test.trajectories, experiment.horizon)
-    alpha = experiment.fast_lr if experiment.is_maml else test.step_sizes[experiment.baseline]
-    step_sizes = [alpha * (test.later if update else 1.0) for update in range(flags.num_updates)]
+    step_sizes = test.alphas(experiment, experiment.baseline, flags.num_updates)
     batches = adapt_to_goals(
         policy, vector, goal[None], step_sizes, discount=experiment.discount, gae_lambda=experiment.gae_lambda
     ).paths

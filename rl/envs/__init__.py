@@ -103,7 +103,7 @@ def sample_goals(name: str, seed: int, iteration: int, n: int) -> np.ndarray:
     """
     if name in NAMES:
         return training_goals(GOAL_RANGES[name], seed, iteration, n)
-    return _own_goals(name, (seed, iteration), n)
+    return _own_goals(name, generator((seed, iteration), Stream.GOALS), n)
 
 
 def test_goals(name: str) -> np.ndarray:
@@ -114,14 +114,13 @@ def test_goals(name: str) -> np.ndarray:
     """
     if name in NAMES:
         return published_goals(GOAL_RANGES[name])
-    return _own_goals(name, (), NUM_TEST_GOALS)
+    return _own_goals(name, generator((), Stream.TEST_GOALS), NUM_TEST_GOALS)
 
 
-def _own_goals(name, seed, n):
+def _own_goals(name, random, n):
     from rl.envs.own import make
 
     env = make(_known(name))
-    random = generator(seed, Stream.GOALS)
     goals = np.stack([np.float64(env.unwrapped.sample_task(random)).ravel() for _ in range(n)])
     env.close()
     return goals

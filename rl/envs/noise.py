@@ -12,6 +12,7 @@ class Stream(enum.IntEnum):
     GOALS = 0
     RESETS = 1
     ACTIONS = 2
+    TEST_GOALS = 3
 
 
 def generator(seed: Sequence[int], stream: Stream, index: int = 0) -> np.random.Generator:

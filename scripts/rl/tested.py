@@ -39,7 +39,7 @@ def adaptations(experiment, flags, policies, required):
     for name, policy in _restored(experiment, flags, policies, required).items():
         oracle = name == "oracle"
         vector = envs.make_vector(experiment.env, len(of_goals), trajectories, experiment.horizon, oracle=oracle)
-        step_sizes = [] if oracle else [_step_size(experiment, test, name, update) for update in range(updates)]
+        step_sizes = [] if oracle else test.alphas(experiment, name, updates)
         estimates = {"discount": experiment.discount, "gae_lambda": experiment.gae_lambda}
         with tqdm(total=len(step_sizes) + 1, desc=f"Testing {name}", unit="batch", disable=None) as bar:
             found[name] = adapt_to_goals(
@@ -83,9 +83,3 @@ def _restore(experiment, name, flags):
         policy, iteration = trained.load_policy(experiment, flags.logdir)
     print(f"{name}: the policy of iteration {iteration}")
     return policy
-
-
-def _step_size(experiment, test, name, update):
-    """The original's, but for MAML's first, which is the one it was trained with."""
-    alpha = experiment.fast_lr if name == "maml" else test.step_sizes[name]
-    return alpha * (test.later if update else 1.0)

@@ -29,7 +29,13 @@ def test_paper_settings(env):
 def test_settings_of_the_baselines():
     point = RLExperiment.of(baseline="pretrained")
     assert (point.optimizer, point.meta_batch_size, point.fast_batch_size) == ("adam", 20, 20)
-    for env, pretrained, oracle in (("half_cheetah_velocity", 475, 975), ("ant_velocity", 575, 550)):
+    published_iterations = (
+        ("half_cheetah_velocity", 475, 975),
+        ("half_cheetah_direction", 1000, 1000),
+        ("ant_velocity", 575, 550),
+        ("ant_direction", 2000, 1975),
+    )
+    for env, pretrained, oracle in published_iterations:
         for baseline, iterations in (("pretrained", pretrained), ("oracle", oracle)):
             e = RLExperiment.of(env=env, baseline=baseline)
             assert (e.iterations, e.optimizer, e.num_grad_updates) == (iterations, "trpo", 0)
@@ -76,13 +82,24 @@ def test_runs_with_other_settings_have_other_folders():
     assert RLExperiment.of(iterations=7).name == names[0]  # a longer run goes on in the same folder
 
 
+# By the original's test scripts: trajectories, and the step sizes of all updates of MAML, pretrained and random.
+AT_TEST = {
+    "point_navigation": (40, [0.5, 0.25, 0.25, 0.25], [0.5, 0.25, 0.25, 0.25], [0.5, 0.25, 0.25, 0.25]),
+    "half_cheetah_velocity": (20, [0.1, 0.05, 0.05], [0.02, 0.01, 0.01], [0.1, 0.05, 0.05]),
+    "half_cheetah_direction": (20, [0.1, 0.05, 0.05], [0.2, 0.1, 0.1], [1.0, 0.5, 0.5]),
+    "ant_velocity": (20, [0.1, 0.05, 0.05], [0.2, 0.1, 0.1], [1.0, 0.5, 0.5]),
+    "ant_direction": (40, [0.1, 0.001, 0.001], [0.2, 0.002, 0.002], [1.0, 0.01, 0.01]),
+}
+
+
 @pytest.mark.parametrize("env", ENVIRONMENTS)
 def test_adaptation_at_test_time(env):
     test = test_adaptation(env)
+    trajectories, *alphas = AT_TEST[env]
+    assert test.trajectories == trajectories
     curves = published.published_returns(test.published)
-    for policy in ("maml", "pretrained", "random"):
+    for policy, expected in zip(("maml", "pretrained", "random"), alphas, strict=True):
+        assert test.alphas(RLExperiment.of(env=env), policy, test.updates) == pytest.approx(expected)
         assert len(curves[policy].mean) == test.updates + 1
-        factor = 0.01 if env == "ant_direction" else 0.5
-        first, *later = (test.step_size(policy, update) for update in range(test.updates))
-        assert later == pytest.approx([first * factor] * len(later))
+    assert test.alphas(RLExperiment.of(env=env, fast_lr=0.3), "maml", 1) == [0.3]
     assert test_adaptation("my.module:Env").published is None

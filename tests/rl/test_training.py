@@ -53,6 +53,17 @@ def test_checkpoints_and_the_best_policy(straight):
     assert straight.checkpoints.best_return.numpy() == pytest.approx(max(returns), rel=1e-6)
 
 
+def test_every_25th_policy_is_kept(tmp_path):
+    run = training(tmp_path)
+    for iteration in range(20, 60):
+        run.iteration = iteration
+        run._save()
+    assert available(tmp_path) == [25, 50, 55, 56, 57, 58, 59]
+    for iteration in 25, 50:
+        run.best.save(iteration)
+    assert available(tmp_path / "best") == [50]
+
+
 def test_interrupted_run_goes_on_exactly(straight, tmp_path):
     first = training(tmp_path, iterations=3)
     first.run()

@@ -72,6 +72,7 @@ def test_goals():
     assert not np.isin(goals, envs.sample_goals(ID, 0, 2, 5)).any()
     assert envs.test_goals(ID).shape == (40, 1)
     np.testing.assert_array_equal(envs.test_goals(ID), envs.test_goals(ID))
+    assert not np.isin(envs.test_goals(ID), envs.sample_goals(ID, 0, 0, 40)).any(), "tested on what was trained on"
 
 
 def test_a_reward_of_nan_names_task_and_step(monkeypatch):
