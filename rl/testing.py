@@ -21,11 +21,11 @@ class Adaptation:
     """What adaptation makes of a policy.
 
     returns: [goals, 1 + updates], mean undiscounted return of the trajectories sampled after so many updates.
-    paths: list over updates of Paths, for pictures.
+    paths: list over updates of Paths, for pictures; None unless they were asked for.
     """
 
     returns: np.ndarray
-    paths: list
+    paths: list | None = None
 
     @property
     def mean(self):
@@ -38,7 +38,9 @@ class Adaptation:
         return 1.96 * self.returns.std(0) / np.sqrt(len(self.returns))
 
 
-def adapt_to_goals(policy, envs, goals, step_sizes, update=VPG, discount=0.99, gae_lambda=1.0, progress=None):
+def adapt_to_goals(
+    policy, envs, goals, step_sizes, update=VPG, discount=0.99, gae_lambda=1.0, progress=None, keep_paths=False
+):
     """Adapts a policy to every goal by itself and samples before and after every update.
 
     An update is one gradient step on the batch just sampled, over all parameters, its baseline fitted anew.
@@ -51,6 +53,7 @@ def adapt_to_goals(policy, envs, goals, step_sizes, update=VPG, discount=0.99, g
         update: VPG, the plain gradient step of the original's tests, or TRPO, a step in a trust region of 0.01.
         discount, gae_lambda: of the advantages.
         progress: called after each batch of samples.
+        keep_paths: whether the adaptation is to have its paths; for ants they take hundreds of megabytes an update.
 
     Returns:
         Adaptation.
@@ -60,14 +63,17 @@ def adapt_to_goals(policy, envs, goals, step_sizes, update=VPG, discount=0.99, g
     """
     rollouts = Rollouts(policy, envs, discount, gae_lambda)
     change = {VPG: TaskUpdate, TRPO: TrustRegionUpdate}[update](policy)
-    params, batches = policy.stacked(len(goals)), []
+    params, returns, kept = policy.stacked(len(goals)), [], []
     for number in range(len(step_sizes) + 1):
-        batches.append(rollouts.paths(params, goals, (*_SEED, number)))
+        paths = rollouts.paths(params, goals, (*_SEED, number))
+        returns.append(path_returns(paths).mean(1))
+        if keep_paths:
+            kept.append(paths)
         if number < len(step_sizes):
-            params = change(params, rollouts.of(batches[-1]).samples, step_sizes[number])
+            params = change(params, rollouts.of(paths).samples, step_sizes[number])
         if progress:
             progress()
-    return Adaptation(np.stack([path_returns(paths).mean(1) for paths in batches], axis=1), batches)
+    return Adaptation(np.stack(returns, axis=1), kept if keep_paths else None)
 
 
 class TrustRegionUpdate:

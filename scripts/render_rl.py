@@ -93,9 +93,8 @@ def _adapted(experiment, policy, goal, flags):
     test = test_adaptation(experiment.env)
     vector = envs.make_vector(experiment.env, 1, flags.trajectories or test.trajectories, experiment.horizon)
     step_sizes = test.alphas(experiment, experiment.baseline, flags.num_updates)
-    batches = adapt_to_goals(
-        policy, vector, goal[None], step_sizes, discount=experiment.discount, gae_lambda=experiment.gae_lambda
-    ).paths
+    estimates = {"discount": experiment.discount, "gae_lambda": experiment.gae_lambda}
+    batches = adapt_to_goals(policy, vector, goal[None], step_sizes, keep_paths=True, **estimates).paths
     vector.close()
     last = f"after {flags.num_updates} update{'' if flags.num_updates == 1 else 's'}"
     shown, captions = [], []

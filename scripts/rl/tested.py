@@ -4,6 +4,7 @@ import dataclasses
 
 from tqdm import tqdm
 
+from data_generators.errors import UserError
 from rl import envs, trained
 from rl.experiments import RLExperiment, test_adaptation
 from rl.testing import adapt_to_goals
@@ -28,24 +29,44 @@ def adaptations(experiment, flags, policies, required):
         required: whether a policy that was not trained is an error; otherwise it is left out.
 
     Returns:
-        dict of testing.Adaptation by policy.
+        dict of testing.Adaptation by policy. One whose numbers become infinite is left out too, unless it is all.
 
     Raises:
-        UserError: none of them was trained, or a checkpoint cannot be restored; see its message.
+        UserError: none of them was trained, a checkpoint cannot be restored, or numbers are not finite.
     """
-    test, of_goals, found = test_adaptation(experiment.env), goals(experiment), {}
-    trajectories = flags.trajectories or test.trajectories
-    updates = flags.num_updates or test.updates
+    found, failed = {}, None
     for name, policy in _restored(experiment, flags, policies, required).items():
-        oracle = name == "oracle"
-        vector = envs.make_vector(experiment.env, len(of_goals), trajectories, experiment.horizon, oracle=oracle)
-        step_sizes = [] if oracle else test.alphas(experiment, name, updates)
-        estimates = {"discount": experiment.discount, "gae_lambda": experiment.gae_lambda}
-        with tqdm(total=len(step_sizes) + 1, desc=f"Testing {name}", unit="batch", disable=None) as bar:
-            found[name] = adapt_to_goals(
-                policy, vector, of_goals, step_sizes, flags.update, progress=bar.update, **estimates
-            )
+        try:
+            found[name] = _adapted(experiment, flags, name, policy)
+        except UserError as error:  # its numbers are not finite: the others may do better
+            if required:
+                raise
+            failed = error
+            print(f"{name} is left out: {error}")
+    if failed and not found:
+        raise failed
     return found
+
+
+def _adapted(experiment, flags, name, policy):
+    test, of_goals = test_adaptation(experiment.env), goals(experiment)
+    updates = 0 if name == "oracle" else flags.num_updates or test.updates
+    trajectories = flags.trajectories or test.trajectories
+    sizes = len(of_goals), trajectories, experiment.horizon
+    vector = envs.make_vector(experiment.env, *sizes, oracle=name == "oracle")
+    step_sizes = test.alphas(experiment, name, updates) if updates else []
+    with tqdm(total=updates + 1, desc=f"Testing {name}", unit="batch", disable=None) as bar:
+        return adapt_to_goals(
+            policy,
+            vector,
+            of_goals,
+            step_sizes,
+            flags.update,
+            experiment.discount,
+            experiment.gae_lambda,
+            progress=bar.update,
+            keep_paths=name == "maml" and experiment.env == "point_navigation",  # whose trajectories are drawn
+        )
 
 
 def _restored(experiment, flags, policies, required):
