@@ -3,10 +3,11 @@
 import csv
 import sys
 
+import numpy as np
 import pytest
 
 from maml_tf import published, runtime
-from rl import export
+from rl import export, trained
 from scripts import benchmark_rl, export_rl, plot_rl, sgemm, test_rl, train_rl
 
 test_rl.main.__test__ = False
@@ -63,6 +64,27 @@ def test_train_then_test_then_export(run, tmp_path, monkeypatch):
     assert [row["published_mean"] for row in by_trpo] == ["", ""]
     assert by_trpo[1]["mean"] != rows[1]["mean"]
     check_exports(run, tmp_path, monkeypatch)
+    check_a_policy_that_diverges(run, tmp_path, monkeypatch, test)
+
+
+def check_a_policy_that_diverges(run, tmp_path, monkeypatch, test):
+    """It is told, and does not keep the others from their test."""
+    new_policy = trained.new_policy
+
+    def broken_if_random(experiment):
+        policy = new_policy(experiment)
+        if experiment.nonlinearity == "tanh":
+            policy.variables[0].assign(policy.variables[0] * np.nan)
+        return policy
+
+    monkeypatch.setattr(trained, "new_policy", broken_if_random)
+    code, out, _ = run(test_rl, *test)
+    assert code == 0
+    assert "random is left out: The policy's action is NaN or infinite in task 0" in out
+    with open(tmp_path / "out" / "point_navigation_returns.csv", newline="") as file:
+        assert {row["policy"] for row in csv.DictReader(file)} == {"maml"}
+    code, _, err = run(test_rl, *test, "--policy=random")
+    assert (code, err.splitlines()[-1][:27]) == (2, "error: The policy's action ")
 
 
 def check_exports(run, tmp_path, monkeypatch):
