@@ -51,8 +51,7 @@ def _run(flags):
     print(f"policy of iteration {iteration}, goal {', '.join(f'{number:g}' for number in goal)}")
     paths, captions = _adapted(experiment, policy, goal, flags)
     every = flags.every or (1 if experiment.env == "point_navigation" else 2)
-    pictures = (film.captioned(frame, captions) for frame in film.frames(experiment.env, goal, paths, every))
-    print(film.write(pictures, out, flags.fps))
+    print(film.make(experiment.env, goal, paths, captions, every, flags.fps, out))
 
 
 def _checked(flags, experiment) -> np.ndarray:

@@ -2,7 +2,10 @@
 
 import importlib.util
 import itertools
+import multiprocessing
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import imageio.v2 as imageio
@@ -24,6 +27,36 @@ def check(path: Path) -> None:
         raise UserError("Writing .mp4 needs imageio-ffmpeg: run `pip install imageio-ffmpeg`, or name a .gif.")
 
 
+def make(name: str, goal: np.ndarray, paths: Sequence[np.ndarray], captions: Sequence[str], every: int, fps: int, out):
+    """Writes a film, in a process of its own, to which TensorFlow is unknown.
+
+    Where OpenGL draws in software, Mesa and TensorFlow each bring an LLVM, and a process with both crashes.
+
+    Args:
+        name, goal, paths, every: see `frames`.
+        captions: one for each path, see `captioned`.
+        fps: pictures per second.
+        out: Path of the film.
+
+    Returns:
+        The path.
+
+    Raises:
+        UserError: the environment cannot be drawn here.
+    """
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        try:
+            return pool.submit(_make, name, goal, paths, captions, every, fps, out).result()
+        except BrokenProcessPool as error:
+            raise UserError(
+                "OpenGL crashed: set the environment variable MUJOCO_GL to another of egl, osmesa and glfw"
+            ) from error
+
+
+def _make(name, goal, paths, captions, every, fps, out):
+    return write((captioned(pictures, captions) for pictures in frames(name, goal, paths, every)), out, fps)
+
+
 def frames(name: str, goal: np.ndarray, paths: Sequence[np.ndarray], every: int = 1) -> Iterator[list[np.ndarray]]:
     """Draws paths of one environment step by step; one that has ended stays at its last picture.
 
@@ -39,8 +72,8 @@ def frames(name: str, goal: np.ndarray, paths: Sequence[np.ndarray], every: int 
     Raises:
         UserError: the environment cannot be drawn here.
     """
-    size = {} if name == "point_navigation" else {"width": _SIZE, "height": _SIZE}
-    drawn = [envs.make_single(name, goal=goal, render_mode="rgb_array", **size).unwrapped for _ in paths]
+    view = {} if name == "point_navigation" else {"width": _SIZE, "height": _SIZE, "camera_name": "track"}
+    drawn = [envs.make_single(name, goal=goal, render_mode="rgb_array", **view).unwrapped for _ in paths]
     for env in drawn:
         env.reset(seed=0)
     try:

@@ -1,6 +1,9 @@
 """Films of paths: which pictures they show, and the files."""
 
 import itertools
+import os
+import subprocess
+import sys
 
 import imageio.v2 as imageio
 import numpy as np
@@ -70,6 +73,33 @@ def test_files_that_cannot_be_written_are_refused_beforehand(monkeypatch, tmp_pa
     monkeypatch.setattr(film.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"pip install imageio-ffmpeg"):
         film.check(tmp_path / "film.mp4")
+
+
+def has_opengl():
+    """Whether MuJoCo can draw here; asked in another process, since failing may end it."""
+    draw = "import mujoco; mujoco.Renderer(mujoco.MjModel.from_xml_string('<mujoco/>'), 8, 8).render()"
+    return subprocess.run([sys.executable, "-c", draw], env=os.environ | {"MUJOCO_GL": "egl"}).returncode == 0
+
+
+@pytest.mark.parametrize("name", ["half_cheetah_direction", "ant_velocity"])
+def test_the_camera_follows_a_robot(name, tmp_path, monkeypatch):
+    """Beside TensorFlow, which is loaded here, drawing in this process would crash it where OpenGL is software."""
+    monkeypatch.setenv("MUJOCO_GL", "egl")
+    env = envs.make_single(name, disable_env_checker=True).unwrapped
+    observation = env.reset(seed=0)[0]
+    away = observation.copy()
+    away[env.robot.obs_dim - 3] += 16.0  # metres along the track
+    film_of = (name, np.array([0.5]), [np.stack([observation, away])], ["one"], 1, 5, tmp_path / "film.gif")
+    if not has_opengl():
+        with pytest.raises(UserError, match="MUJOCO_GL"):
+            film.make(*film_of)
+        return
+    first, last = imageio.mimread(film.make(*film_of))[:2]
+    for picture in first, last:
+        red, green, blue = np.int32(picture[44:, :, :3]).transpose(2, 0, 1)
+        robot = (red > green + 15) & (green > blue + 15)  # the floor is black, white or blue and green
+        assert 300 < robot.sum() < 40_000
+        assert abs(np.nonzero(robot)[1].mean() - 160) < 60, "it is not in the middle"
 
 
 @pytest.mark.parametrize("name", [name for name in envs.NAMES if name != "point_navigation"])
