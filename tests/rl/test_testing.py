@@ -1,9 +1,11 @@
 """Adaptation at test time: which steps are taken on which samples, and what is made of the returns."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from rl import envs, testing
+from rl import envs, testing, trained
 from rl.experiments import RLExperiment
 from rl.learners import build_policy
 from rl.testing import Adaptation, adapt_to_goals
@@ -85,3 +87,15 @@ def test_noise_is_new_in_every_iteration_update_and_test(tmp_path, monkeypatch):
     run.iterate()
     assert seeds == [(0, 0, 0), (0, 0, 1), (0, 1, 0), (0, 1, 1)]
     assert all(seed[:2] != testing._SEED for seed in seeds)
+
+
+def test_the_policy_in_runs_turns_half_cheetahs_around_in_one_step():
+    settings = {"meta_step_size": 0.02, "nonlinearity": "tanh"}
+    experiment = RLExperiment.of(env="half_cheetah_direction", **settings)
+    policy, iteration = trained.load_policy(experiment, Path(__file__).parents[2] / "runs")
+    goals = np.repeat([[0.5], [1.5]], 5, axis=0)  # backward and forward
+    adaptation = adapt_to_goals(policy, envs.make_vector(experiment.env, 10, 20, 200), goals, [experiment.fast_lr])
+    assert iteration == 100
+    assert -60 < adaptation.mean[0] < 20
+    for direction in goals[:, 0] < 1, goals[:, 0] >= 1:
+        assert adaptation.returns[direction, 1].mean() > 250  # 357 +- 18 on all of the 40
