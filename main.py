@@ -7,10 +7,15 @@ import dataclasses
 import sys
 from pathlib import Path
 
+import maml_tf.interrupt  # noqa: F401 - before what takes a moment to load
+
+# isort: split
+
 from absl import flags
 
 from data_generators.errors import UserError
 from maml_tf import kernels
+from maml_tf.command import guarded
 from maml_tf.experiment import Experiment
 from maml_tf.quiet import quiet_import
 
@@ -24,23 +29,19 @@ _DEFINE = {
 
 def main(argv):
     """Runs the command; returns its exit code."""
-    sys.stdout.reconfigure(line_buffering=True)  # so that a log file is up to date during hours of training
-    try:
-        values = parse(argv)
-        if values.help:
-            print(__doc__, values.get_help(include_special_flags=False), sep="\n")
-            return 0
-        trained, tested = experiments(values)
-        kernels.choose(trained)
-        with quiet_import():
-            from maml_tf import commands  # only now, so that --help and mistakes need not wait for TensorFlow
-        return commands.run(trained, tested, values)
-    except (UserError, flags.Error) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\nbroken off", file=sys.stderr)
-        return 130
+    return guarded(lambda: _run(argv))
+
+
+def _run(argv):
+    values = parse(argv)
+    if values.help:
+        print(__doc__, values.get_help(include_special_flags=False), sep="\n")
+        return 0
+    trained, tested = experiments(values)
+    kernels.choose(trained)
+    with quiet_import():
+        from maml_tf import commands  # only now, so that --help and mistakes need not wait for TensorFlow
+    return commands.run(trained, tested, values)
 
 
 def parse(argv):
@@ -53,14 +54,17 @@ def parse(argv):
         absl.flags.FlagValues; settings of the experiment that are not given are None.
 
     Raises:
-        flags.Error, UserError: an argument is not one of the flags, or a value has not its type.
+        UserError: an argument is not one of the flags, or a value has the wrong type.
     """
     values = flags.FlagValues()
     for field in dataclasses.fields(Experiment):
         define = _DEFINE.get(field.type, flags.DEFINE_string)
         define(field.name, None, field.metadata["help"], flag_values=values)
     _define_flags_of_the_run(values)
-    _, *rest = values(argv)
+    try:
+        _, *rest = values(argv)
+    except flags.Error as error:
+        raise UserError(str(error)) from error
     if rest:
         raise UserError(f"{rest[0]!r} is not a flag: write --name=value")
     if values.datasource == "folder" and values.data_dir and not values.logdir:

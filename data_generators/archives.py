@@ -1,20 +1,12 @@
 """Folders and zip files of images, read alike: what they hold is listed and checked, and nothing is ever extracted."""
 
-import csv
 import hashlib
-import lzma
-import struct
-import tarfile
 import zipfile
-import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from data_generators.errors import UserError
-
-_DAMAGE = (OSError, EOFError, RuntimeError, ValueError, struct.error, zlib.error, lzma.LZMAError, csv.Error)
-_DAMAGE += (zipfile.BadZipFile, tarfile.TarError)
+from data_generators.files import reading
 
 
 class ImageFolder:
@@ -123,14 +115,3 @@ def _bounded(file, name, max_bytes: int) -> bytes:
     if len(contents) > max_bytes:
         raise UserError(f"{name} is longer than {max_bytes:,} bytes, so it is not an image of this data set.")
     return contents
-
-
-@contextmanager
-def reading(path: Path):
-    """Turns whatever can go wrong while a file is read into one sentence."""
-    try:
-        yield
-    except UserError:
-        raise
-    except _DAMAGE as error:
-        raise UserError(f"{path} is damaged or cannot be read ({error}): put a whole one in its place.") from error

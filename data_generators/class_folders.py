@@ -7,7 +7,7 @@ import os
 from collections.abc import Collection
 from pathlib import Path
 
-from data_generators.archives import reading
+from data_generators.files import reading
 
 SPLITS = ("train", "val", "test")
 

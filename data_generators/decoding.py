@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from data_generators.archives import reading
 from data_generators.errors import UserError
+from data_generators.files import reading
 
 MODES = {1: "L", 3: "RGB"}  # Pillow's names of pixels with this many channels
 _COLOURS = {"L": "grey", "RGB": "RGB"}

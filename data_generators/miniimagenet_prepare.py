@@ -14,10 +14,10 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
-from data_generators.archives import reading
 from data_generators.class_folders import SPLITS, is_visible, list_splits
 from data_generators.decoding import Decoder, open_image
 from data_generators.errors import UserError
+from data_generators.files import reading
 from data_generators.miniimagenet import CSV_URL, SIDE, SUFFIXES
 from data_generators.miniimagenet_sources import SourceImage, images_in
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from data_generators.archives import reading
 from data_generators.class_folders import is_image, is_visible
 from data_generators.errors import UserError
+from data_generators.files import reading
 from data_generators.miniimagenet import SUFFIXES
 
 _TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")

@@ -17,10 +17,11 @@ from PIL import Image
 from tqdm import tqdm
 
 from data_generators import omniglot_cache
-from data_generators.archives import ImageFolder, ImageZip, reading
+from data_generators.archives import ImageFolder, ImageZip
 from data_generators.download import fetch
 from data_generators.episodes import ClassImages
 from data_generators.errors import UserError
+from data_generators.files import reading
 
 BASE_URL = "https://github.com/brendenlake/omniglot/raw/master/python"
 SIDE = 28  # pixels, as the paper uses them

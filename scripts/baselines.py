@@ -20,7 +20,9 @@ from scripts import command
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command; returns its exit code, 2 for a mistake that the user can mend, 130 after an interruption."""
-    return command.guarded(_run, _parser().parse_args(arguments), "broken off; the same command goes on")
+    return command.guarded(
+        lambda: _run(_parser().parse_args(arguments)), interrupted="interrupted; run the same command again to resume"
+    )
 
 
 def _parser():

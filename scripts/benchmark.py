@@ -107,7 +107,10 @@ COLUMNS = (
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the workloads and prints a row for each; returns the exit code, 2 for a mistake that the user can mend."""
-    flags = _parse(arguments)
+    return command.guarded(lambda: _run_all(_parse(arguments)))
+
+
+def _run_all(flags):
     sgemm = float(_run("scripts.sgemm"))
     rows, failures = [], 0
     for name in flags.workload or WORKLOADS:

@@ -60,7 +60,7 @@ class Exported(NamedTuple):
 
 def main(argv=None):
     """Prints the measurements; returns the exit code."""
-    return command.guarded(_run, _parse(argv))
+    return command.guarded(lambda: _run(_parse(argv)))
 
 
 def _run(args):

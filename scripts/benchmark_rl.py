@@ -25,7 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--repeats", type=int, default=5, help="iterations to take the median of; default 5")
     parser.add_argument("--threads", choices=["auto", "tasks", "products"], default="auto")
     parser.add_argument("--task_axis", choices=["auto", "map", "vectorize"], default="auto")
-    return guarded(_run, parser.parse_args(arguments))
+    return guarded(lambda: _run(parser.parse_args(arguments)))
 
 
 def _run(flags):

@@ -79,7 +79,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--workers", type=int, help="threads that simulate (default: all cores)")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--tasks", type=int, help="tasks in a meta-batch (default: the paper's)")
-    return command.guarded(_run, parser.parse_args(arguments))
+    return command.guarded(lambda: _run(parser.parse_args(arguments)))
 
 
 def _run(flags):

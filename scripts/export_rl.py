@@ -29,7 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--test_iter", type=int, help="iteration of the checkpoint; default, the latest")
     parser.add_argument("--best", action="store_true", help="take the policy with the best training return")
     parser.add_argument("--export_dir", required=True, help="folder to write: empty, or not there")
-    return guarded(_run, parser.parse_args(arguments))
+    return guarded(lambda: _run(parser.parse_args(arguments)))
 
 
 def _run(flags):

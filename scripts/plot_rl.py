@@ -21,7 +21,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = rl_flags.parser("plot_rl", __doc__)
     parser.add_argument("--seeds", help="of the runs, such as 0,1,2; default, that of --seed")
     picture_flags.add(parser)
-    return guarded(_run, parser.parse_args(arguments))
+    return guarded(lambda: _run(parser.parse_args(arguments)))
 
 
 def _run(flags):

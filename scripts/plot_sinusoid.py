@@ -28,7 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
     names = ["fits", "errors", "sensitivity"]
     flags.add_argument("--figure", action="append", choices=names, help="may be repeated; default: all")
     picture_flags.add(flags)
-    return guarded(_run, flags.parse_args(arguments))
+    return guarded(lambda: _run(flags.parse_args(arguments)))
 
 
 def _run(flags):

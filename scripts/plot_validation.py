@@ -24,7 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("folder", type=Path, help="of the run, which main.py prints")
     parser.add_argument("--name", help="of the files; default, the folder's")
     picture_flags.add(parser)
-    return command.guarded(_run, parser.parse_args(arguments))
+    return command.guarded(lambda: _run(parser.parse_args(arguments)))
 
 
 def _run(flags):

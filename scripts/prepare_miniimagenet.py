@@ -18,7 +18,9 @@ from scripts import command
 
 def main(arguments: list[str] | None = None) -> int:
     """Prepares the data and prints what they hold; returns the exit code, 2 for a mistake that the user can mend."""
-    return command.guarded(_run, _parser().parse_args(arguments), "broken off; the same command goes on")
+    return command.guarded(
+        lambda: _run(_parser().parse_args(arguments)), interrupted="interrupted; run the same command again to resume"
+    )
 
 
 def _run(flags):

@@ -14,7 +14,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = command.parser("prepare_omniglot", __doc__)
     parser.add_argument("--data_dir", default="data/omniglot", help="the folder that holds, or is to hold, Omniglot")
     parser.add_argument("--base_url", default=BASE_URL, help="where to download the two zips from")
-    return command.guarded(_run, parser.parse_args(arguments), "broken off; the same command goes on")
+    return command.guarded(
+        lambda: _run(parser.parse_args(arguments)), interrupted="interrupted; run the same command again to resume"
+    )
 
 
 def _run(flags):

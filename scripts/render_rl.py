@@ -31,7 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--fps", type=int, default=25, help="pictures per second (default: 25)")
     parser.add_argument("--every", type=int, help="show every so many steps; default 1 in 2D navigation, else 2")
     parser.add_argument("--out", type=Path, help=".gif or .mp4; default <env>.gif in the folder of the runs")
-    return guarded(_run, parser.parse_args(arguments))
+    return guarded(lambda: _run(parser.parse_args(arguments)))
 
 
 def _run(flags):

@@ -19,8 +19,7 @@ from scripts import command
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command; returns its exit code, 2 for a mistake that the user can mend, 130 after an interruption."""
-    sys.stdout.reconfigure(line_buffering=True)
-    return command.guarded(_run, _parser().parse_args(arguments))
+    return command.guarded(lambda: _run(_parser().parse_args(arguments)))
 
 
 def _parser():

@@ -26,7 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Prints and writes the table; returns the exit code, 2 for a mistake that the user can mend."""
     flags = parser("sinusoid_table", __doc__)
     flags.add_argument("--csv", type=Path, help="file to write; default sinusoid_table.csv in the folder of the runs")
-    return guarded(_run, flags.parse_args(arguments))
+    return guarded(lambda: _run(flags.parse_args(arguments)))
 
 
 def _run(flags):

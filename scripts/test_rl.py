@@ -33,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--best", action="store_true", help="take MAML's policy with the best training return")
     parser.add_argument("--out", type=Path, help="folder; default, that of the runs")
     parser.add_argument("--format", choices=["png", "pdf"], default="png")
-    return guarded(_run, parser.parse_args(arguments))
+    return guarded(lambda: _run(parser.parse_args(arguments)))
 
 
 def _run(flags):

@@ -30,14 +30,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--resume", type=rl_flags.boolean, default=True, help="go on from the latest checkpoint")
     parser.add_argument("--log", type=rl_flags.boolean, default=True, help="write TensorBoard summaries")
     parser.add_argument("--save_interval", type=int, default=1, help="iterations between checkpoints; default 1")
-    return guarded(_run, parser.parse_args(arguments))
+    return guarded(lambda: _run(parser.parse_args(arguments)))
 
 
 def _run(flags):
     experiment = rl_flags.experiment_of(flags)
     if flags.save_interval < 1:
         raise UserError(f"--save_interval must be at least 1, not {flags.save_interval}")
-    sys.stdout.reconfigure(line_buffering=True)
     with quiet_import():  # only now, so that --help and mistakes need not wait for TensorFlow
         from maml_tf import runtime
         from maml_tf.stopping import Interrupted

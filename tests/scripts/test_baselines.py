@@ -74,7 +74,7 @@ def test_breaking_off(command, monkeypatch, tmp_path):
     monkeypatch.setattr(problems, "load_images", ctrl_c)
     result = command(*QUICK)
     assert result.returncode == 130
-    assert result.stderr.endswith("broken off; the same command goes on\n")
+    assert result.stderr.endswith("interrupted; run the same command again to resume\n")
 
 
 @pytest.mark.parametrize(

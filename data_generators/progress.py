@@ -1,0 +1,84 @@
+"""How far something long has come: a bar on a terminal, and elsewhere a line every half minute."""
+
+import sys
+import threading
+import time
+
+from tqdm import tqdm
+
+EVERY_SECONDS = 30
+
+
+def progress(total: int, what: str, unit: str, done: int = 0, leave: bool = True):
+    """Shows how far something has come, while it is entered as a context.
+
+    Args:
+        total: units of work.
+        what: is done, "Testing on val" for example.
+        unit: of the work, in the singular.
+        done: units done before.
+        leave: whether the bar stays on the terminal when all is done.
+
+    Returns:
+        An object with `update(units)`, `set_postfix_str(text, refresh)` and `write(text)`, as tqdm's.
+    """
+    if sys.stderr is not None and sys.stderr.isatty():
+        look = {"mininterval": 0.5, "smoothing": 0.05, "dynamic_ncols": True}
+        return tqdm(total=total, desc=what, unit=unit, initial=done, leave=leave, **look)
+    return Lines(total, what, unit, done)
+
+
+class Lines:
+    """Writes a line to stderr every half minute: what, how far, how long yet. What ends sooner writes none.
+
+    A thread writes them, so that something is heard during one long operation too.
+
+    Args as in `progress`.
+    """
+
+    def __init__(self, total: int, what: str, unit: str, done: int = 0):
+        self._total, self._what, self._unit = total, what, unit
+        self._first = self._done = done
+        self._start = time.monotonic()
+        self._postfix = ""
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"progress of {what}", daemon=True)
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error):
+        self._ended.set()
+        self._thread.join()
+
+    def update(self, units: int = 1) -> None:
+        """Counts units that are done."""
+        self._done += units
+
+    def set_postfix_str(self, text: str = "", refresh: bool = True) -> None:
+        """Sets what stands at the end of the line."""
+        self._postfix = text
+
+    def write(self, text: str) -> None:
+        """Prints a line of its own."""
+        print(text)
+
+    def line(self) -> str:
+        """How far it is now."""
+        made, seconds = self._done - self._first, time.monotonic() - self._start
+        parts = [f"{self._what}: {self._done:,} of {self._total:,} {self._unit}s"]
+        if made:
+            parts.append(f"{_duration(seconds / made * (self._total - self._done))} left")
+        return ", ".join([*parts, *([self._postfix] if self._postfix else [])])
+
+    def _run(self):
+        while not self._ended.wait(EVERY_SECONDS):
+            print(self.line(), file=sys.stderr, flush=True)
+
+
+def _duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    if minutes < 1:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"

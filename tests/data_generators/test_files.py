@@ -1,0 +1,106 @@
+"""Files are written whole or not at all, what killed processes leave is removed, and damage is one sentence."""
+
+import os
+import subprocess
+import sys
+import time
+import zipfile
+
+import pytest
+
+from data_generators import files
+from data_generators.errors import UserError
+from data_generators.files import reading, remove_abandoned, replacing
+
+
+def test_a_file_takes_the_place_of_the_old_one(tmp_path):
+    path = tmp_path / "new" / "x.csv"
+    for text in ("one", "two"):
+        with replacing(path) as part:
+            assert part.parent == path.parent
+            part.write_text(text)
+        assert path.read_text() == text
+    assert os.listdir(path.parent) == ["x.csv"]
+
+
+def test_a_folder_takes_its_place(tmp_path):
+    with replacing(tmp_path / "x") as part:
+        part.mkdir()
+        (part / "file").write_text("one")
+    assert (tmp_path / "x" / "file").read_text() == "one"
+    assert os.listdir(tmp_path) == ["x"]
+
+
+def test_an_error_leaves_the_old_one(tmp_path):
+    path = tmp_path / "x"
+    path.write_text("old")
+
+    def write():
+        with replacing(path) as part:
+            part.write_text("half")
+            raise OSError("full")
+
+    with pytest.raises(OSError, match="full"):
+        write()
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["x"]
+
+
+@pytest.mark.parametrize("name", ["x.csv", "[x]*?.csv"])
+def test_what_a_killed_process_left_is_removed(tmp_path, name):
+    code = (
+        "import os, sys; from data_generators.files import replacing\n"
+        "with replacing(sys.argv[1]) as part:\n    part.write_text('half'); os.kill(os.getpid(), 9)"
+    )
+    path, other = tmp_path / name, tmp_path / f".other{name}.1-1.part"
+    other.write_text("another's")
+    subprocess.run([sys.executable, "-c", code, path], check=False)
+    assert len(os.listdir(tmp_path)) == 2
+    remove_abandoned(path)
+    assert os.listdir(tmp_path) == [other.name]
+
+
+def test_what_a_running_process_writes_is_left(tmp_path):
+    parts = [tmp_path / f".x.{os.getppid()}-{files._HOST}.part", tmp_path / ".x.1234567-00000000.part"]
+    for part in parts:
+        part.write_text("half")
+    remove_abandoned(tmp_path / "x")
+    assert all(part.exists() for part in parts)
+    os.utime(parts[1], (time.time() - 2e5,) * 2)  # nobody has written to it for days, wherever
+    remove_abandoned(tmp_path / "x")
+    assert [part.exists() for part in parts] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (
+            FileNotFoundError(2, "No such file"),
+            "x is damaged or cannot be read ([Errno 2] No such file): put a whole one in its place.",
+        ),
+        (
+            zipfile.BadZipFile("not a\n zip"),
+            "x is damaged or cannot be read (not a zip): put a whole one in its place.",
+        ),
+        (NotImplementedError(), "x is damaged or cannot be read (NotImplementedError): put a whole one in its place."),
+        (UserError("as it is"), "as it is"),
+    ],
+)
+def test_reading_says_one_sentence(error, message):
+    def read():
+        with reading("x"):
+            raise error
+
+    with pytest.raises(UserError) as raised:
+        read()
+    assert str(raised.value) == message
+
+
+def test_reading_lets_bugs_and_interrupts_through():
+    def read(error):
+        with reading("x"):
+            raise error
+
+    for error in (AssertionError, KeyboardInterrupt):
+        with pytest.raises(error):
+            read(error)
