@@ -22,19 +22,32 @@ class Compiler:
         self._jit = jit
         self._known = {}
 
-    def compiled(self, function):
-        """The function, compiled."""
+    def compiled(self, function, signature=None):
+        """The function, compiled; anew for each kind of argument, unless a signature says what all are like."""
         # A partial of its own for each, since TensorFlow counts the tracings of one code as those of one function, and
         # warns of too many.
         traced = functools.partial(self._traced, function)
         # AutoGraph would double the time to trace; nothing here needs it, and a user's function that does may be a
         # tf.function of its own.
-        return tf.function(traced, jit_compile=self._jit or None, autograph=False)
+        return tf.function(traced, signature, jit_compile=self._jit or None, autograph=False)
 
     def call(self, key, function, *args):
         """Calls a function compiled once for each key."""
         if key not in self._known:
             self._known.setdefault(key, self.compiled(function))  # two threads may be here at once
+        return self._known[key](*args)
+
+    def call_as(self, key, function, args, specs):
+        """As `call`, compiled once for each key and signature.
+
+        Args:
+            key, function: as for `call`.
+            args: tuple of structures of tensors.
+            specs: the same of tf.TensorSpec.
+        """
+        key = (key, str(specs))
+        if key not in self._known:
+            self._known.setdefault(key, self.compiled(function, specs))
         return self._known[key](*args)
 
     def _traced(self, function, *args):

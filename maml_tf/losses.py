@@ -1,6 +1,17 @@
-"""Losses and accuracy of one task, as the original computes them (`utils.py` and `maml.py` of cbfinn/maml)."""
+"""Losses and accuracy of one task, as the original computes them (`utils.py` and `maml.py` of cbfinn/maml).
 
+`as_loss` and `as_accuracy` take what users have: these, Keras's losses and metrics, their names, or functions of their
+own.
+"""
+
+import functools
+from collections.abc import Callable
+
+import keras
 import tensorflow as tf
+
+from data_generators.errors import UserError
+from maml_tf.checks import refuse_outer_product
 
 
 def mse(outputs, targets):
@@ -12,7 +23,14 @@ def mse(outputs, targets):
 
     Returns:
         A scalar.
+
+    Raises:
+        UserError: the shapes differ.
     """
+    outputs = tf.convert_to_tensor(outputs)
+    targets = tf.cast(targets, outputs.dtype)
+    if not outputs.shape.is_compatible_with(targets.shape):
+        raise UserError(f"the targets of a task have the shape {targets.shape}, but the outputs {outputs.shape}")
     return tf.reduce_mean(tf.square(outputs - targets))
 
 
@@ -25,13 +43,18 @@ def softmax_cross_entropy(logits, labels, shots):
 
     Args:
         logits: [examples, ways].
-        labels: [examples, ways] one-hot.
+        labels: [examples, ways] one-hot, or class ids [examples] or [examples, 1].
         shots: K, the support examples per class.
 
     Returns:
         A scalar.
+
+    Raises:
+        UserError: the labels have another shape.
     """
-    return tf.reduce_sum(tf.nn.softmax_cross_entropy_with_logits(labels, logits)) / tf.cast(shots, logits.dtype)
+    logits = tf.convert_to_tensor(logits)
+    losses = tf.nn.softmax_cross_entropy_with_logits(_one_hot(labels, logits), logits)
+    return tf.reduce_sum(losses) / tf.cast(shots, logits.dtype)
 
 
 def accuracy(logits, labels):
@@ -39,10 +62,113 @@ def accuracy(logits, labels):
 
     Args:
         logits: [examples, ways].
-        labels: [examples, ways] one-hot.
+        labels: [examples, ways] one-hot, or class ids [examples] or [examples, 1].
 
     Returns:
         A scalar between 0 and 1.
+
+    Raises:
+        UserError: the labels have another shape, or there is a single logit, which is always the largest.
     """
-    hits = tf.equal(tf.argmax(logits, axis=-1), tf.argmax(labels, axis=-1))
+    logits = tf.convert_to_tensor(logits)
+    if logits.shape[-1] == 1:
+        raise UserError("accuracy needs an output for each class: for a single one, take keras.metrics.BinaryAccuracy")
+    hits = tf.equal(tf.argmax(logits, axis=-1), tf.argmax(_one_hot(labels, logits), axis=-1))
     return tf.reduce_mean(tf.cast(hits, logits.dtype))
+
+
+def _one_hot(labels, logits):
+    """Labels of the shape and dtype of the logits; ids that are no class become NaN, not another class."""
+    labels = tf.convert_to_tensor(labels)
+    ways, rank = logits.shape[-1], logits.shape.rank
+    if labels.shape.rank == rank and labels.shape[-1] == 1 != ways:
+        labels = tf.squeeze(labels, -1)
+    if labels.shape.rank == rank - 1:
+        ids = tf.cast(labels, tf.int32)
+        known = tf.logical_and(ids >= 0, ids < ways)
+        one_hot = tf.one_hot(ids, ways, dtype=logits.dtype)
+        return tf.where(known[..., None], one_hot, tf.constant(float("nan"), logits.dtype))
+    if not labels.shape.is_compatible_with(logits.shape):
+        raise UserError(
+            f"the labels of a task have the shape {labels.shape}, which is neither that of the outputs, "
+            f"{logits.shape}, nor one class id for each example"
+        )
+    return tf.cast(labels, logits.dtype)
+
+
+def as_loss(loss) -> Callable:
+    """A function (outputs, targets) -> scalar.
+
+    Args:
+        loss: a loss or metric of Keras, one of its functions, or the name of one: called in Keras's own order (targets,
+            outputs), and the mean taken where it gives a value for each example; or a function of one's own (outputs,
+            targets) -> scalar, which is called as it is.
+
+    Raises:
+        UserError: there is none of that name, or it is nothing that can be called.
+    """
+    return _as_function(loss, keras.losses.get, "loss")
+
+
+def as_accuracy(metric) -> Callable | None:
+    """As `as_loss`, of what is reported beside the loss; "accuracy" is `accuracy`, and None stays None."""
+    if metric is None:
+        return None
+    if isinstance(metric, str) and metric in ("accuracy", "acc"):
+        return accuracy
+    return _as_function(metric, keras.metrics.get, "accuracy")
+
+
+def _as_function(function, get, what):
+    if isinstance(function, str | type):
+        try:
+            function = get(function)
+        except (ValueError, TypeError) as error:
+            raise UserError(f"Keras has no {what} {function!r}: give another name, or a function") from error
+    if not callable(function):
+        raise UserError(f"{what} must be a function (outputs, targets) -> scalar, or one of Keras, not {function!r}")
+    if isinstance(function, keras.metrics.Metric):
+        return functools.partial(_of_metric, function)
+    if _takes_targets_first(function):
+        return functools.partial(_in_keras_order, function)
+    return function if _innermost(function) in _CHECKED else functools.partial(_own, function)
+
+
+_CHECKED = (mse, softmax_cross_entropy, accuracy)  # which look at shapes themselves
+
+
+def _innermost(function):
+    """The function of a partial."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    return function
+
+
+def _takes_targets_first(function):
+    """Whether it is one of Keras or TensorFlow, whose losses and metrics take (targets, outputs)."""
+    function = _innermost(function)
+    function = getattr(function, "__self__", function)  # a method of a loss
+    for kind in (function, *type(function).__mro__):
+        package, *modules = (getattr(kind, "__module__", None) or "").split(".")
+        of_losses = {"losses", "metrics"} & set(modules) or "crossentropy" in getattr(kind, "__name__", "")
+        if package in ("keras", "tf_keras", "tensorflow") and of_losses:
+            return True
+    return False
+
+
+def _own(function, outputs, targets):
+    refuse_outer_product(function, outputs, targets)
+    return function(outputs, targets)
+
+
+def _in_keras_order(function, outputs, targets):
+    return tf.reduce_mean(function(targets, outputs))
+
+
+def _of_metric(metric, outputs, targets):
+    """A keras.metrics.Metric of one task, whose variables stay as they are."""
+    variables = [tf.zeros(v.shape, v.dtype) for v in metric.variables]
+    with keras.StatelessScope():
+        variables = metric.stateless_reset_state()
+    variables = metric.stateless_update_state(variables, targets, outputs)
+    return metric.stateless_result(variables)

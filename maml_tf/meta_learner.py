@@ -8,13 +8,15 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
+from data_generators.tasks import Tasks
+from maml_tf import checks, losses
 from maml_tf import task_axis as axis
 from maml_tf.compiling import Compiler
 from maml_tf.curves import curves
 from maml_tf.export import export
 from maml_tf.meta_gradients import meta_gradients, pretrain_gradients
 from maml_tf.pure_model import PureModel
-from maml_tf.task_learner import Inner, TaskLearner
+from maml_tf.task_learner import TaskLearner
 
 
 class Adapted(NamedTuple):
@@ -29,17 +31,22 @@ class MAML:
 
     Args:
         model: a built keras.Model.
-        loss: function (outputs, targets) -> scalar.
+        loss: function (outputs, targets) -> scalar; or a loss of Keras, or its name ("mse").
         step_size: of the inner loop (alpha).
         num_updates: inner updates in meta-training, at least 1.
         first_order: ignore second derivatives (`stop_grad` of the original).
         learn_step_size: meta-learn one step size per adapted variable, starting at `step_size`.
-        accuracy: optional function (outputs, targets) -> scalar that is reported beside the loss.
-        optimizer, pretrain_optimizer: of the meta-update and of pretraining; default `adam()`.
+        accuracy: optional function (outputs, targets) -> scalar that is reported beside the loss; or a metric of Keras,
+            or its name ("accuracy").
+        optimizer, pretrain_optimizer: of the meta-update and of pretraining, a Keras optimizer or its name; default
+            `adam()`.
         adapts: predicate on a variable, whether the inner loop adapts it; default, see
             `pure_model.adapts_by_default`. The others are meta-learned only.
         task_axis: "auto", "map" or "vectorize"; see `task_axis.resolve`.
         jit: "auto", or whether to compile by XLA.
+
+    Raises:
+        UserError: an argument does not fit, here as in all methods.
     """
 
     def __init__(
@@ -58,26 +65,26 @@ class MAML:
         task_axis="auto",
         jit="auto",
     ):
-        if num_updates < 1:
-            raise ValueError(f"num_updates must be at least 1, but is {num_updates}")
-        self.model = model
-        self.loss, self.accuracy = loss, accuracy
-        self.num_updates, self.first_order = num_updates, first_order
+        self.num_updates, self.first_order = checks.count(num_updates, "num_updates", 1), first_order
+        self.loss, self.accuracy = losses.as_loss(loss), losses.as_accuracy(accuracy)
         self.pure = PureModel(model, adapts)
-        self.learner = TaskLearner(self.pure, loss, accuracy, first_order)
+        self.model = model
+        self.learner = TaskLearner(self.pure, self.loss, self.accuracy, first_order)
         if not first_order:
             self.pure.warn_of_wrong_second_derivatives()
         self.step_size = step_size
         self.step_sizes = []
         if learn_step_size:
             self.step_sizes = [keras.Variable(step_size, dtype=v.dtype, name="step_size") for v in self.pure.adapted]
-        self.optimizer = optimizer or adam()
-        self.pretrain_optimizer = pretrain_optimizer or adam()
+        self.optimizer = keras.optimizers.get(optimizer) if optimizer else adam()
+        self.pretrain_optimizer = keras.optimizers.get(pretrain_optimizer) if pretrain_optimizer else adam()
         self.optimizer.build(self.meta_variables)
         self.pretrain_optimizer.build(self.weights)
         self.task_axis, self.jit = axis.resolve(task_axis, jit, model)
-        self.dtype = tf.as_dtype(self.pure.adapted[0].dtype)
+        self.dtype = self.pure.dtype
         self._compiler = Compiler(self.task_axis, self.jit)
+        # What serves one task at a time: traced once for any number of examples and updates, which XLA could not.
+        self._server = Compiler(axis.MAP, jit=False)
 
     @property
     def weights(self):
@@ -99,22 +106,22 @@ class MAML:
             dict of scalars, means over tasks: `pre_loss` on the support before adaptation, `post_loss` on the query
             after it, and `pre_accuracy` and `post_accuracy` where there is an accuracy.
         """
-        return self._compiler.call("train", self.train_graph, tasks)
+        return self._call("train", self.train_graph, tasks)
 
     def pretrain_step(self, tasks):
         """One update of the weights on the mean support loss over tasks, without adaptation: the paper's baseline.
 
         Args and result as in `train_step`, without the post figures.
         """
-        return self._compiler.call("pretrain", self.pretrain_graph, tasks)
+        return self._call("pretrain", self.pretrain_graph, tasks)
 
     def meta_gradients(self, tasks):
         """The gradient of the mean query loss after adaptation: a list for `meta_variables`, before any clipping."""
-        return self._compiler.call("meta_gradients", self.meta_gradients_graph, tasks)
+        return self._call("meta_gradients", self.meta_gradients_graph, tasks)
 
     def pretrain_gradients(self, tasks):
         """The gradient of the mean support loss without adaptation: a list for `weights`."""
-        return self._compiler.call("pretrain_gradients", lambda t: self._pretrain_gradients(t)[0], tasks)
+        return self._call("pretrain_gradients", lambda t: self._pretrain_gradients(t)[0], tasks)
 
     def train_graph(self, tasks):
         """`train_step`, uncompiled: for use inside a compiled loop."""
@@ -151,51 +158,59 @@ class MAML:
             tasks: Tasks.
             num_updates: inner updates.
             step_size: a float, a scalar tensor, or a list of them for the adapted variables; default, that of training.
-            transductive: as for `predict`.
+            transductive: as for `predict`; by default queries are normalised by their own statistics, as in the paper's
+                tests.
 
         Returns:
             dict of arrays: `support_loss` [tasks] before adaptation, `losses` [tasks, 1 + num_updates] on the query
             after 0, 1, ... updates; `support_accuracy` and `accuracies` likewise where there is an accuracy.
         """
+        num_updates = checks.count(num_updates, "num_updates", 0)
         key = ("evaluate", num_updates, transductive)
 
         def graph(tasks, step_size):
             return self.curves_graph(tasks, num_updates, step_size, transductive)
 
-        figures = self._compiler.call(key, graph, tasks, self._as_tensors(step_size))
+        figures = self._call(key, graph, tasks, self._as_tensors(step_size))
         return {name: value.numpy() for name, value in figures.items()}
 
     def adapt(self, x, y, num_updates=None, step_size=None):
         """Adapts to one task and returns its fast weights; the model itself stays as it is.
 
+        Compiled once for any number of examples and updates.
+
         Args:
-            x: [support, ...] inputs.
-            y: [support, outputs] targets.
+            x: [support, ...] inputs, or a structure of them where the model has several.
+            y: [support, outputs] targets, or whatever the loss takes.
             num_updates, step_size: as for `evaluate`; default, those of training.
 
         Returns:
             Adapted, for `predict`.
         """
-        num_updates = self.num_updates if num_updates is None else num_updates
+        num_updates = self.num_updates if num_updates is None else checks.count(num_updates, "num_updates", 0)
+        x, y = self._inputs(x, "x", axis=0), self._targets(y)
+        checks.support(x, y)
 
-        def graph(x, y, step_size):
-            params, shared, state = self._initial()
-            size = self._step_size() if step_size is None else step_size
-            params, inner = self.learner.adapt(params, shared, Inner(state), x, y, num_updates, size)
-            return Adapted(params, self.pure.after_adaptation(params, shared, inner.model_state, x))
+        def graph(x, y, num_updates, step_size):
+            return Adapted(*self.learner.fast_weights(*self._initial(), x, y, num_updates, step_size))
 
-        arguments = self._tensor(x), self._tensor(y), self._as_tensors(step_size)
-        return self._compiler.call(("adapt", num_updates), graph, *arguments)
+        step_size = self._as_tensors(self._step_size() if step_size is None else step_size)
+        settings = tf.nest.map_structure(tf.convert_to_tensor, (num_updates, step_size))
+        specs = checks.any_number(x, self.pure.input_specs), checks.any_number(y), *map(_specs, settings)
+        return self._server.call_as("adapt", graph, (x, y, *settings), specs)
 
-    def predict(self, x, adapted=None, transductive=True):
+    def predict(self, x, adapted=None, transductive=False):
         """Outputs for x by adapted weights, or by the initialisation where none are given.
 
+        Compiled once for any number of examples.
+
         Args:
-            x: [examples, ...].
+            x: [examples, ...], or a structure of such where the model has several inputs.
             adapted: what `adapt` returned.
-            transductive: normalise x by its own batch statistics, as the original does; otherwise by those in the state
-                of `adapted`, the support's (the model is then called with training=False). Stock Keras layers keep
-                moving averages there, which every pass over the support moves a little towards its own.
+            transductive: normalise x by its own batch statistics, as the original does in its tests, so that an answer
+                depends on what else is asked; otherwise by those in the state of `adapted`, the support's (the model is
+                then called with training=False). Stock Keras layers keep moving averages there, which every pass over
+                the support moves a little towards its own.
 
         Returns:
             [examples, outputs].
@@ -203,28 +218,39 @@ class MAML:
         initial_params, _, initial_state = self._initial()
         params, state = adapted or (initial_params, initial_state)
 
-        def graph(params, state, x):
+        def graph(x, params, state):
             shared = self._initial()[1]
             return self.pure(params, shared, state, x, training=transductive)[0]
 
-        return self._compiler.call(("predict", transductive), graph, params, state, self._tensor(x))
+        x = self._inputs(x, "x", axis=0)
+        specs = checks.any_number(x, self.pure.input_specs), _specs(params), _specs(state)
+        return self._server.call_as(("predict", transductive), graph, (x, params, state), specs)
 
     def export(self, path, **settings):
         """Writes a SavedModel that adapts without this project; see `export.export`."""
         return export(self, path, **settings)
+
+    def _call(self, key, graph, tasks, *others):
+        return self._compiler.call(key, graph, Tasks(*map(checks.arrays, tasks)), *others)
 
     def _meta_gradients(self, tasks, first_order=None):
         learner = self.learner if first_order is None else self.learner._replace(first_order=first_order)
         return meta_gradients(learner, self._start(), self._elements(tasks), self.num_updates, self.task_axis)
 
     def _pretrain_gradients(self, tasks):
-        return pretrain_gradients(self.learner, self._start(), self._elements(tasks), self.task_axis)
+        return pretrain_gradients(self.learner, self._start(), self._elements(tasks, queries=False), self.task_axis)
 
-    def _elements(self, tasks):
+    def _elements(self, tasks, queries=True):
         """Tasks, each with its own seeds for random layers."""
-        tasks = tf.nest.map_structure(self._tensor, tasks)
+        tasks = Tasks(
+            self._inputs(tasks[0], "support_x"),
+            self._targets(tasks[1]),
+            self._inputs(tasks[2], "query_x"),
+            self._targets(tasks[3]),
+        )
+        number = checks.number_of(tasks, queries)
         iteration = self.optimizer.iterations + self.pretrain_optimizer.iterations
-        return tasks, self.pure.seeds_per_task(iteration, tf.nest.flatten(tasks)[0].shape[0])
+        return tasks, self.pure.seeds_per_task(iteration, number)
 
     def _step_size(self):
         return [tf.convert_to_tensor(s) for s in self.step_sizes] or self.step_size
@@ -240,13 +266,22 @@ class MAML:
         variables = self.pure.adapted, self.pure.shared, self.pure.state
         return tuple([tf.convert_to_tensor(v) for v in group] for group in variables)
 
-    def _tensor(self, value):
-        value = tf.convert_to_tensor(value)
-        return tf.cast(value, self.dtype) if value.dtype.is_floating else value
+    def _inputs(self, value, name, axis=1):
+        specs = self.pure.input_specs
+        value = checks.tensors(value, self.dtype, single=specs and len(specs) == 1)
+        checks.inputs(value, specs, name, axis)
+        return value
+
+    def _targets(self, value):
+        return checks.tensors(value, self.dtype, single=self.pure.has_one_output)
 
     def compiled(self, function):
         """A function of tensors compiled as this object's own steps are."""
         return self._compiler.compiled(function)
+
+
+def _specs(value):
+    return tf.nest.map_structure(lambda t: tf.TensorSpec(t.shape, t.dtype), value)
 
 
 def adam(learning_rate=1e-3, clip=None):

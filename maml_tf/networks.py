@@ -4,6 +4,7 @@ import keras
 
 from maml_tf import layers
 
+CHANNELS_LAST = "channels_last"  # whatever the user's keras.json says
 NORMS = ("batch_norm", "layer_norm", "None")
 
 
@@ -22,7 +23,7 @@ def mlp(input_shape, outputs, hidden=(40, 40), norm="None", dtype="float32"):
     """
     x = inputs = keras.Input(input_shape, dtype=dtype)
     if len(input_shape) > 1:
-        x = keras.layers.Flatten(dtype=dtype)(x)
+        x = keras.layers.Flatten(data_format=CHANNELS_LAST, dtype=dtype)(x)
     for i, units in enumerate(hidden, start=1):
         x = _dense(units, f"dense{i}", dtype)(x)
         x = keras.layers.ReLU(dtype=dtype)(_normalised(x, norm, i, dtype))
@@ -49,9 +50,9 @@ def conv4(input_shape, outputs, filters=64, norm="batch_norm", max_pool=False, f
     for i in range(1, 5):
         x = _conv_block(x, i, filters, norm, max_pool, dtype)
     if flatten:
-        x = keras.layers.Flatten(dtype=dtype)(x)
+        x = keras.layers.Flatten(data_format=CHANNELS_LAST, dtype=dtype)(x)
     else:
-        x = keras.layers.GlobalAveragePooling2D(dtype=dtype)(x)
+        x = keras.layers.GlobalAveragePooling2D(data_format=CHANNELS_LAST, dtype=dtype)(x)
     initializer = "glorot_uniform" if flatten else keras.initializers.RandomNormal(stddev=1.0)
     return keras.Model(inputs, _dense(outputs, "output", dtype, initializer)(x), name="conv4")
 

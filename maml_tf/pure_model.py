@@ -5,6 +5,8 @@ import warnings
 import keras
 import tensorflow as tf
 
+from data_generators.errors import UserError
+
 WRONG_SECOND_DERIVATIVES = (
     keras.layers.BatchNormalization,
     keras.layers.LayerNormalization,
@@ -42,20 +44,25 @@ class PureModel:
         adapts: predicate on a variable, whether the inner loop adapts it.
 
     Raises:
-        ValueError: the model is not built, or nothing adapts.
+        UserError: the model is not one of Keras 3 or not built, or nothing adapts.
     """
 
     def __init__(self, model, adapts=None):
+        if not isinstance(model, keras.Model):
+            legacy = any(kind.__module__.startswith("tf_keras") for kind in type(model).__mro__)
+            kind = "a model of legacy Keras (tf_keras)" if legacy else f"a {type(model).__name__}"
+            raise UserError(f"the model must be a keras.Model of Keras 3, but is {kind}: build it with `import keras`")
         if not model.built:
-            raise ValueError(f"model {model.name!r} is not built: call it once on an example, or give it an Input")
+            raise UserError(f"model {model.name!r} is not built: call it once on an example, or give it an Input")
         adapts = adapts or adapts_by_default(model)
         self.model = model
         self.adapted = [v for v in model.trainable_variables if adapts(v)]
         self.shared = [v for v in model.trainable_variables if not adapts(v)]
         self.state = list(model.non_trainable_variables)
         self._is_seed = [_is_seed(v) for v in self.state]
+        self._assigned = None  # by the model when it is called; not known yet
         if not self.adapted:
-            raise ValueError(f"no trainable variable of model {model.name!r} is to be adapted")
+            raise UserError(f"no trainable variable of model {model.name!r} is to be adapted")
 
     def __call__(self, adapted, shared, state, x, training=True):
         """Calls the model.
@@ -73,7 +80,43 @@ class PureModel:
             outputs = self.model(x, training=training)
             penalties = self.model.losses
         new_state = [tf.convert_to_tensor(scope.get_current_value(v)) for v in self.state]
-        return outputs, new_state, tf.add_n(penalties) if penalties else tf.zeros([], self.adapted[0].dtype)
+        if training:
+            self._assigned = [new is not old for new, old in zip(new_state, state, strict=True)]
+        return self._in_our_dtype(outputs), new_state, tf.add_n(penalties) if penalties else tf.zeros([], self.dtype)
+
+    @property
+    def dtype(self):
+        """That of the weights, in which losses are computed, whatever the model computes in (mixed precision)."""
+        return tf.as_dtype(self.adapted[0].dtype)
+
+    @property
+    def input_specs(self):
+        """List of the tf.TensorSpec of the model's inputs, [examples, ...]; None where it has no Input."""
+        inputs = getattr(self.model, "inputs", None)
+        return [tf.TensorSpec(t.shape, t.dtype) for t in inputs] if inputs else None
+
+    @property
+    def has_one_output(self):
+        """Whether the model gives one tensor; None where that is not known."""
+        outputs = getattr(self.model, "outputs", None)
+        return len(outputs) == 1 if outputs else None
+
+    def _in_our_dtype(self, outputs):
+        def cast(tensor):
+            return tf.cast(tensor, self.dtype) if tensor.dtype.is_floating else tensor
+
+        return tf.nest.map_structure(cast, outputs)
+
+    def observe(self, x):
+        """Finds out which part of the state the model assigns when it is called, unless that is known already.
+
+        Args:
+            x: inputs of one task, or tf.TensorSpec of them.
+        """
+        if self._assigned is None:
+            groups = [[tf.TensorSpec(v.shape, v.dtype) for v in g] for g in (self.adapted, self.shared, self.state)]
+            x = tf.nest.map_structure(lambda t: tf.TensorSpec(t.shape, t.dtype), x)
+            tf.function(self, autograph=False).get_concrete_function(*groups, x)
 
     def after_adaptation(self, adapted, shared, state, support_x):
         """The state that inductive predictions take: with the support's statistics under the adapted weights.
@@ -109,8 +152,14 @@ class PureModel:
         return [next(seeds) if is_seed else s for s, is_seed in zip(state, self._is_seed, strict=True)]
 
     def statistics(self, state):
-        """The floating-point entries of a state: normalisation statistics, but no seeds or counters."""
-        return [s for s, v in zip(state, self.state, strict=True) if tf.as_dtype(v.dtype).is_floating]
+        """The floating-point entries of a state that the model assigns: normalisation statistics.
+
+        Not seeds or counters; nor frozen weights and other constants, whose mean over tasks would not be the same to
+        the last bit.
+        """
+        assigned = self._assigned or [True] * len(self.state)
+        entries = zip(state, self.state, assigned, strict=True)
+        return [s for s, v, is_assigned in entries if is_assigned and tf.as_dtype(v.dtype).is_floating]
 
     def assign_statistics(self, statistics):
         """Assigns what `statistics` picks out to the model's variables."""

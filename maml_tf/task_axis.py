@@ -66,8 +66,10 @@ def map_tasks(function, tasks, signature, how):
     """
     if how == VECTORIZE:
         with layers.vectorizable():
-            return tf.vectorized_map(function, tasks, fallback_to_while_loop=False)
-    return tf.map_fn(function, tasks, fn_output_signature=signature, parallel_iterations=_parallel_iterations())
+            return tf.vectorized_map(_as_it_is(function), tasks, fallback_to_while_loop=False)
+    return tf.map_fn(
+        _as_it_is(function), tasks, fn_output_signature=signature, parallel_iterations=_parallel_iterations()
+    )
 
 
 def mean_over_tasks(function, tasks, signature, how):
@@ -88,6 +90,11 @@ def mean_over_tasks(function, tasks, signature, how):
     zeros = tf.nest.map_structure(lambda s: tf.zeros(s.shape, s.dtype), signature)
     _, total = tf.while_loop(lambda i, *_: i < count, add_one, (0, zeros), parallel_iterations=_parallel_iterations())
     return tf.nest.map_structure(lambda t: t / count, total)
+
+
+def _as_it_is(function):
+    """Spares it AutoGraph, which would hide what kind of error it raises."""
+    return tf.autograph.experimental.do_not_convert(function)
 
 
 def _parallel_iterations():

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from data_generators.errors import UserError
 from maml_tf.adaptation import adapt
 from maml_tf.pure_model import PureModel
 
@@ -52,6 +53,20 @@ class TaskLearner(NamedTuple):
             support_loss, params, inner, step_size=step_size, num_updates=num_updates, first_order=self.first_order
         )
 
+    def fast_weights(self, params, shared, state, x, y, num_updates, step_size):
+        """As `adapt`, without the figures on the way, so that the number of updates may be a tensor.
+
+        Returns:
+            (params, state with the support's statistics under them).
+        """
+
+        def support_loss(params, state):
+            outputs, state, _ = self.model(params, shared, state, x)
+            return self._loss(outputs, y), state
+
+        params, state = adapt(support_loss, params, state, step_size=step_size, num_updates=num_updates)
+        return params, self.model.after_adaptation(params, shared, state, x)
+
     def meta_objective(self, params, shared, state, step_size, task, num_updates):
         """The query loss after adaptation (equation 1 of the paper), with the losses that layers add.
 
@@ -89,11 +104,11 @@ class TaskLearner(NamedTuple):
     def _loss(self, outputs, targets):
         loss = tf.convert_to_tensor(self.loss(outputs, targets))
         if loss.shape.rank not in (0, None):
-            raise ValueError(f"the loss of a task must be a scalar, but its shape is {loss.shape}: take its mean")
-        return loss
+            raise UserError(f"the loss of a task must be a scalar, but its shape is {loss.shape}: take its mean")
+        return tf.cast(loss, self.model.dtype)
 
     def _figures(self, name, loss, outputs, targets):
         figures = {f"{name}_loss": loss}
         if self.accuracy:
-            figures[f"{name}_accuracy"] = self.accuracy(outputs, targets)
+            figures[f"{name}_accuracy"] = tf.cast(self.accuracy(outputs, targets), self.model.dtype)
         return figures

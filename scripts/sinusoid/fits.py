@@ -109,7 +109,7 @@ def _tasks():
 def _fit(maml, x, y, updates, step_size):
     """[grid] predictions after a number of updates on the points (x, y)."""
     adapted = maml.adapt(x[:, None], y[:, None], updates, step_size) if updates else None
-    return maml.predict(GRID[:, None], adapted).numpy()[:, 0]
+    return maml.predict(GRID[:, None], adapted, transductive=True).numpy()[:, 0]
 
 
 def _points(same, what, x, y, learner=None, step_size=None, updates=None):

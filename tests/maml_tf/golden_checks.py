@@ -120,11 +120,11 @@ def _every_update(maml, tasks, num_updates):
     initial = [v.numpy() for v in maml.pure.adapted]
     supports, queries = [], []
     for support_x, support_y, query_x, _ in zip(*tasks, strict=True):
-        supports.append(maml.predict(support_x).numpy())
+        supports.append(maml.predict(support_x, transductive=True).numpy())
         queries.append([])
         for _ in range(num_updates):
             adapted = maml.adapt(support_x, support_y, num_updates=1)
-            queries[-1].append(maml.predict(query_x, adapted).numpy())
+            queries[-1].append(maml.predict(query_x, adapted, transductive=True).numpy())
             for variable, value in zip(maml.pure.adapted, adapted.params, strict=True):
                 variable.assign(value)
         for variable, value in zip(maml.pure.adapted, initial, strict=True):

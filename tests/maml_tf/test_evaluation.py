@@ -69,11 +69,11 @@ def test_figures_are_those_of_each_task_alone(maml, whole):
     assert whole.kind == "loss"
     assert whole.query.shape == (13, 4)
     task = draw(7, 1)
-    prediction = maml.predict(task.query_x[0])
+    prediction = maml.predict(task.query_x[0], transductive=True)
     np.testing.assert_allclose(whole.query[7, 0], np.mean((prediction - task.query_y[0]) ** 2), rtol=1e-5)
-    adapted = maml.predict(task.query_x[0], maml.adapt(task.support_x[0], task.support_y[0]))
+    adapted = maml.predict(task.query_x[0], maml.adapt(task.support_x[0], task.support_y[0]), transductive=True)
     np.testing.assert_allclose(whole.query[7, 1], np.mean((adapted - task.query_y[0]) ** 2), rtol=1e-5)
-    prediction = maml.predict(task.support_x[0])
+    prediction = maml.predict(task.support_x[0], transductive=True)
     np.testing.assert_allclose(whole.support[7], np.mean((prediction - task.support_y[0]) ** 2), rtol=1e-5)
     assert not np.allclose(whole.query[:, 1], whole.query[:, 0], rtol=1e-3)
 

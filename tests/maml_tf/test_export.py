@@ -118,9 +118,9 @@ def test_nothing_is_assigned_and_concurrent_calls_are_apart(images_export):
 def test_transductive_queries_and_learned_step_sizes(learned):
     ours, loaded = learned.maml, learned.loaded
     x, y, query_x = points(6, 3), points(6, 2, 1), points(4, 3, 2)
-    expected = ours.predict(query_x, ours.adapt(x, y)).numpy()
+    expected = ours.predict(query_x, ours.adapt(x, y), transductive=True).numpy()
     assert np.abs(expected - ours.predict(query_x, ours.adapt(x, y), transductive=False)).max() > 1e-2
-    assert np.abs(expected - ours.predict(query_x, ours.adapt(x, y, step_size=0.02))).max() > 1e-3
+    assert np.abs(expected - ours.predict(query_x, ours.adapt(x, y, step_size=0.02), transductive=True)).max() > 1e-3
     support = {"support_inputs": x, "support_labels": y}
     answer = call(loaded, "adapt_and_predict", **support, query_inputs=query_x)
     assert_close(answer["query_outputs"], expected)
@@ -130,8 +130,8 @@ def test_transductive_queries_and_learned_step_sizes(learned):
     answer = call(
         loaded, "adapt_and_predict_with", **support, query_inputs=query_x, step_size=0 * sizes + 0.02, num_updates=1
     )
-    assert_close(answer["query_outputs"], ours.predict(query_x, ours.adapt(x, y, 1, step_size=0.02)))
-    assert_close(call(loaded, "predict", inputs=query_x)["outputs"], ours.predict(query_x))
+    assert_close(answer["query_outputs"], ours.predict(query_x, ours.adapt(x, y, 1, step_size=0.02), transductive=True))
+    assert_close(call(loaded, "predict", inputs=query_x)["outputs"], ours.predict(query_x, transductive=True))
 
 
 class Own(keras.Model):

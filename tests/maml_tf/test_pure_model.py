@@ -241,3 +241,67 @@ def test_a_stock_normalisation_layer_is_warned_of_with_a_remedy(kind):
         warnings.simplefilter("error")
         MAML(model, losses.mse, first_order=True)
         MAML(functional(layers.BatchNorm(dtype="float64"), dense(1)), losses.mse)
+
+
+def frozen_model():
+    keras.utils.set_random_seed(0)
+    fixed = functional(dense(3, name="inner", trainable=False), dense(3, name="adapted"))
+    norm = layers.BatchNorm(dtype="float64", name="norm")
+    return functional(dense(3, name="frozen", activation="relu", trainable=False), fixed, norm, dense(1, name="last"))
+
+
+@pytest.mark.parametrize("settings", [{"task_axis": "map"}, {}])  # the other is vectorised, by XLA
+def test_frozen_weights_keep_every_bit_and_the_models_own_state_moves(settings):
+    maml = MAML(frozen_model(), losses.mse, step_size=0.1, **settings)
+    before = {v.path: v.numpy() for v in maml.model.variables}
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        maml.train_step(Tasks(*(rng.normal(size=(7, 5, n)) for n in (3, 1, 3, 1))))
+    for variable in maml.model.variables:
+        same = np.array_equal(variable.numpy(), before[variable.path])
+        assert same == variable.path.startswith(("frozen/", "inner/")), variable.path
+    curves = maml.evaluate(Tasks(*(rng.normal(size=(7, 5, n)) for n in (3, 1, 3, 1))), 2)
+    assert np.isfinite(curves["losses"]).all()
+
+
+def test_constants_of_a_users_layer_keep_every_bit():
+    class Features(keras.layers.Layer):
+        """Fixed random features, which nothing assigns, and a counter, which it does."""
+
+        def build(self, shape):
+            self.w = self.add_weight(shape=(3, 4), initializer="normal", trainable=False, name="w")
+            self.seen = self.add_weight(shape=(), initializer="zeros", trainable=False, name="seen")
+
+        def call(self, x):
+            self.seen.assign_add(1.0)
+            return x @ self.w
+
+    features = Features(dtype="float64")
+    maml = MAML(functional(features, dense(1)), losses.mse, step_size=0.1, task_axis="map", jit=False)
+    before, rng = features.w.numpy(), np.random.default_rng(0)
+    for _ in range(20):
+        maml.train_step(Tasks(*(rng.normal(size=(7, 5, n)) for n in (3, 1, 3, 1))))
+    np.testing.assert_array_equal(features.w.numpy(), before)
+    assert features.seen.numpy() == 20
+
+
+def test_mixed_precision_is_computed_rightly():
+    """Weights are float32, the model computes in float16, and the loss is of float32."""
+    rng = np.random.default_rng(0)
+    tasks = Tasks(*(rng.normal(size=(4, 5, n)) for n in (3, 1, 3, 1)))
+    found = []
+    for policy in ("mixed_float16", "float32"):
+        keras.utils.set_random_seed(0)
+        stack = [keras.layers.Dense(4, "tanh", dtype=policy), keras.layers.Dense(1, dtype=policy)]
+        maml = MAML(keras.Sequential([keras.Input((3,)), *stack]), losses.mse, step_size=0.1)
+        found.append([float(maml.train_step(tasks)[name]) for name in ("pre_loss", "post_loss")])
+        assert maml.predict(tasks.query_x[0], maml.adapt(tasks.support_x[0], tasks.support_y[0])).dtype == tf.float32
+    np.testing.assert_allclose(*found, rtol=0.01)
+
+
+def test_models_of_legacy_keras_and_what_is_no_model_are_refused():
+    legacy = type("Sequential", (), {"__module__": "tf_keras.src.engine.sequential"})()
+    with pytest.raises(ValueError, match=r"must be a keras.Model of Keras 3, but is a model of legacy Keras"):
+        MAML(legacy, losses.mse)
+    with pytest.raises(ValueError, match=r"must be a keras.Model of Keras 3, but is a function"):
+        MAML(lambda x: x, losses.mse)

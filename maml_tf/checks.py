@@ -1,0 +1,194 @@
+"""What MAML is given, checked before anything is computed: numbers, and the shapes of tasks."""
+
+import operator
+
+import tensorflow as tf
+
+from data_generators.errors import UserError
+
+_ELEMENTWISE = {"Add", "AddV2", "Sub", "Mul", "RealDiv", "DivNoNan", "SquaredDifference", "Maximum", "Minimum", "Pow"}
+
+
+def count(value, name, least):
+    """A number of updates as an int, whatever kind of integer it is.
+
+    Raises:
+        UserError: it is no integer, or less than `least`.
+    """
+    try:
+        value = operator.index(value)
+    except TypeError:
+        raise UserError(f"{name} must be an integer, not {value!r}") from None
+    if value < least:
+        raise UserError(f"{name} must be at least {least}, but is {value}")
+    return value
+
+
+def tensors(value, dtype, single=None):
+    """What a model takes or gives as tensors: floating-point numbers in its dtype, the others as they are.
+
+    Args:
+        value: an array, nested numbers, or a dict, list or tuple of arrays where there are several inputs or outputs.
+        dtype: of the model.
+        single: whether the model has one input or output, so that a list is an array; None where that is not known.
+    """
+    if isinstance(value, dict):
+        return {name: tensors(item, dtype, single) for name, item in value.items()}
+    if isinstance(value, list | tuple) and not single and any(map(_is_array, value)):
+        return [tensors(item, dtype) for item in value]
+    tensor = tf.convert_to_tensor(value)
+    return tf.cast(tensor, dtype) if tensor.dtype.is_floating else tensor
+
+
+def arrays(value):
+    """Nested numbers as one array, anything else as it is: TensorFlow would trace a function anew for each number."""
+    nested = isinstance(value, list | tuple) and not any(map(_is_array, value))
+    return tf.convert_to_tensor(value) if nested else value
+
+
+def any_number(value, specs=None):
+    """The structure of tf.TensorSpec for any number of examples like these.
+
+    Args:
+        value: structure of tensors [examples, ...].
+        specs: as for `inputs`: axes whose size the model leaves open are open here too.
+    """
+    given = tf.nest.flatten(value)
+    found = [tf.TensorSpec([None, *t.shape[1:]], t.dtype) for t in given]
+    for i, spec in enumerate(specs or []):
+        if spec.shape.rank == found[i].shape.rank:
+            found[i] = tf.TensorSpec([None, *spec.shape[1:]], found[i].dtype)
+    return tf.nest.pack_sequence_as(value, found)
+
+
+def _is_array(value):
+    return bool(getattr(value, "shape", None)) or isinstance(value, dict)
+
+
+def number_of(tasks, queries=True):
+    """The number of tasks.
+
+    Args:
+        tasks: Tasks of tensors, or of structures of them.
+        queries: whether the tasks must have queries.
+
+    Raises:
+        UserError: their axes do not fit together.
+    """
+    for name, value in tasks._asdict().items():
+        for tensor in tf.nest.flatten(value):
+            if tensor.shape.rank is not None and tensor.shape.rank < 2:
+                raise UserError(f"{name} must be [tasks, examples, ...], but its shape is {tensor.shape}")
+    _same({name: _sizes(value, 0) for name, value in tasks._asdict().items()}, "tasks")
+    _examples(tasks.support_x, tasks.support_y, "support_x", "support_y", axis=1)
+    _same({name: _sizes(getattr(tasks, name), 1) for name in ("query_x", "query_y")}, "examples in a task")
+    # Sequences may be longer in the one than in the other; targets differ in shape only where inputs do.
+    if not _alike("x", tasks, by_rank=True) or (_alike("x", tasks) and not _alike("y", tasks)):
+        listed = ", ".join(f"{name} {_shapes(value)}" for name, value in tasks._asdict().items())
+        raise UserError(f"the examples of support and query differ in shape: {listed}")
+    if queries and 0 in _sizes(tasks.query_x, 1):
+        raise UserError("the query is empty: each task needs at least one query example")
+    return tf.nest.flatten(tasks)[0].shape[0]
+
+
+def _alike(name, tasks, by_rank=False):
+    """Whether support and query have examples of the same shape, or at least rank, as far as it is known."""
+    first, second = (tf.nest.flatten(getattr(tasks, f"{part}_{name}")) for part in ("support", "query"))
+    shapes = [(a.shape[2:], b.shape[2:]) for a, b in zip(first, second, strict=False)]
+    return all(
+        None in (a.rank, b.rank) or (a.rank == b.rank if by_rank else a.is_compatible_with(b)) for a, b in shapes
+    )
+
+
+def _shapes(value):
+    return " and ".join(str(t.shape) for t in tf.nest.flatten(value))
+
+
+def support(x, y):
+    """Raises UserError where a support set [examples, ...] is empty, or has not a target for each input."""
+    for name, value in (("x", x), ("y", y)):
+        if any(tensor.shape.rank == 0 for tensor in tf.nest.flatten(value)):
+            raise UserError(f"{name} must be [examples, ...], but is a single number")
+    _examples(x, y, "x", "y", axis=0)
+
+
+def _examples(x, y, name_x, name_y, axis):
+    _same({name_x: _sizes(x, axis), name_y: _sizes(y, axis)}, "examples in a task" if axis else "examples")
+    if 0 in _sizes(x, axis):
+        raise UserError("the support is empty: adaptation needs at least one example")
+
+
+def _sizes(value, axis):
+    """The known sizes of an axis in a structure of tensors."""
+    return {t.shape[axis] for t in tf.nest.flatten(value) if t.shape.rank is not None} - {None}
+
+
+def _same(sizes, what):
+    if len(set().union(*sizes.values())) > 1:
+        listed = ", ".join(f"{name} {' and '.join(map(str, sorted(found)))}" for name, found in sizes.items())
+        raise UserError(f"the number of {what} differs: {listed}")
+
+
+def inputs(value, specs, name, axis=1):
+    """Raises UserError where inputs do not have the shapes that a model was built for.
+
+    Args:
+        value: structure of tensors.
+        specs: list of tf.TensorSpec [examples, ...] of the model's inputs in the order of its structure, or None where
+            they are not known.
+        name: of the inputs.
+        axis: that of the examples.
+    """
+    given = tf.nest.flatten(value)
+    if specs is None:
+        return
+    if len(given) != len(specs):
+        raise UserError(f"{name} holds {len(given)} arrays, but the model has {len(specs)} inputs")
+    for tensor, spec in zip(given, specs, strict=True):
+        if tensor.shape.rank is not None and tensor.shape.rank <= axis:
+            whole = "[tasks, examples, ...]" if axis else "[examples, ...]"
+            raise UserError(f"{name} must be {whole}, but its shape is {tensor.shape}")
+        shape, wanted = tensor.shape[axis + 1 :], spec.shape[1:]
+        # Keras itself adds or takes away a last axis of size 1.
+        if not any(
+            shape.is_compatible_with(as_wanted) for as_wanted in (wanted, _with_last(wanted), _less_last(wanted))
+        ):
+            raise UserError(f"an example of {name} has the shape {shape}, but the model takes {wanted}")
+
+
+def _with_last(shape):
+    return shape.concatenate([1])
+
+
+def _less_last(shape):
+    return shape[:-1] if shape.rank and shape[-1] == 1 else shape
+
+
+def refuse_outer_product(loss, outputs, targets):
+    """Refuses a loss that spreads outputs [n, 1] and targets [n] to [n, n], so that each target meets every output.
+
+    Targets without their last axis are easily given; the network would learn their mean, without any sign of it.
+
+    Raises:
+        UserError: the loss does so.
+    """
+    if not (tf.is_tensor(outputs) and tf.is_tensor(targets)) or outputs.shape.rank == targets.shape.rank:
+        return
+    specs = [tf.TensorSpec([n or 7919 for n in t.shape], t.dtype) for t in (outputs, targets)]
+    try:
+        graph = tf.function(loss, autograph=False).get_concrete_function(*specs).graph
+    except Exception:  # it fails where it is called, too, and says more there
+        return
+    first, second = graph.inputs[:2]
+    sources = {first.ref(): {"outputs"}, second.ref(): {"targets"}}
+    for operation in graph.get_operations():  # in an order in which each comes after its inputs
+        found = [sources.get(tensor.ref(), set()) for tensor in operation.inputs]
+        for tensor in operation.outputs:
+            sources.setdefault(tensor.ref(), set().union(*found))
+        if operation.type in _ELEMENTWISE and sorted(map(sorted, found)) == [["outputs"], ["targets"]]:
+            shapes = [tensor.shape for tensor in operation.inputs]
+            if operation.outputs[0].shape not in shapes:
+                raise UserError(
+                    f"targets of the shape {targets.shape} do not fit outputs of the shape {outputs.shape}: give both "
+                    "the same axes, since the loss would compare each target with every output"
+                )

@@ -1,0 +1,138 @@
+"""Losses and accuracies as users have them: of Keras, by name, of their own; on one-hot labels and on class ids."""
+
+import functools
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from data_generators.errors import UserError
+from data_generators.tasks import Tasks
+from maml_tf import losses
+from maml_tf.meta_learner import MAML
+
+K = keras.losses
+LOGITS = np.array([[2.0, 0.5, -1.0], [0.1, 0.2, 0.3], [-2.0, 1.0, 0.0], [0.5, 0.4, 0.3]], np.float32)
+IDS = np.array([0, 1, 1, 2])
+ONE_HOT = np.eye(3, dtype=np.float32)[IDS]
+PROBABILITIES = np.exp(LOGITS) / np.exp(LOGITS).sum(1, keepdims=True)
+CROSS_ENTROPY = -np.log(PROBABILITIES[np.arange(4), IDS]).mean()
+ERROR = np.mean((LOGITS - ONE_HOT) ** 2)
+
+
+class Mine(K.Loss):
+    def call(self, y_true, y_pred):
+        return tf.reduce_mean(3 * y_true - y_pred, -1)
+
+
+@pytest.mark.parametrize(
+    ("loss", "targets", "expected"),
+    [
+        ("mse", ONE_HOT, ERROR),
+        (K.MeanSquaredError(), ONE_HOT, ERROR),
+        (K.MeanSquaredError, ONE_HOT, ERROR),
+        (K.MeanSquaredError(reduction=None), ONE_HOT, ERROR),
+        (K.mean_squared_error, ONE_HOT, ERROR),
+        (keras.metrics.MeanSquaredError(), ONE_HOT, ERROR),
+        (tf.compat.v1.losses.mean_squared_error, ONE_HOT, ERROR),
+        (K.MeanSquaredError(reduction="sum"), ONE_HOT, 4 * ERROR),
+        (K.CategoricalCrossentropy(from_logits=True), ONE_HOT, CROSS_ENTROPY),
+        (functools.partial(K.categorical_crossentropy, from_logits=True), ONE_HOT, CROSS_ENTROPY),
+        (functools.partial(keras.ops.categorical_crossentropy, from_logits=True), ONE_HOT, CROSS_ENTROPY),
+        (K.CategoricalCrossentropy(from_logits=True).call, ONE_HOT, CROSS_ENTROPY),
+        (K.SparseCategoricalCrossentropy(from_logits=True), IDS, CROSS_ENTROPY),
+        (functools.partial(K.sparse_categorical_crossentropy, from_logits=True), IDS, CROSS_ENTROPY),
+        (Mine(), ONE_HOT, np.mean(3 * ONE_HOT - LOGITS)),
+        (lambda outputs, targets: tf.reduce_mean(3 * outputs - targets), ONE_HOT, np.mean(3 * LOGITS - ONE_HOT)),
+        (functools.partial(losses.softmax_cross_entropy, shots=4), IDS, CROSS_ENTROPY),
+        (functools.partial(losses.softmax_cross_entropy, shots=4), IDS[:, None], CROSS_ENTROPY),
+        (functools.partial(losses.softmax_cross_entropy, shots=4), np.eye(3, dtype=int)[IDS], CROSS_ENTROPY),
+    ],
+)
+def test_a_loss_is_called_in_its_own_order(loss, targets, expected):
+    found = losses.as_loss(loss)(tf.constant(LOGITS), tf.constant(targets))
+    assert found.shape == ()
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("metric", "targets", "expected"),
+    [
+        ("accuracy", ONE_HOT, 0.5),
+        ("acc", IDS, 0.5),
+        ("categorical_accuracy", ONE_HOT, 0.5),
+        ("sparse_categorical_accuracy", IDS, 0.5),
+        (keras.metrics.CategoricalAccuracy(), ONE_HOT, 0.5),
+        (keras.metrics.SparseTopKCategoricalAccuracy(k=2), IDS, 0.75),
+        (keras.metrics.categorical_accuracy, ONE_HOT, 0.5),
+        (losses.accuracy, IDS[:, None], 0.5),
+        (losses.accuracy, IDS.astype(np.float32), 0.5),
+    ],
+)
+def test_an_accuracy_is_that_of_one_task(metric, targets, expected):
+    function = losses.as_accuracy(metric)
+    for _ in range(2):  # nothing is kept from one task to the next
+        np.testing.assert_allclose(function(tf.constant(LOGITS), tf.constant(targets)), expected, rtol=1e-6)
+
+
+def test_no_accuracy_stays_none():
+    assert losses.as_accuracy(None) is None
+
+
+@pytest.mark.parametrize("name", ["no_such_loss", 7])
+def test_what_is_no_loss_is_refused(name):
+    with pytest.raises(UserError, match=r"no_such_loss|must be a function"):
+        losses.as_loss(name)
+    with pytest.raises(UserError, match=r"no_such_loss|must be a function"):
+        losses.as_accuracy(name)
+
+
+def test_ids_that_are_no_class_do_not_count_as_another():
+    ids = np.array([0, 1, 3, -1])
+    assert np.isnan(losses.softmax_cross_entropy(LOGITS, ids, 1))
+
+
+@pytest.mark.parametrize("function", [losses.mse, losses.accuracy, lambda o, t: losses.softmax_cross_entropy(o, t, 1)])
+def test_targets_of_another_shape_are_refused(function):
+    for targets in (np.zeros((4, 2)), np.zeros((3, 3)), np.zeros((4, 3, 1))):
+        with pytest.raises(UserError, match="shape"):
+            function(tf.constant(LOGITS), tf.constant(targets, tf.float32))
+
+
+def test_accuracy_of_a_single_output_is_refused():
+    with pytest.raises(UserError, match="BinaryAccuracy"):
+        losses.accuracy(np.zeros((4, 1)), np.zeros((4, 1)))
+
+
+def own_mse(outputs, targets):
+    return tf.reduce_mean(tf.square(outputs - targets))
+
+
+def test_an_own_loss_that_compares_each_target_with_every_output_is_refused():
+    outputs, targets = tf.zeros([5, 1]), tf.zeros([5])
+    with pytest.raises(UserError, match=r"targets of the shape \(5,\) do not fit outputs of the shape \(5, 1\)"):
+        losses.as_loss(own_mse)(outputs, targets)
+    assert losses.as_loss(lambda o, t: own_mse(o[:, 0], t))(outputs, targets) == 0
+    assert losses.as_loss(lambda o, t: tf.reduce_sum(o) - tf.reduce_sum(t))(outputs, targets) == 0
+    quantiles = losses.as_loss(lambda o, t: tf.reduce_mean(tf.abs(o - t)))  # [5, 9] against [5, 1], as it should be
+    assert quantiles(tf.zeros([5, 9]), tf.zeros([5, 1])) == 0
+
+
+@pytest.mark.parametrize("settings", [{"task_axis": "vectorize", "jit": True}, {"task_axis": "map", "jit": False}])
+@pytest.mark.parametrize("ids", [False, True])
+def test_maml_trains_by_names(settings, ids):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(6, 20, 4))
+    labels = (x @ rng.normal(size=(6, 4, 3))).argmax(-1)
+    y = labels if ids else np.eye(3)[labels]
+    tasks = Tasks(x[:, :10], y[:, :10], x[:, 10:], y[:, 10:])
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    kind = K.SparseCategoricalCrossentropy if ids else K.CategoricalCrossentropy
+    maml = MAML(model, kind(from_logits=True), accuracy="accuracy", optimizer="adam", step_size=0.5, **settings)
+    figures = maml.train_step(tasks)
+    curves = maml.evaluate(tasks, 5)
+    assert 0 < float(figures["pre_loss"]) < 5
+    assert curves["accuracies"][:, 5].mean() > curves["accuracies"][:, 0].mean() + 0.1
+    assert (curves["losses"] > 0).all()
