@@ -1,10 +1,10 @@
 """Files that are read or written: damage becomes one sentence, and a file is never half written."""
 
 import csv
-import glob
 import lzma
 import os
 import platform
+import re
 import shutil
 import struct
 import tarfile
@@ -18,13 +18,15 @@ from tokenize import TokenError
 
 from data_generators.errors import UserError
 
-# What Python, zipfile, tarfile and NumPy raise for damaged files: NumPy's headers, for one, go through tokenize.
+# What Python, zipfile, tarfile and NumPy raise for damaged files: NumPy's headers, for one, go through tokenize, and a
+# damaged one may ask for more memory than there is.
 DAMAGE = (OSError, EOFError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, OverflowError)
 DAMAGE += (struct.error, zlib.error, lzma.LZMAError, csv.Error, zipfile.BadZipFile, tarfile.TarError)
 DAMAGE += (TokenError, SyntaxError, MemoryError)
 
 _HOST = f"{zlib.crc32(platform.node().encode()):08x}"  # of shared folders, where another machine has other processes
 _ABANDONED_SECONDS = 24 * 3600  # what nobody has written to for so long has been left, on whatever machine
+_EARLIER_SECONDS = 3600  # the same for the names of earlier versions, which do not tell the machine
 
 
 @contextmanager
@@ -42,9 +44,13 @@ def reading(path: str | Path, remedy="put a whole one in its place") -> Iterator
         yield
     except UserError:
         raise
+    except MemoryError as error:
+        message = (
+            f"there is not enough memory to read {path} ({_reason(error)}): free some or, if it is damaged, {remedy}."
+        )
+        raise UserError(message) from error
     except DAMAGE as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"{path} is damaged or cannot be read ({reason}): {remedy}.") from error
+        raise UserError(f"{path} is damaged or cannot be read ({_reason(error)}): {remedy}.") from error
 
 
 @contextmanager
@@ -74,14 +80,16 @@ def replacing(path: str | Path, durable: bool = True) -> Iterator[Path]:
 
 
 def remove_abandoned(path: str | Path) -> None:
-    """Removes what processes that are gone have left of `replacing(path)`."""
+    """Removes what processes that are gone have left of `replacing(path)`, or of a path that continues this with a dot.
+
+    The names that earlier versions wrote under, <name>.part and <name>.<process>.part, are removed too.
+    """
     path = Path(path)
+    beginnings = f".{path.name}.", f"{path.name}."
     with suppress(OSError):
-        for part in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
-            process, _, host = part.name[len(path.name) + 2 : -len(".part")].partition("-")
-            gone = host == _HOST and process.isdecimal() and not _another_runs(int(process))
-            if gone or time.time() - part.stat().st_mtime > _ABANDONED_SECONDS:
-                _remove(part)
+        for name in os.listdir(path.parent):  # a glob takes ten times as long in a folder of many images
+            if name.endswith(".part") and name.startswith(beginnings) and _is_abandoned(path.parent / name, path):
+                _remove(path.parent / name)
 
 
 def flush(path: Path) -> None:
@@ -91,6 +99,16 @@ def flush(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _is_abandoned(part: Path, path: Path) -> bool:
+    match = re.search(r"\.(\d+)(?:-(\w+))?\.part$", part.name)
+    if not match:  # an earlier version named no process
+        return part.name.removeprefix(".") == f"{path.name}.part"
+    process, host = match.groups()
+    if host == _HOST and not _another_runs(int(process)):
+        return True
+    return time.time() - part.stat().st_mtime > (_ABANDONED_SECONDS if host else _EARLIER_SECONDS)
 
 
 def _another_runs(process: int) -> bool:
@@ -112,3 +130,7 @@ def _remove(part: Path) -> None:
             shutil.rmtree(part, ignore_errors=True)
         else:
             part.unlink()
+
+
+def _reason(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

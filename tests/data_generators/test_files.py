@@ -71,6 +71,26 @@ def test_what_a_running_process_writes_is_left(tmp_path):
     assert [part.exists() for part in parts] == [True, False]
 
 
+def test_what_earlier_versions_left_is_removed(tmp_path):
+    names = [
+        "x.part",
+        ".x.part",
+        "x.7.part",
+        "x.abc.npy.7.part",
+        f".x.abc.npy.4194304-{files._HOST}.part",
+        "x.zip.part",
+    ]
+    for name in names:
+        (tmp_path / name).write_text("half")
+    (tmp_path / ".x.8.part").mkdir()
+    for name in ("x.7.part", "x.abc.npy.7.part", ".x.8.part"):
+        remove_abandoned(tmp_path / "x")
+        assert (tmp_path / name).exists()  # a process of that version may still write it, here or elsewhere
+        os.utime(tmp_path / name, (time.time() - 4000,) * 2)
+    remove_abandoned(tmp_path / "x")
+    assert os.listdir(tmp_path) == ["x.zip.part"]  # half a download of the user's
+
+
 @pytest.mark.parametrize(
     ("error", "message"),
     [
@@ -83,6 +103,11 @@ def test_what_a_running_process_writes_is_left(tmp_path):
             "x is damaged or cannot be read (not a zip): put a whole one in its place.",
         ),
         (NotImplementedError(), "x is damaged or cannot be read (NotImplementedError): put a whole one in its place."),
+        (
+            MemoryError("Unable to allocate 8 EiB"),
+            "there is not enough memory to read x (Unable to allocate 8 EiB): free some or, if it is damaged, put a "
+            "whole one in its place.",
+        ),
         (UserError("as it is"), "as it is"),
     ],
 )
