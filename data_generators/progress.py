@@ -15,7 +15,7 @@ def progress(total: int, what: str, unit: str, done: int = 0, leave: bool = True
     Args:
         total: units of work.
         what: is done, "Testing on val" for example.
-        unit: of the work, in the singular.
+        unit: of the work, in the singular; of a "byte", a bar shows thousands and millions.
         done: units done before.
         leave: whether the bar stays on the terminal when all is done.
 
@@ -24,7 +24,8 @@ def progress(total: int, what: str, unit: str, done: int = 0, leave: bool = True
     """
     if sys.stderr is not None and sys.stderr.isatty():
         look = {"mininterval": 0.5, "smoothing": 0.05, "dynamic_ncols": True}
-        return tqdm(total=total, desc=what, unit=unit, initial=done, leave=leave, **look)
+        look |= {"unit": "B", "unit_scale": True} if unit == "byte" else {"unit": unit}
+        return tqdm(total=total, desc=what, initial=done, leave=leave, **look)
     return Lines(total, what, unit, done)
 
 
