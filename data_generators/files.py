@@ -5,6 +5,7 @@ import glob
 import lzma
 import os
 import platform
+import re
 import shutil
 import struct
 import tarfile
@@ -55,7 +56,7 @@ def replacing(path: str | Path, durable: bool = True) -> Iterator[Path]:
 
     Args:
         path: of the file; or of a folder, which must then be empty or not be there.
-        durable: flush a file to the disk before it is renamed, so that not even a loss of power leaves it half written.
+        durable: flush it to the disk before it is renamed, so that not even a loss of power leaves it half written.
 
     Raises:
         OSError: it cannot be written; what was at `path` stays as it was.
@@ -66,7 +67,7 @@ def replacing(path: str | Path, durable: bool = True) -> Iterator[Path]:
     part = path.with_name(f".{path.name}.{os.getpid()}-{_HOST}.part")
     try:
         yield part
-        if durable and part.is_file():
+        if durable:
             flush(part)
         os.replace(part, path)
     finally:
@@ -78,22 +79,35 @@ def remove_abandoned(path: str | Path) -> None:
     path = Path(path)
     with suppress(OSError):
         for part in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
-            process, _, host = part.name[len(path.name) + 2 : -len(".part")].partition("-")
-            gone = host == _HOST and process.isdecimal() and not _another_runs(int(process))
-            if gone or time.time() - part.stat().st_mtime > _ABANDONED_SECONDS:
-                _remove(part)
+            _remove_if_abandoned(part, *part.name[len(path.name) + 2 : -len(".part")].partition("-")[::2])
+
+
+def remove_all_abandoned(folder: str | Path) -> None:
+    """Removes what processes that are gone have left of `replacing` any path in a folder."""
+    with suppress(OSError):
+        for part in Path(folder).glob(".*.part"):
+            if ours := re.fullmatch(r"\..+\.(\d+)-([0-9a-f]{8})\.part", part.name):
+                _remove_if_abandoned(part, *ours.groups())
+
+
+def _remove_if_abandoned(part, process, host):
+    gone = host == _HOST and process.isdecimal() and not another_runs(int(process))
+    if gone or time.time() - part.stat().st_mtime > _ABANDONED_SECONDS:
+        _remove(part)
 
 
 def flush(path: Path) -> None:
-    """Has the system write a file to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    """Has the system write a file, or all files of a folder, to the disk."""
+    for file in [path] if path.is_file() else path.rglob("*"):
+        if file.is_file():
+            descriptor = os.open(file, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
 
 
-def _another_runs(process: int) -> bool:
+def another_runs(process: int) -> bool:
     """Whether there is a process of this number, other than this one."""
     if process == os.getpid() or os.name != "posix":
         return process != os.getpid()
