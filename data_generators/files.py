@@ -61,7 +61,7 @@ def replacing(path: str | Path, durable: bool = True) -> Iterator[Path]:
 
     Args:
         path: of the file; or of a folder, which must then be empty or not be there.
-        durable: flush a file to the disk before it is renamed, so that not even a loss of power leaves it half written.
+        durable: flush it to the disk before it is renamed, so that not even a loss of power leaves it half written.
 
     Raises:
         OSError: it cannot be written; what was at `path` stays as it was.
@@ -72,7 +72,7 @@ def replacing(path: str | Path, durable: bool = True) -> Iterator[Path]:
     part = path.with_name(f".{path.name}.{os.getpid()}-{_HOST}.part")
     try:
         yield part
-        if durable and part.is_file():
+        if durable:
             flush(part)
         os.replace(part, path)
     finally:
@@ -88,30 +88,40 @@ def remove_abandoned(path: str | Path) -> None:
     beginnings = f".{path.name}.", f"{path.name}."
     with suppress(OSError):
         for name in os.listdir(path.parent):  # a glob takes ten times as long in a folder of many images
-            if name.endswith(".part") and name.startswith(beginnings) and _is_abandoned(path.parent / name, path):
-                _remove(path.parent / name)
+            part = path.parent / name
+            if name.removeprefix(".") == f"{path.name}.part":  # an earlier version named no process
+                _remove(part)
+            elif name.startswith(beginnings) and (process := re.search(r"\.(\d+)(?:-(\w+))?\.part$", name)):
+                _remove_if_abandoned(part, *process.groups())
+
+
+def remove_all_abandoned(folder: str | Path) -> None:
+    """Removes what processes that are gone have left of `replacing` any path in a folder."""
+    with suppress(OSError):
+        for part in Path(folder).glob(".*.part"):
+            if ours := re.fullmatch(r"\..+\.(\d+)-([0-9a-f]{8})\.part", part.name):
+                _remove_if_abandoned(part, *ours.groups())
+
+
+def _remove_if_abandoned(part: Path, process: str, host: str | None) -> None:
+    seconds = _ABANDONED_SECONDS if host else _EARLIER_SECONDS
+    gone = host == _HOST and not another_runs(int(process))
+    if gone or time.time() - part.stat().st_mtime > seconds:
+        _remove(part)
 
 
 def flush(path: Path) -> None:
-    """Has the system write a file to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    """Has the system write a file, or all files of a folder, to the disk."""
+    for file in [path] if path.is_file() else path.rglob("*"):
+        if file.is_file():
+            descriptor = os.open(file, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
 
 
-def _is_abandoned(part: Path, path: Path) -> bool:
-    match = re.search(r"\.(\d+)(?:-(\w+))?\.part$", part.name)
-    if not match:  # an earlier version named no process
-        return part.name.removeprefix(".") == f"{path.name}.part"
-    process, host = match.groups()
-    if host == _HOST and not _another_runs(int(process)):
-        return True
-    return time.time() - part.stat().st_mtime > (_ABANDONED_SECONDS if host else _EARLIER_SECONDS)
-
-
-def _another_runs(process: int) -> bool:
+def another_runs(process: int) -> bool:
     """Whether there is a process of this number, other than this one."""
     if process == os.getpid() or os.name != "posix":
         return process != os.getpid()

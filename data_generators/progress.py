@@ -20,7 +20,7 @@ def progress(total: int, what: str, unit: str, done: int = 0, leave: bool = True
         leave: whether the bar stays on the terminal when all is done.
 
     Returns:
-        An object with `update(units)`, `set_postfix_str(text, refresh)` and `write(text)`, as tqdm's.
+        An object with `update(units)`, `set_postfix_str(text, refresh)` and `write(text, file)`, as tqdm's.
     """
     if sys.stderr is not None and sys.stderr.isatty():
         look = {"mininterval": 0.5, "smoothing": 0.05, "dynamic_ncols": True}
@@ -61,9 +61,9 @@ class Lines:
         """Sets what stands at the end of the line."""
         self._postfix = text
 
-    def write(self, text: str) -> None:
-        """Prints a line of its own."""
-        print(text)
+    def write(self, text: str, file=None) -> None:
+        """Prints a line of its own, to stdout or another stream."""
+        print(text, file=file)
 
     def line(self) -> str:
         """How far it is now."""
