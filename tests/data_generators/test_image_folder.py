@@ -86,6 +86,27 @@ def test_stray_files_are_passed_over(tmp_path):
     assert {split: data.lengths.tolist() for split, data in splits.items()} == {"train": [2, 2], "val": [1]}
 
 
+@pytest.mark.parametrize("name", ["features.h5", "film.mpg", "x.wmf", "x.grib", "x.bufr"])
+def test_files_that_pillow_only_knows_by_name_are_passed_over(tmp_path, name):
+    stray = {"features.h5": b"\x89HDF\r\n\x1a\n", "film.mpg": b"\x00\x00\x01\xb3" + bytes(8)}
+    write(tmp_path, synthetic.tree(SPLITS) | {f"train/a/{name}": stray.get(name, b"") + bytes(100)})
+    assert load_image_folder(tmp_path)["train"].lengths.tolist() == [2, 2]
+    with pytest.raises(UserError, match=r"x\.png is no image that Pillow can read"):
+        one(tmp_path / "1", stray["features.h5"] + bytes(100), ".png")
+
+
+def test_photographs_of_several_pictures_are_read(tmp_path):
+    content = encoded(picture("x", 30, 30), "MPO", save_all=True, append_images=[picture("y", 30, 30)])
+    assert np.array_equal(one(tmp_path, content, ".jpg", side=30), synthetic.pixels(content))
+
+
+@pytest.mark.parametrize("side", [0, 4097, 2**31, 10**18])
+def test_absurd_sizes_are_refused(tmp_path, side):
+    write(tmp_path, synthetic.tree({"train/a": 1}))
+    with pytest.raises(UserError, match=rf"--image_size must be between 1 and 4096, not {side}"):
+        load_image_folder(tmp_path, side=side)
+
+
 def test_one_level_of_classes_is_split_by_a_fixed_seed(tmp_path):
     names = [f"class{i:02d}" for i in range(25)]
     write(tmp_path, synthetic.tree({name: 2 for name in names}, width=8, height=8))

@@ -138,4 +138,4 @@ def test_image_that_lies_about_its_size(tmp_path):
     content = bytearray(synthetic.jpeg("x"))
     place = content.index(b"\xff\xc0") + 5
     content[place : place + 4] = b"\xff\xff\xff\xff"
-    refused(write(tmp_path, {FIRST: bytes(content)}), rf"{FIRST} (has 65535x65535 pixels|is damaged)")
+    refused(write(tmp_path, {FIRST: bytes(content)}), rf"{FIRST} has too many pixels .* a smaller image in")
