@@ -14,7 +14,6 @@ from data_generators.split_cache import load_splits
 
 SIDE = 84  # pixels
 SUFFIXES = (".jpg", ".jpeg")
-SUFFIXES = (".jpg", ".jpeg")
 CSV_URL = "https://github.com/twitter-research/meta-learning-lstm/tree/master/data/miniImagenet"
 
 
