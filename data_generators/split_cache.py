@@ -136,19 +136,24 @@ def _header(shape: tuple[int, ...]) -> bytes:
 def _write(cache: Path, folders: ClassFolders, shape: tuple[int, ...], decoder: Decoder) -> np.ndarray:
     """Writes the array, then the json that names it, then deletes arrays of before; returns the array, memory-mapped.
 
-    The array goes through plain writes, because a full disk ends a process that writes through a memory map.
+    The array goes through plain writes, because a full disk ends a process that writes through a memory map. What a
+    loss of power leaves half on the disk, the checksum will tell.
     """
     names, lengths = list(folders.images), [len(images) for images in folders.images.values()]
     path = cache.with_name(f"{cache.stem}.{folders.fingerprint[:16]}.npy")
     remove_abandoned(cache.with_name(cache.stem))  # arrays of whatever images
     checksum = _checksum_of_classes(names, lengths)
-    with replacing(path) as part, open(part, "wb") as file, closing(_decoded(folders, decoder)) as chunks:
+    with (
+        replacing(path, durable=False) as part,
+        open(part, "wb") as file,
+        closing(_decoded(folders, decoder)) as chunks,
+    ):
         file.write(_header(shape))
         for images in chunks:
             file.write(images)
             checksum = zlib.crc32(images, checksum)
     made = {"format": _FORMAT, "fingerprint": folders.fingerprint, "images": path.name, "checksum": checksum}
-    with replacing(cache) as part:
+    with replacing(cache, durable=False) as part:
         part.write_text(json.dumps(made | {"names": names, "lengths": lengths}), encoding="utf-8")
     for old in cache.parent.glob(f"{cache.stem}.*.npy"):
         if old != path:
