@@ -129,7 +129,7 @@ def test_class_in_two_splits_is_warned_of(tmp_path, caplog):
 
 def test_class_with_too_few_images(tmp_path):
     splits = load_miniimagenet(write(tmp_path, synthetic.tree(CLASSES)))
-    with pytest.raises(UserError, match="need 3 images, but class n02 of the train split has 2"):
+    with pytest.raises(UserError, match=r"need 3 images, but 1 class has fewer: n02 of the train split \(2\);"):
         Episodes({"train": splits["train"]}, ways=2, shots=1, queries=2)
 
 
