@@ -30,9 +30,9 @@ def read(
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as cache:
             made = json.loads(str(cache["made"]))
             bits, names = cache["bits"], cache["names"].tolist()
-        if made["format"] != _FORMAT or any(made["from"].get(name) != value for name, value in fingerprints.items()):
+        if made["format"] != _FORMAT or not fingerprints.items() <= {**made["from"]}.items():
             return None
-        if len(names) != characters or not all(isinstance(name, str) for name in names):
+        if len(names) != characters or names != sorted(set(map(str, names))):
             return None
         if bits.shape != (characters * images, side * side // 8):
             return None

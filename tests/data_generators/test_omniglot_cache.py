@@ -90,6 +90,7 @@ OTHERS = {
     "no sources": {"made": '{"format": 1}'},
     "sources are no dict": {"made": '{"format": 1, "from": []}'},
     "deep": {"made": "[" * 100_000},
+    "the same name": {"names": np.array(["x"] * 10)},
     "no names": {"names": np.array("x")},
     "numbers": {"names": np.arange(10)},
     "objects": {"names": np.array(["x"] * 10, object)},
@@ -107,6 +108,11 @@ def test_other_contents_are_rebuilt(cached, decodings, other):
     load(cached)
     assert len(decodings) == 1
     assert len(path.read_bytes()) == len(whole)
+    with np.load(path) as arrays:
+        np.savez(path, **{**arrays, **OTHERS[other]})
+    remove_zips(cached)
+    with pytest.raises(UserError, match=r"lacks images_background\.zip from "):
+        load(cached)
 
 
 def test_damage_to_the_directory_of_the_zip_is_rebuilt(cached):
