@@ -54,21 +54,23 @@ def reading(path: str | Path, remedy="put a whole one in its place") -> Iterator
 
 
 @contextmanager
-def replacing(path: str | Path, durable: bool = True) -> Iterator[Path]:
+def replacing(path: str | Path, durable: bool = True, tidy: bool = True) -> Iterator[Path]:
     """Gives another name to write a file or folder under, which then takes the place of `path`, whole or not at all.
 
-    The folder that it stands in is made if need be. What processes that were killed here have left is removed.
+    The folder that it stands in is made if need be.
 
     Args:
         path: of the file; or of a folder, which must then be empty or not be there.
         durable: flush it to the disk before it is renamed, so that not even a loss of power leaves it half written.
+        tidy: remove what killed processes have left; it takes milliseconds where the folder has hundreds of files.
 
     Raises:
         OSError: it cannot be written; what was at `path` stays as it was.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    remove_abandoned(path)
+    if tidy:
+        remove_abandoned(path)
     part = path.with_name(f".{path.name}.{os.getpid()}-{_HOST}.part")
     try:
         yield part

@@ -7,14 +7,14 @@ byte for byte, where the original compressed them once more.
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from data_generators.class_folders import SPLITS, is_visible, list_splits
 from data_generators.decoding import Decoder, open_image
 from data_generators.errors import UserError
-from data_generators.files import reading, replacing
+from data_generators.files import reading, remove_abandoned, replacing
 from data_generators.miniimagenet import CSV_URL, SIDE, SUFFIXES
 from data_generators.miniimagenet_sources import SourceImage, images_in
 from data_generators.progress import progress
@@ -101,6 +101,7 @@ def _is_name(name: str | None) -> bool:
 def _put_in_place(targets: dict[str, list[Path]], data_dir: Path, sources: Sequence[Path], resize: bool) -> list[str]:
     """Copies or resizes every image that is wanted; returns those that are not."""
     decoder = Decoder(SIDE, 3, resize=resize, formats=None if resize else ["JPEG"])
+    _tidy([target for paths in targets.values() for target in paths])
     done: set[str] = set()
     unused = []
     with progress(len(targets), "Preparing miniImagenet", "image") as shown:
@@ -117,14 +118,23 @@ def _put_in_place(targets: dict[str, list[Path]], data_dir: Path, sources: Seque
     return unused
 
 
+def _tidy(targets: Collection[Path]) -> None:
+    """Removes what killed preparations left: for all images at once, since it takes a look at their whole folder."""
+    littered = {folder for folder in {target.parent for target in targets} if any(folder.glob(".*.part"))}
+    for target in targets:
+        if target.parent in littered:
+            remove_abandoned(target)
+
+
 def _put(image: SourceImage, targets: list[Path], decoder: Decoder, resize: bool) -> None:
     if resize and all(_is_right(target) for target in targets):
         return  # spares the decoding of large images
     contents = _prepared(image.read(), image.where, decoder)
+    # Nothing is flushed to the disk, which would take minutes: what a loss of power spoils, the next call mends.
     for target in targets:
         try:
             if not (target.is_file() and target.read_bytes() == contents):
-                with replacing(target, durable=False) as part:  # what a loss of power may spoil, the next call mends
+                with replacing(target, durable=False, tidy=False) as part:
                     part.write_bytes(contents)
         except OSError as error:
             raise UserError(f"{target} cannot be written ({error}).") from error
