@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import EpsImagePlugin, Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from data_generators.errors import UserError
 from data_generators.files import reading
@@ -34,7 +34,7 @@ class Decoder:
     def __init__(self, side: int, channels: int, resize: bool, upright=False, formats: Sequence[str] | None = None):
         self.shape = (side, side, channels)
         self._mode = MODES[channels]
-        self._resize = resize
+        self.resize = resize
         self._upright = upright
         self._formats = formats
         self._converted: set[str] = set()
@@ -53,7 +53,7 @@ class Decoder:
         """The image in these bytes, converted and resized; name is for errors, which are those of a call."""
         size = self.shape[1::-1]
         image = open_image(contents, name, self._formats)
-        if not self._resize and image.size != size:
+        if not self.resize and image.size != size:
             width, height = image.size
             raise UserError(f"{name} has {width}x{height} pixels, not {size[0]}x{size[1]}.")
         with whole(name):
@@ -63,7 +63,16 @@ class Decoder:
                 image = ImageOps.exif_transpose(image)
             image = _converted(image, self._mode, name)
             image.load()
-            return image if image.size == size else image.resize(size, Image.Resampling.LANCZOS)
+        return image if image.size == size else self._resized(image)
+
+    def _resized(self, image):
+        width, height = self.shape[1::-1]
+        try:
+            return image.resize((width, height), Image.Resampling.LANCZOS)
+        except MemoryError as error:
+            raise UserError(
+                f"there is not enough memory for images of {width:,}x{height:,} pixels: use a smaller --image_size."
+            ) from error
 
     def report(self):
         """Logs how many images have been converted since the last report, if any."""
@@ -92,10 +101,33 @@ def open_image(contents: bytes, name: str, formats: Sequence[str] | None = None)
         raise UserError(f"{name} is empty: put a whole image in its place, or remove it.")
     with whole(name):
         try:
-            return Image.open(io.BytesIO(contents), formats=formats)
+            image = checked(contents, formats)
         except UnidentifiedImageError:
-            kind = " or ".join(formats) + " image" if formats else "image that Pillow can read"
-            raise UserError(f"{name} is no {kind}: put a whole one in its place, or remove it.") from None
+            image = None
+    if image is None or not is_decoded(image.format):
+        kind = " or ".join(formats) + " image" if formats else "image that Pillow can read"
+        raise UserError(f"{name} is no {kind}: put a whole one in its place, or remove it.")
+    return image
+
+
+def checked(contents: bytes, formats: Sequence[str] | None = None) -> Image.Image:
+    """`Image.open`, but PNGs are held against their checksums, at which Pillow does not look when it decodes them.
+
+    Other formats have none, so that damage to them is found only where it makes decoding impossible.
+    """
+    image = Image.open(io.BytesIO(contents), formats=formats)
+    if image.format != "PNG":
+        return image
+    image.verify()  # after which it cannot be decoded
+    return Image.open(io.BytesIO(contents), formats=["PNG"])
+
+
+def is_decoded(kind: str) -> bool:
+    """Whether Pillow decodes a format, or only knows its name, as of HDF5 and MPEG."""
+    opener, *_ = Image.OPEN.get(kind, (None,))  # JPEG's may give an MPO, which is not in the list
+    if kind == "EPS":
+        return bool(EpsImagePlugin.has_ghostscript())
+    return kind != "MPEG" and not (isinstance(opener, type) and issubclass(opener, ImageFile.StubImageFile))
 
 
 @contextmanager
@@ -107,7 +139,12 @@ def whole(name: str):
         raise
     except Exception as error:  # Pillow documents no list of what a damaged image may raise
         reason = " ".join(str(error).split()) or type(error).__name__
-        message = f"{name} is damaged ({reason}): put a whole image in its place, or remove it."
+        if isinstance(error, MemoryError):
+            message = f"there is not enough memory to decode {name}: free some, or put a smaller image in its place."
+        elif isinstance(error, Image.DecompressionBombError):
+            message = f"{name} has too many pixels ({reason}): put a smaller image in its place, or remove it."
+        else:
+            message = f"{name} is damaged ({reason}): put a whole image in its place, or remove it."
         raise UserError(message) from error
 
 

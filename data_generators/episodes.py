@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from data_generators.errors import UserError
+from data_generators.errors import UserError, listed
 from data_generators.tasks import Tasks
 
 # The seed of the 600 validation and the 600 test tasks. It is a constant, so that --seed never moves them.
@@ -47,6 +47,7 @@ class Episodes:
         shots: support images per class, K.
         queries: query images per class; one number, or one for each split by its name.
         rotate: turn all images of a class within a task by the same random multiple of 90 degrees.
+        queries_are_free: whether the user sets the queries too, and not only the shots; for the advice in errors.
 
     Raises:
         UserError: a size is not positive, a split has too few classes or a class too few images, or images to be
@@ -60,14 +61,18 @@ class Episodes:
         shots: int,
         queries: int | Mapping[str, int],
         rotate: bool = False,
+        queries_are_free: bool = False,
     ):
         self.splits = dict(splits)
         self.ways = ways
         self.shots = shots
         self.queries = {split: queries[split] if isinstance(queries, Mapping) else queries for split in self.splits}
         self.rotate = rotate
+        self._queries_are_free = queries_are_free
         for split in self.splits:
             self._check(split)
+        for queries in dict.fromkeys(self.queries.values()):
+            self._check_lengths([split for split in self.splits if self.queries[split] == queries], queries)
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -125,20 +130,38 @@ class Episodes:
             if size < 1:
                 raise UserError(f"The number of {what} must be at least 1, not {size}.")
         if self.ways > data.num_classes:
+            fewer = "give a smaller --num_classes or " if data.num_classes > 1 else ""
             raise UserError(
                 f"A {self.ways}-way task needs {self.ways} classes, but the {split} split has {data.num_classes}: "
-                "use fewer ways or add classes."
-            )
-        smallest = int(np.argmin(data.lengths))
-        if self.shots + queries > data.lengths[smallest]:
-            raise UserError(
-                f"{self.shots} support and {queries} query images per class need {self.shots + queries} images, but "
-                f"class {data.names[smallest]} of the {split} split has {data.lengths[smallest]}: use fewer shots or "
-                "queries, or add images."
+                f"{fewer}add classes."
             )
         height, width = data.images.shape[1:3]
         if self.rotate and height != width:
             raise UserError(f"Only square images can be rotated, and those of the {split} split are {height}x{width}.")
+
+    def _check_lengths(self, splits: list[str], queries: int):
+        """Names all classes that are too small at once."""
+        needed = self.shots + queries
+        classes = [
+            (f"{name} of the {split} split ({length})", length)
+            for split in splits
+            for name, length in zip(self.splits[split].names, self.splits[split].lengths, strict=True)
+            if length < needed
+        ]
+        if not classes:
+            return
+        names, lengths = zip(*classes, strict=True)
+        advice = ["add images"]
+        if all(np.sum(self.splits[split].lengths >= needed) >= self.ways for split in splits):
+            advice.append("remove them")
+        follow = self._queries_are_free or queries == self.shots  # the queries can become fewer too
+        if min(lengths) >= (2 if follow else queries + 1):
+            advice.append("use fewer shots or queries" if self._queries_are_free else "use fewer shots")
+        have = "1 class has" if len(names) == 1 else f"{len(names):,} classes have"
+        raise UserError(
+            f"{self.shots} support and {queries} query images per class need {needed} images, but {have} fewer: "
+            f"{listed(names)}; {', or '.join(advice)}."
+        )
 
 
 def _random_words(seed: int, split: str, first: int, num_tasks: int, words: int) -> np.ndarray:

@@ -1,10 +1,10 @@
 """Files that are read or written: damage becomes one sentence, and a file is never half written."""
 
 import csv
-import glob
 import lzma
 import os
 import platform
+import re
 import shutil
 import struct
 import tarfile
@@ -18,13 +18,15 @@ from tokenize import TokenError
 
 from data_generators.errors import UserError
 
-# What Python, zipfile, tarfile and NumPy raise for damaged files: NumPy's headers, for one, go through tokenize.
+# What Python, zipfile, tarfile and NumPy raise for damaged files: NumPy's headers, for one, go through tokenize, and a
+# damaged one may ask for more memory than there is.
 DAMAGE = (OSError, EOFError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, OverflowError)
 DAMAGE += (struct.error, zlib.error, lzma.LZMAError, csv.Error, zipfile.BadZipFile, tarfile.TarError)
 DAMAGE += (TokenError, SyntaxError, MemoryError)
 
 _HOST = f"{zlib.crc32(platform.node().encode()):08x}"  # of shared folders, where another machine has other processes
 _ABANDONED_SECONDS = 24 * 3600  # what nobody has written to for so long has been left, on whatever machine
+_EARLIER_SECONDS = 3600  # the same for the names of earlier versions, which do not tell the machine
 
 
 @contextmanager
@@ -42,31 +44,37 @@ def reading(path: str | Path, remedy="put a whole one in its place") -> Iterator
         yield
     except UserError:
         raise
+    except MemoryError as error:
+        message = (
+            f"there is not enough memory to read {path} ({_reason(error)}): free some or, if it is damaged, {remedy}."
+        )
+        raise UserError(message) from error
     except DAMAGE as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"{path} is damaged or cannot be read ({reason}): {remedy}.") from error
+        raise UserError(f"{path} is damaged or cannot be read ({_reason(error)}): {remedy}.") from error
 
 
 @contextmanager
-def replacing(path: str | Path, durable: bool = True) -> Iterator[Path]:
+def replacing(path: str | Path, durable: bool = True, tidy: bool = True) -> Iterator[Path]:
     """Gives another name to write a file or folder under, which then takes the place of `path`, whole or not at all.
 
-    The folder that it stands in is made if need be. What processes that were killed here have left is removed.
+    The folder that it stands in is made if need be.
 
     Args:
         path: of the file; or of a folder, which must then be empty or not be there.
-        durable: flush a file to the disk before it is renamed, so that not even a loss of power leaves it half written.
+        durable: flush it to the disk before it is renamed, so that not even a loss of power leaves it half written.
+        tidy: remove what killed processes have left; it takes milliseconds where the folder has hundreds of files.
 
     Raises:
         OSError: it cannot be written; what was at `path` stays as it was.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    remove_abandoned(path)
+    if tidy:
+        remove_abandoned(path)
     part = path.with_name(f".{path.name}.{os.getpid()}-{_HOST}.part")
     try:
         yield part
-        if durable and part.is_file():
+        if durable:
             flush(part)
         os.replace(part, path)
     finally:
@@ -74,26 +82,48 @@ def replacing(path: str | Path, durable: bool = True) -> Iterator[Path]:
 
 
 def remove_abandoned(path: str | Path) -> None:
-    """Removes what processes that are gone have left of `replacing(path)`."""
+    """Removes what processes that are gone have left of `replacing(path)`, or of a path that continues this with a dot.
+
+    The names that earlier versions wrote under, <name>.part and <name>.<process>.part, are removed too.
+    """
     path = Path(path)
+    beginnings = f".{path.name}.", f"{path.name}."
     with suppress(OSError):
-        for part in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
-            process, _, host = part.name[len(path.name) + 2 : -len(".part")].partition("-")
-            gone = host == _HOST and process.isdecimal() and not _another_runs(int(process))
-            if gone or time.time() - part.stat().st_mtime > _ABANDONED_SECONDS:
+        for name in os.listdir(path.parent):  # a glob takes ten times as long in a folder of many images
+            part = path.parent / name
+            if name.removeprefix(".") == f"{path.name}.part":  # an earlier version named no process
                 _remove(part)
+            elif name.startswith(beginnings) and (process := re.search(r"\.(\d+)(?:-(\w+))?\.part$", name)):
+                _remove_if_abandoned(part, *process.groups())
+
+
+def remove_all_abandoned(folder: str | Path) -> None:
+    """Removes what processes that are gone have left of `replacing` any path in a folder."""
+    with suppress(OSError):
+        for part in Path(folder).glob(".*.part"):
+            if ours := re.fullmatch(r"\..+\.(\d+)-([0-9a-f]{8})\.part", part.name):
+                _remove_if_abandoned(part, *ours.groups())
+
+
+def _remove_if_abandoned(part: Path, process: str, host: str | None) -> None:
+    seconds = _ABANDONED_SECONDS if host else _EARLIER_SECONDS
+    gone = host == _HOST and not another_runs(int(process))
+    if gone or time.time() - part.stat().st_mtime > seconds:
+        _remove(part)
 
 
 def flush(path: Path) -> None:
-    """Has the system write a file to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    """Has the system write a file, or all files of a folder, to the disk."""
+    for file in [path] if path.is_file() else path.rglob("*"):
+        if file.is_file():
+            descriptor = os.open(file, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
 
 
-def _another_runs(process: int) -> bool:
+def another_runs(process: int) -> bool:
     """Whether there is a process of this number, other than this one."""
     if process == os.getpid() or os.name != "posix":
         return process != os.getpid()
@@ -112,3 +142,7 @@ def _remove(part: Path) -> None:
             shutil.rmtree(part, ignore_errors=True)
         else:
             part.unlink()
+
+
+def _reason(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from data_generators.class_folders import SPLITS, ClassFolders, list_classes, list_splits
-from data_generators.decoding import MODES, Decoder
+from data_generators.decoding import MODES, Decoder, is_decoded
 from data_generators.episodes import ClassImages
 from data_generators.errors import UserError
 from data_generators.split_cache import load_split, load_splits
@@ -16,6 +16,7 @@ from data_generators.split_cache import load_split, load_splits
 # Shares of the classes, in %, where the folder has no splits: those of miniImagenet, the rest for the test.
 _TRAIN, _VAL = 64, 16
 _SPLIT_SEED = 1  # as Omniglot's; --seed never moves a split
+_MAX_SIDE = 4096  # pixels: beyond any network that is meta-trained, and below what overflows in Pillow
 
 
 def load_image_folder(data_dir: str | Path, side: int = 84, channels: int = 3) -> dict[str, ClassImages]:
@@ -35,11 +36,13 @@ def load_image_folder(data_dir: str | Path, side: int = 84, channels: int = 3) -
         The classes of those of "train", "val" and "test" that there are; images [total, side, side, channels].
 
     Raises:
-        UserError: there is no image, one of them is damaged, or channels is neither 1 nor 3. Nothing on disk is
-            changed then.
+        UserError: there is no image, one of them is damaged, side is too large, or channels is neither 1 nor 3.
+            Nothing on disk is changed then.
     """
     if channels not in MODES:
         raise UserError(f"Images have 1 channel (grey) or 3 (RGB), not {channels}.")
+    if not 1 <= side <= _MAX_SIDE:
+        raise UserError(f"--image_size must be between 1 and {_MAX_SIDE}, not {side}.")
     data_dir = Path(data_dir)
     suffixes = _suffixes()
     decoder = Decoder(side, channels, resize=True, upright=True)
@@ -56,9 +59,10 @@ def load_image_folder(data_dir: str | Path, side: int = 84, channels: int = 3) -
 
 
 def _suffixes() -> frozenset[str]:
-    """Of the files that Pillow reads."""
+    """Of the files that Pillow decodes."""
     Image.init()
-    return frozenset(suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN)
+    kinds = {kind for kind in Image.OPEN if is_decoded(kind)}
+    return frozenset(suffix for suffix, kind in Image.registered_extensions().items() if kind in kinds)
 
 
 def _split_classes(data_dir: Path, classes: ClassFolders | None, decoder: Decoder) -> Mapping[str, ClassImages]:

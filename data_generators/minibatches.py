@@ -35,7 +35,10 @@ class Minibatches:
         self._part_size = part_size
         self._order = (None, None)
         if self.num_images < part_size:
-            raise UserError(f"{self.num_images} images are fewer than the {part_size} of one part of a minibatch.")
+            raise UserError(
+                f"{self.num_images} images are fewer than the {part_size} of one part of a minibatch: give a smaller "
+                "--batch_size or add images."
+            )
 
     @property
     def num_images(self) -> int:
@@ -59,7 +62,10 @@ class Minibatches:
         """
         size = num_parts * self._part_size
         if self.num_images < size:
-            raise UserError(f"A minibatch of {size} images needs as many to train on, but there are {self.num_images}.")
+            raise UserError(
+                f"A minibatch of {size} images needs as many to train on, but there are {self.num_images}: give a "
+                "smaller --batch_size or add images."
+            )
         epoch, batch = divmod(iteration, self.num_images // size)
         x, y = self._take(self._shuffled(seed, epoch)[batch * size :][:size])
         return Tasks(x, y, x[:, :0], y[:, :0])

@@ -14,7 +14,6 @@ from data_generators.split_cache import load_splits
 
 SIDE = 84  # pixels
 SUFFIXES = (".jpg", ".jpeg")
-SUFFIXES = (".jpg", ".jpeg")
 CSV_URL = "https://github.com/twitter-research/meta-learning-lstm/tree/master/data/miniImagenet"
 
 
@@ -38,7 +37,7 @@ def load_miniimagenet(data_dir: str | Path) -> dict[str, ClassImages]:
         raise UserError(
             f"{data_dir} holds no miniImagenet, {data_dir}/{{train,val,test}}/<class>/*.jpg of {SIDE}x{SIDE} pixels: "
             f"get train.csv, val.csv and test.csv from {CSV_URL} and the images from ImageNet (https://image-net.org), "
-            "whose licence lets nobody hand them on, so that they cannot be downloaded for you; then run `python -m "
+            "whose licence forbids redistribution, so they cannot be downloaded for you; then run `python -m "
             "scripts.prepare_miniimagenet`."
         )
     return splits

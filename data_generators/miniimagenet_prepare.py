@@ -7,19 +7,17 @@ byte for byte, where the original compressed them once more.
 
 import csv
 import io
-import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
-
-from tqdm import tqdm
 
 from data_generators.class_folders import SPLITS, is_visible, list_splits
 from data_generators.decoding import Decoder, open_image
 from data_generators.errors import UserError
-from data_generators.files import reading
+from data_generators.files import reading, remove_abandoned, replacing
 from data_generators.miniimagenet import CSV_URL, SIDE, SUFFIXES
 from data_generators.miniimagenet_sources import SourceImage, images_in
+from data_generators.progress import progress
 
 
 class Prepared(NamedTuple):
@@ -40,8 +38,7 @@ class Prepared(NamedTuple):
 def prepare_miniimagenet(data_dir: Path, sources: Sequence[Path], csv_dir: Path, resize: bool = False) -> Prepared:
     """Makes data_dir/{train,val,test}/<class>/<image>; what is there already, and right, is left alone.
 
-    Every image is checked to be whole. It is written under another name and then put in place, so that a killed
-    preparation leaves no half image and the next one goes on.
+    Every image is checked to be whole. After an interruption, the same call resumes.
 
     Args:
         data_dir: the folder to make.
@@ -79,7 +76,9 @@ def read_csv(path: Path) -> list[tuple[str, str]]:
     Raises:
         UserError: there is no such file, it is not of that kind, or what it names is no name of a file.
     """
-    if not path.is_file():
+    with reading(path):
+        is_there = path.is_file()
+    if not is_there:
         raise UserError(f"{path} is missing: get train.csv, val.csv and test.csv from {CSV_URL} and put them there.")
     with reading(path), open(path, newline="", encoding="utf-8-sig") as file:
         table = csv.DictReader(file)
@@ -89,17 +88,23 @@ def read_csv(path: Path) -> list[tuple[str, str]]:
         rows = [(row["filename"], row["label"]) for row in table]
     for number, row in enumerate(rows, start=2):
         for name in row:
-            if not name or not is_visible(name) or Path(name.replace("\\", "/")).name != name:
+            if not _is_name(name):
                 raise UserError(f"line {number} of {path} has {name!r} where the name of an image or a class must be.")
     return rows
+
+
+def _is_name(name: str | None) -> bool:
+    """Whether this can be the name of a visible file or folder, without any folder before it."""
+    return bool(name) and is_visible(name) and "\0" not in name and Path(name.replace("\\", "/")).name == name
 
 
 def _put_in_place(targets: dict[str, list[Path]], data_dir: Path, sources: Sequence[Path], resize: bool) -> list[str]:
     """Copies or resizes every image that is wanted; returns those that are not."""
     decoder = Decoder(SIDE, 3, resize=resize, formats=None if resize else ["JPEG"])
+    _tidy([target for paths in targets.values() for target in paths])
     done: set[str] = set()
     unused = []
-    with tqdm(total=len(targets), desc="Preparing miniImagenet", unit="image", disable=None) as progress:
+    with progress(len(targets), "Preparing miniImagenet", "image") as shown:
         for source in sources:
             for image in images_in(source, skip=[data_dir / split for split in SPLITS]):
                 if image.name not in targets:
@@ -107,23 +112,30 @@ def _put_in_place(targets: dict[str, list[Path]], data_dir: Path, sources: Seque
                 elif image.name not in done:
                     _put(image, targets[image.name], decoder, resize)
                     done.add(image.name)
-                    progress.update()
+                    shown.update()
     if resize:
         decoder.report()  # images that were only copied are converted, and reported, when they are loaded
     return unused
+
+
+def _tidy(targets: Collection[Path]) -> None:
+    """Removes what killed preparations left: for all images at once, since it takes a look at their whole folder."""
+    littered = {folder for folder in {target.parent for target in targets} if any(folder.glob(".*.part"))}
+    for target in targets:
+        if target.parent in littered:
+            remove_abandoned(target)
 
 
 def _put(image: SourceImage, targets: list[Path], decoder: Decoder, resize: bool) -> None:
     if resize and all(_is_right(target) for target in targets):
         return  # spares the decoding of large images
     contents = _prepared(image.read(), image.where, decoder)
+    # Nothing is flushed to the disk, which would take minutes: what a loss of power spoils, the next call mends.
     for target in targets:
         try:
             if not (target.is_file() and target.read_bytes() == contents):
-                target.parent.mkdir(parents=True, exist_ok=True)
-                part = target.with_name(f".{target.name}.part")
-                part.write_bytes(contents)
-                os.replace(part, target)
+                with replacing(target, durable=False, tidy=False) as part:
+                    part.write_bytes(contents)
         except OSError as error:
             raise UserError(f"{target} cannot be written ({error}).") from error
 
@@ -140,9 +152,11 @@ def _prepared(contents: bytes, name: str, decoder: Decoder) -> bytes:
 
 
 def _is_right(path: Path) -> bool:
-    """Whether a whole image of 84x84 pixels is there."""
+    """Whether a whole image of 84x84 pixels is there. Where a loss of power left zeros, JPEG's end is missing."""
     try:
-        Decoder(SIDE, 3, resize=False, formats=["JPEG"])(path)
+        with reading(path):
+            contents = path.read_bytes()
+        Decoder(SIDE, 3, resize=False, formats=["JPEG"]).image(contents, str(path))
     except UserError:
         return False
-    return True
+    return contents.endswith(b"\xff\xd9")

@@ -1,5 +1,6 @@
 """Where the images of miniImagenet may come from: folders, however deep, and tars; nothing is ever extracted."""
 
+import functools
 import os
 import re
 import tarfile
@@ -7,12 +8,12 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from data_generators import tars
 from data_generators.class_folders import is_image, is_visible
 from data_generators.errors import UserError
 from data_generators.files import reading
 from data_generators.miniimagenet import SUFFIXES
 
-_TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 _MAX_BYTES = 1 << 26  # the longest image of ImageNet has some 15 MB
 
 
@@ -40,24 +41,33 @@ def images_in(source: Path, skip: Collection[Path] = ()) -> Iterator[SourceImage
         skip: folders to leave out.
 
     Raises:
-        UserError: source does not exist or is damaged, or a tar holds what no tar of images needs: links, devices,
-            very long files, or names that lead outside its folder.
+        UserError: source does not exist, is neither a folder nor a tar, or is damaged; or a tar holds what no tar of
+            images needs: links, devices, very long files, or names that lead outside its folder.
     """
-    if source.is_dir():
-        yield from _in_folder(source, {folder.resolve() for folder in skip})
-        for file in sorted(source.iterdir()):
-            if is_visible(file.name) and file.name.lower().endswith(_TARS):
-                yield from _in_tar(file)
-    elif source.is_file():
+    with reading(source):
+        is_folder, is_file = source.is_dir(), source.is_file()
+    if is_folder:
+        yield from _in_folder(source, {os.path.realpath(folder) for folder in skip})
+        for file in _tars_in(source):
+            yield from _in_tar(file)
+    elif is_file:
         yield from _in_tar(source)
     else:
         raise UserError(f"{source} does not exist: give --source the folder or tar that holds the images.")
 
 
-def _in_folder(source: Path, skip: Collection[Path]) -> Iterator[SourceImage]:
-    for path, folders, files in os.walk(source):
+def _tars_in(folder: Path) -> list[Path]:
+    with reading(folder):
+        names = sorted(name for name in os.listdir(folder) if is_visible(name) and name.lower().endswith(tars.SUFFIXES))
+        return [folder / name for name in names if (folder / name).is_file()]
+
+
+def _in_folder(source: Path, skip: Collection[str]) -> Iterator[SourceImage]:
+    for path, folders, files in os.walk(source, onerror=_refuse_unreadable):
         folder = Path(path)
-        folders[:] = sorted(name for name in folders if is_visible(name) and (folder / name).resolve() not in skip)
+        folders[:] = sorted(
+            name for name in folders if is_visible(name) and os.path.realpath(folder / name) not in skip
+        )
         for name, file in _named_as_in_the_csv(folder.name, sorted(files)):
             if is_image(file, SUFFIXES):
                 yield SourceImage(name, str(folder / file), lambda path=folder / file: _contents(path))
@@ -72,23 +82,30 @@ def _named_as_in_the_csv(label: str, files: list[str]) -> Iterator[tuple[str, st
 
 def _contents(path: Path) -> bytes:
     with reading(path):
+        if not path.is_file():
+            raise UserError(f"{path} is not a file: remove it.")
         if path.stat().st_size > _MAX_BYTES:
             raise UserError(f"{path} is longer than {_MAX_BYTES:,} bytes, so it is not an image of this data set.")
         return path.read_bytes()
 
 
 def _in_tar(path: Path) -> Iterator[SourceImage]:
-    with reading(path), tarfile.open(path, "r|*") as archive:
-        for entry in archive:
-            _refuse_unsafe(path, entry)
-            *folders, name = entry.name.split("/")
-            if entry.isfile() and all(map(is_visible, folders)) and is_image(name, SUFFIXES):
-                yield SourceImage(name, f"{path}: {entry.name}", lambda entry=entry: _member(archive, entry, path))
+    for archive, entry in tars.members(path):
+        _refuse_unsafe(path, entry)
+        *folders, name = entry.name.split("/")
+        if entry.isfile() and all(map(is_visible, folders)) and is_image(name, SUFFIXES):
+            read = functools.partial(_member, archive, entry, path)
+            yield SourceImage(name, f"{path}: {entry.name}", read)
 
 
 def _member(archive: tarfile.TarFile, entry: tarfile.TarInfo, path: Path) -> bytes:
     with reading(path), archive.extractfile(entry) as file:
         return file.read()
+
+
+def _refuse_unreadable(error: OSError) -> None:
+    with reading(error.filename):
+        raise error
 
 
 def _refuse_unsafe(path: Path, entry: tarfile.TarInfo) -> None:

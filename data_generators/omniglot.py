@@ -5,7 +5,6 @@ random.seed(1) in the order of the file system; here they are sorted first, so t
 """
 
 import dataclasses
-import io
 import logging
 import random
 from collections import Counter
@@ -14,14 +13,15 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
 from data_generators import omniglot_cache
 from data_generators.archives import ImageFolder, ImageZip
+from data_generators.decoding import checked
 from data_generators.download import fetch
 from data_generators.episodes import ClassImages
 from data_generators.errors import UserError
 from data_generators.files import reading
+from data_generators.progress import progress
 
 BASE_URL = "https://github.com/brendenlake/omniglot/raw/master/python"
 SIDE = 28  # pixels, as the paper uses them
@@ -167,11 +167,11 @@ def _decode(sources: Mapping[str, ImageFolder | ImageZip], edition: Edition) -> 
         _check(source, expected[name], edition.images_per_character)
     characters: dict[str, list[np.ndarray]] = {}
     total = edition.characters * edition.images_per_character
-    with tqdm(total=total, desc="Decoding Omniglot", unit="image", disable=None) as progress:
+    with progress(total, "Decoding Omniglot", "image") as shown:
         for source in sources.values():
             for name, contents in source.read():
                 characters.setdefault(_character(name), []).append(_pixels(contents, source, name))
-                progress.update()
+                shown.update()
     for name, images in characters.items():
         if len(images) != edition.images_per_character:
             paths = " and ".join(str(source.path) for source in sources.values())
@@ -208,10 +208,12 @@ def _character(name: str) -> str:
 
 def _pixels(contents: bytes, source: ImageFolder | ImageZip, name: str) -> np.ndarray:
     try:
-        image = Image.open(io.BytesIO(contents), formats=["PNG"])
+        image = checked(contents, formats=["PNG"])
         size = image.size  # from the header: the pixels are decoded only if their number is right
         if size in ((SIDE, SIDE), (ORIGINAL_SIDE, ORIGINAL_SIDE)):
             return to_pixels(image)
+    except MemoryError:
+        raise
     except Exception as error:  # Pillow documents no list of what a damaged PNG may raise
         raise UserError(f"{source.path}: {name} is not a whole PNG image ({error}).") from error
     raise UserError(f"{source.path}: {name} has {size[0]}x{size[1]} pixels, not {ORIGINAL_SIDE}x{ORIGINAL_SIDE}.")

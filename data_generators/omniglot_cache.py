@@ -1,13 +1,12 @@
 """The file that keeps Omniglot's decoded images, so that a run starts at once."""
 
 import json
-import os
-import zipfile
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
+
+from data_generators.files import DAMAGE, replacing
 
 NAME = "omniglot_28x28.npz"
 _FORMAT = 1
@@ -26,22 +25,24 @@ def read(
     Returns:
         uint8 [images, side, side, 1] that are 0 or 255, and the names of the characters.
     """
+    characters, images, side = shape
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as cache:
             made = json.loads(str(cache["made"]))
             bits, names = cache["bits"], cache["names"].tolist()
-    except (OSError, EOFError, KeyError, ValueError, TypeError, AttributeError, zipfile.BadZipFile):
+        if made["format"] != _FORMAT or not fingerprints.items() <= {**made["from"]}.items():
+            return None
+        if len(names) != characters or names != sorted(set(map(str, names))):
+            return None
+        if bits.shape != (characters * images, side * side // 8):
+            return None
+        return np.unpackbits(bits, axis=1).reshape(-1, side, side, 1) * np.uint8(255), names
+    except DAMAGE:
         return None
-    if made["format"] != _FORMAT or any(made["from"].get(name) != value for name, value in fingerprints.items()):
-        return None
-    characters, images, side = shape
-    if len(names) != characters or bits.shape != (characters * images, side * side // 8):
-        return None
-    return np.unpackbits(bits, axis=1).reshape(-1, side, side, 1) * np.uint8(255), names
 
 
 def write(path: Path, fingerprints: Mapping[str, str], images: np.ndarray, names: list[str]) -> None:
-    """Writes the cache under another name and then puts it in place.
+    """Writes the cache.
 
     Args:
         path: the cache.
@@ -52,13 +53,8 @@ def write(path: Path, fingerprints: Mapping[str, str], images: np.ndarray, names
     Raises:
         OSError: it cannot be written; an older cache is left as it was.
     """
+    # A loss of power may leave it half on the disk, which the checksums of a zip will tell.
     made = json.dumps({"format": _FORMAT, "from": dict(fingerprints)})
     bits = np.packbits(images.reshape(len(images), -1) > 0, axis=1)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        with open(part, "wb") as file:
-            np.savez(file, made=made, bits=bits, names=names)
-        os.replace(part, path)
-    finally:
-        with suppress(OSError):
-            part.unlink()
+    with replacing(path, durable=False) as part, open(part, "wb") as file:
+        np.savez(file, made=made, bits=bits, names=names)

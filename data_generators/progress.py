@@ -15,16 +15,17 @@ def progress(total: int, what: str, unit: str, done: int = 0, leave: bool = True
     Args:
         total: units of work.
         what: is done, "Testing on val" for example.
-        unit: of the work, in the singular.
+        unit: of the work, in the singular; of a "byte", a bar shows thousands and millions.
         done: units done before.
         leave: whether the bar stays on the terminal when all is done.
 
     Returns:
-        An object with `update(units)`, `set_postfix_str(text, refresh)` and `write(text)`, as tqdm's.
+        An object with `update(units)`, `set_postfix_str(text, refresh)` and `write(text, file)`, as tqdm's.
     """
     if sys.stderr is not None and sys.stderr.isatty():
         look = {"mininterval": 0.5, "smoothing": 0.05, "dynamic_ncols": True}
-        return tqdm(total=total, desc=what, unit=unit, initial=done, leave=leave, **look)
+        look |= {"unit": "B", "unit_scale": True} if unit == "byte" else {"unit": unit}
+        return tqdm(total=total, desc=what, initial=done, leave=leave, **look)
     return Lines(total, what, unit, done)
 
 
@@ -60,9 +61,9 @@ class Lines:
         """Sets what stands at the end of the line."""
         self._postfix = text
 
-    def write(self, text: str) -> None:
-        """Prints a line of its own."""
-        print(text)
+    def write(self, text: str, file=None) -> None:
+        """Prints a line of its own, to stdout or another stream."""
+        print(text, file=file)
 
     def line(self) -> str:
         """How far it is now."""

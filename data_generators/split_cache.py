@@ -1,8 +1,8 @@
 """A split's images, decoded once into one array on disk, which is then memory-mapped.
 
 Beside the folders of images stand, for each split, `decoded_<split>_<height>x<width>x<channels>.json`, which tells what
-it was made from and names the file of the array. That file is written first, under another name, a few images at a
-time: a split is never held in memory, and a cache that has its json is whole.
+it was made from, names the file of the array and holds a checksum of both. The array is written first, a few images at
+a time: a split is never held in memory, and a cache that has its json is whole.
 """
 
 import io
@@ -10,22 +10,25 @@ import json
 import logging
 import math
 import os
-import time
+import zlib
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from data_generators.class_folders import ClassFolders
 from data_generators.decoding import Decoder
 from data_generators.episodes import ClassImages
+from data_generators.errors import UserError
+from data_generators.files import DAMAGE, remove_abandoned, replacing
+from data_generators.progress import progress
 
-_FORMAT = 1
-_CHUNK = 256  # images decoded and written at a time
-_ABANDONED_SECONDS = 3600  # a file that nobody has written to for so long is what a killed process left
+_FORMAT = 2
+_UNCHECKED_FORMAT = 1  # of earlier versions, without a checksum
+_CHUNK = 256  # images decoded and written at a time, ...
+_CHUNK_BYTES = 1 << 26  # ... but fewer if they have more bytes than this
 
 
 def load_splits(data_dir: Path, folders: Mapping[str, ClassFolders | None], decoder: Decoder) -> dict[str, ClassImages]:
@@ -63,10 +66,16 @@ def load_split(
         ClassImages, or None if there is neither a cache nor an image.
 
     Raises:
-        UserError: an image cannot be decoded. An older cache is left as it was then.
+        UserError: an image cannot be decoded, and then an older cache is left as it was; the images are gone, and the
+            cache is damaged; or there is room for the decoded images neither on disk nor in memory.
     """
     cache = data_dir / f"decoded_{split}_{'x'.join(map(str, decoder.shape))}.json"
     found = _read(cache, folders.fingerprint if folders else None, decoder.shape)
+    if found is None and folders is None and cache.exists():
+        raise UserError(
+            f"{cache} or its array is damaged, and the images that it was made from are gone: put them back, and it "
+            "will be made anew, or remove it."
+        )
     if found is not None or folders is None:
         return found
     lengths = [len(images) for images in folders.images.values()]
@@ -75,11 +84,7 @@ def load_split(
         images = _write(cache, folders, shape, decoder)
     except OSError as error:
         logging.getLogger(__name__).warning("%s will be decoded anew each time: %s", folders.path, error)
-        images = np.empty(shape, np.uint8)
-        start = 0
-        for chunk in _decoded(folders, decoder):
-            images[start : start + len(chunk)] = chunk
-            start += len(chunk)
+        images = _in_memory(folders, shape, decoder)
     decoder.report()
     return _class_images(images, lengths, folders.images)
 
@@ -87,16 +92,38 @@ def load_split(
 def _read(cache: Path, fingerprint: str | None, shape: tuple[int, ...]) -> ClassImages | None:
     try:
         made = json.loads(cache.read_text(encoding="utf-8"))
-        if made["format"] != _FORMAT or fingerprint not in (None, made["fingerprint"]):
+        unchecked = made["format"] == _UNCHECKED_FORMAT
+        if fingerprint is not None and (unchecked or fingerprint != made["fingerprint"]):
+            return None
+        if not unchecked and made["format"] != _FORMAT:
             return None
         path, names, lengths = cache.with_name(made["images"]), made["names"], made["lengths"]
-        shape = (sum(lengths), *shape)
-        header = _header(shape)
-        with open(path, "rb") as file:
-            whole = file.read(len(header)) == header and file.seek(0, os.SEEK_END) == len(header) + math.prod(shape)
-        return _class_images(np.load(path, mmap_mode="r"), lengths, names) if whole else None
-    except (OSError, LookupError, ValueError, TypeError, AttributeError):
+        found = _checksum_of_file(path, (sum(lengths), *shape), _checksum_of_classes(names, lengths))
+        if found is None or found != (found if unchecked else made["checksum"]):
+            return None
+        images = np.load(path, mmap_mode="r")
+    except DAMAGE:
         return None
+    if unchecked:
+        logging.getLogger(__name__).warning("%s is of an earlier version: damage to it would not be noticed", cache)
+    return _class_images(images, lengths, names)
+
+
+def _checksum_of_classes(names: list[str], lengths: list[int]) -> int:
+    if len(names) != len(lengths) or not all(isinstance(name, str) for name in names) or min(lengths) < 1:
+        raise ValueError("the classes are not as they are written")
+    return zlib.crc32(json.dumps([names, lengths]).encode())
+
+
+def _checksum_of_file(path: Path, shape: tuple[int, ...], checksum: int) -> int | None:
+    """Continues a checksum with an array; None if the file does not hold one of this shape."""
+    header, buffer = _header(shape), memoryview(bytearray(1 << 20))
+    with open(path, "rb", buffering=0) as file:
+        if file.read(len(header)) != header:
+            return None
+        while count := file.readinto(buffer):
+            checksum = zlib.crc32(buffer[:count], checksum)
+        return checksum if file.tell() == len(header) + math.prod(shape) else None
 
 
 def _header(shape: tuple[int, ...]) -> bytes:
@@ -109,21 +136,25 @@ def _header(shape: tuple[int, ...]) -> bytes:
 def _write(cache: Path, folders: ClassFolders, shape: tuple[int, ...], decoder: Decoder) -> np.ndarray:
     """Writes the array, then the json that names it, then deletes arrays of before; returns the array, memory-mapped.
 
-    The array goes through plain writes, because a full disk ends a process that writes through a memory map.
+    The array goes through plain writes, because a full disk ends a process that writes through a memory map. What a
+    loss of power leaves half on the disk, the checksum will tell.
     """
+    names, lengths = list(folders.images), [len(images) for images in folders.images.values()]
     path = cache.with_name(f"{cache.stem}.{folders.fingerprint[:16]}.npy")
-    for part in cache.parent.glob(f"{cache.stem}.*.part"):
-        with suppress(OSError):
-            if time.time() - part.stat().st_mtime > _ABANDONED_SECONDS:
-                part.unlink()
-    with _replacing(path) as part, open(part, "wb") as file, closing(_decoded(folders, decoder)) as chunks:
+    remove_abandoned(cache.with_name(cache.stem))  # arrays of whatever images
+    checksum = _checksum_of_classes(names, lengths)
+    with (
+        replacing(path, durable=False) as part,
+        open(part, "wb") as file,
+        closing(_decoded(folders, decoder)) as chunks,
+    ):
         file.write(_header(shape))
         for images in chunks:
             file.write(images)
-    made = {"format": _FORMAT, "fingerprint": folders.fingerprint, "images": path.name}
-    made |= {"names": list(folders.images), "lengths": [len(images) for images in folders.images.values()]}
-    with _replacing(cache) as part:
-        part.write_text(json.dumps(made), encoding="utf-8")
+            checksum = zlib.crc32(images, checksum)
+    made = {"format": _FORMAT, "fingerprint": folders.fingerprint, "images": path.name, "checksum": checksum}
+    with replacing(cache, durable=False) as part:
+        part.write_text(json.dumps(made | {"names": names, "lengths": lengths}), encoding="utf-8")
     for old in cache.parent.glob(f"{cache.stem}.*.npy"):
         if old != path:
             with suppress(OSError):
@@ -131,28 +162,44 @@ def _write(cache: Path, folders: ClassFolders, shape: tuple[int, ...], decoder: 
     return np.load(path, mmap_mode="r")
 
 
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """Gives another name to write a file under, which is then put in the place of path."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+def _in_memory(folders: ClassFolders, shape: tuple[int, ...], decoder: Decoder) -> np.ndarray:
     try:
-        yield part
-        os.replace(part, path)
-    finally:
-        with suppress(OSError):
-            part.unlink()
+        if math.prod(shape) > _memory():  # the system would give it, and end the process when it is used
+            raise MemoryError
+        images = np.empty(shape, np.uint8)
+    except MemoryError as error:
+        number, height, width, _ = shape
+        raise UserError(
+            f"{folders.path}: {number:,} images of {width:,}x{height:,} pixels take {math.prod(shape) / 1e9:.1f} GB, "
+            "for which there is room neither on disk nor in memory: free some"
+            f"{', or use a smaller --image_size' if decoder.resize else ''}."
+        ) from error
+    start = 0
+    for chunk in _decoded(folders, decoder):
+        images[start : start + len(chunk)] = chunk
+        start += len(chunk)
+    return images
+
+
+def _memory() -> float:
+    """Bytes of this machine's memory."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # not every system tells
+        return math.inf
 
 
 def _decoded(folders: ClassFolders, decoder: Decoder) -> Iterator[np.ndarray]:
     """The images in their order, uint8 [a few, height, width, channels] at a time."""
     paths = folders.paths()
+    few = max(1, min(_CHUNK, _CHUNK_BYTES // math.prod(decoder.shape)))
     with (
         ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool,
-        tqdm(total=len(paths), desc=f"Decoding {folders.path}", unit="image", disable=None) as progress,
+        progress(len(paths), f"Decoding {folders.path}", "image") as shown,
     ):
-        for start in range(0, len(paths), _CHUNK):
-            images = np.stack(list(pool.map(decoder, paths[start : start + _CHUNK])))
-            progress.update(len(images))
+        for start in range(0, len(paths), few):
+            images = np.stack(list(pool.map(decoder, paths[start : start + few])))
+            shown.update(len(images))
             yield images
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from data_generators.episodes import ClassImages
-from data_generators.errors import UserError
+from data_generators.errors import UserError, listed
 
 # A constant, so that no --seed moves a class from the half on which settings are chosen to the half that is reported.
 _HALVES_SEED = 1703
@@ -54,7 +54,10 @@ def hold_out(data: ClassImages, fraction: float) -> tuple[ClassImages, ClassImag
     held_out = np.maximum((lengths * fraction).astype(np.int64), 1)
     rest = lengths - held_out
     if rest.min() < 1:
-        name = data.names[int(np.argmin(rest))]
-        raise UserError(f"Class {name} has too few images to hold some out: add images or leave it away.")
+        small = [data.names[i] for i in np.flatnonzero(rest < 1)]
+        raise UserError(
+            f"To hold some out, a class needs at least 2 images, and these have 1: {listed(small)}; add images to them "
+            "or remove them."
+        )
     train = dataclasses.replace(data, lengths=rest)
     return train, dataclasses.replace(data, offsets=np.asarray(data.offsets) + rest, lengths=held_out)

@@ -3,8 +3,8 @@
 python -m scripts.prepare_miniimagenet --source=train.tar --source=val.tar --csv_dir=splits
 
 The csv files are Ravi and Larochelle's (github.com/twitter-research/meta-learning-lstm). The images are ImageNet's,
-whose licence lets nobody hand them on: give folders or tars of 84x84 images or, with --resize, the originals. Images
-that are missing are named and left out. The same command goes on where it was stopped.
+whose licence forbids redistribution: give folders or tars of 84x84 images or, with --resize, the originals. Missing
+images are named and left out. After an interruption, run the same command again to resume.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from scripts import command
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Prepares the data and prints what they hold; returns the exit code, 2 for a mistake that the user can mend."""
+    """Prepares the data and prints what they hold; returns the exit code, 2 for a user error."""
     return command.guarded(
         lambda: _run(_parser().parse_args(arguments)), interrupted="interrupted; run the same command again to resume"
     )

@@ -10,7 +10,7 @@ from scripts import command
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Prepares the data and prints what they hold; returns the exit code, 2 for a mistake that the user can mend."""
+    """Prepares the data and prints what they hold; returns the exit code, 2 for a user error."""
     parser = command.parser("prepare_omniglot", __doc__)
     parser.add_argument("--data_dir", default="data/omniglot", help="the folder that holds, or is to hold, Omniglot")
     parser.add_argument("--base_url", default=BASE_URL, help="where to download the two zips from")

@@ -92,7 +92,7 @@ class Comparison:
             )
         parts = {CHOICE: first, VAL: second} | ({TEST: splits["test"]} if "test" in splits else {})
         self.ways, self.shots, self.queries = ways, shots, queries
-        self._episodes = Episodes(parts, ways, shots, queries, rotate)
+        self._episodes = Episodes(parts, ways, shots, queries, rotate, queries_are_free=True)
 
     @property
     def reported(self) -> list[str]:

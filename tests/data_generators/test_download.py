@@ -1,13 +1,15 @@
 """Downloads from a server on localhost: whole or not at all."""
 
 import hashlib
+import re
 import time
 
 import pytest
 
-from data_generators import download
+from data_generators import download, progress
 from data_generators.download import fetch
 from data_generators.errors import UserError
+from data_generators.progress import Lines
 from tests.data_generators.conftest import QuietHandler
 
 CONTENT = bytes(range(256)) * 1000
@@ -110,7 +112,7 @@ def test_interruption_leaves_nothing(url, tmp_path, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(download.tqdm, "update", interrupt)
+    monkeypatch.setattr(Lines, "update", interrupt)
     with pytest.raises(KeyboardInterrupt):
         fetch(url, tmp_path / "data.bin", SHA256, len(CONTENT))
     assert files(tmp_path) == ["www"]
@@ -130,3 +132,17 @@ def test_folder_that_cannot_be_written(url, tmp_path):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(UserError, match="could not be downloaded"):
         fetch(url, tmp_path / "file" / "data.bin", SHA256, len(CONTENT))
+
+
+def test_a_long_download_is_heard_of_without_a_terminal(serve, tmp_path, monkeypatch, capsys):
+    class Slow(QuietHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(CONTENT[:100_000])
+            time.sleep(0.2)
+            self.wfile.write(CONTENT[100_000:])
+
+    monkeypatch.setattr(progress, "EVERY_SECONDS", 0.05)
+    fetch(serve(Slow) + "/data.bin?x=1", tmp_path / "data.bin", SHA256, len(CONTENT))
+    assert re.search(r"^Downloading data\.bin: [\d,]+ of 256,000 bytes, 0 s left$", capsys.readouterr().err, re.M)

@@ -187,8 +187,11 @@ def test_memory_mapped_images(tmp_path):
 @pytest.mark.parametrize(
     ("sizes", "message"),
     [
-        ((13, 1, 1), "A 13-way task needs 13 classes, but the train split has 12: use fewer ways"),
-        ((5, 4, 5), "4 support and 5 query images per class need 9 images, but class class0 of the train split has 8"),
+        ((13, 1, 1), "A 13-way task needs 13 classes, but the train split has 12: give a smaller --num_classes or add"),
+        (
+            (5, 4, 5),
+            "4 support and 5 query images per class need 9 images, but 12 classes have fewer: class0 of the ",
+        ),
         ((0, 1, 1), "number of ways must be at least 1, not 0"),
         ((5, 0, 1), "number of shots must be at least 1, not 0"),
         ((5, 1, -2), "number of query images per class must be at least 1, not -2"),
@@ -199,11 +202,40 @@ def test_impossible_sizes(sizes, message):
         Episodes({"train": class_images([8] * 12)}, *sizes)
 
 
-def test_every_split_is_checked_and_the_short_class_named():
-    with pytest.raises(UserError, match=r"class class1 of the val split has 3\b"):
-        Episodes({"train": class_images([8, 8]), "val": class_images([8, 3])}, 2, 2, 2)
-    with pytest.raises(UserError, match="the test split has 1"):
+def test_every_split_is_checked_and_all_short_classes_are_counted_and_ten_of_them_named():
+    with pytest.raises(UserError, match="the test split has 1: add classes"):
         Episodes({"train": class_images([8, 8]), "test": class_images([8])}, 2, 2, 2)
+    train, val = class_images([16, 15, 16, 14]), class_images([1] * 20 + [16, 16])
+    with pytest.raises(UserError) as error:
+        Episodes({"train": train, "val": val}, 2, 1, 15)
+    names = ", ".join(f"class{i} of the val split (1)" for i in range(8))
+    assert str(error.value) == (
+        "1 support and 15 query images per class need 16 images, but 22 classes have fewer: class1 of the train split "
+        f"(15), class3 of the train split (14), {names} and 12 more; add images, or remove them."
+    )
+    with pytest.raises(
+        UserError, match=r"need 9 images, but 1 class has fewer: class1 of the val split \(8\); add images"
+    ):
+        Episodes({"train": class_images([2, 2]), "val": class_images([9, 8])}, 2, 1, {"train": 1, "val": 8})
+
+
+@pytest.mark.parametrize(
+    ("shortest", "shots", "queries", "free", "advice"),
+    [
+        (15, 1, 15, False, ", or remove them."),  # no number of shots would do
+        (15, 5, 15, False, ", or remove them."),
+        (16, 5, 15, False, ", or remove them, or use fewer shots."),
+        (3, 5, 5, False, ", or remove them, or use fewer shots."),  # of main.py, where the queries are as many
+        (1, 1, 1, True, ", or remove them."),
+        (15, 1, 15, True, ", or remove them, or use fewer shots or queries."),
+        (15, 20, 15, True, ", or use fewer shots or queries."),  # nothing would be left
+        (15, 20, 15, False, "."),
+    ],
+)
+def test_only_what_helps_is_advised(shortest, shots, queries, free, advice):
+    with pytest.raises(UserError) as error:
+        Episodes({"train": class_images([shortest, 30, 30])}, 2, shots, queries, queries_are_free=free)
+    assert str(error.value).endswith(f"; add images{advice}")
 
 
 def test_only_square_images_can_be_rotated():

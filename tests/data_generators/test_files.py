@@ -10,7 +10,7 @@ import pytest
 
 from data_generators import files
 from data_generators.errors import UserError
-from data_generators.files import reading, remove_abandoned, replacing
+from data_generators.files import reading, remove_abandoned, remove_all_abandoned, replacing
 
 
 def test_a_file_takes_the_place_of_the_old_one(tmp_path):
@@ -71,6 +71,51 @@ def test_what_a_running_process_writes_is_left(tmp_path):
     assert [part.exists() for part in parts] == [True, False]
 
 
+def test_what_earlier_versions_left_is_removed(tmp_path):
+    names = [
+        "x.part",
+        ".x.part",
+        "x.7.part",
+        "x.abc.npy.7.part",
+        f".x.abc.npy.4194304-{files._HOST}.part",
+        "x.zip.part",
+    ]
+    for name in names:
+        (tmp_path / name).write_text("half")
+    (tmp_path / ".x.8.part").mkdir()
+    for name in ("x.7.part", "x.abc.npy.7.part", ".x.8.part"):
+        remove_abandoned(tmp_path / "x")
+        assert (tmp_path / name).exists()  # a process of that version may still write it, here or elsewhere
+        os.utime(tmp_path / name, (time.time() - 4000,) * 2)
+    remove_abandoned(tmp_path / "x")
+    assert os.listdir(tmp_path) == ["x.zip.part"]  # half a download of the user's
+
+
+def test_whatever_killed_processes_left_in_a_folder_is_removed_and_nothing_else(tmp_path):
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    ours = tmp_path / f".export.{gone.pid}-{files._HOST}.part"
+    ours.mkdir()
+    (ours / "variables").write_text("half")
+    others = [f".x.{os.getppid()}-{files._HOST}.part", ".film.2020.part", f"x.{gone.pid}-{files._HOST}.part", "x.part"]
+    for name in others:
+        (tmp_path / name).write_text("another's")
+    os.utime(tmp_path / ".film.2020.part", (1, 1))
+    remove_all_abandoned(tmp_path)
+    assert sorted(os.listdir(tmp_path)) == sorted(others)
+    remove_all_abandoned(tmp_path / "nowhere")
+
+
+def test_files_of_a_folder_are_flushed_before_it_takes_its_place(tmp_path, monkeypatch):
+    flushed = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: flushed.append(os.fstat(descriptor).st_size))
+    with replacing(tmp_path / "x") as part:
+        (part / "deep").mkdir(parents=True)
+        (part / "a").write_text("1")
+        (part / "deep" / "b").write_text("22")
+    assert sorted(flushed) == [1, 2]
+
+
 @pytest.mark.parametrize(
     ("error", "message"),
     [
@@ -83,6 +128,11 @@ def test_what_a_running_process_writes_is_left(tmp_path):
             "x is damaged or cannot be read (not a zip): put a whole one in its place.",
         ),
         (NotImplementedError(), "x is damaged or cannot be read (NotImplementedError): put a whole one in its place."),
+        (
+            MemoryError("Unable to allocate 8 EiB"),
+            "there is not enough memory to read x (Unable to allocate 8 EiB): free some or, if it is damaged, put a "
+            "whole one in its place.",
+        ),
         (UserError("as it is"), "as it is"),
     ],
 )

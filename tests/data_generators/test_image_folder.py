@@ -1,9 +1,14 @@
 """A user's own images: any size and format, in splits or split here."""
 
+import os
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
 
+from data_generators.decoding import Decoder
 from data_generators.errors import UserError
 from data_generators.image_folder import load_image_folder
 from tests.data_generators import synthetic_images as synthetic
@@ -84,6 +89,57 @@ def test_stray_files_are_passed_over(tmp_path):
     write(tmp_path, synthetic.tree(SPLITS) | dict.fromkeys(["train/a/notes.txt", "train/a/.x.jpg", "labels.csv"], b""))
     splits = load_image_folder(tmp_path)
     assert {split: data.lengths.tolist() for split, data in splits.items()} == {"train": [2, 2], "val": [1]}
+
+
+@pytest.mark.parametrize("name", ["features.h5", "film.mpg", "x.wmf", "x.grib", "x.bufr"])
+def test_files_that_pillow_only_knows_by_name_are_passed_over(tmp_path, name):
+    stray = {"features.h5": b"\x89HDF\r\n\x1a\n", "film.mpg": b"\x00\x00\x01\xb3" + bytes(8)}
+    write(tmp_path, synthetic.tree(SPLITS) | {f"train/a/{name}": stray.get(name, b"") + bytes(100)})
+    assert load_image_folder(tmp_path)["train"].lengths.tolist() == [2, 2]
+    with pytest.raises(UserError, match=r"x\.png is no image that Pillow can read"):
+        one(tmp_path / "1", stray["features.h5"] + bytes(100), ".png")
+
+
+def test_photographs_of_several_pictures_are_read(tmp_path):
+    content = encoded(picture("x", 30, 30), "MPO", save_all=True, append_images=[picture("y", 30, 30)])
+    assert np.array_equal(one(tmp_path, content, ".jpg", side=30), synthetic.pixels(content))
+
+
+@pytest.mark.parametrize("side", [0, 4097, 2**31, 10**18])
+def test_absurd_sizes_are_refused(tmp_path, side):
+    write(tmp_path, synthetic.tree({"train/a": 1}))
+    with pytest.raises(UserError, match=rf"--image_size must be between 1 and 4096, not {side}"):
+        load_image_folder(tmp_path, side=side)
+
+
+@pytest.mark.parametrize("name", ["train/a/loop.png", "train/loop", "train"])
+def test_links_that_lead_in_a_circle_are_one_sentence(tmp_path, name):
+    write(tmp_path, synthetic.tree(SPLITS if name != "train" else {"val/c": 1}))
+    (tmp_path / name).symlink_to(tmp_path / name)
+    if name == "train":
+        assert list(load_image_folder(tmp_path, side=8)) == ["val"]
+    else:
+        with pytest.raises(UserError, match=rf"cannot be read \(.*symbolic links: '{tmp_path}/{name}'\)"):
+            load_image_folder(tmp_path, side=8)
+
+
+def test_image_that_disappears_while_the_others_are_decoded(tmp_path, monkeypatch):
+    write(tmp_path, synthetic.tree(SPLITS))
+    call = Decoder.__call__
+    monkeypatch.setattr(Decoder, "__call__", lambda self, path: path.unlink() or call(self, path))
+    with pytest.raises(UserError, match=r"train/a/a00000001\.jpg is damaged or cannot be read \(.*No such file"):
+        load_image_folder(tmp_path, side=8)
+    assert not list(tmp_path.glob("*decoded*"))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_names_need_not_be_utf_8(tmp_path):
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
+    write(folder, {f"train/{os.fsdecode(b'n' + bytes([i]))}/a.png": encoded(picture("a"), "PNG") for i in (0xE9, 0xFF)})
+    for _ in range(2):  # decoded, then from the cache
+        data = load_image_folder(folder, side=84)["train"]
+        assert data.names == ("n\udce9", "n\udcff")
+        assert np.array_equal(data.images, [picture("a")] * 2)
 
 
 def test_one_level_of_classes_is_split_by_a_fixed_seed(tmp_path):

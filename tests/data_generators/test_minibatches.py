@@ -63,7 +63,9 @@ def test_pairs_have_every_image_once_and_mix_the_classes():
 
 
 def test_too_few_images():
-    with pytest.raises(UserError, match="2 images are fewer than the 4 of one part"):
+    with pytest.raises(
+        UserError, match=r"2 images are fewer than the 4 of one part .*: give a smaller --batch_size or add"
+    ):
         Minibatches(classes(["a"], 2), 4)
     with pytest.raises(UserError, match="A minibatch of 8 images needs as many to train on, but there are 6"):
         Minibatches(classes(NAMES, 2), 4).sample(0, 0, 2)

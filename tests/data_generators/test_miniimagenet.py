@@ -129,7 +129,7 @@ def test_class_in_two_splits_is_warned_of(tmp_path, caplog):
 
 def test_class_with_too_few_images(tmp_path):
     splits = load_miniimagenet(write(tmp_path, synthetic.tree(CLASSES)))
-    with pytest.raises(UserError, match="need 3 images, but class n02 of the train split has 2"):
+    with pytest.raises(UserError, match=r"need 3 images, but 1 class has fewer: n02 of the train split \(2\);"):
         Episodes({"train": splits["train"]}, ways=2, shots=1, queries=2)
 
 
@@ -138,4 +138,4 @@ def test_image_that_lies_about_its_size(tmp_path):
     content = bytearray(synthetic.jpeg("x"))
     place = content.index(b"\xff\xc0") + 5
     content[place : place + 4] = b"\xff\xff\xff\xff"
-    refused(write(tmp_path, {FIRST: bytes(content)}), rf"{FIRST} (has 65535x65535 pixels|is damaged)")
+    refused(write(tmp_path, {FIRST: bytes(content)}), rf"{FIRST} has too many pixels .* a smaller image in")

@@ -2,13 +2,15 @@
 
 import io
 import os
+import pickle
 import tarfile
+import zipfile
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from data_generators import miniimagenet_prepare
+from data_generators import files
 from data_generators.errors import UserError
 from data_generators.miniimagenet_prepare import prepare_miniimagenet, read_csv
 from scripts import prepare_miniimagenet as script
@@ -117,15 +119,18 @@ def test_it_goes_on_where_it_was_stopped(tmp_path, prepare, contents, monkeypatc
         done.append(replace(*paths))
 
     with monkeypatch.context() as patch:
-        patch.setattr(miniimagenet_prepare.os, "replace", stop_in_the_middle)
+        patch.setattr(files.os, "replace", stop_in_the_middle)
         with pytest.raises(KeyboardInterrupt):
             prepare(source, resize=resize)
     whole = [path for path in snapshot(tmp_path / "data") if path.suffix == ".jpg"]
     assert len(whole) == 4
     assert all((tmp_path / "data" / path).read_bytes() == contents[str(path)] for path in whole)
     times = {path: (tmp_path / "data" / path).stat().st_mtime_ns for path in whole}
-    spoilt, *others = whole
+    spoilt, zeros, *others = whole
     (tmp_path / "data" / spoilt).write_bytes(b"half")
+    content = (tmp_path / "data" / zeros).read_bytes()  # whose end was not yet on the disk when the power went
+    (tmp_path / "data" / zeros).write_bytes(content[:-300] + bytes(300))
+    (tmp_path / "data" / spoilt.parent / f".{spoilt.name}.part").write_bytes(b"an earlier version's")
     prepare(source, resize=resize)
     assert snapshot(tmp_path / "data") == {path: contents[str(path)] for path in snapshot(tmp_path / "data")}
     assert len(snapshot(tmp_path / "data")) == len(contents)
@@ -214,12 +219,46 @@ def test_truncated_tar(tmp_path, prepare, contents, keep, mode):
     assert all(path.suffix == ".jpg" for path in snapshot(tmp_path / "data"))
 
 
-def test_tar_that_ends_after_some_images_misses_the_others(tmp_path, prepare, contents):
-    source = write_tar(tmp_path / "a.tar", contents)
-    with tarfile.open(source) as archive:
-        end = archive.getmembers()[4].offset
-    source.write_bytes(source.read_bytes()[:end])
-    assert sum(map(len, prepare(source).missing.values())) == 5
+def test_compressed_tar_with_a_flipped_bit_changes_nothing_on_disk(tmp_path, prepare, contents):
+    for mode in ("w:gz", "w:bz2", "w:xz"):
+        source = write_tar(tmp_path / "a.tar", contents, mode=mode)
+        damaged = bytearray(source.read_bytes())
+        damaged[len(damaged) // 2] ^= 4
+        source.write_bytes(damaged)
+        refused(prepare, source, r"a\.tar is damaged or cannot be read")
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize("name", ["mini-imagenet-cache-train.pkl", "images.zip", "notes.txt", "empty"])
+def test_source_that_is_neither_folder_nor_tar(tmp_path, prepare, name):
+    contents = {"mini-imagenet-cache-train.pkl": pickle.dumps({"image_data": 0}), "notes.txt": b"text" * 500}
+    source = tmp_path / name
+    source.write_bytes(contents.get(name, b""))
+    if name == "images.zip":
+        with zipfile.ZipFile(source, "w") as archive:
+            archive.writestr("a.jpg", b"x" * 2000)
+    message = (
+        r"is not a folder or a tar of images \(.*\): unpack it if it is a zip, save the images as files if it is a p"
+    )
+    refused(prepare, source, f"{name} {message}")
+
+
+def test_folder_that_must_not_be_read_is_not_passed_over(tmp_path, prepare, contents, monkeypatch):
+    source = write(tmp_path / "source", contents)
+    scandir = os.scandir
+
+    def deny(path):
+        if str(path).endswith("n02"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", deny)
+    refused(prepare, source, r"source/train/n02 is damaged or cannot be read \(.*Permission denied")
+
+
+def test_pipe_is_no_image(tmp_path, prepare):
+    os.mkfifo(write(tmp_path / "source", {"n01/x": b""}) / "n01" / FIRST)
+    refused(prepare, tmp_path / "source", rf"{FIRST} is not a file: remove it")
 
 
 def test_source_that_is_not_there_or_holds_nothing(tmp_path, prepare):
@@ -236,6 +275,9 @@ BAD_CSV = {
     "leads outside": (b"filename,label\na.jpg,n01\n../a.jpg,n01\n", r"line 3 of .*train\.csv has '\.\./a\.jpg' where"),
     "outside class": (b"filename,label\na.jpg,..\n", r"line 2 of .*train\.csv has '\.\.' where"),
     "absolute": (b"filename,label\na.jpg,/etc\n", r"line 2 of .*train\.csv has '/etc' where"),
+    "NUL in a name": (b"filename,label\na\0.jpg,n01\n", r"line 2 of .*train\.csv has 'a\\x00\.jpg' where"),
+    "NUL in a class": (b'filename,label\na.jpg,"n\0"\n', r"line 2 of .*train\.csv has 'n\\x00' where"),
+    "NUL in the header": (b"filename,la\0bel\na.jpg,n01\n", r"has no column 'label'"),
     "no text": (b"\xff\xfe\x00", r"train\.csv is damaged or cannot be read"),
     "long field": (b'filename,label\n"' + b"a" * 200_000, r"train\.csv is damaged or cannot be read .*field larger"),
 }
@@ -250,7 +292,7 @@ def test_bad_csv(tmp_path, prepare, splits, contents, bad):
 
 
 def test_csv_with_further_columns_and_a_byte_order_mark(tmp_path):
-    write(tmp_path, {"a.csv": b"\xef\xbb\xbflabel,filename,more\r\nn01,a.jpg,x\r\n"})
+    write(tmp_path, {"a.csv": b"\xef\xbb\xbflabel,filename,more\r\nn01,a.jpg,\0\r\n"})
     assert read_csv(tmp_path / "a.csv") == [("a.jpg", "n01")]
 
 

@@ -6,7 +6,7 @@ import random
 import numpy as np
 import pytest
 
-from data_generators import omniglot, omniglot_cache
+from data_generators import files, omniglot, omniglot_cache
 from data_generators.errors import UserError
 from tests.data_generators import synthetic_omniglot as synthetic
 
@@ -82,6 +82,59 @@ def test_other_file_under_its_name_is_rebuilt(cached, decodings, content):
     load(cached)
     assert len(decodings) == 1
     assert len((cached / omniglot_cache.NAME).read_bytes()) == len(whole)
+
+
+OTHERS = {
+    "no dict": {"made": "[]"},
+    "null": {"made": "null"},
+    "no sources": {"made": '{"format": 1}'},
+    "sources are no dict": {"made": '{"format": 1, "from": []}'},
+    "deep": {"made": "[" * 100_000},
+    "the same name": {"names": np.array(["x"] * 10)},
+    "no names": {"names": np.array("x")},
+    "numbers": {"names": np.arange(10)},
+    "objects": {"names": np.array(["x"] * 10, object)},
+    "floats": {"bits": np.zeros((30, 98))},
+    "one bit image": {"bits": np.uint8(7)},
+}
+
+
+@pytest.mark.parametrize("other", OTHERS)
+def test_other_contents_are_rebuilt(cached, decodings, other):
+    path = cached / omniglot_cache.NAME
+    whole = path.read_bytes()
+    with np.load(path) as arrays:
+        np.savez(path, **{**arrays, **OTHERS[other]})
+    load(cached)
+    assert len(decodings) == 1
+    assert len(path.read_bytes()) == len(whole)
+    with np.load(path) as arrays:
+        np.savez(path, **{**arrays, **OTHERS[other]})
+    remove_zips(cached)
+    with pytest.raises(UserError, match=r"lacks images_background\.zip from "):
+        load(cached)
+
+
+def test_damage_to_the_directory_of_the_zip_is_rebuilt(cached):
+    path = cached / omniglot_cache.NAME
+    whole, images = path.read_bytes(), load(cached)["test"].images
+    begin, noise = whole.index(b"PK\x01\x02"), random.Random(0)
+    places = [begin + 8, begin + 10, *(noise.randrange(begin, len(whole)) for _ in range(40))]
+    for place in places:  # first an entry's flags and its method
+        damaged = bytearray(whole)
+        damaged[place] ^= noise.randrange(1, 256)
+        path.write_bytes(damaged)
+        assert np.array_equal(load(cached)["test"].images, images)
+
+
+def test_leftovers_of_killed_processes_are_removed(tmp_path):
+    synthetic.write_zips(tmp_path)
+    left = [tmp_path / f".{omniglot_cache.NAME}.4194304-{files._HOST}.part", tmp_path / f"{omniglot_cache.NAME}.7.part"]
+    for part in left:
+        part.write_bytes(b"half")
+        os.utime(part, (1e9, 1e9))
+    load(tmp_path)
+    assert not any(part.exists() for part in left)
 
 
 def test_no_damage_goes_unnoticed(cached):

@@ -39,5 +39,9 @@ def test_on_a_terminal_it_is_a_bar(monkeypatch):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     with progress(10, "Decoding", "image", leave=False) as bar:
         assert isinstance(bar, tqdm.tqdm)
+        assert "10/10 [" in (bar.update(10), str(bar))[1]
+    with progress(5_000_000, "Downloading", "byte", leave=False) as bar:
+        bar.update(5_000_000)
+        assert "5.00M/5.00M" in str(bar)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: False)
     assert isinstance(progress(10, "Decoding", "image"), Lines)

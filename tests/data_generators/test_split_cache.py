@@ -7,7 +7,8 @@ import time
 import numpy as np
 import pytest
 
-from data_generators import split_cache
+from data_generators import files, split_cache
+from data_generators.class_folders import list_classes
 from data_generators.decoding import Decoder
 from data_generators.errors import UserError
 from data_generators.miniimagenet import load_miniimagenet
@@ -128,13 +129,46 @@ def test_missing_array_or_damaged_header_is_rebuilt(cached, decodings):
     assert snapshot(cached) == whole
 
 
+def test_no_damage_to_a_cache_goes_unnoticed(cached, decodings):
+    whole, paths = snapshot(cached), [array_of(cached), cached / JSON]
+    noise = np.random.default_rng(0)
+    for path in paths * 20:
+        damaged = bytearray(path.read_bytes())
+        damaged[noise.integers(len(damaged))] ^= 1 << noise.integers(8)
+        path.write_bytes(damaged)
+        assert snapshot(cached) != whole
+        load_miniimagenet(cached)
+        assert snapshot(cached) == whole
+    assert len(decodings) == 40 * 5
+
+
 def test_damaged_cache_without_images_is_an_error_that_leaves_it_alone(cached):
     remove_images(cached)
-    array_of(cached).write_bytes(b"noise")
-    before = snapshot(cached)
-    with pytest.raises(UserError, match="holds no miniImagenet"):
-        load_miniimagenet(cached)
-    assert snapshot(cached) == before
+    damaged = bytearray(array_of(cached).read_bytes())
+    damaged[5000] ^= 16
+    for content in (damaged, b"noise"):
+        array_of(cached).write_bytes(content)
+        before = snapshot(cached)
+        with pytest.raises(
+            UserError, match=rf"{JSON} or its array is damaged, and the images .* are gone: put them back"
+        ):
+            load_miniimagenet(cached)
+        assert snapshot(cached) == before
+
+
+def test_cache_of_an_earlier_version_is_used_only_where_the_images_are_gone(cached, decodings, caplog):
+    whole, images = snapshot(cached), np.array(load_miniimagenet(cached)["train"].images)
+    made = json.loads((cached / JSON).read_text())
+    del made["checksum"]
+    (cached / JSON).write_text(json.dumps(made | {"format": 1}))
+    load_miniimagenet(cached)
+    assert len(decodings) == 5
+    assert snapshot(cached) == whole
+    (cached / JSON).write_text(json.dumps(made | {"format": 1}))
+    remove_images(cached)
+    assert np.array_equal(load_miniimagenet(cached)["train"].images, images)
+    assert len(decodings) == 5
+    assert caplog.text.count("is of an earlier version: damage to it would not be noticed") == 1
 
 
 def test_cache_of_another_format_is_not_used(cached, decodings):
@@ -167,15 +201,36 @@ def test_full_disk_is_told_and_leaves_the_older_cache(cached, caplog, monkeypatc
     assert {file: file.read_bytes() for file in cached.glob("decoded*")} == before
 
 
+def test_neither_disk_nor_memory_has_room(tmp_path, monkeypatch):
+    write(tmp_path, synthetic.tree({"train/n01": 2}))
+    (tmp_path / JSON).mkdir()
+    monkeypatch.setattr(split_cache, "_memory", lambda: 42335)
+    with pytest.raises(
+        UserError, match=r"train: 2 images of 84x84 pixels take 0\.0 GB, .* neither on disk nor in memory"
+    ):
+        load_miniimagenet(tmp_path)
+    monkeypatch.setattr(split_cache, "_memory", lambda: 42336)
+    assert len(load_miniimagenet(tmp_path)["train"].images) == 2
+
+
+def test_large_images_are_decoded_a_few_at_a_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(split_cache, "_CHUNK_BYTES", 50_000)
+    folders = list_classes(write(tmp_path, synthetic.tree({"n01": 5})), [".jpg"])
+    decoder = Decoder(84, 3, resize=False)
+    assert [len(images) for images in split_cache._decoded(folders, decoder)] == [2, 2, 1]
+
+
 def test_what_a_killed_process_left_is_removed_when_it_is_old(tmp_path):
     write(tmp_path, synthetic.tree({"train/n01": 1}))
     old, new = (tmp_path / f"decoded_train_84x84x3.abc.npy.{pid}.part" for pid in (1, 2))
-    for part in (old, new):
+    killed = tmp_path / f".decoded_train_84x84x3.abc.npy.4194304-{files._HOST}.part"
+    for part in (old, new, killed):
         part.write_bytes(b"half")
     os.utime(old, (time.time() - 4000,) * 2)
     load_miniimagenet(tmp_path)
     assert not old.exists()
     assert new.exists()
+    assert not killed.exists()
 
 
 def test_split_larger_than_a_chunk_keeps_its_order(tmp_path, monkeypatch):

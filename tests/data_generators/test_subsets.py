@@ -45,7 +45,7 @@ def test_held_out_are_the_last_images_of_every_class():
 
 
 def test_too_little_to_hold_out():
-    with pytest.raises(UserError, match="Class a has too few images"):
+    with pytest.raises(UserError, match="needs at least 2 images, and these have 1: a; add images to them"):
         hold_out(classes(["a"], per_class=1), 0.5)
     for fraction in (0, 1, -1, float("nan")):
         with pytest.raises(UserError, match="must lie between 0 and 1"):

@@ -156,7 +156,7 @@ def test_shots_of_the_test_may_differ(small_omniglot):
 def test_more_classes_or_images_than_there_are(small_omniglot):
     with pytest.raises(UserError, match="A 3-way task needs 3 classes, but the val split has 2"):
         problems.load(small(IMAGES | {"num_classes": 3}, 1), None)
-    with pytest.raises(UserError, match=r"need 4 images, but class .* has 3"):
+    with pytest.raises(UserError, match=r"need 4 images, but .* classes have fewer: .* of the val split \(3\), "):
         problems.load(small(IMAGES | {"update_batch_size": 2}, 1), None)
 
 
@@ -216,7 +216,7 @@ def test_splits_that_are_missing(tmp_path):
         problem.split_to_test(True)
     write(tmp_path, tree({"train/a": 17, "train/b": 17, "test/e": 4, "test/f": 4}, width=16, height=16))
     with pytest.raises(
-        UserError, match=r"1 support and 15 query images per class need 16 images, but class c of the val"
+        UserError, match=r"1 support and 15 query images per class need 16 images, but 2 classes have fewer: c"
     ):
         problems.load(Experiment.of(**FOLDER), tmp_path)
 

@@ -111,7 +111,7 @@ def test_without_test_classes_validation_is_reported_alone():
         ({"ways": 0}, "--num_classes must be at least 1, not 0"),
         ({"shots": 0}, "--shots must be at least 1, not 0"),
         ({"queries": -1}, "--queries must be at least 1, not -1"),
-        ({"shots": 19}, "need 21 images, but class"),
+        ({"shots": 19}, r"need 21 images, but 9 classes have fewer: .* or use fewer shots or queries"),
         ({"given": {"train": splits()["train"]}}, "the baselines need validation classes"),
     ],
 )
