@@ -29,7 +29,8 @@ def export(maml, path, *, transductive=False, inputs=None, targets=None, about=N
             otherwise by those of the support, so that a query's answer does not depend on the others.
         inputs: tf.TensorSpec of the model's inputs, [examples, ...]; default, that of the model's Input, or of what a
             subclassed model was built with.
-        targets: tf.TensorSpec of the support's labels, [examples, ...]; default, that of the model's outputs.
+        targets: tf.TensorSpec of the support's labels, [examples, ...]; default, that of the labels it was trained with
+            or, if `maml` has not met any, that of the model's outputs.
         about: dict of what else the description should say, of values that JSON can hold.
 
     Returns:
@@ -87,7 +88,7 @@ def _endpoints(maml, transductive, inputs, targets):
     step_size = list(maml.step_sizes) or maml.step_size
     learner = Exportable(maml.pure, _loss_of_any_shots(maml.loss), step_size, maml.num_updates, transductive)
     inputs = inputs or _input_spec(maml.model)
-    signatures = Signatures(learner, inputs, targets or _output_spec(learner, inputs, maml.model))
+    signatures = Signatures(learner, inputs, targets or maml.target_spec or _output_spec(learner, inputs, maml.model))
     return signatures, signatures.all()
 
 

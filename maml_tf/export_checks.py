@@ -4,13 +4,20 @@ import tensorflow as tf
 
 
 def shaped(value, spec, name):
-    """The value of an argument; running it fails where its shape is not that of `spec`, naming both.
+    """The value of an argument; running it fails where its shape is not that of `spec`, naming both, or it holds a NaN.
+
+    It would not show in the answer: TensorFlow's fused ReLU makes a number of a NaN.
 
     Python compares the shapes of arguments itself, but a server need not, and TensorFlow would optimise a check away
     that, going by the signature, cannot fail. So the signature's shape is taken off first.
     """
     value = tf.raw_ops.PlaceholderWithDefault(input=value, shape=tf.TensorShape(None), name=name)
-    return tf.ensure_shape(value, spec.shape)
+    return finite(tf.ensure_shape(value, spec.shape), name)
+
+
+def finite(value, name):
+    """The value of an argument; running it fails where it holds a NaN or an infinity."""
+    return tf.debugging.check_numerics(value, f"{name} must be finite") if value.dtype.is_floating else value
 
 
 def same_number_of_examples(support_inputs, support_labels, inputs, targets):

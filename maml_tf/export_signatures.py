@@ -159,6 +159,7 @@ class Signatures:
         checks.same_number_of_examples(support_inputs, support_labels, self._inputs, self._targets)
         if num_updates is not None:
             num_updates = checks.at_least_one(num_updates, "num_updates")
+            step_size = checks.finite(step_size, "step_size")
         return self._learner.adapt(support_inputs, (support_labels,), step_size, num_updates)
 
     def _named(self, adapted):

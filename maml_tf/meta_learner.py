@@ -82,6 +82,7 @@ class MAML:
         self.pretrain_optimizer.build(self.weights)
         self.task_axis, self.jit = axis.resolve(task_axis, jit, model)
         self.dtype = self.pure.dtype
+        self.target_spec = None  # of the targets [examples, ...], known from the first tasks on
         self._compiler = Compiler(self.task_axis, self.jit)
         # What serves one task at a time: traced once for any number of examples and updates, which XLA could not.
         self._server = Compiler(axis.MAP, jit=False)
@@ -249,6 +250,8 @@ class MAML:
             self._targets(tasks[3]),
         )
         number = checks.number_of(tasks, queries)
+        if tf.is_tensor(tasks.support_y):
+            self.target_spec = tf.TensorSpec([None, *tasks.support_y.shape[2:]], tasks.support_y.dtype)
         iteration = self.optimizer.iterations + self.pretrain_optimizer.iterations
         return tasks, self.pure.seeds_per_task(iteration, number)
 

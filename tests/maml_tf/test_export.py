@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from data_generators.tasks import Tasks
 from maml_tf import losses, networks
 from maml_tf.meta_learner import MAML
 from tests.maml_tf.exports import (
@@ -169,3 +170,14 @@ def test_a_users_own_model_and_loss(tmp_path):
     assert_close(call(export.loaded, "predict_with", inputs=words, **named)["outputs"], expected)
     (name,) = (name for name in named if name.endswith("embeddings"))  # Keras numbers the layers of a process
     assert_close(named[name], adapted.params[0])
+
+
+def test_a_model_trained_on_class_ids_takes_class_ids(tmp_path):
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    ours = MAML(keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)]), loss, step_size=0.5)
+    rng = np.random.default_rng(0)
+    x, ids = rng.normal(size=(2, 6, 4)).astype(np.float32), rng.integers(3, size=(2, 6))
+    ours.train_step(Tasks(x, ids, x, ids))
+    loaded = tf.saved_model.load(str(ours.export(tmp_path / "ids")))
+    answer = call(loaded, "adapt_and_predict", support_inputs=x[0], support_labels=ids[0], query_inputs=x[0])
+    assert_close(answer["query_outputs"], ours.predict(x[0], ours.adapt(x[0], ids[0])))

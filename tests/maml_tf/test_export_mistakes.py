@@ -38,6 +38,10 @@ TASK = {
             r"the support is empty: expected support_inputs \[examples, 8, 8, 1\] and support_labels \[examples, 5\]",
         ),
         ({"support_labels": labels(10)}, r"support_labels \[examples, 5\], with as many labels as inputs"),
+        ({"support_inputs": images(5) * np.float32(np.nan)}, r"support_inputs must be finite : Tensor had NaN"),
+        ({"support_labels": labels(5) / np.float32(0)}, "support_labels must be finite : Tensor had"),
+        ({"query_inputs": images(3) * np.float32(np.inf)}, "query_inputs must be finite : Tensor had"),
+        ({"step_size": np.float32(np.nan)}, "step_size must be finite : Tensor had NaN"),
         ({"num_updates": np.int32(0)}, "num_updates must be a scalar of at least 1"),
         ({"num_updates": np.int32(-1)}, "num_updates must be a scalar of at least 1"),
     ],
@@ -57,6 +61,8 @@ def test_wrong_argument_of_the_other_signatures(images_export):
     with pytest.raises(tf.errors.InvalidArgumentError, match="num_updates must be a scalar of at least 1"):
         call(loaded, "adapt_with", **support, step_size=np.float32(0.1), num_updates=0)
     adapted = call(loaded, "adapt", **support)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="output_bias must be finite"):
+        call(loaded, "predict_with", inputs=images(3), **adapted | {"output_bias": adapted["output_bias"] / 0})
     adapted["output_bias"] = adapted["output_bias"][:3]
     with pytest.raises(tf.errors.InvalidArgumentError, match=r"output_bias\S* \[3\] is not .* expected shape \[5\]"):
         call(loaded, "predict_with", inputs=images(3), **adapted)
