@@ -151,7 +151,7 @@ class Training:
         if experiment.is_maml:
             return envs.sample_goals(experiment.env, experiment.seed, self.iteration, tasks)
         goals = envs.sample_goals(experiment.env, experiment.seed, self.iteration, tasks * paths)
-        return goals.reshape(tasks, paths, -1)
+        return goals.reshape(tasks, paths, goals.shape[-1])
 
     def _keep_best(self, after):
         """Saves the policy as it is, if no earlier one had a better return after its inner updates."""

@@ -130,7 +130,7 @@ class TaskVector(abc.ABC):
                 f"Goals of {self.num_tasks} tasks must have the shape {(self.num_tasks, self.goal_dim)}, or {per_path} "
                 f"for a goal of every path, not {goals.shape}."
             )
-        return goals.reshape(-1, self.goal_dim)
+        return goals.reshape(self.num_tasks * self.paths_per_task, self.goal_dim)
 
     def _shown(self) -> np.ndarray:
         """What the policy observes, [tasks, paths, obs_dim]: a copy."""

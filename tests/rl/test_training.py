@@ -2,6 +2,7 @@
 
 import csv
 
+import gymnasium
 import numpy as np
 import pytest
 
@@ -162,3 +163,34 @@ def test_log_drops_what_is_computed_again(tmp_path):
     progress.begin(2)
     progress.close()
     assert (tmp_path / "progress.csv").read_text() == "iteration,a,b\n0,0,\n1,0.3333333,1\n"
+
+
+@pytest.mark.parametrize("baseline", ["maml", "pretrained", "oracle"])
+def test_dicts_as_goals_reach_every_path(tmp_path, room, baseline):
+    run = training(tmp_path, env=room, baseline=baseline)
+    run.envs.reset(run._goals(), (0,))
+    taken = [env.unwrapped.goal for env in run.envs._envs]
+    assert all(type(goal["floor"]) is int and goal["at"].shape == (1, 2) for goal in taken)
+    assert len({float(goal["at"][0, 0]) for goal in taken}) == (2 if baseline == "maml" else 6)
+    assert run.envs.obs_dim == 2 + 3 * (baseline == "oracle")
+
+
+@pytest.fixture
+def room():
+    """The id of a user's environment whose goals are dicts."""
+
+    class Room(gymnasium.Env):
+        observation_space, action_space = gymnasium.spaces.Box(-9, 9, (2,)), gymnasium.spaces.Box(-1, 1, (2,))
+
+        def sample_task(self, random):
+            return {"floor": int(random.integers(3)), "at": random.uniform(size=(1, 2))}
+
+        def set_task(self, goal):
+            self.goal = goal
+
+        def reset(self, *, seed=None, options=None):
+            return np.zeros(2), {}
+
+    gymnasium.register("own/Dicts-v0", Room)
+    yield "own/Dicts-v0"
+    del gymnasium.registry["own/Dicts-v0"]
