@@ -38,8 +38,8 @@ def load_policy(experiment, logdir=None, iteration=None, best=False):
 
     Raises:
         NotTrained: there is no such run.
-        UserError: its checkpoint is damaged, of another environment, network or other settings, or not of that
-            iteration.
+        UserError: there is no whole policy in best/; or a checkpoint is damaged, of another environment, network or
+            other settings, or not of that iteration.
     """
     folder = run_folder(experiment, logdir)
     if not available(folder):
@@ -47,6 +47,11 @@ def load_policy(experiment, logdir=None, iteration=None, best=False):
     policy = new_policy(experiment)
     optimizer = getattr(build_learner(experiment, policy), "optimizer", None)
     store = PolicyCheckpoints(folder / "best" if best else folder, policy.model, experiment, optimizer)
+    if best and not store.is_whole():
+        raise UserError(
+            f"{store.folder} holds no whole policy: leave --best out to take the latest, or train for more iterations, "
+            "which begins a new best"
+        )
     return policy, store.restore(iteration)
 
 

@@ -2,9 +2,8 @@
 
 import dataclasses
 
-from tqdm import tqdm
-
 from data_generators.errors import UserError
+from data_generators.progress import progress
 from rl import envs, trained
 from rl.experiments import RLExperiment, test_adaptation
 from rl.testing import adapt_to_goals
@@ -55,7 +54,7 @@ def _adapted(experiment, flags, name, policy):
     sizes = len(of_goals), trajectories, experiment.horizon
     vector = envs.make_vector(experiment.env, *sizes, oracle=name == "oracle")
     step_sizes = test.alphas(experiment, name, updates) if updates else []
-    with tqdm(total=updates + 1, desc=f"Testing {name}", unit="batch", disable=None) as bar:
+    with progress(updates + 1, f"Testing {name}", "batch") as bar:
         return adapt_to_goals(
             policy,
             vector,

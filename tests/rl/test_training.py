@@ -194,3 +194,53 @@ def room():
     gymnasium.register("own/Dicts-v0", Room)
     yield "own/Dicts-v0"
     del gymnasium.registry["own/Dicts-v0"]
+
+
+def spoil(best, how):
+    for file in best.glob("model*"):
+        if how == "deleted":
+            file.unlink()
+        elif how == "damaged" and "data" in file.name:
+            content = bytearray(file.read_bytes())
+            content[len(content) // 2] ^= 1
+            file.write_bytes(content)
+        elif how == "cut" and "index" in file.name:
+            file.write_bytes(file.read_bytes()[:40])
+
+
+@pytest.mark.parametrize("how", ["deleted", "damaged", "cut"])
+def test_a_best_policy_that_is_not_whole_is_told_and_sought_anew(tmp_path, capsys, how):
+    folder = trained.run_folder(RLExperiment.of(**SMALL), tmp_path)
+    training(folder, iterations=2).run()
+    spoil(folder / "best", how)
+    with pytest.raises(UserError, match="best holds no whole policy: leave --best out to take the latest, or train"):
+        trained.load_policy(RLExperiment.of(**SMALL), tmp_path, best=True)
+    assert trained.load_policy(RLExperiment.of(**SMALL), tmp_path)[1] == 2
+    run = training(folder, iterations=3)
+    run.run()
+    assert f"{folder / 'best'} holds no whole policy: the best one is sought" in capsys.readouterr().out
+    assert available(folder / "best") == [2]
+    assert run.best.is_whole()
+    assert run.checkpoints.best_return.numpy() == pytest.approx(float(progress(folder)[2]["return_after"]), rel=1e-6)
+    training(folder, iterations=3).run()
+    assert "no whole policy" not in capsys.readouterr().out
+
+
+def test_a_best_policy_that_cannot_be_saved_does_not_end_the_training(tmp_path, capsys, monkeypatch):
+    def cannot_be_saved(iteration):
+        raise UserError("no space left")
+
+    run = training(tmp_path)
+    run._keep_best(-5.0)
+    with monkeypatch.context() as full:
+        full.setattr(run.best, "save", cannot_be_saved)
+        run.iteration = 1
+        run._keep_best(-4.0)
+        run._keep_best(-3.0)
+    told = "\nwarning: no space left: training continues, with the best policy of before\n"
+    assert capsys.readouterr().err == told
+    assert run.checkpoints.best_return.numpy() == run.best.best_return.numpy() == -5
+    assert available(tmp_path / "best") == [0]
+    run._keep_best(-4.0)
+    assert available(tmp_path / "best") == [1]
+    assert run.checkpoints.best_return.numpy() == -4
