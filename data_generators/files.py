@@ -1,6 +1,7 @@
 """Files that are read or written: damage becomes one sentence, and a file is never half written."""
 
 import csv
+import errno
 import glob
 import lzma
 import os
@@ -63,7 +64,7 @@ def replacing(path: str | Path, durable: bool = True) -> Iterator[Path]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_abandoned(path)
-    part = path.with_name(f".{path.name}.{os.getpid()}-{_HOST}.part")
+    part = _part(path)
     try:
         yield part
         if durable and part.is_file():
@@ -71,6 +72,27 @@ def replacing(path: str | Path, durable: bool = True) -> Iterator[Path]:
         os.replace(part, path)
     finally:
         _remove(part)
+
+
+def check_writable(path: str | Path) -> None:
+    """Makes a file's folder, and finds out before the work for the file whether `replacing` can write it.
+
+    Raises:
+        UserError: it cannot.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot write to {path.parent} ({error.strerror})") from error
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        _part(path).touch()
+    except OSError as error:
+        raise UserError(f"cannot write {path} ({error.strerror})") from error
+    finally:
+        _remove(_part(path))
 
 
 def remove_abandoned(path: str | Path) -> None:
@@ -91,6 +113,10 @@ def flush(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _part(path):
+    return path.with_name(f".{path.name}.{os.getpid()}-{_HOST}.part")
 
 
 def _another_runs(process: int) -> bool:

@@ -15,7 +15,12 @@ class NotTrained(UserError):
 
 def run_folder(experiment, logdir=None) -> Path:
     """The folder of an experiment's checkpoints, <logdir>/<env>/<run>; logdir defaults to logs."""
-    return Path(logdir or "logs", experiment.env.replace(":", "_").replace("/", "_"), experiment.name)
+    return Path(logdir or "logs", env_folder(experiment.env), experiment.name)
+
+
+def env_folder(env) -> str:
+    """The name of an environment as that of a folder or file."""
+    return env.replace(":", "_").replace("/", "_")
 
 
 def train_command(experiment, logdir=None) -> str:

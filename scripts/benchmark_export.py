@@ -64,6 +64,7 @@ def main(argv=None):
 
 
 def _run(args):
+    command.check_counts(args, {"tasks": 10**6, "calls": 10**7})
     description = read_description(args.export_dir)
     experiment = Experiment(**description["settings"])
     run = trained.load_run(experiment, args.logdir, iteration=description["iteration"], data_dir=args.data_dir)

@@ -2,8 +2,8 @@
 
 python -m scripts.plot_validation logs/omniglot/cls_5.mbs_32.ubs_1.numstep1.updatelr0.4batchnorm --name=omniglot
 
-Takes the run's TensorBoard summaries, and writes <name>_validation.csv and .png into --out, or to the .png or .pdf
-that --out names. The broken line is the published figure, which is of the test split.
+Takes the run's TensorBoard summaries, and writes <name>_validation.csv and .png into the run's folder; --out names
+another folder, or a .png or .pdf. The broken line is the published figure, which is of the test split.
 """
 
 import functools
@@ -23,12 +23,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser = command.parser("plot_validation", __doc__)
     parser.add_argument("folder", type=Path, help="of the run, which main.py prints")
     parser.add_argument("--name", help="of the files; default, the folder's")
-    picture_flags.add(parser)
+    picture_flags.add(parser, "that of the run")
     return command.guarded(lambda: _run(parser.parse_args(arguments)))
 
 
 def _run(flags):
-    (path,) = picture_flags.paths(flags, [f"{flags.name or flags.folder.name}_validation"])
+    picture_flags.check(flags)
     with quiet_import():  # only now, so that --help and mistakes need not wait for TensorFlow
         from maml_tf import checkpoints, published
         from maml_tf.experiment import Experiment
@@ -37,6 +37,8 @@ def _run(flags):
     iteration = checkpoints.find(flags.folder)
     experiment = Experiment.of(**checkpoints.read_experiment(flags.folder / f"model{iteration}"))
     rows = numbers(flags.folder)
+    name = flags.name or flags.folder.resolve().name
+    (path,) = picture_flags.paths(flags, [f"{name}_validation"], flags.folder)
     print(figures.write_csv(path.with_suffix(".csv"), rows))
     picture = functools.partial(draw, row=published.matching_row(experiment))
     print(figures.save(figures.make(picture, rows, *SIZE), path))

@@ -19,6 +19,7 @@ from rl.envs.vector import TaskVector
 NAMES = tuple(GOAL_RANGES)
 
 _LONGEST_NAME = 200  # it is a folder's name too
+_MOST_WORKERS = 1024
 
 
 class _Registration(NamedTuple):
@@ -69,6 +70,8 @@ def make_vector(
     Raises:
         UserError: the name is unknown, a number is not positive, or your environment lacks what is needed.
     """
+    if workers is not None and not 1 <= workers <= _MOST_WORKERS:
+        raise UserError(f"The number of workers must be at least 1 and at most {_MOST_WORKERS}, not {workers}.")
     if name == "point_navigation":
         from rl.envs.point_vector import PointNavigationTasks
 

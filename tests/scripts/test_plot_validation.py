@@ -47,6 +47,14 @@ def test_command_writes_the_picture_and_its_numbers(folder, call, tmp_path):
     assert (tmp_path / "pictures" / "sines_validation.pdf").read_bytes().startswith(b"%PDF")
 
 
+def test_picture_goes_to_the_folder_of_the_run(folder, call, tmp_path):
+    run = shutil.copytree(folder, tmp_path / "logs" / "run0.01")
+    assert call(plot_validation.main, run).returncode == 0
+    made = {file.name for file in run.iterdir()} - {file.name for file in folder.iterdir()}
+    assert made == {"run0.01_validation.csv", "run0.01_validation.png"}
+    assert [path.name for path in tmp_path.iterdir()] == ["logs"]
+
+
 def test_picture_of_accuracies_leaves_out_chance_and_shows_the_published_figure():
     rows = [
         {"iteration": iteration, "updates": updates, "accuracy": 0.2 + 0.1 * updates + iteration / 100}
