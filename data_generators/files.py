@@ -87,12 +87,11 @@ def check_writable(path: str | Path) -> None:
         raise UserError(f"cannot write to {path.parent} ({error.strerror})") from error
     try:
         if path.is_dir():
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+            raise _is_a_folder()
         _part(path).touch()
+        _remove(_part(path))
     except OSError as error:
         raise UserError(f"cannot write {path} ({error.strerror})") from error
-    finally:
-        _remove(_part(path))
 
 
 def remove_abandoned(path: str | Path) -> None:
@@ -116,7 +115,13 @@ def flush(path: Path) -> None:
 
 
 def _part(path):
+    if not path.name:  # "." or "/"
+        raise _is_a_folder()
     return path.with_name(f".{path.name}.{os.getpid()}-{_HOST}.part")
+
+
+def _is_a_folder():
+    return IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
 
 
 def _another_runs(process: int) -> bool:

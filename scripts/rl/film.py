@@ -122,10 +122,10 @@ def captioned(pictures: Sequence[np.ndarray], captions: Sequence[str]) -> np.nda
 def write(pictures: Iterator[np.ndarray], path: Path, fps: int) -> Path:
     """Writes pictures [height, width, 3] as a film, whole or not at all."""
     # A GIF counts in milliseconds and, with loop 0, begins again for ever.
-    settings = {"format": "GIF", "duration": 1000 / fps, "loop": 0}
+    settings = {"duration": 1000 / fps, "loop": 0}
     if path.suffix == ".mp4":
-        settings = {"format": "FFMPEG", "fps": fps, "macro_block_size": 2, "output_params": ["-f", "mp4"]}
-    with replacing(path) as part, imageio.get_writer(part, mode="I", **settings) as writer:
+        settings = {"fps": fps, "macro_block_size": 2, "output_params": ["-f", "mp4"]}
+    with replacing(path) as part, imageio.get_writer(part, path.suffix, mode="I", **settings) as writer:
         last = None
         for last in pictures:
             writer.append_data(last)
