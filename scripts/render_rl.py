@@ -47,8 +47,8 @@ def _run(flags):
 
     out = flags.out or run_folder(experiment, flags.logdir).parent / f"{experiment.env}.gif"
     every = flags.every or (1 if experiment.env == "point_navigation" else 2)
-    runtime.configure(runtime.TASKS_SIDE_BY_SIDE)
     film.check_sizes(out, flags.fps, -(-experiment.horizon // every) + 1)
+    runtime.configure(runtime.TASKS_SIDE_BY_SIDE)
     policy, iteration = load_policy(experiment, flags.logdir, flags.test_iter, flags.best)
     check_writable(out)
     print(f"policy of iteration {iteration}, goal {', '.join(f'{number:g}' for number in goal)}")
