@@ -51,7 +51,7 @@ class OwnTasks(TaskVector):
             goal_dim=self._form.size,
             oracle=oracle,
         )
-        self._name = name
+        self._name, self._shape = name, observations.shape
         self._low, self._high = np.float64(actions.low.ravel()), np.float64(actions.high.ravel())
         self._envs = [first, *(make(name) for _ in range(num_tasks * paths_per_task - 1))]
 
@@ -83,11 +83,11 @@ class OwnTasks(TaskVector):
 
     def _flat(self, observation: Any, method: str) -> np.ndarray:
         """An observation as a vector, if it is what the environment's space says: NumPy would spread a shorter one."""
-        array, shape = _array(observation), self._envs[0].observation_space.shape
-        if array is None or array.shape != shape:
+        array = _array(observation)
+        if array is None or array.shape != self._shape:
             raise UserError(
                 f"{method} of {self._name} gives {_described(observation)} as an observation, where its "
-                f"observation_space has arrays of numbers of shape {shape}."
+                f"observation_space has arrays of numbers of shape {self._shape}."
             )
         return array.ravel()
 
