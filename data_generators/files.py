@@ -1,6 +1,7 @@
 """Files that are read or written: damage becomes one sentence, and a file is never half written."""
 
 import csv
+import errno
 import lzma
 import os
 import platform
@@ -71,7 +72,7 @@ def replacing(path: str | Path, durable: bool = True, tidy: bool = True) -> Iter
     path.parent.mkdir(parents=True, exist_ok=True)
     if tidy:
         remove_abandoned(path)
-    part = path.with_name(f".{path.name}.{os.getpid()}-{_HOST}.part")
+    part = _part(path)
     try:
         yield part
         if durable:
@@ -79,6 +80,26 @@ def replacing(path: str | Path, durable: bool = True, tidy: bool = True) -> Iter
         os.replace(part, path)
     finally:
         _remove(part)
+
+
+def check_writable(path: str | Path) -> None:
+    """Makes a file's folder, and finds out before the work for the file whether `replacing` can write it.
+
+    Raises:
+        UserError: it cannot.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot write to {path.parent} ({error.strerror})") from error
+    try:
+        if path.is_dir():
+            raise _is_a_folder()
+        _part(path).touch()
+        _remove(_part(path))
+    except OSError as error:
+        raise UserError(f"cannot write {path} ({error.strerror})") from error
 
 
 def remove_abandoned(path: str | Path) -> None:
@@ -121,6 +142,16 @@ def flush(path: Path) -> None:
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
+
+
+def _part(path):
+    if not path.name:  # "." or "/"
+        raise _is_a_folder()
+    return path.with_name(f".{path.name}.{os.getpid()}-{_HOST}.part")
+
+
+def _is_a_folder():
+    return IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
 
 
 def another_runs(process: int) -> bool:

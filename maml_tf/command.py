@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 
 from data_generators.errors import UserError
+from maml_tf import interrupt
 
 _ERRNO_TEXTS = tuple(os.strerror(number) for number in errno.errorcode)
 
@@ -26,6 +27,7 @@ def guarded(body: Callable, *arguments, interrupted="interrupted") -> int:
     Returns:
         The exit code: the body's, 2 for an error that the user can mend, 130 after Ctrl-C.
     """
+    interrupt.loaded()
     with lasting_output():
         try:
             return body(*arguments) or 0

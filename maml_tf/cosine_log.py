@@ -1,60 +1,32 @@
 """The file `gradient_cosine.csv` of a run: how near the first-order meta-gradient was to the true one, by iteration."""
 
-import csv
-import os
 from pathlib import Path
 
-from data_generators.errors import UserError
-
-_HEADER = ["iteration", "cosine"]
+from maml_tf.table import Table
 
 
 class CosineLog:
-    """Rows of iteration and cosine, which a run that is gone on with continues.
+    """Rows of iteration and cosine, to which a resumed run appends.
 
     Args:
-        folder: of the run.
+        folder: of the run; exists.
         iteration: where the run starts; what the file has of this iteration and later ones, which a killed run may
             have left, is dropped, since it comes again.
-
-    Raises:
-        UserError: a file of that name is not such a table.
     """
 
     NAME = "gradient_cosine.csv"
 
     def __init__(self, folder, iteration):
-        self._path = Path(folder) / self.NAME
-        self._rows = [row for row in self._read() if row[0] < iteration]
+        self._table = Table(Path(folder) / self.NAME, ["cosine"])
+        rows = self._table.begin(iteration)
+        self._latest = float(rows[-1]["cosine"]) if rows else None
 
     @property
     def latest(self):
         """The latest cosine, or None."""
-        return self._rows[-1][1] if self._rows else None
+        return self._latest
 
     def add(self, iteration, cosine):
-        """Adds a row, and writes the file, in one piece.
-
-        Raises:
-            UserError: it cannot be written; the earlier one stays as it was.
-        """
-        self._rows.append((iteration, cosine))
-        part = self._path.with_name(f"{self.NAME}.part")
-        try:
-            with open(part, "w", newline="") as file:
-                csv.writer(file, lineterminator="\n").writerows([_HEADER, *self._rows])
-            os.replace(part, self._path)
-        except OSError as error:
-            raise UserError(f"{self._path} cannot be written ({error.strerror})") from error
-
-    def _read(self):
-        try:
-            with open(self._path, newline="") as file:
-                header, *rows = csv.reader(file)
-            if header != _HEADER:
-                raise ValueError(header)
-            return [(int(iteration), float(cosine)) for iteration, cosine in rows]
-        except FileNotFoundError:
-            return []
-        except (OSError, ValueError, csv.Error) as error:
-            raise UserError(f"{self._path} is not a table of this run's cosines: move it elsewhere") from error
+        """Adds a row. Where it cannot be written, a warning is printed, and the run goes on without the file."""
+        self._latest = cosine
+        self._table.add(iteration, [repr(float(cosine))])

@@ -6,7 +6,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from data_generators.errors import UserError
-from maml_tf.checkpoints import Checkpoints, as_text, read_experiment
+from maml_tf.checkpoints import Checkpoints, as_text, available, read_experiment
 
 
 class PolicyCheckpoints(Checkpoints):
@@ -39,6 +39,19 @@ class PolicyCheckpoints(Checkpoints):
             experiment=self._settings,
             **({"optimizer": optimizer} if optimizer else {}),
         )
+
+    def is_whole(self):
+        """Whether there is a checkpoint, and the latest can be read to its last byte."""
+        latest = max(available(self.folder), default=None)
+        if latest is None:
+            return False
+        try:
+            reader = tf.train.load_checkpoint(str(self.folder / f"model{latest}"))
+            for name in reader.get_variable_to_shape_map():
+                reader.get_tensor(name)
+        except Exception:  # TensorFlow documents no list of what a damaged checkpoint may raise
+            return False
+        return True
 
     def _refuse_other_settings(self, path):
         made, now = read_experiment(path), dataclasses.asdict(self.experiment)

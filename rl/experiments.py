@@ -13,6 +13,18 @@ HESSIAN_PRODUCTS = ("finite_difference", "exact")
 NONLINEARITIES = ("relu", "tanh")
 
 
+# Far above what memory suffices for, and below what NumPy and TensorFlow can count.
+MOST = {
+    "iterations": 10**9,
+    "meta_batch_size": 10**6,
+    "fast_batch_size": 10**6,
+    "horizon": 10**6,
+    "hidden_size": 10**4,
+    "num_grad_updates": 100,
+    "seed": 2**32 - 1,
+}
+
+
 def _setting(help):
     return dataclasses.field(metadata={"help": help})
 
@@ -61,8 +73,9 @@ class RLExperiment:
         for name, least in at_least.items():
             if getattr(self, name) < least:
                 raise UserError(f"--{name} must be at least {least}, not {getattr(self, name)}")
-        if self.seed >= 2**32:
-            raise UserError(f"--seed must be below 2**32, not {self.seed}")
+        for name, most in MOST.items():
+            if getattr(self, name) > most:
+                raise UserError(f"--{name} must be at most {most}, not {getattr(self, name)}")
         for name in ("fast_lr", "meta_step_size"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise UserError(f"--{name} must be a positive number, not {getattr(self, name)}")

@@ -1,17 +1,19 @@
 """What a run reports of each iteration: a row of `progress.csv` and scalars for TensorBoard."""
 
-import csv
 import math
 
 import tensorflow as tf
 
-from data_generators.errors import UserError
+from maml_tf.dispensable import Dispensable
+from maml_tf.table import Table
 
 FILE = "progress.csv"
 
 
 class ProgressLog:
     """The log of one run, which goes on after an interruption as if there had been none.
+
+    Where a file cannot be written, a warning is printed, and the run goes on without it.
 
     Args:
         folder: of the run; exists.
@@ -20,54 +22,61 @@ class ProgressLog:
     """
 
     def __init__(self, folder, columns, tensorboard=True):
-        self.path = folder / FILE
-        self.columns = ("iteration", *columns)
-        self.tensorboard = tensorboard
-        self._file = self._writer = None
+        self._columns = columns
+        self._table = Table(folder / FILE, columns)
+        self._summaries = Summaries(folder) if tensorboard else None
 
     def begin(self, iteration):
-        """Opens the log and drops rows from this iteration on, which are about to be computed again.
-
-        Raises:
-            UserError: the file cannot be written.
-        """
-        kept = [row for row in self._rows() if row["iteration"].isdigit() and int(row["iteration"]) < iteration]
-        part = self.path.with_name(f"{FILE}.part")
-        try:
-            with open(part, "w", newline="") as file:
-                writer = csv.DictWriter(file, self.columns, restval="", extrasaction="ignore", lineterminator="\n")
-                writer.writeheader()
-                writer.writerows(kept)
-            part.replace(self.path)
-            self._file = open(self.path, "a", newline="", buffering=1)  # noqa: SIM115 - open as long as the run
-        except OSError as error:
-            raise UserError(f"cannot write {self.path} ({error.strerror})") from error
-        if self.tensorboard:
-            self._writer = tf.summary.create_file_writer(str(self.path.parent))
+        """Opens the log and drops rows from this iteration on, which are about to be computed again."""
+        self._table.begin(iteration)
+        if self._summaries:
+            self._summaries.begin()
 
     def write(self, iteration, figures):
         """Adds the figures of an iteration; those missing stay empty."""
-        texts = (f"{figures[name]:.7g}" if name in figures else "" for name in self.columns[1:])
-        csv.writer(self._file, lineterminator="\n").writerow([iteration, *texts])
-        if self._writer:
-            with self._writer.as_default(step=iteration):
-                for name, value in figures.items():
-                    if math.isfinite(value):
-                        tf.summary.scalar(name, value)
-            self._writer.flush()
+        texts = [f"{figures[name]:.7g}" if name in figures else "" for name in self._columns]
+        self._table.add(iteration, texts)
+        if self._summaries:
+            self._summaries.write(iteration, figures)
 
     def close(self):
         """Closes the files."""
-        if self._file:
-            self._file.close()
-        if self._writer:
-            self._writer.close()
-        self._file = self._writer = None
+        if self._summaries:
+            self._summaries.close()
 
-    def _rows(self):
-        try:
-            with open(self.path, newline="") as file:
-                # A process that was killed may have left half a row.
-                return [row for row in csv.DictReader(file) if row.get("iteration") and None not in row.values()]
-        except (OSError, ValueError, csv.Error):
-            return []
+
+class Summaries:
+    """Scalars for TensorBoard.
+
+    Args:
+        folder: of the run.
+    """
+
+    def __init__(self, folder):
+        self._folder = str(folder)
+        self._attempt = Dispensable(f"TensorBoard's summaries in {folder}", (OSError, tf.errors.OpError))
+        self._writer = None
+
+    def begin(self):
+        """Begins a file of events."""
+        self._attempt(self._open)
+
+    def write(self, iteration, figures):
+        """Writes the finite ones of figures, a dict of numbers."""
+        self._attempt(self._write, iteration, figures)
+
+    def close(self):
+        """Ends the file."""
+        if self._writer:
+            self._attempt(self._writer.close)
+        self._writer = None
+
+    def _open(self):
+        self._writer = tf.summary.create_file_writer(self._folder)
+
+    def _write(self, iteration, figures):
+        with self._writer.as_default(step=iteration):
+            for name, value in figures.items():
+                if math.isfinite(value):
+                    tf.summary.scalar(name, value)
+        self._writer.flush()

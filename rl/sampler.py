@@ -40,16 +40,14 @@ def sample(envs: TaskVector, act: Act, log_std: np.ndarray, goals: np.ndarray, s
         seed, Stream.ACTIONS, envs.num_tasks, (envs.paths_per_task, envs.horizon, envs.act_dim), dtype=np.float32
     )
     alive = np.ones((envs.num_tasks, envs.paths_per_task), bool)
-    observations = envs.reset(goals, seed)
-    _check_finite(observations, alive, "The environment's observation", 0)
+    observed = _observed(envs.reset(goals, seed), alive, 0)
     for step in range(envs.horizon):
-        observed = observations.astype(np.float32)
         means = np.asarray(act(observed), np.float32)
         actions = means + std * noise[:, :, step]
         _check_finite(actions, alive, "The policy's action", step)
         observations, rewards, dones = envs.step(actions)
         _check_finite(rewards, alive, "The environment's reward", step)
-        _check_finite(observations, alive, "The environment's observation", step)
+        following = _observed(observations, alive, step)
         for whole, now in (
             (paths.observations, observed),
             (paths.actions, actions),
@@ -58,6 +56,7 @@ def sample(envs: TaskVector, act: Act, log_std: np.ndarray, goals: np.ndarray, s
             (paths.means, means),
         ):
             _record(whole, step, now, alive)
+        observed = following
         alive &= ~dones
         if not alive.any():
             break
@@ -74,6 +73,14 @@ def _empty_paths(envs: TaskVector, log_std: np.ndarray) -> Paths:
         means=np.zeros((*shape, envs.act_dim), np.float32),
         log_stds=log_std,
     )
+
+
+def _observed(observations: np.ndarray, alive: np.ndarray, step: int) -> np.ndarray:
+    """What the policies see; a number beyond float32 is infinite there."""
+    with np.errstate(over="ignore"):
+        observed = observations.astype(np.float32)
+    _check_finite(observed, alive, "The environment's observation", step)
+    return observed
 
 
 def _record(whole: np.ndarray, step: int, now: np.ndarray, alive: np.ndarray):

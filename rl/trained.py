@@ -15,7 +15,12 @@ class NotTrained(UserError):
 
 def run_folder(experiment, logdir=None) -> Path:
     """The folder of an experiment's checkpoints, <logdir>/<env>/<run>; logdir defaults to logs."""
-    return Path(logdir or "logs", experiment.env.replace(":", "_").replace("/", "_"), experiment.name)
+    return Path(logdir or "logs", env_folder(experiment.env), experiment.name)
+
+
+def env_folder(env) -> str:
+    """The name of an environment as that of a folder or file."""
+    return env.replace(":", "_").replace("/", "_")
 
 
 def train_command(experiment, logdir=None) -> str:
@@ -38,8 +43,8 @@ def load_policy(experiment, logdir=None, iteration=None, best=False):
 
     Raises:
         NotTrained: there is no such run.
-        UserError: its checkpoint is damaged, of another environment, network or other settings, or not of that
-            iteration.
+        UserError: there is no whole policy in best/; or a checkpoint is damaged, of another environment, network or
+            other settings, or not of that iteration.
     """
     folder = run_folder(experiment, logdir)
     if not available(folder):
@@ -47,6 +52,11 @@ def load_policy(experiment, logdir=None, iteration=None, best=False):
     policy = new_policy(experiment)
     optimizer = getattr(build_learner(experiment, policy), "optimizer", None)
     store = PolicyCheckpoints(folder / "best" if best else folder, policy.model, experiment, optimizer)
+    if best and not store.is_whole():
+        raise UserError(
+            f"{store.folder} holds no whole policy: leave --best out to take the latest, or train for more iterations, "
+            "which begins a new best"
+        )
     return policy, store.restore(iteration)
 
 

@@ -5,9 +5,9 @@ import time
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from data_generators.errors import UserError
+from data_generators.progress import progress
 from maml_tf.stopping import Interrupted, StopRequest
 from rl import envs
 from rl.checkpoints import PolicyCheckpoints
@@ -72,6 +72,7 @@ class Training:
         self.best = PolicyCheckpoints(self.folder / "best", self.policy.model, experiment, optimizer, keep=1)
         self.log = ProgressLog(self.folder, COLUMNS, tensorboard)
         self.iteration = 0
+        self._told_of_best = False
 
     def run(self, resume=True):
         """Trains to the end, or until asked to stop.
@@ -90,7 +91,7 @@ class Training:
             return
         self.log.begin(self.iteration)
         try:
-            with StopRequest() as stop, _progress_bar(self.iteration, end) as bar:
+            with StopRequest() as stop, progress(end, "Training", "iteration", self.iteration) as bar:
                 while self.iteration < end and not stop.requested:
                     figures = self.iterate()
                     self.log.write(self.iteration - 1, figures)
@@ -151,20 +152,34 @@ class Training:
         if experiment.is_maml:
             return envs.sample_goals(experiment.env, experiment.seed, self.iteration, tasks)
         goals = envs.sample_goals(experiment.env, experiment.seed, self.iteration, tasks * paths)
-        return goals.reshape(tasks, paths, -1)
+        return goals.reshape(tasks, paths, goals.shape[-1])
 
     def _keep_best(self, after):
         """Saves the policy as it is, if no earlier one had a better return after its inner updates."""
-        if after > float(self.checkpoints.best_return.numpy()):
-            self.checkpoints.best_return.assign(after)
-            self.best.best_return.assign(after)
+        before = float(self.checkpoints.best_return.numpy())
+        if not after > before:
+            return
+        self._assign_best_return(after)
+        try:
             self.best.delete_from(self.iteration + 1)  # of a process that was killed after its last checkpoint
             self.best.save(self.iteration)
+        except UserError as error:  # of a full disk, which would cost what was trained since the last checkpoint too
+            self._assign_best_return(before)
+            if not self._told_of_best:
+                print(f"\nwarning: {error}: training continues, with the best policy of before", file=sys.stderr)
+            self._told_of_best = True
+
+    def _assign_best_return(self, value):
+        for checkpoints in (self.checkpoints, self.best):
+            checkpoints.best_return.assign(value)
 
     def _start(self, resume):
         self.iteration = self.checkpoints.begin(resume)
         if self.iteration == 0:
             self.best.delete_from(0)  # what a process left that was killed before its first checkpoint
+        elif not self.best.is_whole() and np.isfinite(self.checkpoints.best_return.numpy()):
+            print(f"{self.best.folder} holds no whole policy: the best one is sought among those that come now")
+            self._assign_best_return(-np.inf)
 
     def _save(self):
         if not np.isfinite(self.policy.flat().numpy()).all():
@@ -190,11 +205,6 @@ class _Clock:
 
     def seconds(self):
         return self._seconds | {"seconds": self._last - self._start}
-
-
-def _progress_bar(done, total):
-    seconds = 0.5 if sys.stderr.isatty() else 60
-    return tqdm(initial=done, total=total, mininterval=seconds, desc="Training", unit="it", dynamic_ncols=True)
 
 
 def _show(figures):

@@ -27,6 +27,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from data_generators.files import check_writable, replacing
 from maml_tf import kernels
 from maml_tf.experiment import Experiment
 from scripts import command
@@ -140,13 +141,9 @@ def _parse(arguments):
     parser.add_argument("--task_axis", default="auto", choices=["auto", "map", "vectorize"], help="as in main.py")
     parser.add_argument("--jit", default="auto", choices=["auto", "true", "false"], help="as in main.py")
     flags = parser.parse_args(arguments)
-    if flags.steps is not None and flags.steps < 1:
-        parser.error(f"--steps must be at least 1, not {flags.steps}")
+    command.check_counts(flags, {"steps": 10**9})
     if flags.csv:
-        try:
-            flags.csv.open("a").close()  # now rather than after minutes of measuring
-        except OSError as error:
-            parser.error(f"cannot write {flags.csv} ({error.strerror}): choose another --csv")
+        check_writable(flags.csv)  # now rather than after minutes of measuring
     return flags
 
 
@@ -177,7 +174,7 @@ def _run(module, *arguments, **environment):
 
 
 def _write(path, rows):
-    with path.open("w", newline="") as file:
+    with replacing(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, rows[0])
         writer.writeheader()
         writer.writerows(rows)

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
 from data_generators.errors import UserError
+from data_generators.progress import progress
 from maml_tf.quiet import quiet_import
 from scripts import command
 
@@ -64,6 +64,7 @@ def main(argv=None):
 
 
 def _run(args):
+    command.check_counts(args, {"tasks": 10**6, "calls": 10**7})
     description = read_description(args.export_dir)
     experiment = Experiment(**description["settings"])
     run = trained.load_run(experiment, args.logdir, iteration=description["iteration"], data_dir=args.data_dir)
@@ -103,9 +104,13 @@ def load(export_dir, description, task):
 def figures_of_export(export, maml, tasks, num_updates):
     """[tasks] accuracy, or loss where there is none, on the queries after adaptation through the export."""
     judge = maml.accuracy or maml.loss
-    every = tqdm(range(len(tasks.query_y)), "Through the export", unit="task", leave=False, disable=None)
-    of_tasks = ((_task(tasks, i), export.adapt_and_predict(_task(tasks, i), num_updates)) for i in every)
-    return np.array([float(judge(tf.constant(outputs), _tensor(task.query_y))) for task, outputs in of_tasks])
+    found = []
+    with progress(len(tasks.query_y), "Through the export", "task", leave=False) as bar:
+        for task in (_task(tasks, i) for i in range(len(tasks.query_y))):
+            outputs = export.adapt_and_predict(task, num_updates)
+            found.append(float(judge(tf.constant(outputs), _tensor(task.query_y))))
+            bar.update()
+    return np.array(found)
 
 
 def _figures(export, run, tasks):

@@ -11,9 +11,8 @@ import statistics
 import sys
 import tempfile
 
-from data_generators.errors import UserError
 from maml_tf.quiet import quiet_import
-from scripts.command import guarded
+from scripts import command
 from scripts.rl import flags as rl_flags
 
 PHASES = ("seconds_sampling", "seconds_estimating", "seconds_step", "seconds")
@@ -25,13 +24,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--repeats", type=int, default=5, help="iterations to take the median of; default 5")
     parser.add_argument("--threads", choices=["auto", "tasks", "products"], default="auto")
     parser.add_argument("--task_axis", choices=["auto", "map", "vectorize"], default="auto")
-    return guarded(lambda: _run(parser.parse_args(arguments)))
+    return command.guarded(lambda: _run(parser.parse_args(arguments)))
 
 
 def _run(flags):
     experiment = rl_flags.experiment_of(flags)
-    if flags.repeats < 1:
-        raise UserError(f"--repeats must be at least 1, not {flags.repeats}")
+    command.check_counts(flags, {"repeats": 10**6})
     with quiet_import():
         from maml_tf import runtime
         from rl.learners import usual_task_axis, usual_threads

@@ -83,10 +83,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(flags):
+    command.check_counts(flags, {"repeats": 10**6, "tasks": 10**6})
+    envs.make_vector("point_navigation", 1, 1, 1, workers=flags.workers)  # finds out whether they are too many
     print(f"{'environment':24}{'steps':>9}{'steps/s':>10}{'policy':>8}")
     for name in flags.env or _SIZES:
         size = (flags.tasks or _SIZES[name][0], *_SIZES[name][1:])
-        steps, rate, share = measure(name, flags.workers, max(flags.repeats, 1), size)
+        steps, rate, share = measure(name, flags.workers, flags.repeats, size)
         print(f"{name:24}{steps:>9,}{rate:>10,.0f}{share:>8.0%}", flush=True)
 
 

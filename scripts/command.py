@@ -2,9 +2,10 @@
 
 import argparse
 
+from data_generators.errors import UserError
 from maml_tf.command import guarded
 
-__all__ = ["guarded", "parser"]
+__all__ = ["check_counts", "guarded", "parser"]
 
 
 def parser(name, description, **settings) -> argparse.ArgumentParser:
@@ -19,3 +20,21 @@ def parser(name, description, **settings) -> argparse.ArgumentParser:
     return argparse.ArgumentParser(
         prog=f"python -m scripts.{name}", description=description, formatter_class=raw, **settings
     )
+
+
+def check_counts(flags, most: dict[str, int]) -> None:
+    """Refuses counts below 1 or above a bound; None, for a flag that was not given, is none.
+
+    Args:
+        flags: what the parser gave.
+        most: flag -> its largest value.
+
+    Raises:
+        UserError: see its message.
+    """
+    for name, largest in most.items():
+        value = getattr(flags, name)
+        if value is not None and value < 1:
+            raise UserError(f"--{name} must be at least 1, not {value}")
+        if value is not None and value > largest:
+            raise UserError(f"--{name} must be at most {largest}, not {value}")

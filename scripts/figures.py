@@ -1,12 +1,12 @@
 """The look of the figures, and how they and the numbers behind them are written."""
 
-import contextlib
 import csv
 from pathlib import Path
 
 import matplotlib
 from matplotlib.figure import Figure
 
+from data_generators import files
 from data_generators.errors import UserError
 
 # Colours that differ in lightness and for colour-blind readers (Okabe and Ito); line styles and markers differ too.
@@ -53,18 +53,6 @@ def legend_below(figure, panel):
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
 
 
-def make_folder(folder):
-    """Makes the folder of the figures, before the work of drawing them.
-
-    Raises:
-        UserError: it cannot be made.
-    """
-    try:
-        Path(folder).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot write to {folder} ({error.strerror})") from error
-
-
 def save(figure, path) -> Path:
     """Writes a figure, as PNG or PDF by the ending of its name, and returns its path.
 
@@ -88,7 +76,7 @@ def write_csv(path, rows) -> Path:
     """
 
     def write(part):
-        with open(part, "w", newline="") as file:
+        with open(part, "w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, rows[0], lineterminator="\n")
             writer.writeheader()
             writer.writerows({name: _seven_digits(value) for name, value in row.items()} for row in rows)
@@ -101,15 +89,9 @@ def _seven_digits(value):
 
 
 def _write(path, write):
-    path = Path(path)
-    part = path.with_name(f"{path.name}.part")
-    make_folder(path.parent)
     try:
-        write(part)
-        part.replace(path)
+        with files.replacing(path) as part:
+            write(part)
     except OSError as error:
         raise UserError(f"cannot write {path} ({error.strerror})") from error
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink()
-    return path
+    return Path(path)

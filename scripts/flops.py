@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 import keras
 
+from data_generators.errors import UserError
 from maml_tf import layers
 
 
@@ -77,7 +78,14 @@ def meta_training_step(model, *, tasks, support, query, num_updates, first_order
 
     Returns:
         An integer.
+
+    Raises:
+        UserError: a count is below 1.
     """
+    counts = {"tasks": tasks, "support": support, "query": query, "num_updates": num_updates}
+    for name, count in counts.items():
+        if count < 1:
+            raise UserError(f"{name} must be at least 1, not {count}")
     multiply_adds = 0
     for i, per_example in enumerate(layer_multiply_adds(model)):
         passes = num_updates * support * sum(support_products(i == 0, first_order)) + query * sum(

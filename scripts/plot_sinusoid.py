@@ -4,6 +4,8 @@ python -m scripts.plot_sinusoid
 python -m scripts.plot_sinusoid --logdir=logs/sinusoid --format=pdf
 python -m scripts.plot_sinusoid --figure=errors --out=errors.pdf
 
+They are written into the folder of the runs, unless --out names another folder, or for one of them a file:
+
 sinusoid_fits         the true sine, the support points and the curves fitted to them after 0, 1 and 10 updates, by MAML
                       (its first seed) and the pretrained baseline (step size tuned); the test tasks 3 and 4, and task 8
                       with its points moved to one half of the range
@@ -15,6 +17,7 @@ sinusoid_sensitivity  the loss on the query along theta - s * gradient of the lo
 """
 
 import sys
+from pathlib import Path
 
 from maml_tf.quiet import quiet_import
 from scripts import picture_flags
@@ -27,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     flags = parser("plot_sinusoid", __doc__)
     names = ["fits", "errors", "sensitivity"]
     flags.add_argument("--figure", action="append", choices=names, help="may be repeated; default: all")
-    picture_flags.add(flags)
+    picture_flags.add(flags, "that of the runs")
     return guarded(lambda: _run(flags.parse_args(arguments)))
 
 
@@ -39,9 +42,10 @@ def _run(flags):
 
     pictures = {"fits": fits, "errors": progress, "sensitivity": sensitivity}
     names = flags.figure or list(pictures)
-    paths = picture_flags.paths(flags, [f"sinusoid_{name}" for name in names])
+    picture_flags.check(flags, len(names))
     learners = load_learners(flags.logdir, flags.seed, flags.iterations)
-    figures.make_folder(paths[0].parent)
+    folder = Path(flags.logdir or "logs/sinusoid")
+    paths = picture_flags.paths(flags, [f"sinusoid_{name}" for name in names], folder)
     for name, path in zip(names, paths, strict=True):
         picture = pictures[name]
         rows = picture.numbers(learners)

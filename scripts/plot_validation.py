@@ -2,8 +2,8 @@
 
 python -m scripts.plot_validation logs/omniglot/cls_5.mbs_32.ubs_1.numstep1.updatelr0.4batchnorm --name=omniglot
 
-Takes the run's TensorBoard summaries, and writes <name>_validation.csv and .png into --out, or to the .png or .pdf
-that --out names. The broken line is the published figure, which is of the test split.
+Takes the run's TensorBoard summaries, and writes <name>_validation.csv and .png into the run's folder; --out names
+another folder, or a .png or .pdf. The broken line is the published figure, which is of the test split.
 """
 
 import functools
@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from data_generators.errors import UserError
+from data_generators.files import reading
 from maml_tf.quiet import quiet_import
 from scripts import command, picture_flags
 
@@ -23,20 +24,25 @@ def main(arguments: list[str] | None = None) -> int:
     parser = command.parser("plot_validation", __doc__)
     parser.add_argument("folder", type=Path, help="of the run, which main.py prints")
     parser.add_argument("--name", help="of the files; default, the folder's")
-    picture_flags.add(parser)
+    picture_flags.add(parser, "that of the run")
     return command.guarded(lambda: _run(parser.parse_args(arguments)))
 
 
 def _run(flags):
-    (path,) = picture_flags.paths(flags, [f"{flags.name or flags.folder.name}_validation"])
+    picture_flags.check(flags)
     with quiet_import():  # only now, so that --help and mistakes need not wait for TensorFlow
         from maml_tf import checkpoints, published
         from maml_tf.experiment import Experiment
         from scripts import figures
 
     iteration = checkpoints.find(flags.folder)
-    experiment = Experiment.of(**checkpoints.read_experiment(flags.folder / f"model{iteration}"))
+    settings = checkpoints.read_experiment(flags.folder / f"model{iteration}")
+    if "datasource" not in settings:
+        raise UserError(f"{flags.folder} is no run of main.py: scripts.plot_rl draws those of scripts.train_rl")
+    experiment = Experiment.of(**settings)
     rows = numbers(flags.folder)
+    name = flags.name or flags.folder.resolve().name
+    (path,) = picture_flags.paths(flags, [f"{name}_validation"], flags.folder)
     print(figures.write_csv(path.with_suffix(".csv"), rows))
     picture = functools.partial(draw, row=published.matching_row(experiment))
     print(figures.save(figures.make(picture, rows, *SIZE), path))
@@ -48,23 +54,37 @@ def numbers(folder):
     Where a run went on from an earlier checkpoint, what it then found at an iteration replaces the earlier figure.
 
     Raises:
-        UserError: there are none.
+        UserError: there are none, or they cannot be read.
     """
-    import tensorflow as tf
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from google.protobuf.message import DecodeError
 
-    events = EventAccumulator(str(folder), size_guidance={"tensors": 0}).Reload()
-    found = {}
-    for tag in events.Tags()["tensors"]:
-        if match := re.fullmatch(r"Validation (accuracy|loss), step (\d+)", tag):
-            for event in events.Tensors(tag):
-                found[event.step, int(match[2])] = (match[1], float(tf.make_ndarray(event.tensor_proto)))
+    found, remedy = {}, "remove the damaged one of its files events.out.tfevents.*"
+    try:
+        with reading(f"a summary in {folder}", remedy):
+            for kind, updates, iteration, figure in _summaries(folder):
+                found[iteration, updates] = (kind, figure)
+    except DecodeError as error:
+        raise UserError(f"a summary in {folder} is damaged ({error}): {remedy}") from error
     if not found:
         raise UserError(f"no validation figures in {folder}: they are written every --validation_interval iterations")
+    if len({kind for kind, _ in found.values()}) > 1:
+        raise UserError(f"{folder} has the summaries of different runs, accuracies and losses: {remedy}")
     return [
         {"iteration": iteration, "updates": updates, kind: figure}
         for (iteration, updates), (kind, figure) in sorted(found.items())
     ]
+
+
+def _summaries(folder):
+    """Kind, updates, iteration and figure of each validation, in the order in which they were written."""
+    import tensorflow as tf
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(folder), size_guidance={"tensors": 0}).Reload()
+    for tag in events.Tags()["tensors"]:
+        if match := re.fullmatch(r"Validation (accuracy|loss), step (\d{1,9})", tag):
+            for event in events.Tensors(tag):
+                yield match[1], int(match[2]), event.step, float(tf.make_ndarray(event.tensor_proto))
 
 
 def draw(figure, rows, row=None):

@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from data_generators.errors import UserError
+from data_generators.files import check_writable
 from maml_tf.quiet import quiet_import
-from scripts.command import guarded
+from scripts import command
 from scripts.rl import flags as rl_flags
 
 
@@ -31,7 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--fps", type=int, default=25, help="pictures per second (default: 25)")
     parser.add_argument("--every", type=int, help="show every so many steps; default 1 in 2D navigation, else 2")
     parser.add_argument("--out", type=Path, help=".gif or .mp4; default <env>.gif in the folder of the runs")
-    return guarded(lambda: _run(parser.parse_args(arguments)))
+    return command.guarded(lambda: _run(parser.parse_args(arguments)))
 
 
 def _run(flags):
@@ -45,12 +46,13 @@ def _run(flags):
         from scripts.rl import film
 
     out = flags.out or run_folder(experiment, flags.logdir).parent / f"{experiment.env}.gif"
-    film.check(out)
+    every = flags.every or (1 if experiment.env == "point_navigation" else 2)
+    film.check_sizes(out, flags.fps, -(-experiment.horizon // every) + 1)
     runtime.configure(runtime.TASKS_SIDE_BY_SIDE)
     policy, iteration = load_policy(experiment, flags.logdir, flags.test_iter, flags.best)
+    check_writable(out)
     print(f"policy of iteration {iteration}, goal {', '.join(f'{number:g}' for number in goal)}")
     paths, captions = _adapted(experiment, policy, goal, flags)
-    every = flags.every or (1 if experiment.env == "point_navigation" else 2)
     print(film.make(experiment.env, goal, paths, captions, every, flags.fps, out))
 
 
@@ -66,9 +68,7 @@ def _checked(flags, experiment) -> np.ndarray:
         raise UserError(f"--env={experiment.env} cannot be filmed: only {', '.join(envs.NAMES)} can.")
     if experiment.baseline == "oracle":
         raise UserError("--baseline=oracle does not adapt: there is no before and after to film")
-    for name in ("num_updates", "trajectories", "fps", "every"):
-        if getattr(flags, name) is not None and getattr(flags, name) < 1:
-            raise UserError(f"--{name} must be at least 1, not {getattr(flags, name)}")
+    command.check_counts(flags, rl_flags.MOST_IN_TESTS | {"fps": 10**6, "every": 10**6})
     rl_flags.refuse_two_checkpoints(flags)
     usual = envs.test_goals(experiment.env)[0]
     if flags.goal is None:

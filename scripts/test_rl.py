@@ -7,16 +7,16 @@ The flags of training say which MAML run to take, its latest checkpoint unless -
 Baselines are those of the paper's settings, with the same network, horizon and seed. A policy that was never trained
 is left out, with the command that trains it, unless it was asked for by --policy.
 
-Writes, into --out, <env>_returns.csv and .png (return against gradient steps), and for 2D navigation
-<env>_trajectories.csv and .png; with --update=trpo, <env>_trpo_returns.csv and so on.
+Writes, into <logdir>/<env> or the folder --out, <env>_returns.csv and .png (return against gradient steps), and for 2D
+navigation <env>_trajectories.csv and .png; with --update=trpo, <env>_trpo_returns.csv and so on.
 """
 
 import sys
 from pathlib import Path
 
-from data_generators.errors import UserError
+from data_generators.files import check_writable
 from maml_tf.quiet import quiet_import
-from scripts.command import guarded
+from scripts import command, picture_flags
 from scripts.rl import flags as rl_flags
 
 POLICIES = ["maml", "pretrained", "random", "oracle"]
@@ -31,34 +31,38 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--trajectories", type=int, help="per goal and update; default the original's, 20 or 40")
     parser.add_argument("--test_iter", type=int, help="iteration of the MAML checkpoint; default, the latest")
     parser.add_argument("--best", action="store_true", help="take MAML's policy with the best training return")
-    parser.add_argument("--out", type=Path, help="folder; default, that of the runs")
-    parser.add_argument("--format", choices=["png", "pdf"], default="png")
-    return guarded(lambda: _run(parser.parse_args(arguments)))
+    parser.add_argument("--name", help="of the files, in place of <env>")
+    parser.add_argument("--out", type=Path, help="folder; default, <logdir>/<env>, which the runs share")
+    parser.add_argument("--format", choices=picture_flags.FORMATS, default="png")
+    return command.guarded(lambda: _run(parser.parse_args(arguments)))
 
 
 def _run(flags):
     experiment = rl_flags.experiment_of(flags, baseline="maml", num_grad_updates=flags.num_grad_updates)
-    for name in ("num_updates", "trajectories"):
-        if getattr(flags, name) is not None and getattr(flags, name) < 1:
-            raise UserError(f"--{name} must be at least 1, not {getattr(flags, name)}")
+    command.check_counts(flags, rl_flags.MOST_IN_TESTS)
     rl_flags.refuse_two_checkpoints(flags)
     with quiet_import():  # only now, so that --help and mistakes need not wait for TensorFlow
         from maml_tf import runtime
-        from rl.trained import run_folder
+        from rl.trained import env_folder, run_folder
         from scripts import figures
         from scripts.rl import navigation, returns, tested
 
     runtime.configure(runtime.TASKS_SIDE_BY_SIDE)
     out = flags.out or run_folder(experiment, flags.logdir).parent
-    adaptations = tested.adaptations(experiment, flags, flags.policy or POLICIES, bool(flags.policy))
-    figures.make_folder(out)
+    name = (flags.name or env_folder(experiment.env)) + ("" if flags.update == "vpg" else f"_{flags.update}")
+    shown = ["returns", "trajectories"] if experiment.env == "point_navigation" else ["returns"]
+    paths = {what: out / f"{name}_{what}.{flags.format}" for what in shown}
+    policies = tested.restored(experiment, flags, flags.policy or POLICIES, bool(flags.policy))
+    for path in paths.values():  # now rather than after minutes of sampling
+        for file in path, path.with_suffix(".csv"):
+            check_writable(file)
+    adaptations = tested.adaptations(experiment, flags, policies, bool(flags.policy))
     rows = returns.with_published(returns.rows_of(adaptations, flags.update), experiment.env)
     print(*returns.table(rows), sep="\n")
-    name = experiment.env.replace(":", "_").replace("/", "_") + ("" if flags.update == "vpg" else f"_{flags.update}")
-    _write(figures, returns, rows, out / f"{name}_returns.{flags.format}")
-    if experiment.env == "point_navigation" and "maml" in adaptations:
+    _write(figures, returns, rows, paths["returns"])
+    if "trajectories" in paths and "maml" in adaptations:
         rows = navigation.numbers(adaptations["maml"], tested.goals(experiment))
-        _write(figures, navigation, rows, out / f"{name}_trajectories.{flags.format}")
+        _write(figures, navigation, rows, paths["trajectories"])
 
 
 def _write(figures, picture, rows, path):

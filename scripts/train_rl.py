@@ -55,8 +55,10 @@ def _run(flags):
         done = f"{training.iteration} of {experiment.iterations} iterations"
         print(f"Stopped after {done}, which are saved. The same command goes on from there.")
         return 130
-    best = float(training.checkpoints.best_return.numpy())
-    print(f"Trained for {training.iteration} iterations; best return {best:.1f}, its policy is in {folder / 'best'}")
+    best = f"{training.best.folder} holds no whole policy"
+    if training.best.is_whole():
+        best = f"best return {training.checkpoints.best_return.numpy():.1f}, its policy is in {training.best.folder}"
+    print(f"Trained for {training.iteration} iterations; {best}")
     return 0
 
 

@@ -18,6 +18,9 @@ from rl.envs.vector import TaskVector
 
 NAMES = tuple(GOAL_RANGES)
 
+_LONGEST_NAME = 200  # it is a folder's name too
+_MOST_WORKERS = 1024
+
 
 class _Registration(NamedTuple):
     id: str  # for Gymnasium
@@ -67,6 +70,8 @@ def make_vector(
     Raises:
         UserError: the name is unknown, a number is not positive, or your environment lacks what is needed.
     """
+    if workers is not None and not 1 <= workers <= _MOST_WORKERS:
+        raise UserError(f"The number of workers must be at least 1 and at most {_MOST_WORKERS}, not {workers}.")
     if name == "point_navigation":
         from rl.envs.point_vector import PointNavigationTasks
 
@@ -118,16 +123,15 @@ def test_goals(name: str) -> np.ndarray:
 
 
 def _own_goals(name, random, n):
-    from rl.envs.own import make
+    from rl.envs.own import draw_goals
 
-    env = make(_known(name))
-    goals = np.stack([np.float64(env.unwrapped.sample_task(random)).ravel() for _ in range(n)])
-    env.close()
-    return goals
+    return draw_goals(_known(name), random, n)
 
 
 def _known(name: str) -> str:
     """The name of a user's environment, if Gymnasium may know it."""
+    if len(name) > _LONGEST_NAME:
+        raise UserError(f"The name of an environment has at most {_LONGEST_NAME} letters, not {len(name)}.")
     if name not in gymnasium.registry and ":" not in name:
         raise UserError(
             f"There is no environment {name!r}: choose {', '.join(NAMES)}, or give the Gymnasium id of your own "

@@ -7,7 +7,6 @@ import mujoco
 import numpy as np
 from mujoco.batch import Batch, SimulationError
 
-from data_generators.errors import UserError
 from rl.envs.locomotion import Robot, diverged
 from rl.envs.noise import Stream, normal
 from rl.envs.vector import TaskVector
@@ -36,8 +35,6 @@ class LocomotionTasks(TaskVector):
         sizes = {"obs_dim": robot.obs_dim, "act_dim": robot.act_dim, "goal_dim": 1}
         super().__init__(num_tasks, paths_per_task, horizon, **sizes, oracle=oracle)
         workers = _available_cores() if workers is None else workers
-        if workers < 1:
-            raise UserError(f"The number of workers must be at least 1, not {workers}.")
         self._robot = robot
         self._model = robot.load_model()
         # A persistent batch goes on from the stages that it computed at the end of the step before. That made

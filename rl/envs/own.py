@@ -1,41 +1,57 @@
-"""A user's own Gymnasium environment, as many copies as a meta-batch has paths."""
+"""A user's own Gymnasium environment, as many copies as a meta-batch has paths.
+
+It needs a bounded Box of actions, a Box of observations, reset and step as Gymnasium's, and two methods:
+
+    sample_task(generator)   draws a goal with a numpy.random.Generator
+    set_task(goal)           takes a goal, before the reset that begins a path
+
+A goal is a number, an array of numbers of any shape, or a dict, list or tuple of these. All goals of an environment
+have one form: the same keys, types and shapes. set_task gets a goal just as sample_task gave it, a copy of its own: an
+int as an int, which may be an index; an array of the same shape and dtype; a dict of the same keys. In between, goals
+are vectors of float64, which hold whole numbers up to 2**53; an oracle observes that vector.
+"""
 
 from collections.abc import Sequence
+from typing import Any
 
 import gymnasium
 import numpy as np
 from gymnasium import spaces
 
 from data_generators.errors import UserError
+from rl.envs.goal_form import GoalForm
 from rl.envs.noise import Stream, generator
+from rl.envs.own_id import make_by_id
 from rl.envs.vector import TaskVector, to_bounds
+
+SUPPORTED = "supported are a bounded Box of actions, a Box of observations, set_task(goal) and sample_task(generator)"
 
 
 class OwnTasks(TaskVector):
     """Any Gymnasium environment with goals, stepped one path after the other; see `TaskVector`.
 
-    The environment needs a bounded Box of actions, a Box of observations, and two methods: `sample_task(generator)`
-    draws a goal with a numpy.random.Generator, and `set_task(goal)` takes one, before the reset that begins a path.
-
     Args:
         name: an id that gymnasium.make knows; "module:Id" imports the module first.
 
     Raises:
-        UserError: the environment is unknown or lacks something of the above.
+        UserError: the environment is unknown or lacks something that this module's docstring asks for. So do `reset`
+            and `step`, for what the environment returns.
     """
 
     def __init__(self, name: str, num_tasks: int, paths_per_task: int, horizon: int, oracle: bool = False):
         first = make(name)
         actions, observations = first.action_space, first.observation_space
+        self._form = goal_form(first)
         super().__init__(
             num_tasks,
             paths_per_task,
             horizon,
             obs_dim=int(np.prod(observations.shape)),
             act_dim=int(np.prod(actions.shape)),
-            goal_dim=np.size(first.unwrapped.sample_task(np.random.default_rng(0))),
+            goal_dim=self._form.size,
             oracle=oracle,
         )
+        self._name, self._shape = name, observations.shape
         self._low, self._high = np.float64(actions.low.ravel()), np.float64(actions.high.ravel())
         self._envs = [first, *(make(name) for _ in range(num_tasks * paths_per_task - 1))]
 
@@ -47,9 +63,10 @@ class OwnTasks(TaskVector):
         observations = np.empty_like(self._observations)
         for i, env in enumerate(self._envs):
             task, path = divmod(i, self.paths_per_task)
-            env.unwrapped.set_task(self._goals[i].copy())
+            env.unwrapped.set_task(self._form.restore(self._goals[i]))
             path_seed = int(generator((*seed, path), Stream.RESETS, task).integers(2**31))
-            observations[i] = env.reset(seed=path_seed)[0].ravel()
+            observation, _ = env.reset(seed=path_seed)
+            observations[i] = self._flat(observation, "reset")
         return observations
 
     def _move(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -58,10 +75,29 @@ class OwnTasks(TaskVector):
         for i in np.flatnonzero(self._alive):
             space = self._envs[i].action_space
             action = actions[i].reshape(space.shape).astype(space.dtype)
-            observation, rewards[i], terminated, truncated, _ = self._envs[i].step(action)
-            observations[i] = observation.ravel()
-            dones[i] = terminated or truncated
+            observation, reward, terminated, truncated, _ = self._envs[i].step(action)
+            observations[i] = self._flat(observation, "step")
+            rewards[i] = self._number(reward, "a reward")
+            dones[i] = self._number(terminated, "`terminated`") or self._number(truncated, "`truncated`")
         return observations, rewards, dones
+
+    def _flat(self, observation: Any, method: str) -> np.ndarray:
+        """An observation as a vector, if it is what the environment's space says: NumPy would spread a shorter one."""
+        array = _array(observation)
+        if array is None or array.shape != self._shape:
+            raise UserError(
+                f"{method} of {self._name} gives {_described(observation)} as an observation, where its "
+                f"observation_space has arrays of numbers of shape {self._shape}."
+            )
+        return array.ravel()
+
+    def _number(self, value: Any, what: str) -> float:
+        if isinstance(value, float | bool):  # the usual ones, in less time
+            return value
+        array = _array(value)
+        if array is None or array.size != 1:
+            raise UserError(f"step of {self._name} gives {_described(value)} as {what}, which must be a single number.")
+        return array.item()
 
 
 def make(name: str) -> gymnasium.Env:
@@ -70,19 +106,51 @@ def make(name: str) -> gymnasium.Env:
     Raises:
         UserError: it is unknown, or cannot serve; the message says what is missing.
     """
-    try:
-        env = gymnasium.make(name, disable_env_checker=True)
-    except (gymnasium.error.Error, ModuleNotFoundError) as error:
-        raise UserError(f"Gymnasium cannot make the environment {name!r}: {error}") from error
-    supported = (
-        "supported are a bounded Box of actions, a Box of observations, set_task(goal) and sample_task(generator)"
-    )
+    env = make_by_id(name)
     for space, what in ((env.action_space, "actions"), (env.observation_space, "observations")):
         if not isinstance(space, spaces.Box):
-            raise UserError(f"The {what} of {name} are a {type(space).__name__} space; {supported}.")
+            raise UserError(f"The {what} of {name} are a {type(space).__name__} space; {SUPPORTED}.")
     if not env.action_space.is_bounded():
-        raise UserError(f"The actions of {name} are not bounded; {supported}.")
+        raise UserError(f"The actions of {name} are not bounded; {SUPPORTED}.")
     for method in ("set_task", "sample_task"):
         if not callable(getattr(env.unwrapped, method, None)):
-            raise UserError(f"{name} has no method {method}; {supported}.")
+            raise UserError(f"{name} has no method {method}; {SUPPORTED}.")
     return env
+
+
+def goal_form(env: gymnasium.Env) -> GoalForm:
+    """The form of an environment's goals, by one that is drawn for it.
+
+    Raises:
+        UserError: goals of that form are not supported.
+    """
+    return GoalForm.of(env.unwrapped.sample_task(np.random.default_rng(0)))
+
+
+def draw_goals(name: str, random: np.random.Generator, n: int) -> np.ndarray:
+    """Draws goals [n, goal_dim] of a user's environment.
+
+    Raises:
+        UserError: it is unknown or cannot serve, or its goals are not supported.
+    """
+    env = make(name)
+    goals = [env.unwrapped.sample_task(random) for _ in range(n)]
+    form = goal_form(env)
+    env.close()
+    return np.stack([form.flatten(goal) for goal in goals])
+
+
+def _array(value):
+    """An array of real numbers, or None where the value is none."""
+    try:
+        array = np.asarray(value)
+    except ValueError:  # a ragged list
+        return None
+    return array if array.dtype.kind in "biuf" else None
+
+
+def _described(value):
+    array = _array(value)
+    if value is None or array is None:
+        return "None" if value is None else f"a {type(value).__name__}"
+    return f"numbers of shape {array.shape}" if array.shape else "a single number"

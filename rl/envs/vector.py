@@ -7,6 +7,8 @@ import numpy as np
 
 from data_generators.errors import UserError
 
+MOST_STEPS = 10**9  # of a batch, whose observations alone then take 8 GB or more
+
 
 def to_bounds(actions: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
     """Maps actions from [-1, 1] to [low, high] and clips what is outside (rllab's NormalizedEnv).
@@ -36,7 +38,7 @@ class TaskVector(abc.ABC):
         diverged: how many paths have ended so far because their simulation diverged.
 
     Raises:
-        UserError: a number is not positive.
+        UserError: a number is not positive, or all paths together have more than MOST_STEPS steps.
     """
 
     def __init__(
@@ -53,6 +55,11 @@ class TaskVector(abc.ABC):
         for number, what in ((num_tasks, "tasks"), (paths_per_task, "paths per task"), (horizon, "steps per path")):
             if number < 1:
                 raise UserError(f"The number of {what} must be at least 1, not {number}.")
+        if num_tasks * paths_per_task * horizon > MOST_STEPS:
+            raise UserError(
+                f"{num_tasks} tasks of {paths_per_task} paths with {horizon} steps are more than {MOST_STEPS} steps in "
+                "one batch: use smaller sizes."
+            )
         self.num_tasks = num_tasks
         self.paths_per_task = paths_per_task
         self.horizon = horizon
@@ -130,7 +137,7 @@ class TaskVector(abc.ABC):
                 f"Goals of {self.num_tasks} tasks must have the shape {(self.num_tasks, self.goal_dim)}, or {per_path} "
                 f"for a goal of every path, not {goals.shape}."
             )
-        return goals.reshape(-1, self.goal_dim)
+        return goals.reshape(self.num_tasks * self.paths_per_task, self.goal_dim)
 
     def _shown(self) -> np.ndarray:
         """What the policy observes, [tasks, paths, obs_dim]: a copy."""

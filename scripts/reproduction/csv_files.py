@@ -3,7 +3,7 @@
 import csv
 from pathlib import Path
 
-from data_generators.errors import UserError
+from data_generators.files import reading
 
 
 def read(path: Path) -> list[dict[str, str]]:
@@ -12,8 +12,5 @@ def read(path: Path) -> list[dict[str, str]]:
     Raises:
         UserError: it cannot be read.
     """
-    try:
-        with open(path, newline="") as file:
-            return list(csv.DictReader(file))
-    except (OSError, ValueError) as error:
-        raise UserError(f"the figures in {path} cannot be read ({error}): run the row again") from error
+    with reading(path, "run the row again"), open(path, newline="") as file:
+        return list(csv.DictReader(file))

@@ -2,10 +2,11 @@
 
 import contextlib
 import json
-import os
 import subprocess
 from pathlib import Path
 from typing import NamedTuple
+
+from data_generators.files import replacing
 
 FILE = "sessions.json"
 _ROOT = Path(__file__).parents[2]
@@ -44,10 +45,8 @@ def note(folder: str | Path, session: Session) -> None:
     if not path.parent.is_dir():
         return
     sessions = [*_read(path), session]
-    part = path.with_name(f"{FILE}.{os.getpid()}.part")
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError), replacing(path) as part:
         part.write_text(json.dumps([s._asdict() for s in sessions], indent=1))
-        part.replace(path)
 
 
 def effort(folder: str | Path, done: int) -> Effort:

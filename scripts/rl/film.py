@@ -13,18 +13,36 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from data_generators.errors import UserError
+from data_generators.files import replacing
 from rl import envs
 
 _SIZE = 320  # pixels, of each path
 _CAPTION = 44
+MOST_FPS = 100  # a GIF counts in hundredths of a second
+MOST_PICTURES = 2000  # of 0.9 MB each in memory, until the film is written
 
 
-def check(path: Path) -> None:
-    """Raises UserError unless `write` can write this file: a film takes minutes to draw."""
+def check_sizes(path: Path, fps: int, pictures: int) -> None:
+    """Finds out before a film is drawn, which takes minutes, whether there can be such a one.
+
+    Args:
+        path: of the film.
+        fps: pictures per second.
+        pictures: their number at most; all are held in memory.
+
+    Raises:
+        UserError: it cannot.
+    """
     if path.suffix not in (".gif", ".mp4"):
         raise UserError(f"A film is written as .gif or .mp4, not as {path.name!r}: name one of these.")
     if path.suffix == ".mp4" and importlib.util.find_spec("imageio_ffmpeg") is None:
         raise UserError("Writing .mp4 needs imageio-ffmpeg: run `pip install imageio-ffmpeg`, or name a .gif.")
+    if fps > MOST_FPS:
+        raise UserError(f"--fps must be at most {MOST_FPS}, the most that a GIF can say, not {fps}")
+    if pictures > MOST_PICTURES:
+        raise UserError(
+            f"{pictures} pictures are too many, at most {MOST_PICTURES} fit into memory: show less, by --every"
+        )
 
 
 def make(name: str, goal: np.ndarray, paths: Sequence[np.ndarray], captions: Sequence[str], every: int, fps: int, out):
@@ -102,19 +120,15 @@ def captioned(pictures: Sequence[np.ndarray], captions: Sequence[str]) -> np.nda
 
 
 def write(pictures: Iterator[np.ndarray], path: Path, fps: int) -> Path:
-    """Writes pictures [height, width, 3] as a film, beside the file first, so that none is ever half written."""
-    unfinished = path.with_name(f".{path.stem}.unfinished{path.suffix}")
+    """Writes pictures [height, width, 3] as a film, whole or not at all."""
     # A GIF counts in milliseconds and, with loop 0, begins again for ever.
-    settings = {"duration": 1000 / fps, "loop": 0} if path.suffix == ".gif" else {"fps": fps, "macro_block_size": 2}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with imageio.get_writer(unfinished, mode="I", **settings) as writer:
-            last = None
-            for last in pictures:
-                writer.append_data(last)
-            for _ in itertools.repeat(None, fps):  # a second to look at how it ended
-                writer.append_data(last)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    settings = {"duration": 1000 / fps, "loop": 0}
+    if path.suffix == ".mp4":
+        settings = {"fps": fps, "macro_block_size": 2, "output_params": ["-f", "mp4"]}
+    with replacing(path) as part, imageio.get_writer(part, path.suffix, mode="I", **settings) as writer:
+        last = None
+        for last in pictures:
+            writer.append_data(last)
+        for _ in itertools.repeat(None, fps):  # a second to look at how it ended
+            writer.append_data(last)
     return path

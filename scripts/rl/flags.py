@@ -7,6 +7,8 @@ from data_generators.errors import UserError
 from rl.experiments import RLExperiment
 from scripts import command
 
+MOST_IN_TESTS = {"num_updates": 1000, "trajectories": 100_000}
+
 
 def parser(name, description) -> argparse.ArgumentParser:
     """A parser with a flag for every setting of an RLExperiment, and --logdir.

@@ -1,11 +1,11 @@
 """Picture of the returns during meta-training, beside those of the original code."""
 
-import csv
-
 from data_generators.errors import UserError
-from maml_tf import published
+from maml_tf import published, table
 from rl.experiments import test_adaptation
+from rl.log import FILE
 from rl.trained import run_folder, train_command
+from rl.training import COLUMNS
 from scripts import figures
 
 SIZE = 6.2, 3.2
@@ -30,15 +30,8 @@ def numbers(experiments, logdir):
     """
     rows = []
     for experiment in experiments:
-        path = run_folder(experiment, logdir) / "progress.csv"
-        try:
-            with open(path, newline="") as file:
-                progress = list(csv.DictReader(file))
-            returns = [(row["iteration"], float(row["return_before"]), float(row["return_after"])) for row in progress]
-        except (OSError, KeyError, ValueError) as error:
-            command = train_command(experiment, logdir)
-            raise UserError(f"the returns in {path} cannot be read ({error}): train by `{command}`") from error
-        rows += [_row("ours", experiment.seed, int(i), before, after) for i, before, after in returns]
+        returns = _returns(experiment, logdir)
+        rows += [_row("ours", experiment.seed, int(i), float(before), float(after)) for i, before, after in returns]
     curve = published.original_learning_curve(test_adaptation(experiments[0].env).published)
     if curve:
         rows += [_row("original", 1, i, *returns) for i, returns in enumerate(zip(*curve, strict=True))]
@@ -56,6 +49,24 @@ def draw(figure, rows):
     panel.set_xlabel("iteration")
     panel.set_ylabel("mean return")
     figures.legend_below(figure, panel)
+
+
+def _returns(experiment, logdir):
+    """Texts of iteration, return before and after, of the rows of progress.csv that can be read."""
+    path = run_folder(experiment, logdir) / FILE
+    reason = "it has no rows of them"
+    try:
+        found = table.read(path, (table.ITERATION, *COLUMNS))
+        returns = [[row[name] for name in (table.ITERATION, "return_before", "return_after")] for row in found.rows]
+        returns = [row for row in returns if all(row)]
+    except OSError as error:
+        returns, reason = [], error.strerror or error
+    if not returns:
+        command = train_command(experiment, logdir)
+        raise UserError(f"the returns in {path} cannot be read ({reason}): train by `{command}`")
+    if found.damaged:
+        print(f"{path} is damaged: only the rows that can be read are drawn")
+    return returns
 
 
 def _row(whose, seed, iteration, before, after):

@@ -2,9 +2,8 @@
 
 import dataclasses
 
-from tqdm import tqdm
-
 from data_generators.errors import UserError
+from data_generators.progress import progress
 from rl import envs, trained
 from rl.experiments import RLExperiment, test_adaptation
 from rl.testing import adapt_to_goals
@@ -19,8 +18,8 @@ def goals(experiment):
     return envs.test_goals(experiment.env)
 
 
-def adaptations(experiment, flags, policies, required):
-    """Restores and adapts policies.
+def restored(experiment, flags, policies, required):
+    """Restores policies.
 
     Args:
         experiment: RLExperiment of the MAML run.
@@ -29,13 +28,42 @@ def adaptations(experiment, flags, policies, required):
         required: whether a policy that was not trained is an error; otherwise it is left out.
 
     Returns:
-        dict of testing.Adaptation by policy. One whose numbers become infinite is left out too, unless it is all.
+        dict of GaussianPolicy by name.
 
     Raises:
-        UserError: none of them was trained, a checkpoint cannot be restored, or numbers are not finite.
+        UserError: none of them was trained, or a checkpoint cannot be restored.
+    """
+    found, missing = {}, []
+    for name in policies:
+        try:
+            found[name] = _restore(_experiment(experiment, name), name, flags)
+        except trained.NotTrained as error:
+            if required:
+                raise
+            missing.append(error)
+            print(f"{name} is left out: {error}")
+    if missing and found.keys() <= {"random"}:
+        raise missing[0]
+    return found
+
+
+def adaptations(experiment, flags, policies, required):
+    """Adapts policies.
+
+    Args:
+        experiment: RLExperiment of the MAML run.
+        flags: of `scripts.test_rl`.
+        policies: of `restored`.
+        required: whether a policy whose numbers become infinite is an error.
+
+    Returns:
+        dict of testing.Adaptation by policy. One whose numbers become infinite is otherwise left out, unless it is all.
+
+    Raises:
+        UserError: numbers are not finite.
     """
     found, failed = {}, None
-    for name, policy in _restored(experiment, flags, policies, required).items():
+    for name, policy in policies.items():
         try:
             found[name] = _adapted(experiment, flags, name, policy)
         except UserError as error:  # its numbers are not finite: the others may do better
@@ -55,7 +83,7 @@ def _adapted(experiment, flags, name, policy):
     sizes = len(of_goals), trajectories, experiment.horizon
     vector = envs.make_vector(experiment.env, *sizes, oracle=name == "oracle")
     step_sizes = test.alphas(experiment, name, updates) if updates else []
-    with tqdm(total=updates + 1, desc=f"Testing {name}", unit="batch", disable=None) as bar:
+    with progress(updates + 1, f"Testing {name}", "batch") as bar:
         return adapt_to_goals(
             policy,
             vector,
@@ -67,21 +95,6 @@ def _adapted(experiment, flags, name, policy):
             progress=bar.update,
             keep_paths=name == "maml" and experiment.env == "point_navigation",  # whose trajectories are drawn
         )
-
-
-def _restored(experiment, flags, policies, required):
-    restored, missing = {}, []
-    for name in policies:
-        try:
-            restored[name] = _restore(_experiment(experiment, name), name, flags)
-        except trained.NotTrained as error:
-            if required:
-                raise
-            missing.append(error)
-            print(f"{name} is left out: {error}")
-    if missing and restored.keys() <= {"random"}:
-        raise missing[0]
-    return restored
 
 
 def _experiment(experiment, name):

@@ -10,7 +10,7 @@ import pytest
 
 from data_generators import files
 from data_generators.errors import UserError
-from data_generators.files import reading, remove_abandoned, remove_all_abandoned, replacing
+from data_generators.files import check_writable, reading, remove_abandoned, remove_all_abandoned, replacing
 
 
 def test_a_file_takes_the_place_of_the_old_one(tmp_path):
@@ -154,3 +154,21 @@ def test_reading_lets_bugs_and_interrupts_through():
     for error in (AssertionError, KeyboardInterrupt):
         with pytest.raises(error):
             read(error)
+
+
+def test_what_cannot_be_written_is_found_out_beforehand(tmp_path):
+    check_writable(tmp_path / "new" / "x.csv")
+    assert os.listdir(tmp_path / "new") == []
+    (tmp_path / "file").write_text("mine")
+    for path, message in (
+        (tmp_path / "file" / "x.csv", r"cannot write to .*/file \(File exists\)"),
+        (tmp_path / "new", r"cannot write .*/new \(Is a directory\)"),
+        (tmp_path / ("x" * 300), r"cannot write .*x \(File name too long\)"),
+        (".", r"cannot write \. \(Is a directory\)"),
+        ("/", r"cannot write / \(Is a directory\)"),
+    ):
+        with pytest.raises(UserError, match=message):
+            check_writable(path)
+    assert sorted(os.listdir(tmp_path)) == ["file", "new"]
+    with pytest.raises(IsADirectoryError), replacing("."):
+        pass

@@ -119,6 +119,32 @@ def test_ctrl_c_while_a_command_loads_has_no_traceback(tmp_path):
     assert result.stderr == "\ninterrupted\n"
 
 
+@pytest.mark.parametrize("name", ["-m", "some/main.py"])
+def test_ctrl_c_cannot_get_lost_in_a_library_that_loads(name):
+    code = f"""if True:
+        import os, signal, sys
+        sys.argv[0] = {name!r}
+        import scripts
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+        except KeyboardInterrupt as error:
+            raise ImportError from error
+    """
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert (result.returncode, result.stderr) == (130, "\ninterrupted\n")
+
+
+def test_ctrl_c_is_an_exception_once_a_command_runs():
+    code = """if True:
+        import os, signal, sys
+        sys.argv[0] = "-m"
+        from scripts.command import guarded
+        sys.exit(guarded(lambda: os.kill(os.getpid(), signal.SIGINT), interrupted="saved"))
+    """
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert (result.returncode, result.stderr) == (130, "\nsaved\n")
+
+
 def test_parser_names_the_command_and_keeps_the_lines_of_its_description():
     text = parser("some_command", "What it does.\n\npython -m scripts.some_command").format_help()
     assert text.startswith("usage: python -m scripts.some_command")

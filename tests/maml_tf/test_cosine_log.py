@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from data_generators.errors import UserError
 from maml_tf.cosine_log import CosineLog
 from maml_tf.summaries import GRADIENT_COSINE
 from maml_tf.training import Schedule
@@ -36,23 +35,24 @@ def test_rows_go_on_from_where_the_run_does(tmp_path):
     assert CosineLog(tmp_path, 0).latest is None
 
 
-@pytest.mark.parametrize("content", ["", "iteration,loss\n1,2\n", "iteration,cosine\n1\n", "iteration,cosine\nx,1\n"])
-def test_a_file_that_is_something_else_is_left_alone(tmp_path, content):
-    (tmp_path / NAME).write_text(content)
-    with pytest.raises(
-        UserError, match=r"gradient_cosine\.csv is not a table of this run's cosines: move it elsewhere"
-    ):
-        CosineLog(tmp_path, 0)
-    assert (tmp_path / NAME).read_text() == content
+def test_a_file_that_is_something_else_is_put_aside(tmp_path, capsys):
+    (tmp_path / NAME).write_text("iteration,loss\n1,2\n")
+    assert CosineLog(tmp_path, 5).latest is None
+    assert (tmp_path / f"{NAME}.damaged1").read_text() == "iteration,loss\n1,2\n"
+    assert f"{NAME} was damaged: it is now {NAME}.damaged1" in capsys.readouterr().out
 
 
-def test_a_file_that_cannot_be_written(tmp_path):
+def test_a_file_that_cannot_be_written_is_told_once(tmp_path, capsys):
     log = CosineLog(tmp_path, 0)
     log.add(0, 0.5)
-    (tmp_path / f"{NAME}.part").mkdir()
-    with pytest.raises(UserError, match=r"gradient_cosine\.csv cannot be written"):
-        log.add(100, 0.6)
-    assert rows(tmp_path) == [(0, 0.5)]
+    (tmp_path / NAME).unlink()
+    (tmp_path / NAME).symlink_to("/dev/full")
+    for iteration in 100, 200:
+        log.add(iteration, 0.6)
+    warning = capsys.readouterr().err.strip()
+    assert warning.startswith(f"warning: cannot write {tmp_path / NAME} (No space left on device): training continues")
+    assert "\n" not in warning
+    assert log.latest == 0.6
 
 
 def test_a_run_notes_its_cosines_and_ends_with_the_same_numbers(runs, straight, tmp_path, capfd):

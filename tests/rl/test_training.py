@@ -2,6 +2,7 @@
 
 import csv
 
+import gymnasium
 import numpy as np
 import pytest
 
@@ -162,3 +163,84 @@ def test_log_drops_what_is_computed_again(tmp_path):
     progress.begin(2)
     progress.close()
     assert (tmp_path / "progress.csv").read_text() == "iteration,a,b\n0,0,\n1,0.3333333,1\n"
+
+
+@pytest.mark.parametrize("baseline", ["maml", "pretrained", "oracle"])
+def test_dicts_as_goals_reach_every_path(tmp_path, room, baseline):
+    run = training(tmp_path, env=room, baseline=baseline)
+    run.envs.reset(run._goals(), (0,))
+    taken = [env.unwrapped.goal for env in run.envs._envs]
+    assert all(type(goal["floor"]) is int and goal["at"].shape == (1, 2) for goal in taken)
+    assert len({float(goal["at"][0, 0]) for goal in taken}) == (2 if baseline == "maml" else 6)
+    assert run.envs.obs_dim == 2 + 3 * (baseline == "oracle")
+
+
+@pytest.fixture
+def room():
+    """The id of a user's environment whose goals are dicts."""
+
+    class Room(gymnasium.Env):
+        observation_space, action_space = gymnasium.spaces.Box(-9, 9, (2,)), gymnasium.spaces.Box(-1, 1, (2,))
+
+        def sample_task(self, random):
+            return {"floor": int(random.integers(3)), "at": random.uniform(size=(1, 2))}
+
+        def set_task(self, goal):
+            self.goal = goal
+
+        def reset(self, *, seed=None, options=None):
+            return np.zeros(2), {}
+
+    gymnasium.register("own/Dicts-v0", Room)
+    yield "own/Dicts-v0"
+    del gymnasium.registry["own/Dicts-v0"]
+
+
+def spoil(best, how):
+    for file in best.glob("model*"):
+        if how == "deleted":
+            file.unlink()
+        elif how == "damaged" and "data" in file.name:
+            content = bytearray(file.read_bytes())
+            content[len(content) // 2] ^= 1
+            file.write_bytes(content)
+        elif how == "cut" and "index" in file.name:
+            file.write_bytes(file.read_bytes()[:40])
+
+
+@pytest.mark.parametrize("how", ["deleted", "damaged", "cut"])
+def test_a_best_policy_that_is_not_whole_is_told_and_sought_anew(tmp_path, capsys, how):
+    folder = trained.run_folder(RLExperiment.of(**SMALL), tmp_path)
+    training(folder, iterations=2).run()
+    spoil(folder / "best", how)
+    with pytest.raises(UserError, match="best holds no whole policy: leave --best out to take the latest, or train"):
+        trained.load_policy(RLExperiment.of(**SMALL), tmp_path, best=True)
+    assert trained.load_policy(RLExperiment.of(**SMALL), tmp_path)[1] == 2
+    run = training(folder, iterations=3)
+    run.run()
+    assert f"{folder / 'best'} holds no whole policy: the best one is sought" in capsys.readouterr().out
+    assert available(folder / "best") == [2]
+    assert run.best.is_whole()
+    assert run.checkpoints.best_return.numpy() == pytest.approx(float(progress(folder)[2]["return_after"]), rel=1e-6)
+    training(folder, iterations=3).run()
+    assert "no whole policy" not in capsys.readouterr().out
+
+
+def test_a_best_policy_that_cannot_be_saved_does_not_end_the_training(tmp_path, capsys, monkeypatch):
+    def cannot_be_saved(iteration):
+        raise UserError("no space left")
+
+    run = training(tmp_path)
+    run._keep_best(-5.0)
+    with monkeypatch.context() as full:
+        full.setattr(run.best, "save", cannot_be_saved)
+        run.iteration = 1
+        run._keep_best(-4.0)
+        run._keep_best(-3.0)
+    told = "\nwarning: no space left: training continues, with the best policy of before\n"
+    assert capsys.readouterr().err == told
+    assert run.checkpoints.best_return.numpy() == run.best.best_return.numpy() == -5
+    assert available(tmp_path / "best") == [0]
+    run._keep_best(-4.0)
+    assert available(tmp_path / "best") == [1]
+    assert run.checkpoints.best_return.numpy() == -4

@@ -1,5 +1,7 @@
 """The benchmark of sampling: its table, and a wrong number of workers."""
 
+import pytest
+
 from scripts import benchmark_rl_sampling
 
 
@@ -14,6 +16,17 @@ def test_prints_a_row_for_each_environment(capsys):
     assert 0 < float(point[3].rstrip("%")) < 100
 
 
-def test_a_wrong_number_of_workers_is_one_sentence(capsys):
-    assert benchmark_rl_sampling.main(["--env=ant_velocity", "--workers=0", "--tasks=1"]) == 2
-    assert capsys.readouterr().err == "error: The number of workers must be at least 1, not 0.\n"
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--workers=0"], "The number of workers must be at least 1 and at most 1024, not 0."),
+        (["--tasks=0"], "--tasks must be at least 1, not 0"),
+        (["--tasks=-1"], "--tasks must be at least 1, not -1"),
+        ([f"--tasks={10**30}"], f"--tasks must be at most 1000000, not {10**30}"),
+        (["--repeats=0"], "--repeats must be at least 1, not 0"),
+        (["--repeats=-3"], "--repeats must be at least 1, not -3"),
+    ],
+)
+def test_wrong_numbers_are_one_sentence(flags, message, capsys):
+    assert benchmark_rl_sampling.main(["--env=point_navigation", *flags]) == 2
+    assert capsys.readouterr() == ("", f"error: {message}\n")

@@ -67,12 +67,18 @@ def test_captions_stand_above_their_pictures():
 
 
 def test_files_that_cannot_be_written_are_refused_beforehand(monkeypatch, tmp_path):
-    film.check(tmp_path / "film.gif")
+    film.check_sizes(tmp_path / "film.gif", 100, 2000)
     with pytest.raises(UserError, match=r"as \.gif or \.mp4, not as 'film\.avi'"):
-        film.check(tmp_path / "film.avi")
+        film.check_sizes(tmp_path / "film.avi", 25, 100)
+    with pytest.raises(UserError, match="--fps must be at most 100, the most that a GIF can say, not 101"):
+        film.check_sizes(tmp_path / "film.gif", 101, 100)
+    with pytest.raises(
+        UserError, match="2001 pictures are too many, at most 2000 fit into memory: show less, by --every"
+    ):
+        film.check_sizes(tmp_path / "film.gif", 25, 2001)
     monkeypatch.setattr(film.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"pip install imageio-ffmpeg"):
-        film.check(tmp_path / "film.mp4")
+        film.check_sizes(tmp_path / "film.mp4", 25, 100)
 
 
 def has_opengl():

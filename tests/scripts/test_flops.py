@@ -5,6 +5,7 @@ import collections
 import pytest
 import tensorflow as tf
 
+from data_generators.errors import UserError
 from data_generators.tasks import Tasks
 from maml_tf import losses, networks, problems
 from maml_tf.experiment import Experiment
@@ -122,3 +123,10 @@ def _needed(function):
             seen.add(name)
             ahead.extend(nodes[name].input)
     return [nodes[name] for name in seen]
+
+
+@pytest.mark.parametrize("name", ["tasks", "support", "query", "num_updates"])
+def test_counts_below_one(name):
+    counts = dict.fromkeys(("tasks", "support", "query", "num_updates"), 1)
+    with pytest.raises(UserError, match=f"{name} must be at least 1, not 0"):
+        flops.meta_training_step(networks.mlp((1,), 1, (4,)), **counts | {name: 0})

@@ -55,7 +55,7 @@ def test_pictures_and_the_numbers_behind_them_are_written(plot, numbers, tmp_pat
     result = plot()
     assert result.returncode == 0, result.stderr
     for name, picture in PICTURES.items():
-        path = tmp_path / "docs" / "figures" / f"sinusoid_{name}.png"
+        path = tmp_path / "logs" / "sinusoid" / f"sinusoid_{name}.png"
         assert_drawn(path, picture.SIZE)
         with open(path.with_suffix(".csv"), newline="") as file:
             written = list(csv.DictReader(file))
@@ -66,7 +66,13 @@ def test_pictures_and_the_numbers_behind_them_are_written(plot, numbers, tmp_pat
                     assert float(line[key]) == pytest.approx(value, rel=1e-6, nan_ok=True)
                 else:
                     assert line[key] == ("" if value is None else str(value))
-    assert len(list((tmp_path / "docs" / "figures").iterdir())) == 6
+    assert len(list((tmp_path / "logs" / "sinusoid").iterdir())) == 6
+    assert [path.name for path in tmp_path.iterdir()] == ["logs"]
+
+
+def test_pictures_go_to_the_folder_of_the_runs(plot, tmp_path):
+    assert plot("--logdir=mine", "--figure=errors").returncode == 0
+    assert sorted(path.name for path in (tmp_path / "mine").iterdir()) == ["sinusoid_errors.csv", "sinusoid_errors.png"]
 
 
 def test_pdf_and_a_choice_of_pictures(plot, tmp_path):

@@ -1,9 +1,12 @@
 import csv
 import functools
 import shutil
+from pathlib import Path
 
 import pytest
+import tensorflow as tf
 
+from data_generators.errors import UserError
 from maml_tf import evaluation, training
 from maml_tf.published import Row
 from maml_tf.training import Schedule
@@ -47,6 +50,14 @@ def test_command_writes_the_picture_and_its_numbers(folder, call, tmp_path):
     assert (tmp_path / "pictures" / "sines_validation.pdf").read_bytes().startswith(b"%PDF")
 
 
+def test_picture_goes_to_the_folder_of_the_run(folder, call, tmp_path):
+    run = shutil.copytree(folder, tmp_path / "logs" / "run0.01")
+    assert call(plot_validation.main, run).returncode == 0
+    made = {file.name for file in run.iterdir()} - {file.name for file in folder.iterdir()}
+    assert made == {"run0.01_validation.csv", "run0.01_validation.png"}
+    assert [path.name for path in tmp_path.iterdir()] == ["logs"]
+
+
 def test_picture_of_accuracies_leaves_out_chance_and_shows_the_published_figure():
     rows = [
         {"iteration": iteration, "updates": updates, "accuracy": 0.2 + 0.1 * updates + iteration / 100}
@@ -70,3 +81,56 @@ def test_folders_without_figures_are_named(folder, call, tmp_path):
     result = call(plot_validation.main, tmp_path)
     assert result.returncode == 2
     assert f"no validation figures in {tmp_path}" in result.stderr
+
+
+def events(folder, *values):
+    """A file of summaries of these (tag, tensor) in a folder."""
+    folder.mkdir()
+    with tf.io.TFRecordWriter(str(folder / "events.out.tfevents.1.x.v2")) as file:
+        file.write(tf.compat.v1.Event(file_version="brain.Event:2").SerializeToString())
+        for tag, tensor in values:
+            summary = tf.compat.v1.Summary()
+            value = summary.value.add(tag=tag, tensor=tf.make_tensor_proto(tensor))
+            value.metadata.plugin_data.plugin_name = "scalars"
+            file.write(tf.compat.v1.Event(step=10, summary=summary).SerializeToString())
+    return folder
+
+
+ACCURACY, LOSS = "Validation accuracy, step 1", "Validation loss, step 1"
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ([(ACCURACY, [0.5, 0.6])], "a summary in .* is damaged or cannot be read .*: remove the damaged one"),
+        ([(ACCURACY, "text")], "a summary in .* is damaged or cannot be read"),
+        (
+            [(ACCURACY, 0.5), ("Validation loss, step 0", 2.0)],
+            "has the summaries of different runs, accuracies and losses",
+        ),
+        ([("Validation accuracy, step 99999999999", 0.5)], "no validation figures in"),
+    ],
+)
+def test_summaries_that_cannot_be_drawn(tmp_path, values, message):
+    with pytest.raises(UserError, match=message):
+        plot_validation.numbers(events(tmp_path / "run", *values))
+
+
+def test_damaged_files_of_summaries(tmp_path):
+    (file,) = events(tmp_path / "run", (ACCURACY, 0.5)).iterdir()
+    whole = file.read_bytes()
+    for content in (whole[:-5], whole[: len(whole) // 2], bytes(99), b""):
+        file.write_bytes(content)
+        with pytest.raises(UserError, match="no validation figures in"):
+            plot_validation.numbers(file.parent)
+    with tf.io.TFRecordWriter(str(file)) as writer:
+        writer.write(b"\xff\xff")  # a whole record that holds no event
+    with pytest.raises(UserError, match=r"a summary in .* is damaged"):
+        plot_validation.numbers(file.parent)
+
+
+def test_a_run_of_reinforcement_learning_is_told_its_command(call):
+    (run,) = (Path(__file__).parents[2] / "runs" / "half_cheetah_direction").iterdir()
+    result = call(plot_validation.main, run)
+    assert result.returncode == 2
+    assert "is no run of main.py: scripts.plot_rl draws those of scripts.train_rl" in result.stderr

@@ -27,6 +27,29 @@ def test_films_before_and_after_adaptation(tmp_path, capsys):
         assert film.n_frames >= 6
 
 
+@pytest.mark.usefixtures("_untrained")
+@pytest.mark.parametrize(
+    ("out", "message"),
+    [
+        ("file/x.gif", "cannot write to file (File exists)"),
+        ("/dev/null/x/y.gif", "cannot write to /dev/null/x (Not a directory)"),
+        ("a" * 300 + ".gif", ".gif (File name too long)"),
+        ("folder.gif", "cannot write folder.gif (Is a directory)"),
+    ],
+)
+def test_a_film_that_cannot_be_written_is_found_out_before_it_is_computed(tmp_path, capsys, monkeypatch, out, message):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(render_rl, "_adapted", lambda *arguments: pytest.fail("the film is computed"))
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "folder.gif").mkdir()
+    assert render_rl.main([*SMALL, f"--out={out}"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: cannot write ")
+    assert message in error
+    assert error.count("\n") == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder.gif"]
+
+
 def test_a_missing_policy_is_told_its_command(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(runtime, "configure", lambda kind: None)
     monkeypatch.chdir(tmp_path)
@@ -46,6 +69,11 @@ def test_a_missing_policy_is_told_its_command(tmp_path, monkeypatch, capsys):
         (["--baseline=oracle"], "--baseline=oracle does not adapt"),
         (["--num_updates=0"], "--num_updates must be at least 1, not 0"),
         (["--fps=-1"], "--fps must be at least 1, not -1"),
+        (["--fps=101"], "--fps must be at most 100, the most that a GIF can say, not 101"),
+        (["--fps=100000"], "--fps must be at most 100"),
+        ([f"--trajectories={10**30}"], "--trajectories must be at most 100000"),
+        ([f"--num_updates={10**30}"], "--num_updates must be at most 1000"),
+        (["--horizon=5000"], "5001 pictures are too many, at most 2000 fit into memory: show less, by --every"),
         (["--best", "--test_iter=3"], "--best and --test_iter name different checkpoints"),
         (["--out=film.avi"], "A film is written as .gif or .mp4"),
     ],

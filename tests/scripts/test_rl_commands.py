@@ -40,7 +40,7 @@ def assert_refused(result, message, tmp_path):
 def test_train_then_test_then_export(run, tmp_path, monkeypatch):
     code, out, _ = run(train_rl, *SMALL, "--iterations=1", "--logdir=runs")
     assert code == 0
-    assert "Trained for 1 iterations" in out
+    assert "Trained for 1 iterations; best return -" in out
     (folder,) = (tmp_path / "runs" / "point_navigation").iterdir()
     assert {"model1.index", "progress.csv", "best"} <= {file.name for file in folder.iterdir()}
     assert list(folder.glob("events.*"))
@@ -124,6 +124,12 @@ def test_benchmark(run, monkeypatch):
         (train_rl, ["--save_interval=0"], "--save_interval must be at least 1, not 0"),
         (test_rl, ["--num_updates=0"], "--num_updates must be at least 1, not 0"),
         (test_rl, ["--trajectories=-1"], "--trajectories must be at least 1, not -1"),
+        (test_rl, [f"--trajectories={10**30}"], "--trajectories must be at most 100000, not 1000000000"),
+        (test_rl, [f"--num_updates={2**31}"], "--num_updates must be at most 1000, not 2147483648"),
+        (train_rl, [f"--horizon={10**30}"], "--horizon must be at most 1000000, not 1000000"),
+        (train_rl, ["--meta_batch_size=100000", "--fast_batch_size=100000"], "steps in one batch: use smaller sizes"),
+        (benchmark_rl, ["--repeats=0"], "--repeats must be at least 1, not 0"),
+        (train_rl, ["--env=:Id"], "Gymnasium cannot make the environment ':Id'"),
         (test_rl, ["--best", "--test_iter=3"], "name different checkpoints"),
         (export_rl, ["--export_dir=out", "--best", "--test_iter=3"], "name different checkpoints"),
         (export_rl, ["--export_dir=out", "--hidden_size=0"], "--hidden_size must be at least 1, not 0"),
@@ -152,9 +158,74 @@ def test_training_is_drawn_beside_the_original(run, tmp_path):
     assert (tmp_path / "pictures" / "point_navigation_training.png").stat().st_size > 1000
 
 
+NAME = "maml.mbs_20.fbs_20.numgrad1.fastlr0.5.delta0.01"
+
+
+def progress_csv(tmp_path, content, name=NAME):
+    folder = tmp_path / "logs" / "point_navigation" / name
+    folder.mkdir(parents=True)
+    (folder / "progress.csv").write_bytes(content)
+    return folder
+
+
+def test_pictures_of_training_go_to_the_run_or_to_the_folder_that_runs_share(run, tmp_path):
+    content = b"iteration,return_before,return_after\n0,-70,-60\n"
+    folder = progress_csv(tmp_path, content)
+    progress_csv(tmp_path, content, f"{NAME}.seed3")
+    code, _, err = run(plot_rl)
+    assert code == 0, err
+    pictures = ["point_navigation_training.csv", "point_navigation_training.png"]
+    assert sorted(file.name for file in folder.iterdir()) == [*pictures, "progress.csv"]
+    assert run(plot_rl, "--seeds=0,3,0", "--name=both")[0] == 0
+    assert sorted(file.name for file in folder.parent.glob("*.*g")) == ["both_training.png"]
+    assert [path.name for path in tmp_path.iterdir()] == ["logs"]
+
+
+WHOLE_ROW = b"iteration,return_before,return_after\n0,-70,-60\n"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        WHOLE_ROW + b"1,-5",
+        WHOLE_ROW + b"1,-5\n",
+        WHOLE_ROW + b"1,\xff,3\n",
+        WHOLE_ROW + b"1,-5," + b"9" * 200_000 + b"\n",
+        WHOLE_ROW + b"9" * 5000 + b",1,1\n",
+        WHOLE_ROW + b"1,,-3\n",
+        WHOLE_ROW.replace(b",", b";"),
+        b"\xef\xbb\xbf" + WHOLE_ROW,
+    ],
+)
+def test_whole_rows_of_a_damaged_file_are_drawn(run, tmp_path, content):
+    folder = progress_csv(tmp_path, content)
+    code, _, err = run(plot_rl)
+    assert code == 0, err
+    with open(folder / "point_navigation_training.csv", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["whose"] == "ours"]
+    assert [(row["iteration"], row["before"], row["after"]) for row in rows] == [("0", "-70", "-60")]
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"iteration,return_before,return_after\n", b"\0" * 99, b"notes\n", b"iteration\n0\n"]
+)
+def test_files_without_a_whole_row_are_one_sentence(run, tmp_path, content):
+    folder = progress_csv(tmp_path, content)
+    code, _, err = run(plot_rl)
+    assert code == 2
+    assert err.startswith("error: the returns in ")
+    assert "cannot be read (it has no rows of them): train by `python -m scripts.train_rl`" in err
+    assert [file.name for file in folder.iterdir()] == ["progress.csv"]
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
-    [(["--seeds=1,x"], "--seeds must be integers"), (["--seeds=5"], "train by `python -m scripts.train_rl --seed=5`")],
+    [
+        (["--seeds="], "--seeds must be integers"),
+        (["--seeds=-1"], "--seed must be at least 0, not -1"),
+        (["--seeds=1,x"], "--seeds must be integers"),
+        (["--seeds=5"], "train by `python -m scripts.train_rl --seed=5`"),
+    ],
 )
 def test_training_that_cannot_be_drawn(run, tmp_path, flags, message):
     assert_refused(run(plot_rl, *flags), message, tmp_path)

@@ -124,9 +124,18 @@ def test_sizes_must_be_positive(sizes):
         envs.make_vector("point_navigation", *sizes)
 
 
-def test_workers_must_be_positive():
-    with pytest.raises(UserError, match="workers must be at least 1, not 0"):
-        envs.make_vector("ant_velocity", 1, 1, 1, workers=0)
+@pytest.mark.parametrize("name", ["ant_velocity", "point_navigation"])
+@pytest.mark.parametrize("workers", [0, -3, 10**9])
+def test_workers_have_bounds(name, workers):
+    with pytest.raises(UserError, match=f"workers must be at least 1 and at most 1024, not {workers}"):
+        envs.make_vector(name, 1, 1, 1, workers=workers)
+
+
+@pytest.mark.parametrize("sizes", [(10**6, 10**6, 10**6), (10**30, 1, 1), (1001, 1000, 1000)])
+@pytest.mark.parametrize("name", ["half_cheetah_velocity", "point_navigation"])
+def test_batches_that_no_memory_holds_are_refused(name, sizes):
+    with pytest.raises(UserError, match="are more than 1000000000 steps in one batch: use smaller sizes"):
+        envs.make_vector(name, *sizes)
 
 
 @pytest.mark.parametrize("shape", [(3, 2), (2, 3), (2, 4, 2), (2,)])

@@ -1,0 +1,52 @@
+"""A run whose log cannot be written goes on without it."""
+
+import csv
+
+import numpy as np
+import tensorflow as tf
+
+from rl import log
+from tests.rl.runs import training
+
+
+def test_a_full_disk_ends_the_log_and_not_the_training(tmp_path, capsys, monkeypatch):
+    def full(*arguments, **settings):
+        raise tf.errors.ResourceExhaustedError(None, None, f"{tmp_path}/events; No space left on device")
+
+    run = training(tmp_path)
+    run.log = log.ProgressLog(tmp_path, ["return_after"])
+    iterate = run.iterate
+
+    def iterate_on_a_full_disk():
+        figures = iterate()
+        if run.iteration == 2:
+            (tmp_path / "progress.csv").rename(tmp_path / "row 0")
+            (tmp_path / "progress.csv").symlink_to("/dev/full")
+            monkeypatch.setattr(tf.summary, "scalar", full)
+        return figures
+
+    monkeypatch.setattr(run, "iterate", iterate_on_a_full_disk)
+    run.run()
+    assert run.iteration == 4
+    assert (tmp_path / "model4.index").exists()
+    assert len((tmp_path / "row 0").read_text().splitlines()) == 2
+    warnings = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning")]
+    assert [line.partition(" (")[0] for line in warnings] == [
+        f"warning: cannot write {tmp_path / 'progress.csv'}",
+        f"warning: cannot write TensorBoard's summaries in {tmp_path}",
+    ]
+    assert all("No space left on device): training continues without it" in line for line in warnings)
+
+
+def test_a_resumed_run_keeps_the_rows_of_a_damaged_file(tmp_path, capsys):
+    training(tmp_path, iterations=2).run()
+    path = tmp_path / "progress.csv"
+    content = path.read_text()
+    path.write_bytes(content.replace(",", ";").encode())
+    training(tmp_path, iterations=3).run()
+    assert "progress.csv was damaged: it is now progress.csv.damaged1" in capsys.readouterr().out
+    with open(path, newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert path.read_text().startswith(content)
+    assert [row["iteration"] for row in rows] == ["0", "1", "2"]
+    assert np.isfinite([float(row["return_after"]) for row in rows]).all()

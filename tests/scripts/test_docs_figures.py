@@ -1,0 +1,50 @@
+"""The command that makes the pictures of the documentation: it knows them all, and its flags are those of today."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from maml_tf import runtime
+from scripts import docs_figures, plot_rl, plot_sinusoid, plot_validation, render_rl, test_rl
+
+FIGURES = Path(__file__).parents[2] / docs_figures.FIGURES
+SCRIPTS = {
+    script.__name__.split(".")[1]: script for script in (plot_rl, plot_sinusoid, plot_validation, render_rl, test_rl)
+}
+
+
+def test_every_picture_of_the_documentation_is_made():
+    *names, film = docs_figures.commands()
+    assert film == "film"
+    for name in names:
+        assert list(FIGURES.glob(f"{name}_*.png")), name
+    others = [file.name for file in FIGURES.iterdir() if not file.name.startswith(tuple(f"{name}_" for name in names))]
+    assert others == ["half_cheetah_direction.gif"]
+
+
+@pytest.mark.parametrize("name", docs_figures.commands())
+def test_commands_have_valid_flags_and_name_the_folder(call, name, tmp_path, monkeypatch):
+    """In a folder without runs all that is wrong is their absence."""
+    monkeypatch.setattr(runtime, "configure", lambda kind: None)  # can only be done once in a process
+    for script, *flags in docs_figures.commands()[name]:
+        assert flags[-1].startswith("--out=docs/figures")
+        result = call(SCRIPTS[script].main, *flags)
+        assert result.returncode == 2
+        missing = ("no trained", "no checkpoint in logs", "the returns in logs")
+        assert result.stderr.startswith(tuple(f"error: {text}" for text in missing)), result.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_those_that_can_be_made_are_made(call, monkeypatch):
+    def fail_first(command):
+        ran.append(command[2:])
+        return subprocess.CompletedProcess(command, 2 * (len(ran) == 1))
+
+    ran = []
+    monkeypatch.setattr(docs_figures.subprocess, "run", fail_first)
+    result = call(docs_figures.main, "--picture=ant_velocity")
+    assert result.returncode == 2
+    flags = ["--env=ant_velocity", "--out=docs/figures"]
+    assert ran == [["scripts.test_rl", *flags], ["scripts.plot_rl", *flags]]
+    assert result.stdout.splitlines()[1] == "python -m scripts.plot_rl --env=ant_velocity --out=docs/figures"
