@@ -159,7 +159,7 @@ FAMILIES = [
         "main",
         (*_TEST[1], "--train=False"),
         before=(_TEST,),
-        results=("runs/*/test*.csv",),
+        results=("runs/*/test*",),
     ),
     Family(
         "checkpoints resumed",
@@ -169,7 +169,7 @@ FAMILIES = [
         "main",
         (*_TEST[1], "--metatrain_iterations=40"),
         before=((_TEST[0], (*_TEST[1], "--save_interval=15")),),
-        results=("runs/*/test*.csv", "runs/*/model40.index"),
+        results=("runs/*/test*", "runs/*/model40.index"),
     ),
     Family(
         "policies",

@@ -105,6 +105,7 @@ def _run(folder, program, arguments, streams, file_bytes):
         os.dup2(stream.fileno(), number)
         stream.close()
     os.chdir(folder)
+    sys.path.insert(0, str(folder))  # where `python -m` finds the modules of a user
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
     from tests.stress import data  # which needs what the server has loaded
 
