@@ -1,4 +1,4 @@
-"""A full disk at each file that is written: one sentence, or a warning; and once there is room, the same command resumes.
+"""A full disk at each file that is written: one sentence or a warning; then, with room, the same command resumes.
 
 Two ways to fill it: no file can become longer than so many bytes (RLIMIT_FSIZE), so that each file in turn is the one
 that fails; and a small file system (tmpfs), where this process may mount one.
