@@ -27,6 +27,7 @@ class Scenario(NamedTuple):
     results: folders, or patterns of files, that it writes.
     data: makes what it reads, in a folder.
     before: a command that has to be run first, (program, arguments), or None.
+    brief: further arguments, for a shorter run.
     kills: how often the campaign kills it.
     keep: number of checkpoints in a folder at most; None where there are none.
     """
@@ -37,6 +38,7 @@ class Scenario(NamedTuple):
     results: tuple[str, ...]
     data: Callable = lambda folder: None
     before: tuple | None = None
+    brief: tuple[str, ...] = ()
     kills: int = 0
     keep: int | None = None
 
@@ -69,6 +71,7 @@ SCENARIOS = [
             *("--log_gradient_cosine", "--logdir=runs"),
         ),
         ("runs",),
+        brief=("--pretrain_iterations=20", "--metatrain_iterations=50"),
         kills=22,
         keep=10,
     ),
@@ -78,6 +81,7 @@ SCENARIOS = [
         (*OMNIGLOT, "--metatrain_iterations=150", "--save_interval=3", "--logdir=runs"),
         ("runs", "omniglot/*.npz"),
         data.omniglot,
+        brief=("--metatrain_iterations=9",),
         kills=16,
         keep=10,
     ),
@@ -86,6 +90,7 @@ SCENARIOS = [
         "scripts.train_rl",
         (*POLICY, "--iterations=40", "--logdir=runs"),
         ("runs",),
+        brief=("--iterations=4",),
         kills=20,
         keep=6,  # the last five, and that of iteration 25
     ),
@@ -95,6 +100,7 @@ SCENARIOS = [
         (*CLASSIFIER, "--iterations=300", "--logdir=runs"),
         ("runs",),
         data.omniglot,
+        brief=("--iterations=40",),
         kills=14,
     ),
     Scenario(

@@ -21,10 +21,16 @@ class Tally:
     def __init__(self, what, name, right):
         self._what, self._name, self._right = what, name, right
         self._counts = collections.Counter()
+        self._total = 0
         self.faults = []
 
     def add(self, verdict, description=""):
         """Counts one more; description says of a fault how to see it again."""
+        self._total += 1
+        self.note(verdict, description)
+
+    def note(self, verdict, description=""):
+        """Adds a remark on one that is counted already."""
         self._counts[verdict] += 1
         if verdict not in self._right:
             self.faults.append(f"{self._name}: {verdict}: {description}")
@@ -35,11 +41,10 @@ class Tally:
 
     def line(self):
         """All of it on one line."""
-        total = sum(self._counts.values())
         faults = collections.Counter({verdict: n for verdict, n in self._counts.items() if verdict not in self._right})
         parts = [f"{verdict} {self._counts[verdict]}" for verdict in self._right]
         parts += [f"{verdict.upper()} {number}" for verdict, number in faults.items()] or ["faults 0"]
-        return f"{self._name}: {self._what}: {total}, " + ", ".join(parts)
+        return f"{self._name}: {self._what}: {self._total}, " + ", ".join(parts)
 
     def finish(self, record_property):
         """Has the summary show it, and fails if anything was wrong."""

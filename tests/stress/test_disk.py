@@ -29,7 +29,7 @@ def test_files_that_cannot_become_longer(scenario, tmp_path, record_property):
     for limit in _some(sorted({size - 1 for size in sizes} | {0}), scaled(LIMITS)):
         folder = shutil.copytree(tmp_path / "given", tmp_path / f"limit{limit}")
         before = snapshot(folder)
-        result = run(folder, scenario.program, scenario.arguments, file_bytes=limit)
+        result = run(folder, scenario.program, (*scenario.arguments, *scenario.brief), file_bytes=limit)
         _judge(tally, scenario, folder, before, result, expected, f"files of {limit} bytes at most")
         shutil.rmtree(folder)
     tally.finish(record_property)
@@ -54,7 +54,7 @@ def test_small_file_system(scenario, tmp_path, record_property):
             here = shutil.copytree(tmp_path / "given", folder / "run")
             before = snapshot(here)
             assert _mount(folder, f"remount,size={max(room, _used(here) + 4096)}")
-            result = run(here, scenario.program, scenario.arguments)
+            result = run(here, scenario.program, (*scenario.arguments, *scenario.brief))
             assert _mount(folder, "remount,size=64m")
             _judge(tally, scenario, here, before, result, expected, f"room for {share:.0%} of what is written")
     finally:
@@ -66,7 +66,7 @@ def _left_alone(scenario, tmp_path):
     """What the command leaves where there is room, and how long its files are."""
     scenario.prepare(tmp_path / "given")
     folder = shutil.copytree(tmp_path / "given", tmp_path / "whole")
-    result = run(folder, scenario.program, scenario.arguments)
+    result = run(folder, scenario.program, (*scenario.arguments, *scenario.brief))
     assert result.returncode == 0, result.stderr
     written = {path for pattern in scenario.results for path in files(folder, pattern)}
     return outcome(folder, scenario.results), {path.stat().st_size for path in written}
@@ -79,15 +79,15 @@ def _judge(tally, scenario, folder, before, result, expected, what):
     changed = [str(name) for name, contents in before.items() if now.get(name) != contents]
     # A run that comes to its end may write the results of an earlier one anew.
     if changed and result.returncode:
-        tally.add("earlier file lost", f"{what}: {changed[:5]}")
+        tally.note("earlier file lost", f"{what}: {changed[:5]}")
     if left := leftovers(folder):
-        tally.add("leftovers", f"{what}: {left[:5]}")
+        tally.note("leftovers", f"{what}: {left[:5]}")
     last = (result.stderr.splitlines() or [""])[-1][:300]
     tally.add(found, f"{what}: exit code {result.returncode}: {last}")
-    again = run(folder, scenario.program, scenario.arguments)
+    again = run(folder, scenario.program, (*scenario.arguments, *scenario.brief))
     different = differing(outcome(folder, scenario.results), expected)
     if again.returncode or different:
-        tally.add("not resumed", f"{what}: exit code {again.returncode}: {again.stderr[-300:]} {different[:5]}")
+        tally.note("not resumed", f"{what}: exit code {again.returncode}: {again.stderr[-300:]} {different[:5]}")
 
 
 def _some(values, number):

@@ -50,13 +50,13 @@ def test_killed_commands_end_as_if_left_alone(scenario, tmp_path, record_propert
             shutil.copytree(tmp_path / "given", folder)
             continue
         if result.returncode != -9:
-            tally.add("failed", f"start {number}: exit code {result.returncode}: {result.stderr[-500:]}")
+            tally.note("failed", f"start {number}: exit code {result.returncode}: {result.stderr[-500:]}")
             break
         waiting.append(bool(leftovers(folder)))
         _check_checkpoints(tally, before, folder, number)
     result = Command(folder, scenario.program, scenario.arguments).result()
     if result.returncode:
-        tally.add("failed", f"last start: exit code {result.returncode}: {result.stderr[-500:]}")
+        tally.note("failed", f"last start: exit code {result.returncode}: {result.stderr[-500:]}")
     else:
         _judge(tally, waiting, scenario, folder, expected)
     tally.finish(record_property)
@@ -98,11 +98,11 @@ def _check_checkpoints(tally, before, folder, number):
         try:
             contents(path / f"model{iterations[-1]}")
         except Exception as error:
-            tally.add("lost", f"start {number}: model{iterations[-1]} in {path.name}: {error}")
+            tally.note("lost", f"start {number}: model{iterations[-1]} in {path.name}: {error}")
         if before.get(path, [0])[-1] > iterations[-1]:
-            tally.add("lost", f"start {number}: {before[path]} -> {iterations} in {path.name}")
+            tally.note("lost", f"start {number}: {before[path]} -> {iterations} in {path.name}")
     for path in before.keys() - _checkpoints(folder).keys():
-        tally.add("lost", f"start {number}: all checkpoints in {path.name}")
+        tally.note("lost", f"start {number}: all checkpoints in {path.name}")
 
 
 def _judge(tally, waiting, scenario, folder, expected):
@@ -112,9 +112,9 @@ def _judge(tally, waiting, scenario, folder, expected):
     for amid in waiting:
         tally.add("not identical" if different else "resumed identically", f"{different[:5]}")
         if amid:
-            tally.add("of these, amid a file")
+            tally.note("of these, amid a file")
     if left:
-        tally.add("leftovers", f"{left[:5]}")
+        tally.note("leftovers", f"{left[:5]}")
     for path, iterations in _checkpoints(folder).items():
         if scenario.keep and len(iterations) > scenario.keep:
-            tally.add("too many checkpoints", f"{iterations} in {path.name}")
+            tally.note("too many checkpoints", f"{iterations} in {path.name}")
