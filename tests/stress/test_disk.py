@@ -73,7 +73,9 @@ def _left_alone(scenario, tmp_path):
 
 
 def _judge(tally, scenario, folder, before, result, expected, what):
-    found = verdict(result, outcome(folder, scenario.results), expected, said="(?i)warning|without|cannot be written")
+    found = verdict(
+        result, outcome(folder, scenario.results), expected, said="(?i)warning|without|anew each time|cannot be written"
+    )
     found = "warned" if found == "accepted, and said" else found
     now = snapshot(folder)
     changed = [str(name) for name, contents in before.items() if now.get(name) != contents]
