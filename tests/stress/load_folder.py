@@ -1,0 +1,16 @@
+"""A command that loads the folder of images in "mine" as `main.py --datasource=folder` does, but does not train."""
+
+from data_generators.image_folder import load_image_folder
+from maml_tf.command import guarded
+from tests.stress.outcomes import hash_of
+
+
+def main(arguments):
+    """Prints every class and what its images are."""
+    return guarded(_run)
+
+
+def _run():
+    for split, found in load_image_folder("mine", side=16).items():
+        for name, start, length in zip(found.names, found.offsets, found.lengths, strict=True):
+            print(split, name, length, hash_of(found.images[start : start + length].tobytes()))

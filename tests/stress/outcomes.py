@@ -1,0 +1,108 @@
+"""What a command has left in a folder, in a form in which two of them can be compared to the last bit."""
+
+import csv
+import fnmatch
+import hashlib
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+
+# Times, which differ from run to run, and logs for TensorBoard, to which a resumed run adds a file.
+_SKIPPED = ("events.*", "*.lock", ".*lock*", "*.data-00000-of-00001", "saved_model.pb", "fingerprint.pb")
+_LEFT = ("*.part", "saving", "saving*", "*.tmp")
+
+
+def hash_of(contents):
+    """A short name of some bytes."""
+    return hashlib.sha256(contents).hexdigest()[:16]
+
+
+def outcome(folder, below):
+    """What each file below some folders holds: for checkpoints every array, for tables all but columns of seconds.
+
+    Args:
+        folder: where the command ran.
+        below: names of the folders, or patterns of files, that hold its results.
+
+    Returns:
+        dict from the name of a file to something that can be compared.
+    """
+    folder, found = Path(folder), {}
+    for path in (path for pattern in below for path in files(folder, pattern)):
+        if not any(fnmatch.fnmatch(path.name, pattern) for pattern in _SKIPPED):
+            name = path.relative_to(folder).as_posix()
+            found[_without_fingerprint(name)] = _contents(path)
+    return found
+
+
+def files(folder, pattern):
+    """The files of a pattern, and those below the folders of it, sorted."""
+    paths = [path for found in Path(folder).glob(pattern) for path in (found, *found.rglob("*"))]
+    return sorted(path for path in paths if path.is_file())
+
+
+def leftovers(folder):
+    """The files and folders that only a killed process may leave."""
+    paths = Path(folder).rglob("*")
+    return sorted(p.relative_to(folder).as_posix() for p in paths if any(fnmatch.fnmatch(p.name, n) for n in _LEFT))
+
+
+def differing(found, expected):
+    """The names of the files that are not in both outcomes, or not the same in them."""
+    return sorted(name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name))
+
+
+def _contents(path):
+    if path.suffix == ".index":
+        return _arrays_of_checkpoint(path.with_suffix(""))
+    contents = path.read_bytes()
+    try:
+        if path.suffix == ".npz":
+            return _arrays_of_npz(contents)
+        if path.suffix == ".csv":
+            return _rows(contents)
+        if path.suffix == ".json":
+            return _without_times(json.loads(contents))
+    except Exception as error:  # a damaged file is compared as it is
+        return f"{type(error).__name__} {hash_of(contents)}"
+    return hash_of(contents)
+
+
+def _arrays_of_checkpoint(path):
+    from tests.maml_tf.runs import contents  # which loads TensorFlow
+
+    hashes = {name: hash_of(np.asarray(value).tobytes()) for name, value in contents(path).items()}
+    if path.parent.name == "variables":  # of an export, whose order varies
+        return sorted(hashes.values())
+    return hashes
+
+
+def _arrays_of_npz(contents):
+    with np.load(io.BytesIO(contents), allow_pickle=False) as arrays:
+        found = dict(arrays)
+    texts = {
+        name: _without_times(json.loads(str(value)))
+        for name, value in found.items()
+        if value.dtype.kind == "U" and value.ndim == 0
+    }
+    return {name: texts.get(name) or hash_of(np.ascontiguousarray(value).tobytes()) for name, value in found.items()}
+
+
+def _rows(contents):
+    rows = csv.DictReader(io.StringIO(contents.decode(), newline=""))
+    return [{name: value for name, value in row.items() if "seconds" not in str(name)} for row in rows]
+
+
+def _without_times(made):
+    """Without what tells when the files were written that something was made from."""
+    if not isinstance(made, dict):
+        return made
+    return {name: value for name, value in made.items() if name not in ("from", "fingerprint", "seconds", "images")}
+
+
+def _without_fingerprint(name):
+    """decoded_train_84x84x3.0123456789abcdef.npy without what depends on the time at which images were written."""
+    parts = name.split(".")
+    return ".".join(parts[:-2] + parts[-1:]) if name.endswith(".npy") and len(parts) > 2 else name
