@@ -1,9 +1,11 @@
 """Functions of tensors, compiled as one MAML needs them, each once."""
 
 import functools
+import weakref
 from contextlib import nullcontext
 
 import tensorflow as tf
+from tensorflow.python.framework import ops
 
 from maml_tf import layers
 from maml_tf import task_axis as axis
@@ -21,6 +23,8 @@ class Compiler:
         self._task_axis = task_axis
         self._jit = jit
         self._known = {}
+        self._gradients = set()
+        weakref.finalize(self, _forget, self._gradients)
 
     def compiled(self, function, signature=None):
         """The function, compiled; anew for each kind of argument, unless a signature says what all are like."""
@@ -51,5 +55,18 @@ class Compiler:
         return self._known[key](*args)
 
     def _traced(self, function, *args):
+        before = set(_REGISTERED)
         with layers.vectorizable() if self._jit or self._task_axis == axis.VECTORIZE else nullcontext():
-            return function(*args)
+            results = function(*args)
+        self._gradients |= {name for name in _REGISTERED.keys() - before if name.startswith("CustomGradient-")}
+        return results
+
+
+# TensorFlow keeps the gradient of every tf.custom_gradient that is traced, Keras's optimizers' among them, and with it
+# the graph, for as long as the process runs: 4 MB for each MAML of a small network.
+_REGISTERED = getattr(ops.gradient_registry, "_registry", {})
+
+
+def _forget(gradients):
+    for name in gradients:
+        _REGISTERED.pop(name, None)
