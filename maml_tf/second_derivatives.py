@@ -57,7 +57,8 @@ def find(objective, adapted, shared, state, inputs, layers):
     Returns:
         A list of Finding, in the order of the layers, each layer and operation once.
     """
-    with _ONE_AT_A_TIME, tf.init_scope():
+    # Not `tf.init_scope`, under which a layer's own GradientTape would record nothing.
+    with _ONE_AT_A_TIME, tf.__internal__.eager_context.eager_mode():
         return _Search(objective, [list(adapted), list(shared), list(state)], list(inputs), list(layers)).findings()
 
 

@@ -23,11 +23,12 @@ class Verdict(NamedTuple):
         return self.second is None or (self.first and not self.second)
 
 
-def objective(model):
+def objective(model, adapts=lambda variable: True):
     """The mean squared error to fixed noise, as `second_derivatives.find` takes it."""
+    variables = sorted(model.trainable_variables, key=lambda v: not adapts(v))
 
     def loss(adapted, shared, state, *inputs):
-        trainable = zip(model.trainable_variables, adapted + shared, strict=True)
+        trainable = zip(variables, adapted + shared, strict=True)
         rest = zip(model.non_trainable_variables, state, strict=True)
         with keras.StatelessScope(state_mapping=[*trainable, *rest]) as scope:
             outputs = model(list(inputs) if len(inputs) > 1 else inputs[0], training=True)

@@ -160,7 +160,10 @@ def _all():
     for how in [*INTERPOLATIONS.split(), "area"]:
         found[f"Resizing {how}"] = _layer(IMAGE, "Resizing", 4, 4, interpolation=how)
     found |= {"CenterCrop": _layer(IMAGE, "CenterCrop", 4, 4), "CenterCrop larger": _layer(IMAGE, "CenterCrop", 8, 8)}
-    found |= {"Rescaling": _layer(IMAGE, "Rescaling", 2.0, 1.0), "Normalization": _layer(VECTOR, "Normalization", -1, 0, 2)}
+    found |= {
+        "Rescaling": _layer(IMAGE, "Rescaling", 2.0, 1.0),
+        "Normalization": _layer(VECTOR, "Normalization", -1, 0, 2),
+    }
     found |= _each("ActivityRegularization", VECTOR, 0.1, 0.1) | _each("RepeatVector", VECTOR, 3)
     found |= _each("Permute", SEQUENCE, (2, 1)) | _each("Reshape", VECTOR, (2, 3)) | _recurrent()
     found["TimeDistributed Dense"] = _wrapped(SEQUENCE, "TimeDistributed", partial(L.Dense, 3))
@@ -174,7 +177,12 @@ def _all():
     found |= {"Attention": _two(SEQUENCE, "Attention", True), "AdditiveAttention": _two(SEQUENCE, "AdditiveAttention")}
     found |= {"Dense": _layer(VECTOR, "Dense", 3), "Dense with LoRA": _layer(VECTOR, "Dense", 3, lora_rank=1)}
     found["EinsumDense"] = _layer(SEQUENCE, "EinsumDense", "abc,cd->abd", (6, 3), bias_axes="d")
-    for kind, args in (("Embedding", (9, 3)), ("ReversibleEmbedding", (9, 3)), ("CategoryEncoding", (9,)), ("Hashing", (9,))):
+    for kind, args in (
+        ("Embedding", (9, 3)),
+        ("ReversibleEmbedding", (9, 3)),
+        ("CategoryEncoding", (9,)),
+        ("Hashing", (9,)),
+    ):
         found[kind] = Case(VECTOR, lambda kind=kind, args=args: Discrete(getattr(L, kind)(*args), "at"))
     found["Discretization"] = Case(VECTOR, lambda: Discrete(L.Discretization([-0.5, 0.0, 0.5]), "of"))
     found["STFTSpectrogram"] = _layer((64, 1), "STFTSpectrogram", "log", 16, 8, 16, window=None)

@@ -1,0 +1,298 @@
+import re
+import sys
+from contextlib import nullcontext
+
+import keras
+import pytest
+import tensorflow as tf
+from keras import layers as L
+from tensorflow.python.framework import ops
+
+from maml_tf import networks
+from maml_tf.layers import vectorizable
+from maml_tf.second_derivatives import Finding, find, sentence
+from tests.maml_tf import stock_layers
+from tests.maml_tf.finite_differences import objective, verdict
+
+# One of each kind: right; with integers; without a second derivative, or a first; silently wrong in either way.
+SOME = ("Dense", "Embedding", "Activation softsign", "Resizing area", "UpSampling2D bilinear", "LayerNormalization")
+
+
+@pytest.fixture(autouse=True)
+def _fresh():
+    """Names of layers, and their numbers, that no test before has a part in; the precision as it was."""
+    keras.backend.clear_session()
+    keras.utils.set_random_seed(0)
+    policy = keras.config.dtype_policy()
+    yield
+    keras.config.set_dtype_policy(policy)
+
+
+def found(model, loss=None, adapts=lambda variable: True, inputs=None):
+    adapted = [v for v in model.trainable_variables if adapts(v)]
+    shared = [v for v in model.trainable_variables if not adapts(v)]
+    state = model.non_trainable_variables
+    return find(
+        loss or objective(model, adapts), adapted, shared, state, inputs or model.inputs, model._flatten_layers()
+    )
+
+
+def is_found_faulty(name):
+    keras.config.set_dtype_policy(stock_layers.dtype(name))
+    model = stock_layers.model(name)
+    # Only those of a spectral norm that has settled are right to first order.
+    return bool(found(model)), verdict(model, passes=1000 if "SpectralNormalization" in name else 0).faulty
+
+
+@pytest.mark.parametrize("name", SOME)
+def test_a_layer_is_found_if_finite_differences_say_so(name):
+    is_found, is_faulty = is_found_faulty(name)
+    assert is_found == is_faulty
+
+
+# Renormalisation stops gradients on purpose, but its moments do not.
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in stock_layers.names() if name != "BatchNormalization renorm"])
+def test_every_layer_is_found_if_finite_differences_say_so(name):
+    is_found, is_faulty = is_found_faulty(name)
+    assert is_found == is_faulty
+
+
+class Own(L.Layer):
+    """A layer that a user wrote."""
+
+    def __init__(self, function, **kwargs):
+        super().__init__(**kwargs)
+        self.function = function
+
+    def call(self, x):
+        return self.function(x)
+
+
+def enlarged(x):
+    return tf.reshape(tf.cast(tf.image.resize(tf.reshape(x, [-1, 2, 3, 1]), (4, 4)), x.dtype), [-1, 16])
+
+
+def normalised(x):
+    mean, variance = tf.nn.moments(x, [-1], keepdims=True)
+    return (x - mean) * tf.math.rsqrt(variance + 0.1)
+
+
+def softmax_by_hand(x):
+    return x * tf.reduce_logsumexp(x, -1, keepdims=True)
+
+
+@tf.custom_gradient
+def squared_with_a_constant_slope(x):
+    return x * x, lambda u: u * tf.stop_gradient(2 * x)
+
+
+@tf.custom_gradient
+def rounded_straight_through(x):
+    return tf.round(x), lambda u: u
+
+
+def with_own_inner_gradient(x):
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = tf.reduce_sum(tf.tanh(x) ** 3)
+    return tape.gradient(y, x)
+
+
+STOP = {("StopGradient", False)}
+RESIZE = {("ResizeBilinearGrad", False)}
+OWN = {
+    "resized": (enlarged, RESIZE),
+    "resized in a branch": (
+        lambda x: tf.cond(tf.reduce_sum(x) < 1e9, lambda: enlarged(x), lambda: enlarged(-x)),
+        RESIZE,
+    ),
+    "resized in a loop": (lambda x: tf.map_fn(lambda row: enlarged(row[None])[0], x), RESIZE),
+    "resized in a function": (tf.function(enlarged), RESIZE),
+    "moments": (normalised, STOP),
+    "moments in a branch": (lambda x: tf.cond(tf.reduce_sum(x) < 1e9, lambda: normalised(x), lambda: x), STOP),
+    "moments in a loop": (lambda x: tf.map_fn(lambda row: normalised(row[None])[0], x), STOP),
+    "moments in a function": (tf.function(normalised), STOP),
+    "moments and a detached branch": (lambda x: normalised(x) + tf.stop_gradient(tf.tanh(x)), STOP),
+    "custom gradient that stops": (squared_with_a_constant_slope, STOP),
+    "custom gradient": (rounded_straight_through, set()),
+    "detached branch": (lambda x: x * tf.stop_gradient(tf.tanh(x)), set()),
+    "straight through": (lambda x: x + tf.stop_gradient(tf.round(x) - x), set()),
+    "maximum in a softmax": (softmax_by_hand, set()),
+    "maximum in a softmax in a loop": (lambda x: tf.map_fn(softmax_by_hand, x), set()),
+    "maximum in a softmax in a function": (tf.function(softmax_by_hand), set()),
+    "mask": (lambda x: x * tf.stop_gradient(tf.one_hot(tf.argmax(x, -1), 6, dtype=x.dtype)), set()),
+    "gather": (lambda x: tf.gather(x, [0, 2, 2], axis=1), set()),
+    "own inner gradient": (with_own_inner_gradient, set()),
+}
+
+
+def own_model(name):
+    inputs = keras.Input((6,))
+    x = Own(OWN[name][0], name="own")(L.Dense(6, activation="tanh")(inputs))
+    return keras.Model(inputs, L.Dense(2)(x))
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_layers_of_users(name):
+    assert found(own_model(name)) == [Finding("own", "Own", *what) for what in OWN[name][1]]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", OWN)
+def test_layers_of_users_are_judged_as_finite_differences_do(name):
+    keras.config.set_dtype_policy("float64")
+    by_design = name == "moments and a detached branch"
+    assert verdict(own_model(name)).faulty == (bool(OWN[name][1]) and not by_design)
+
+
+def test_a_function_of_the_users_keeps_its_derivatives():
+    stopped = tf.function(lambda x: x * tf.stop_gradient(x))
+    model = keras.Sequential([keras.Input((3,)), L.Dense(3), Own(stopped), L.Dense(2)])
+    assert found(model) == []
+    x = tf.constant([3.0])
+    with tf.GradientTape() as second:
+        second.watch(x)
+        with tf.GradientTape() as first:
+            first.watch(x)
+            y = stopped(x)
+        slope = first.gradient(y, x)
+    assert slope == 3
+    assert second.gradient(slope, x, unconnected_gradients="zero") == 0
+
+
+def test_the_layer_is_named_wherever_it_is():
+    # Keras calls the scope of the second call of "dense" "dense_1" too.
+    cell = keras.Sequential([keras.Input((4,)), L.Dense(4, "softsign", name="dense_1")], name="inner")
+    inputs = [keras.Input((5, 3)), keras.Input((4,))]
+    dense = L.Dense(4, name="dense")
+    x = L.TimeDistributed(cell)(dense(dense(L.Dense(4, name="first")(inputs[0]))))
+    x = L.Bidirectional(L.SimpleRNN(4, activation="softsign", name="rnn"))(x)
+    y = L.Dense(8, "softsign", name="other")(inputs[1])
+    model = keras.Model(inputs, L.Dense(2, name="output")(L.Add()([x, y])))
+    cells = [layer.name for layer in model._flatten_layers() if isinstance(layer, L.SimpleRNNCell)]
+    names = {finding.layer for finding in found(model) if finding.operation == "SoftsignGrad"}
+    assert names == {"dense_1", *cells, "other"}
+
+
+def test_a_shared_layer_is_named_once():
+    shared = L.UnitNormalization(), L.LayerNormalization(name="shared"), L.Dense(4)
+    inputs = x = keras.Input((4,))
+    for layer in (L.Dense(4), *shared, *shared):
+        x = layer(x)
+    assert found(keras.Model(inputs, x)) == [Finding("shared", "LayerNormalization", "StopGradient", False)]
+
+
+def test_a_layer_in_the_cell_of_a_loop():
+    class Cell(L.SimpleRNNCell):
+        def build(self, shape):
+            super().build(shape)
+            self.inner = L.Activation("softsign", name="inside")
+
+        def call(self, x, states, training=False):
+            x, states = super().call(x, states, training)
+            return self.inner(x), states
+
+    model = keras.Sequential([keras.Input((3, 4)), L.RNN(Cell(4)), L.Dense(2)])
+    assert found(model) == [Finding("inside", "Activation", "SoftsignGrad", True)]
+
+
+def test_what_the_second_derivative_does_not_pass_is_right():
+    data = keras.Sequential([keras.Input((6, 6, 1)), L.Resizing(4, 4), L.RandomZoom(0.2), L.Flatten(), L.Dense(2)])
+    assert found(data) == []
+    layers = [L.Dense(4), L.BatchNormalization(), L.Dense(2, name="head")]
+    body_and_head = keras.Sequential([keras.Input((4,)), *layers])
+    assert found(body_and_head, adapts=lambda v: "head" in v.path) == []
+    assert found(body_and_head, adapts=lambda v: "head" not in v.path) != []
+
+
+def test_the_loss():
+    model = keras.Sequential([keras.Input((6,)), L.Dense(6)])
+
+    def of(function):
+        def loss(adapted, shared, state, x):
+            with keras.StatelessScope(state_mapping=list(zip(model.trainable_variables, adapted, strict=True))):
+                return tf.reduce_sum(function(model(x)) ** 3), state
+
+        return loss
+
+    assert found(model, of(softmax_by_hand)) == []
+    assert found(model, of(normalised)) == [Finding("", "", "StopGradient", False)]
+    assert sentence(*found(model, of(tf.nn.softsign))).startswith("the loss has no second derivative in TensorFlow")
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_precisions(policy):
+    keras.config.set_dtype_policy(policy)
+    layers = [L.Dense(6, "tanh"), Own(softmax_by_hand), L.Dense(6), L.LayerNormalization(name="wrong"), L.Dense(2)]
+    model = keras.Sequential([keras.Input((6,)), *layers])
+    assert [finding.layer for finding in found(model)] == ["wrong"]
+
+
+def test_numbers_that_do_not_suit_a_model_are_no_excuse():
+    inputs = keras.Input((None, None, 3))
+    x = L.LayerNormalization(name="wrong")(L.Conv2D(4, 9)(L.Conv2D(4, 9)(inputs)))
+    assert [f.layer for f in found(keras.Model(inputs, L.GlobalAveragePooling2D()(x)))] == ["wrong"]
+
+
+def test_recurrent_layers_on_a_gpu(monkeypatch):
+    model = keras.Sequential([keras.Input((5, 3)), L.LSTM(4, name="fused"), L.Dense(2)])
+    assert found(model) == []
+    monkeypatch.setattr(sys.modules["keras.src.backend.tensorflow.rnn"], "_is_gpu_available", lambda: True)
+    [finding] = found(model)
+    assert finding == Finding("fused", "LSTM", "CudnnRNNBackpropV3", True)
+    assert "use_cudnn=False" in sentence(finding)
+
+
+@pytest.mark.parametrize("form", [nullcontext, vectorizable])
+def test_the_networks_of_this_project_are_right(form):
+    with form():
+        for norm in ("batch_norm", "layer_norm"):
+            assert found(networks.mlp((2, 2), 2, (4, 4), norm)) == []
+            assert found(networks.conv4((20, 20, 1), 3, 2, norm)) == []
+            assert found(networks.conv4((20, 20, 1), 3, 2, norm, max_pool=True, flatten=True)) == []
+
+
+def test_models_and_tensorflow_are_left_as_they_were():
+    model = keras.Sequential([keras.Input((4,)), L.Dense(4), L.BatchNormalization(), L.Dense(2)])
+    numbers, attributes = [v.numpy() for v in model.variables], [set(vars(layer)) for layer in model._flatten_layers()]
+    look_up = ops.get_gradient_function
+    assert len(found(model)) == 1
+    assert all((a == b.numpy()).all() for a, b in zip(numbers, model.variables, strict=True))
+    assert attributes == [set(vars(layer)) for layer in model._flatten_layers()]
+    assert look_up is ops.get_gradient_function
+
+
+def test_within_a_function_that_is_traced():
+    model = keras.Sequential([keras.Input((4,)), L.Dense(4), L.BatchNormalization(), L.Dense(2)])
+    kinds = []
+
+    @tf.function
+    def step(x):
+        kinds.extend(finding.kind for finding in found(model, inputs=[x]))
+        return model(x)
+
+    step(tf.ones([3, 4]))
+    assert kinds == ["BatchNormalization"]
+
+
+@pytest.mark.parametrize(
+    ("finding", "expected"),
+    [
+        (
+            Finding("bn", "BatchNormalization", "StopGradient", False),
+            r"layer 'bn' \(BatchNormalization\) has wrong second derivatives .*BatchNorm or LayerNorm.* first_order=True",
+        ),
+        (
+            Finding("up", "UpSampling2D", "ResizeBilinearGrad", False),
+            r"layer 'up' \(UpSampling2D\) has wrong .* \(ResizeBilinearGrad\).*\"nearest\".* or first_order=True",
+        ),
+        (
+            Finding("a", "Activation", "SoftsignGrad", True),
+            r"layer 'a' \(Activation\) has no second derivative in TensorFlow \(SoftsignGrad\), so second-order",
+        ),
+        (Finding("r", "Resizing", "ResizeArea", True, 1), r"layer 'r' \(Resizing\) has no derivative in TensorFlow"),
+    ],
+)
+def test_sentences(finding, expected):
+    assert re.search(expected, sentence(finding))
