@@ -1,13 +1,13 @@
 """Finds layers of which TensorFlow has no second derivative, or a wrong one without saying so.
 
 Second-order MAML differentiates the inner gradient. That goes wrong where an operation of the gradient is declared to
-have no derivative, as that of bilinear resizing is, or has none registered; and where a `stop_gradient` leaves the first
-derivative right and the second wrong, as around the mean in `tf.nn.moments` or around the singular vectors in spectral
-normalisation. A `stop_gradient` that changes the first derivative is what its author wants, and one around the maximum
-in a softmax changes none.
+have no derivative, as that of bilinear resizing is, or has none registered. It also goes wrong where a `stop_gradient`
+leaves the first derivative right and the second wrong, as around the mean in `tf.nn.moments`, or around the singular
+vectors in spectral normalisation. A `stop_gradient` that changes the first derivative is what its author wants, and one
+around the maximum in a softmax changes neither.
 
-So the inner gradient of one task is traced, which computes nothing, and TensorFlow is watched as it differentiates that.
-Only a `stop_gradient` is judged by numbers: the derivatives with it are compared to those without.
+So the inner gradient of one task is traced, which computes nothing, and TensorFlow is watched while it differentiates
+it. Only a `stop_gradient` is judged by numbers: the derivatives with it are compared to those without.
 """
 
 import functools
@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from maml_tf.derivative_watch import STOP, Watch
+from maml_tf.derivative_watch import Watch
 
 _EXAMPLES, _LENGTH = 4, 8  # for dimensions of the inputs that are open: the first, and others
 _PASSES_TO_SETTLE = 100, 400
@@ -51,15 +51,31 @@ def find(objective, adapted, shared, state, inputs, layers):
         adapted, shared, state: lists of variables or tensors, at which it is called. The inner gradient is that by
             `adapted`; the meta-gradient differentiates it by `adapted` and `shared`.
         inputs: list of what has a shape, of which dimensions may be None, and a dtype, such as tf.TensorSpec, or of
-            structures of it. Numbers are made up for them where it needs any.
+            structures of it. Numbers are needed only where a `stop_gradient` is in doubt, and made up for what has
+            none.
         layers: of the model, nested ones included.
 
     Returns:
-        A list of Finding, in the order of the layers, each layer and operation once.
+        A list of Finding, each layer and operation once: of the loss, then in the order of the layers.
     """
     # Not `tf.init_scope`, under which a layer's own GradientTape would record nothing.
     with _ONE_AT_A_TIME, tf.__internal__.eager_context.eager_mode():
         return _Search(objective, [list(adapted), list(shared), list(state)], list(inputs), list(layers)).findings()
+
+
+def stand_in_loss(outputs):
+    """A loss none of whose derivatives vanish, for where the real one or its targets are not known yet.
+
+    Args:
+        outputs: of a model; a tensor or any structure of tensors.
+
+    Returns:
+        A scalar: their mean squared distances from fixed noise.
+    """
+    floats = [t for t in tf.nest.flatten(outputs) if t.dtype.is_floating]
+    noise = [tf.random.stateless_normal(tf.shape(t), (0, i), dtype=t.dtype) for i, t in enumerate(floats)]
+    distances = [tf.reduce_mean(tf.square(t - n)) for t, n in zip(floats, noise, strict=True)]
+    return tf.add_n([tf.cast(d, distances[0].dtype) for d in distances])
 
 
 def sentence(finding):
@@ -135,31 +151,36 @@ class _Search:
     def _wrongly_stopped(self, sites, derivatives):
         """Those whose `stop_gradient` leaves the first derivative as it is and changes the second.
 
-        All in layers of one kind are judged at once, which takes one more tracing. Where they change the first
-        derivative, each line of the layer's code is judged by itself: one may be meant to, and another not.
+        All in layers of one kind are judged at once, which takes one more tracing. If they change the first derivative,
+        one line of the layer's code may be meant to and another not, so they are judged in smaller groups.
         """
-        wrong = []
-        for group in _grouped(sites, lambda site: self._layer(site)[1]):
-            lines = _grouped(group, lambda site: site.name)
+        wrong, groups = [], _grouped(sites, lambda site: self._layer(site)[1])
+        while groups:
+            group = groups.pop()
             verdict = self._is_wrong(group, derivatives)
-            if verdict is None and len(lines) > 1:
-                wrong += [site for line in lines if self._is_wrong(line, derivatives) for site in line]
-            elif verdict:
+            if verdict:
                 wrong += group
+            elif verdict is None:
+                splits = (_grouped(group, key) for key in (lambda site: site.name, lambda site: site.layer))
+                groups += next((parts for parts in splits if len(parts) > 1), [])
         return wrong
 
     def _is_wrong(self, sites, derivatives):
-        """Whether what stops at these sites makes the second derivative wrong; None if it changes the first."""
+        """Whether what stops at these sites makes the second derivative wrong; None if it changes the first.
+
+        True where no numbers can be had, since those made up do not suit the model: better a warning too many.
+        """
         passed = self._traced(Watch(passing=frozenset(sites)))
         gaps = []
         try:
             for arguments in self._arguments(sites):
                 (first, second), (true_first, true_second) = derivatives(*arguments), passed(*arguments)
                 gaps.append(_gap(first, true_first))
-                if gaps[-1] <= max(self.tolerance, gaps[0] * _SETTLED * (len(gaps) > 1)):
+                unchanged = max(self.tolerance, gaps[0] * _SETTLED * (len(gaps) > 1))
+                if not gaps[-1] > unchanged:
                     return not _gap(second, true_second) <= self.tolerance
         except tf.errors.OpError:
-            return True  # the numbers made up do not suit the model: better a warning too many
+            return True
         return None
 
     def _arguments(self, sites):
@@ -171,7 +192,7 @@ class _Search:
         rng = np.random.default_rng(0)
         adapted, shared, state = ([tf.convert_to_tensor(v) for v in group] for group in self.variables)
         adapted, shared = ([_near(w, rng) for w in group] for group in (adapted, shared))
-        inputs = tf.nest.map_structure(functools.partial(_made_up, rng=rng), self.specs[-1])
+        inputs = tf.nest.map_structure(functools.partial(_numbers, rng=rng), self.inputs)
         yield adapted, shared, state, inputs
         owners = {site.layer for site in sites if site.layer >= 0}
         if any(_is_floating(v) for owner in owners for v in self.layers[owner].non_trainable_variables):
@@ -208,13 +229,14 @@ def _near(weight, rng):
     return weight + tf.cast(noise, weight.dtype)
 
 
-def _made_up(spec, rng):
-    """Numbers for an input: normal ones, or integers that any embedding knows."""
-    lengths = [_EXAMPLES, *[_LENGTH] * len(spec.shape)]
-    shape = [default if length is None else length for default, length in zip(lengths, spec.shape, strict=False)]
-    if spec.dtype.is_floating:
-        return tf.cast(rng.normal(size=shape), spec.dtype)
-    return tf.cast(rng.integers(2, size=shape), spec.dtype)
+def _numbers(given, rng):
+    """Those given for an input, or some made up: normal ones, or integers that any embedding knows."""
+    if isinstance(given, np.ndarray) or hasattr(given, "numpy"):
+        return tf.convert_to_tensor(given)
+    lengths = [_EXAMPLES, *[_LENGTH] * len(given.shape)]
+    shape = [default if length is None else length for default, length in zip(lengths, given.shape, strict=False)]
+    dtype = tf.as_dtype(given.dtype)
+    return tf.cast(rng.normal(size=shape) if dtype.is_floating else rng.integers(2, size=shape), dtype)
 
 
 def _is_floating(variable):

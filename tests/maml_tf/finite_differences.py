@@ -6,6 +6,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from maml_tf.second_derivatives import stand_in_loss
+
 # Step sizes, and the error to expect of each. Some operations compute in float32 in a model of float64, where only the
 # larger step tells.
 STEPS = {"float64": {1e-5: 1e-4, 1e-3: 1e-3}, "float32": {3e-3: 1e-2}}
@@ -24,7 +26,7 @@ class Verdict(NamedTuple):
 
 
 def objective(model, adapts=lambda variable: True):
-    """The mean squared error to fixed noise, as `second_derivatives.find` takes it."""
+    """The stand-in for a loss, as `second_derivatives.find` takes it."""
     variables = sorted(model.trainable_variables, key=lambda v: not adapts(v))
 
     def loss(adapted, shared, state, *inputs):
@@ -32,9 +34,8 @@ def objective(model, adapts=lambda variable: True):
         rest = zip(model.non_trainable_variables, state, strict=True)
         with keras.StatelessScope(state_mapping=[*trainable, *rest]) as scope:
             outputs = model(list(inputs) if len(inputs) > 1 else inputs[0], training=True)
-        noise = tf.random.stateless_normal(tf.shape(outputs), (1, 2), dtype=outputs.dtype)
         state = [tf.convert_to_tensor(scope.get_current_value(v)) for v in model.non_trainable_variables]
-        return tf.reduce_mean(tf.square(outputs - noise)), state
+        return stand_in_loss(outputs), state
 
     return loss
 

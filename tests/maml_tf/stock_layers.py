@@ -17,7 +17,7 @@ ACTIVATIONS = """
     squareplus tanh tanh_shrink
 """
 ELEMENTWISE = "ReLU LeakyReLU PReLU ELU Softmax Flatten Identity Masking"
-NORMALISATIONS = "BatchNormalization LayerNormalization RMSNormalization UnitNormalization"
+NORMALISATIONS = "LayerNormalization RMSNormalization UnitNormalization"
 MERGING = "Add Subtract Multiply Average Maximum Minimum Concatenate"
 INTERPOLATIONS = "nearest bilinear bicubic lanczos3 lanczos5"
 RANDOM = {
@@ -50,6 +50,7 @@ RANDOM = {
     "MixUp": (),
     "Solarization": (0.5, 0.1, COLOURS),
 }
+NOISE = ("Dropout", "GaussianDropout", "GaussianNoise", "AlphaDropout")
 # On CPU, float32 only.
 FLOAT32 = ("Pooling3D", "lanczos", "LoRA", "RandomRotation", "RandAugment", "AugMix")
 
@@ -124,7 +125,7 @@ def _wrapped(shape, wrapper, inner):
 
 def _recurrent():
     found = {}
-    for kind in "SimpleRNN GRU LSTM".split():
+    for kind in ("SimpleRNN", "GRU", "LSTM"):
         found[kind] = _layer(SEQUENCE, kind, 3)
         found[f"{kind} unrolled"] = _layer(SEQUENCE, kind, 3, unroll=True)
         found[f"Bidirectional {kind}"] = _wrapped(SEQUENCE, "Bidirectional", partial(getattr(L, kind), 3))
@@ -187,7 +188,7 @@ def _all():
     found["Discretization"] = Case(VECTOR, lambda: Discrete(L.Discretization([-0.5, 0.0, 0.5]), "of"))
     found["STFTSpectrogram"] = _layer((64, 1), "STFTSpectrogram", "log", 16, 8, 16, window=None)
     for kind, args in RANDOM.items():
-        shape = VECTOR if "Dropout" in kind and "2D" not in kind or kind == "GaussianNoise" else IMAGE
+        shape = VECTOR if kind in NOISE else IMAGE
         found[kind] = _layer(shape, kind, *args, seed=3)
     for kind in ("AutoContrast", "AugMix", "RandAugment"):
         found[kind] = _layer(IMAGE, kind, COLOURS)
