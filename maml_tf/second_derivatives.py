@@ -98,7 +98,11 @@ def _remedy(finding):
         return "maml_tf.layers.BatchNorm or LayerNorm in its place"
     if finding.operation.startswith("Resize"):
         return 'UpSampling2D(interpolation="nearest") in its place'
-    return "use_cudnn=False in it" if finding.operation.startswith("Cudnn") else "another layer in its place"
+    if finding.operation.startswith("Cudnn"):
+        return "use_cudnn=False in it"
+    if finding.operation == "SoftsignGrad":
+        return "another activation"
+    return "another layer in its place" if finding.layer else "another one"
 
 
 class _Search:

@@ -63,7 +63,7 @@ class Case(NamedTuple):
 
 
 class Discrete(L.Layer):
-    """Its input times what a layer of integers makes of it."""
+    """Its input times what a layer makes of integers (`ends` is "at"), or times the integers it makes ("of")."""
 
     def __init__(self, layer, ends):
         super().__init__()
@@ -184,7 +184,8 @@ def _all():
         ("CategoryEncoding", (9,)),
         ("Hashing", (9,)),
     ):
-        found[kind] = Case(VECTOR, lambda kind=kind, args=args: Discrete(getattr(L, kind)(*args), "at"))
+        if hasattr(L, kind):
+            found[kind] = Case(VECTOR, lambda kind=kind, args=args: Discrete(getattr(L, kind)(*args), "at"))
     found["Discretization"] = Case(VECTOR, lambda: Discrete(L.Discretization([-0.5, 0.0, 0.5]), "of"))
     found["STFTSpectrogram"] = _layer((64, 1), "STFTSpectrogram", "log", 16, 8, 16, window=None)
     for kind, args in RANDOM.items():
