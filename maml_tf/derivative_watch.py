@@ -1,0 +1,206 @@
+"""Watches TensorFlow as it differentiates a graph: which operations lack a derivative that a gradient needs.
+
+Everything that relies on TensorFlow's inner workings is here, so that a version that changes them shows in one place.
+"""
+
+import contextlib
+import functools
+import re
+import threading
+from typing import NamedTuple
+
+import tensorflow as tf
+from tensorflow.python.eager.polymorphic_function.concrete_function import ConcreteFunction
+from tensorflow.python.framework import ops
+
+STOP = "StopGradient"
+_PREVENT = "PreventGradient"
+_FLAT = ("OnesLike", "ZerosLike")  # declared to have no derivative, and rightly: it is zero
+_CALLS = ("PartitionedCall", "StatefulPartitionedCall")
+_MARK = re.compile(r".*\blayer\.(?P<layer>\d+)\.(_\d+)?/")  # greedy: the last one, which is the innermost layer's
+_registered_derivative = ops.get_gradient_function
+
+
+class Site(NamedTuple):
+    """An operation by the index of the innermost layer around it, -1 if none; its type; and its name in that layer."""
+
+    layer: int
+    operation: str
+    name: str
+
+
+class Fault(NamedTuple):
+    """What is wrong with an operation's derivative.
+
+    raises: whether TensorFlow raises LookupError; otherwise it takes the derivative for zero.
+    order: of the derivative that is the first to need it.
+    """
+
+    raises: bool
+    order: int
+
+
+class Watch:
+    """Stands in for TensorFlow's look-up of derivatives, and remembers where there is none.
+
+    TensorFlow looks up only what a derivative does flow through, also in the bodies of loops, branches and functions.
+    What lacks a derivative counts as constant, so that the rest is seen too.
+
+    Args:
+        passing: sites whose `stop_gradient` is to let the gradient pass.
+
+    Attributes:
+        faults: dict, Site -> Fault.
+        stopped: set of the sites at which a second derivative meets a `stop_gradient`.
+    """
+
+    def __init__(self, passing=frozenset()):
+        self.faults, self.stopped = {}, set()
+        self._passing = passing
+        self._graph, self._forward = None, set()
+        self._callers = {}  # operations that call a function, by its graph
+
+    @contextlib.contextmanager
+    def forward_pass(self, layers):
+        """While the forward pass is traced."""
+        self._graph = tf.compat.v1.get_default_graph()
+        with _marked(layers):
+            yield
+        self._forward = {op.name for op in self._graph.get_operations()}
+
+    @contextlib.contextmanager
+    def derivative(self, order):
+        """While TensorFlow computes the derivative of this order, in this thread."""
+        thread = threading.get_ident()
+
+        def look_up(op):
+            return self._derivative(op, order) if threading.get_ident() == thread else _registered_derivative(op)
+
+        ops.get_gradient_function = look_up
+        try:
+            yield
+        finally:
+            ops.get_gradient_function = _registered_derivative
+
+    def suspects(self, weights):
+        """Whether what depends on weights may lack a second derivative: a quick look that errs on the strict side."""
+        reached, suspects = {w.ref() for w in weights}, False
+        for op in self._graph.get_operations():
+            if any(t.ref() in reached for t in _differentiable(op.inputs)):
+                reached.update(t.ref() for t in _differentiable(op.outputs))
+                backward = op.name not in self._forward
+                suspects = suspects or any(o.type == STOP or _lacks(o, backward) for o in _with_bodies(op))
+        return suspects
+
+    def _derivative(self, op, order):
+        if op.type in _CALLS:
+            return self._derivative_of_call(op)
+        if op.type == STOP:
+            if order == 2:
+                self.stopped.add(self._site(op))
+            return (lambda _, gradient: gradient) if self._site(op) in self._passing else None
+        lacks = _lacks(op, order == 2 and self._is_backward(op))
+        if lacks:
+            self.faults.setdefault(self._site(op), Fault(lacks == "raises", order))
+            return None
+        return _registered_derivative(op)
+
+    def _derivative_of_call(self, op):
+        # Of a copy, since TensorFlow keeps a function's derivative with it, for whoever calls it in earnest.
+        function = _function(op.graph, op.get_attr("f").name)
+        self._callers[function.graph] = op
+        attributes = function.cached_definition.attr
+        return ConcreteFunction.from_func_graph(
+            function.graph, function.function_type, attributes
+        )._get_gradient_function()
+
+    def _site(self, op):
+        marks = (_MARK.search(around.name) for around in self._around(op))
+        layer = next((int(mark["layer"]) for mark in marks if mark), -1)
+        return Site(layer, op.type, re.sub(r"_\d+(?=/|$)", "", _MARK.sub("", op.name)))
+
+    def _is_backward(self, op):
+        *_, outermost = self._around(op)
+        return outermost.name not in self._forward
+
+    def _around(self, op):
+        """The operation, the one in whose body it is, and so on outwards."""
+        while op is not None:
+            yield op
+            graph = op.graph
+            op = getattr(graph, "_while", None) or getattr(graph, "_forward_cond", None) or self._callers.get(graph)
+
+
+@contextlib.contextmanager
+def _marked(layers):
+    """Within it, the name of an operation tells in the call of which layer it was made.
+
+    The scopes that Keras opens do not: "dense_1" is a layer of that name, or the second call of "dense".
+    """
+
+    def marked(index, call):
+        @functools.wraps(call)
+        def in_scope(*args, **kwargs):
+            with tf.name_scope(f"layer.{index}."):
+                return call(*args, **kwargs)
+
+        return in_scope
+
+    own = [vars(layer).get("call") for layer in layers]
+    for index, layer in enumerate(layers):
+        vars(layer)["call"] = marked(index, layer.call)
+    try:
+        yield
+    finally:
+        for layer, call in zip(layers, own, strict=True):
+            vars(layer).pop("call")
+            if call is not None:
+                vars(layer)["call"] = call
+
+
+def _lacks(op, backward):
+    """Whether an operation lacks a derivative that it should have: "", "raises" or "is zero".
+
+    Those declared to have none matter in a gradient only: in the forward pass, what they leave out is missing in the
+    first derivative too, so the second is that of what the user trains.
+    """
+    if not (_differentiable(op.inputs) and _differentiable(op.outputs)) or op.type in _FLAT or _functions(op):
+        return ""
+    try:
+        declared_to_have_none = _registered_derivative(op) is None
+    except LookupError:
+        return "raises"
+    if op.type == _PREVENT:
+        return "raises"
+    return "is zero" if declared_to_have_none and backward and op.type != STOP else ""
+
+
+def _differentiable(tensors):
+    """Those that carry a derivative; lists of tensors are variants."""
+    return [t for t in tensors if t.dtype.is_floating or t.dtype.is_complex or t.dtype == tf.variant]
+
+
+def _with_bodies(op):
+    """An operation and, where it is a loop, a branch or a call, those of its bodies."""
+    yield op
+    for function in _functions(op):
+        for inner in function.graph.get_operations():
+            yield from _with_bodies(inner)
+
+
+def _functions(op):
+    """The functions that an operation calls."""
+    kinds = {attribute.name: attribute.type for attribute in op.op_def.attr if "func" in attribute.type}
+    values = [op.get_attr(name) for name in kinds]
+    names = [f.name for value in values for f in (value if isinstance(value, list) else [value])]
+    return [f for f in (_function(op.graph, name) for name in names) if f is not None]
+
+
+def _function(graph, name):
+    """A function of a graph or of those around it."""
+    while graph is not None:
+        function = graph._get_function(name)
+        if function is not None:
+            return function
+        graph = getattr(graph, "outer_graph", None)
+    return None
