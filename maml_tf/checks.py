@@ -61,6 +61,11 @@ def any_number(value, specs=None):
     return tf.nest.pack_sequence_as(value, found)
 
 
+def of_one_task(value):
+    """The structure of tf.TensorSpec of one task in a structure of tensors [tasks, ...]."""
+    return tf.nest.map_structure(lambda t: tf.TensorSpec(t.shape[1:], t.dtype), value)
+
+
 def _is_array(value):
     return bool(getattr(value, "shape", None)) or isinstance(value, dict)
 

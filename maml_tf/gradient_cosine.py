@@ -16,8 +16,6 @@ def gradient_cosine(maml, tasks):
     Returns:
         A float64 scalar: 1 where second derivatives change nothing but the length; NaN where a gradient is zero.
     """
-    if maml.first_order:
-        maml.pure.warn_of_wrong_second_derivatives()  # of which it had no need so far
     first, second = (
         maml.meta_gradients_graph(tasks, first_order)[: len(maml.weights)] for first_order in (True, False)
     )

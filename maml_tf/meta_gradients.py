@@ -3,6 +3,7 @@
 import tensorflow as tf
 
 from maml_tf import task_axis as axis
+from maml_tf.checks import of_one_task
 
 
 def meta_gradients(learner, start, elements, num_updates, how):
@@ -45,7 +46,7 @@ def pretrain_gradients(learner, start, elements, how):
 def _mean_gradients(objective, learner, start, watched, moments, elements, how):
     params, shared, state, step_size = start
     model = learner.model
-    model.observe(tf.nest.map_structure(lambda t: tf.TensorSpec(t.shape[1:], t.dtype), elements[0].support_x))
+    model.observe(of_one_task(elements[0].support_x))
 
     def one_task(element):
         task, seeds = element

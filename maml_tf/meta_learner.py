@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 from data_generators.tasks import Tasks
-from maml_tf import checks, losses
+from maml_tf import checks, losses, second_derivatives
 from maml_tf import task_axis as axis
 from maml_tf.compiling import Compiler
 from maml_tf.curves import curves
@@ -70,8 +70,9 @@ class MAML:
         self.pure = PureModel(model, adapts)
         self.model = model
         self.learner = TaskLearner(self.pure, self.loss, self.accuracy, first_order)
-        if not first_order:
-            self.pure.warn_of_wrong_second_derivatives()
+        self._checked = False
+        if not first_order and self.pure.input_structure is not None:
+            self._check_second_derivatives(self.pure.input_structure, stacklevel=3)
         self.step_size = step_size
         self.step_sizes = []
         if learn_step_size:
@@ -234,9 +235,17 @@ class MAML:
     def _call(self, key, graph, tasks, *others):
         return self._compiler.call(key, graph, Tasks(*map(checks.arrays, tasks)), *others)
 
+    def _check_second_derivatives(self, inputs, stacklevel):
+        if not self._checked:
+            self._checked = True
+            second_derivatives.check(self.pure, inputs, stacklevel)
+
     def _meta_gradients(self, tasks, first_order=None):
         learner = self.learner if first_order is None else self.learner._replace(first_order=first_order)
-        return meta_gradients(learner, self._start(), self._elements(tasks), self.num_updates, self.task_axis)
+        elements = self._elements(tasks)
+        if not learner.first_order:
+            self._check_second_derivatives(checks.of_one_task(elements[0].support_x), stacklevel=6)
+        return meta_gradients(learner, self._start(), elements, self.num_updates, self.task_axis)
 
     def _pretrain_gradients(self, tasks):
         return pretrain_gradients(self.learner, self._start(), self._elements(tasks, queries=False), self.task_axis)
@@ -249,11 +258,10 @@ class MAML:
             self._inputs(tasks[2], "query_x"),
             self._targets(tasks[3]),
         )
-        number = checks.number_of(tasks, queries)
         if tf.is_tensor(tasks.support_y):
             self.target_spec = tf.TensorSpec([None, *tasks.support_y.shape[2:]], tasks.support_y.dtype)
         iteration = self.optimizer.iterations + self.pretrain_optimizer.iterations
-        return tasks, self.pure.seeds_per_task(iteration, number)
+        return tasks, self.pure.seeds_per_task(iteration, checks.number_of(tasks, queries))
 
     def _step_size(self):
         return [tf.convert_to_tensor(s) for s in self.step_sizes] or self.step_size
@@ -266,8 +274,8 @@ class MAML:
         return *self._initial(), self._step_size()
 
     def _initial(self):
-        variables = self.pure.adapted, self.pure.shared, self.pure.state
-        return tuple([tf.convert_to_tensor(v) for v in group] for group in variables)
+        groups = self.pure.adapted, self.pure.shared, self.pure.state
+        return tuple([tf.convert_to_tensor(v) for v in group] for group in groups)
 
     def _inputs(self, value, name, axis=1):
         specs = self.pure.input_specs

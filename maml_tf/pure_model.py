@@ -1,17 +1,9 @@
 """A Keras model as a pure function of its variables, which is what the inner loop adapts."""
 
-import warnings
-
 import keras
 import tensorflow as tf
 
 from data_generators.errors import UserError
-
-WRONG_SECOND_DERIVATIVES = (
-    keras.layers.BatchNormalization,
-    keras.layers.LayerNormalization,
-    keras.layers.GroupNormalization,
-)
 
 
 def adapts_by_default(model):
@@ -96,6 +88,15 @@ class PureModel:
         return [tf.TensorSpec(t.shape, t.dtype) for t in inputs] if inputs else None
 
     @property
+    def input_structure(self):
+        """`input_specs` in the structure that the model is called with; None where it has no Input."""
+        specs = self.input_specs
+        if specs is None or len(specs) == 1:
+            return specs and specs[0]
+        structure = getattr(self.model, "_inputs_struct", None)
+        return specs if structure is None else tf.nest.pack_sequence_as(structure, specs)
+
+    @property
     def has_one_output(self):
         """Whether the model gives one tensor; None where that is not known."""
         outputs = getattr(self.model, "outputs", None)
@@ -165,17 +166,6 @@ class PureModel:
         """Assigns what `statistics` picks out to the model's variables."""
         for variable, value in zip(self.statistics(self.state), statistics, strict=True):
             variable.assign(value)
-
-    def warn_of_wrong_second_derivatives(self):
-        """Warns of stock Keras layers that give second-order MAML a wrong meta-gradient."""
-        for layer in sublayers(self.model):
-            if isinstance(layer, WRONG_SECOND_DERIVATIVES):
-                warnings.warn(
-                    f"layer {layer.name!r} ({type(layer).__name__}) has wrong second derivatives in Keras, so the "
-                    "second-order meta-gradient will be wrong: use maml_tf.layers.BatchNorm or LayerNorm in its place, "
-                    "or first_order=True",
-                    stacklevel=3,
-                )
 
 
 def _is_seed(variable):

@@ -13,12 +13,17 @@ it. Only a `stop_gradient` is judged by numbers: the derivatives with it are com
 import functools
 import re
 import threading
+import warnings
 from typing import NamedTuple
 
+import keras
 import numpy as np
 import tensorflow as tf
 
+from data_generators.errors import UserError
+from maml_tf import layers as own_layers
 from maml_tf.derivative_watch import Watch
+from maml_tf.pure_model import sublayers
 
 _EXAMPLES, _LENGTH = 4, 8  # for dimensions of the inputs that are open: the first, and others
 _PASSES_TO_SETTLE = 100, 400
@@ -61,6 +66,50 @@ def find(objective, adapted, shared, state, inputs, layers):
     # Not `tf.init_scope`, under which a layer's own GradientTape would record nothing.
     with _ONE_AT_A_TIME, tf.__internal__.eager_context.eager_mode():
         return _Search(objective, [list(adapted), list(shared), list(state)], list(inputs), list(layers)).findings()
+
+
+def check(pure, inputs, stacklevel):
+    """Finds out whether a model can be differentiated twice, as second-order MAML must.
+
+    Args:
+        pure: PureModel.
+        inputs: of one task: a structure of what has a shape and a dtype.
+        stacklevel: of the warnings, seen from the caller.
+
+    Raises:
+        UserError: TensorFlow has no second derivative of a layer, and would raise an error in the midst of training.
+
+    Warns:
+        UserWarning: of each layer whose second derivative is wrong.
+    """
+    layers = list(sublayers(pure.model))
+    if all(map(_is_known_to_be_right, layers)):
+        return
+
+    def objective(adapted, shared, state, x):
+        outputs, state, _ = pure(adapted, shared, state, x)
+        return stand_in_loss(outputs), state
+
+    findings = find(objective, pure.adapted, pure.shared, pure.state, [inputs], layers)
+    for finding in sorted(findings, key=lambda finding: not finding.raises):
+        if finding.raises:
+            raise UserError(sentence(finding))
+        warnings.warn(sentence(finding), stacklevel=stacklevel + 1)
+
+
+def _is_known_to_be_right(layer):
+    """Whether it needs no tracing: the layers of this project's own networks, as finite differences in tests say."""
+    activation = getattr(layer, "activation", None)
+    return type(layer) in _KNOWN_TO_BE_RIGHT and activation in (None, *_SMOOTH)
+
+
+_SMOOTH = (keras.activations.linear, keras.activations.relu, keras.activations.tanh, keras.activations.sigmoid)
+_KNOWN_TO_BE_RIGHT = {
+    *(keras.Sequential, keras.src.models.functional.Functional),
+    *(keras.layers.InputLayer, keras.layers.Dense, keras.layers.ReLU, keras.layers.Flatten),
+    *(keras.layers.GlobalAveragePooling2D, own_layers.BatchNorm, own_layers.LayerNorm, own_layers.Conv2D),
+    own_layers.MaxPool2x2,
+}
 
 
 def stand_in_loss(outputs):

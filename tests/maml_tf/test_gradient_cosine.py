@@ -87,7 +87,8 @@ def test_a_gradient_that_is_zero_has_no_direction(tasks):
 
 
 def test_stock_layers_whose_second_derivatives_are_wrong_are_named(tasks):
-    layers = [keras.Input((4,)), keras.layers.LayerNormalization(name="stock"), keras.layers.Dense(1)]
+    layers = [keras.Input((4,)), keras.layers.Dense(3), keras.layers.LayerNormalization(name="stock")]
+    layers.append(keras.layers.Dense(1))
     maml = MAML(keras.Sequential(layers), losses.mse, first_order=True, task_axis="map", jit=False)
     with pytest.warns(UserWarning, match="layer 'stock' .* has wrong second derivatives"):
         found(maml, tasks)

@@ -234,13 +234,42 @@ def test_nothing_to_adapt_is_refused():
 def test_a_stock_normalisation_layer_is_warned_of_with_a_remedy(kind):
     settings = {"groups": 1} if kind == "GroupNormalization" else {}
     stock = getattr(keras.layers, kind)(name="the_culprit", dtype="float64", **settings)
-    model = functional(functional(stock), dense(1))  # nested
+    model = functional(dense(3), functional(stock), dense(1))  # nested
     with pytest.warns(UserWarning, match=rf"'the_culprit' \({kind}\).*maml_tf.layers.BatchNorm.*first_order=True"):
         MAML(model, losses.mse)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         MAML(model, losses.mse, first_order=True)
-        MAML(functional(layers.BatchNorm(dtype="float64"), dense(1)), losses.mse)
+        MAML(functional(dense(3), layers.BatchNorm(dtype="float64"), dense(1)), losses.mse)
+
+
+def test_a_model_without_an_input_is_looked_at_when_its_first_tasks_come():
+    class Stacked(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.stack = [dense(3), keras.layers.LayerNormalization(name="the_culprit", dtype="float64"), dense(1)]
+
+        def call(self, x):
+            for layer in self.stack:
+                x = layer(x)
+            return x
+
+    model = Stacked()
+    model(np.ones((1, 3)))
+    maml = MAML(model, losses.mse, task_axis="map", jit=False)
+    tasks = Tasks(*(np.ones((2, 5, n)) for n in (3, 1, 3, 1)))
+    with pytest.warns(UserWarning, match="'the_culprit' .LayerNormalization.* has wrong second derivatives"):
+        maml.train_step(tasks)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        maml.train_step(tasks)
+
+
+def test_a_layer_without_a_second_derivative_is_refused_rather_than_failing_in_training():
+    model = functional(dense(3), keras.layers.Activation("softsign", name="the_culprit", dtype="float64"), dense(1))
+    with pytest.raises(ValueError, match="'the_culprit' .Activation. has no second derivative in TensorFlow"):
+        MAML(model, losses.mse)
+    MAML(model, losses.mse, first_order=True)
 
 
 def frozen_model():
