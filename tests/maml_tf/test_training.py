@@ -68,7 +68,7 @@ def test_finished_run_has_nothing_to_do(runs, straight, capsys):
         run.run()
         assert run.iteration == END
     assert snapshot(straight.parent) == before
-    assert "Going on from the checkpoint of iteration 8" in capsys.readouterr().out
+    assert "Resuming from the checkpoint of iteration 8" in capsys.readouterr().out
 
 
 def test_run_that_is_not_resumed_leaves_the_earlier_one_in_peace(runs, straight, tmp_path, capsys):
