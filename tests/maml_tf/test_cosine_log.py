@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from data_generators import progress
 from data_generators.errors import UserError
 from maml_tf.cosine_log import CosineLog
 from maml_tf.summaries import GRADIENT_COSINE
@@ -55,8 +56,9 @@ def test_a_file_that_cannot_be_written(tmp_path):
     assert rows(tmp_path) == [(0, 0.5)]
 
 
-def test_a_run_notes_its_cosines_and_ends_with_the_same_numbers(runs, straight, tmp_path, capfd):
-    """Killed and gone on with, too; `straight` is a run that notes nothing."""
+def test_a_run_notes_its_cosines_and_ends_with_the_same_numbers(runs, straight, tmp_path, capfd, monkeypatch):
+    """Killed and resumed, too; `straight` is a run that notes nothing."""
+    monkeypatch.setattr(progress, "EVERY_SECONDS", 0.01)
     schedule = Schedule(summary=2, save=5, validate=0)
     run = runs.training(tmp_path / "run", schedule, log=True)
     run.log_gradient_cosine = True
