@@ -75,6 +75,18 @@ def curve_scalars(figures):
     return scalars
 
 
+def validation_scalars(evaluation):
+    """The means of an Evaluation; where tasks have diverged, also their number, the median, and the others' mean."""
+    kind = evaluation.kind
+    scalars = {f"Validation {kind}, step {update}": value for update, value in enumerate(evaluation.mean)}
+    for update, count in enumerate(evaluation.diverged):
+        if count:
+            scalars[f"Validation diverged tasks, step {update}"] = count
+            scalars[f"Validation median {kind}, step {update}"] = evaluation.median[update]
+            scalars[f"Validation {kind} without diverged tasks, step {update}"] = evaluation.without_diverged(update)[0]
+    return scalars
+
+
 def _write(scalars, iteration):
     for name, value in scalars.items():
         tf.summary.scalar(name, value, iteration)

@@ -10,9 +10,10 @@ from data_generators.progress import progress
 from maml_tf import checkpoints, evaluation
 from maml_tf.cosine_log import CosineLog
 from maml_tf.experiment import EVALUATION_TASKS
+from maml_tf.report import diverged_sentence
 from maml_tf.steps import steps_for
 from maml_tf.stopping import Interrupted, StopRequest
-from maml_tf.summaries import GRADIENT_COSINE, curve_scalars, summaries
+from maml_tf.summaries import GRADIENT_COSINE, curve_scalars, summaries, validation_scalars
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,13 +166,12 @@ class Training:
     def _validate(self, bar):
         """Evaluates on the whole fixed validation list."""
         updates, result = self.experiment.published_update, self._evaluate(label="Validation")
-        kind = "accuracy" if result.kind == "accuracy" else "loss"
         bar.write(
-            f"iteration {self.iteration}: validation {kind} after {updates} updates "
+            f"iteration {self.iteration}: validation {result.kind} after {updates} updates "
             f"{result.mean[-1]:.4f} +- {result.ci95[-1]:.4f} (before: {result.mean[0]:.4f})"
+            + (f"; {diverged}" if (diverged := diverged_sentence(result)) else "")
         )
-        scalars = {f"Validation {kind}, step {update}": value for update, value in enumerate(result.mean)}
-        self._write_scalars(scalars, self.iteration)
+        self._write_scalars(validation_scalars(result), self.iteration)
 
     def _evaluate(self, label=None):
         return evaluation.evaluate(

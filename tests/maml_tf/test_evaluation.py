@@ -2,12 +2,14 @@ import csv
 import dataclasses
 import pickle
 import threading
+import time
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from data_generators import progress
 from data_generators.errors import UserError
 from data_generators.sinusoid import Sinusoid
 from data_generators.tasks import Tasks
@@ -148,9 +150,21 @@ def test_what_drawing_raises_is_passed_on():
         evaluate(Recorder(accuracy=False), broken, num_tasks=5)
 
 
-def test_no_progress_bar_where_there_is_no_terminal(capfd):
-    evaluate(Recorder(accuracy=False), draw, num_tasks=13, num_updates=1, label="Testing")
-    assert "Testing" not in capfd.readouterr().err
+def test_progress_without_a_terminal_is_a_line_now_and_then(capsys, monkeypatch):
+    class Slow(Recorder):
+        def evaluate(self, *arguments, **options):
+            time.sleep(0.1)
+            return super().evaluate(*arguments, **options)
+
+    evaluate(Slow(accuracy=False), draw, num_tasks=13, num_updates=1, label="Testing")
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(progress, "EVERY_SECONDS", 0.02)
+    evaluate(Slow(accuracy=False), draw, num_tasks=13, num_updates=1, label="Testing", tasks_per_call=5)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "Testing: 0 of 13 tasks"
+    assert lines[-1].startswith("Testing: 10 of 13 tasks, ")
+    evaluate(Slow(accuracy=False), draw, num_tasks=13, num_updates=1, label=None)
+    assert capsys.readouterr().err == ""
 
 
 def test_statistics_by_hand():
@@ -160,6 +174,38 @@ def test_statistics_by_hand():
     np.testing.assert_allclose(four.ci95, [1.96 * np.sqrt(5) / 2, 0])
     np.testing.assert_allclose([four.support_mean, four.support_ci95], [1, 0.98])
     assert (four.num_tasks, four.num_updates) == (4, 1)
+
+
+def test_tasks_that_diverge_are_counted_and_the_others_have_a_mean_of_their_own():
+    query = np.tile([[2.0, 1.0, 0.5]], [600, 1])
+    query[0, 1:], query[1, 2], query[2, 2], query[3, 2] = np.nan, np.inf, 2000.1, 1999.9
+    found = Evaluation("loss", np.full(600, 3.0), query)
+    np.testing.assert_array_equal(found.diverged, [0, 1, 3])
+    np.testing.assert_array_equal(found.median, [2, 1, 0.5])
+    assert (found.support_median, found.support_diverged) == (3, 0)
+    mean, ci95 = found.without_diverged(2)
+    assert mean == pytest.approx((1999.9 + 596 * 0.5) / 597)
+    assert ci95 == pytest.approx(1.96 * np.std([1999.9, *[0.5] * 596]) / np.sqrt(597))
+    assert np.isnan(found.mean[1:]).all()
+
+
+def test_nothing_is_above_a_bound_that_there_is_not():
+    nothing = Evaluation("loss", np.zeros(4), np.array([[0.0, 5.0], [0.0, 0.0], [0.0, np.nan], [np.nan, 1e30]]))
+    np.testing.assert_array_equal(nothing.diverged, [1, 1])
+    all_gone = Evaluation("loss", np.full(2, np.nan), np.full([2, 2], np.nan))
+    np.testing.assert_array_equal(all_gone.diverged, [2, 2])
+    assert np.isnan(all_gone.without_diverged(1)).all()
+    assert all_gone.support_diverged == 2
+
+
+def test_tasks_that_diverge_are_known_by_their_losses_where_accuracies_are_reported():
+    query, losses = np.full([4, 2], 0.5), np.ones([4, 2])
+    losses[3, 1], query[3, 1] = np.nan, 0.2
+    found = Evaluation("accuracy", np.full(4, 0.5), query, losses=losses)
+    np.testing.assert_array_equal(found.diverged, [0, 1])
+    assert found.without_diverged(1) == (0.5, 0)
+    assert found.support_diverged == 0
+    assert evaluate(Recorder(accuracy=True), draw, num_tasks=13, num_updates=1).losses.shape == (13, 2)
 
 
 def test_float32_figures_are_averaged_in_float64():
@@ -173,12 +219,16 @@ def test_csv_is_the_originals_with_the_query_figure_added(tmp_path):
     assert path == tmp_path / "logs" / "run" / "test_ubs1_stepsize0.4.csv"
     with open(path, newline="") as file:
         header, *rows = csv.reader(file)
-    assert header == [f"update{i}" for i in range(11)] + ["query_update0"]
-    means, stds, ci95s = np.array(rows, float)
+    names = [f"update{i}" for i in range(11)] + ["query_update0"]
+    assert header == [*names, *(f"median_{name}" for name in names), *(f"diverged_{name}" for name in names)]
+    means, stds, ci95s = np.array(rows, float)[:, :12]
     table = np.column_stack([found.support, found.query[:, 1:], found.query[:, 0]])
     np.testing.assert_allclose(means, table.mean(0))
     np.testing.assert_allclose(stds, table.std(0))
     np.testing.assert_allclose(ci95s, 1.96 * table.std(0) / np.sqrt(600))
+    for row in rows:
+        np.testing.assert_allclose(np.array(row[12:24], float), np.median(table, 0))
+        assert row[24:] == ["0"] * 12
 
 
 def test_pkl_is_the_originals(tmp_path):
@@ -228,10 +278,15 @@ def test_a_write_that_breaks_off_leaves_the_older_files(tmp_path, monkeypatch):
     path = write(images(seed=0), tmp_path, 1, 0.4)
     before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
 
-    def full_disk(*args):
+    def full_disk(*args, **kwargs):
         raise OSError("no space left")
 
     monkeypatch.setattr(evaluation.pickle, "dump", full_disk)
+    with pytest.raises(UserError, match="no space left"):
+        write(images(seed=1), tmp_path, 1, 0.4)
+    assert {p.name: p.read_bytes() for p in path.parent.iterdir()} == before
+    monkeypatch.undo()
+    monkeypatch.setattr(evaluation.csv, "writer", full_disk)  # the pkl is written by then
     with pytest.raises(UserError, match="no space left"):
         write(images(seed=1), tmp_path, 1, 0.4)
     assert {p.name: p.read_bytes() for p in path.parent.iterdir()} == before
@@ -243,4 +298,7 @@ def test_nan_and_infinity_are_written_as_such(tmp_path):
     query[:, 0] = 0.0024
     oracle = Evaluation("loss", np.full(600, 0.0025), query)
     rows = write(oracle, tmp_path, 10, 0.01).read_text().splitlines()
-    assert rows[1].split(",") == ["0.0025", "inf", *["nan"] * 9, "0.0024"]
+    mean = rows[1].split(",")
+    assert mean[:12] == ["0.0025", "inf", *["nan"] * 9, "0.0024"]
+    assert mean[12:24] == ["0.0025", *["inf"] * 10, "0.0024"]
+    assert mean[24:] == ["0", *["600"] * 10, "0"]

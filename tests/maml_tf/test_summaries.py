@@ -3,7 +3,8 @@ import pytest
 import tensorflow as tf
 
 from maml_tf import training
-from maml_tf.summaries import summaries
+from maml_tf.evaluation import Evaluation
+from maml_tf.summaries import summaries, validation_scalars
 from maml_tf.training import Schedule
 from tests.maml_tf.runs import IMAGES, assert_same_numbers
 from tests.maml_tf.trainings import END
@@ -80,3 +81,20 @@ def test_numbers_that_are_not_finite_are_left_out(tmp_path):
         write({"a": np.nan}, 2)
         write({"a": 3}, 3)
     assert scalars(tmp_path) == {("d", 1): 2, ("a", 3): 3}
+
+
+def test_validation_has_numbers_that_are_finite_where_tasks_diverge(tmp_path):
+    query = np.tile([[2.0, 1.0]], [600, 1])
+    assert validation_scalars(Evaluation("loss", query[:, 0], query)) == {
+        "Validation loss, step 0": 2,
+        "Validation loss, step 1": 1,
+    }
+    query[0, 1] = np.nan
+    with summaries(tmp_path) as write:
+        write(validation_scalars(Evaluation("loss", query[:, 0], query)), 7)
+    assert scalars(tmp_path) == {
+        ("Validation loss, step 0", 7): 2,
+        ("Validation diverged tasks, step 1", 7): 1,
+        ("Validation median loss, step 1", 7): 1,
+        ("Validation loss without diverged tasks, step 1", 7): 1,
+    }
