@@ -2,10 +2,11 @@
 
 import contextlib
 import json
-import os
 import subprocess
 from pathlib import Path
 from typing import NamedTuple
+
+from data_generators.files import DAMAGE, replacing
 
 FILE = "sessions.json"
 _ROOT = Path(__file__).parents[2]
@@ -44,10 +45,8 @@ def note(folder: str | Path, session: Session) -> None:
     if not path.parent.is_dir():
         return
     sessions = [*_read(path), session]
-    part = path.with_name(f"{FILE}.{os.getpid()}.part")
-    with contextlib.suppress(OSError):
-        part.write_text(json.dumps([s._asdict() for s in sessions], indent=1))
-        part.replace(path)
+    with contextlib.suppress(OSError), replacing(path) as part:
+        part.write_text(json.dumps([s._asdict() for s in sessions], indent=1), encoding="utf-8")
 
 
 def effort(folder: str | Path, done: int) -> Effort:
@@ -86,6 +85,13 @@ def _git(*arguments):
 
 def _read(path):
     try:
-        return [Session(**session) for session in json.loads(path.read_text())]
-    except (OSError, ValueError, TypeError):
+        return [_session(made) for made in json.loads(path.read_text(encoding="utf-8"))]
+    except DAMAGE:
         return []
+
+
+def _session(made):
+    session = Session(**made)
+    if not all(type(number) in (int, float) for number in session[:3]) or type(session.commit) is not str:
+        raise ValueError("this is no session")
+    return session

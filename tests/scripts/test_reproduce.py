@@ -119,7 +119,7 @@ def test_listing(call, monkeypatch, tmp_path):
     assert str(run_folder(Experiment.of(datasource="omniglot"))) in line
 
 
-def test_incomplete_run_is_interrupted_gone_on_with_and_described(call, stub):
+def test_incomplete_run_is_interrupted_resumed_and_described(call, stub):
     stub(130, 0, 0)
     result = call(reproduce.main, "stub", "--iterations=3")
     assert (result.returncode, result.stdout) == (130, "A stub: python stub.py --iterations=3\n")
@@ -130,7 +130,7 @@ def test_incomplete_run_is_interrupted_gone_on_with_and_described(call, stub):
     assert rule.count("---") == 8
     cells = line.strip("| ").split(" | ")
     assert cells[:-1] == [
-        *("A stub", "1.0", "2.0 +- 0.5", "test", "3 of 4; `python stub.py` goes on"),
+        *("A stub", "1.0", "2.0 +- 0.5", "test", "3 of 4; `python stub.py` resumes it"),
         *("`python stub.py --iterations=3`", "abc1234"),
     ]
     assert cells[-1].endswith(" s")
@@ -185,7 +185,7 @@ def test_figures_are_read_from_what_the_runs_write(monkeypatch, tmp_path):
     assert row.figure(options) == Figure("second half of val (8 classes)", "50.00 +- 13.86")
 
 
-def test_a_real_row_is_trained_tested_and_gone_on_with(call, monkeypatch, tmp_path):
+def test_a_real_row_is_trained_tested_and_listed(call, monkeypatch, tmp_path):
     monkeypatch.setattr(runtime, "configure", lambda kind: None)  # can only be done once in a process
     result = call(reproduce.main, "sinusoid_10shot_maml", "--iterations=3", "--logdir=runs")
     assert result.returncode == 0, result.stderr
@@ -194,7 +194,7 @@ def test_a_real_row_is_trained_tested_and_gone_on_with(call, monkeypatch, tmp_pa
     assert "original MAML" in result.stdout
     last = result.stdout.splitlines()[-1]
     assert last.startswith("| sinusoid, K = 10, MAML | 0.113 +- 0.015 | ")
-    assert f"| 3 of 70,000; `python main.py --logdir=runs` goes on | `{command}` |" in last
+    assert f"| 3 of 70,000; `python main.py --logdir=runs` resumes it | `{command}` |" in last
     assert "not all sessions" not in last
     line = next(line for line in call(reproduce.main, "--logdir=runs").stdout.splitlines() if "10shot_maml" in line)
     assert "3 of 70000" in line
