@@ -64,7 +64,7 @@ def parse(argv):
     try:
         _, *rest = values(argv)
     except flags.Error as error:
-        raise UserError(str(error)) from error
+        raise UserError(str(error).removeprefix("ERROR:: ")) from error
     except (OSError, UnicodeError) as error:  # absl itself reads the file of --flagfile
         raise UserError(f"the file of --flagfile cannot be read ({error}): give another") from error
     if rest:

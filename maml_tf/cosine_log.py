@@ -1,16 +1,16 @@
 """The file `gradient_cosine.csv` of a run: how near the first-order meta-gradient was to the true one, by iteration."""
 
 import csv
-import os
 from pathlib import Path
 
 from data_generators.errors import UserError
+from data_generators.files import DAMAGE, replacing
 
 _HEADER = ["iteration", "cosine"]
 
 
 class CosineLog:
-    """Rows of iteration and cosine, which a run that is gone on with continues.
+    """Rows of iteration and cosine, to which a resumed run appends.
 
     Args:
         folder: of the run.
@@ -39,22 +39,21 @@ class CosineLog:
             UserError: it cannot be written; the earlier one stays as it was.
         """
         self._rows.append((iteration, cosine))
-        part = self._path.with_name(f"{self.NAME}.part")
         try:
-            with open(part, "w", newline="") as file:
+            # It is written whole each time, and soon again, so that there is no need to wait for the disk.
+            with replacing(self._path, durable=False) as part, open(part, "w", newline="", encoding="utf-8") as file:
                 csv.writer(file, lineterminator="\n").writerows([_HEADER, *self._rows])
-            os.replace(part, self._path)
         except OSError as error:
             raise UserError(f"{self._path} cannot be written ({error.strerror})") from error
 
     def _read(self):
         try:
-            with open(self._path, newline="") as file:
+            with open(self._path, newline="", encoding="utf-8") as file:
                 header, *rows = csv.reader(file)
             if header != _HEADER:
                 raise ValueError(header)
             return [(int(iteration), float(cosine)) for iteration, cosine in rows]
         except FileNotFoundError:
             return []
-        except (OSError, ValueError, csv.Error) as error:
+        except DAMAGE as error:
             raise UserError(f"{self._path} is not a table of this run's cosines: move it elsewhere") from error

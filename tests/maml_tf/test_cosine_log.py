@@ -1,5 +1,7 @@
 """`gradient_cosine.csv`: its rows, through stops and resuming, and what a training run writes there."""
 
+import os
+
 import numpy as np
 import pytest
 
@@ -47,10 +49,14 @@ def test_a_file_that_is_something_else_is_left_alone(tmp_path, content):
     assert (tmp_path / NAME).read_text() == content
 
 
-def test_a_file_that_cannot_be_written(tmp_path):
+def test_a_file_that_cannot_be_written(tmp_path, monkeypatch):
     log = CosineLog(tmp_path, 0)
     log.add(0, 0.5)
-    (tmp_path / f"{NAME}.part").mkdir()
+
+    def full_disk(*paths):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full_disk)
     with pytest.raises(UserError, match=r"gradient_cosine\.csv cannot be written"):
         log.add(100, 0.6)
     assert rows(tmp_path) == [(0, 0.5)]
