@@ -167,7 +167,7 @@ class Checkpoints:
         if tf1_checkpoints.is_tf1(path):
             raise UserError(
                 f"checkpoint {path} is of the original code and without the optimiser's state, so that its training "
-                "cannot be resumed: test it by --train=False, or train anew with another --logdir or --resume=False"
+                "cannot be resumed: test it by main.py's --train=False, or train anew with another --logdir"
             )
         self._refuse_other_settings(path)
         try:
@@ -188,7 +188,7 @@ class Checkpoints:
             listed = ", ".join(f"--{name}={made.get(name)} (now {now[name]})" for name in differing)
             raise UserError(
                 f"checkpoint {path} was made with {listed}: give the same flags or, for a new run, another --logdir or "
-                "--resume=False"
+                "main.py's --resume=False"
             )
 
 
@@ -211,7 +211,7 @@ def find(folder, iteration=None):
     """
     iterations = available(folder)
     if not iterations:
-        raise UserError(f"no checkpoint in {folder}: train first, with the same flags and --train=True")
+        raise UserError(f"no checkpoint in {folder}: train first, with the same settings")
     if iteration is not None and iteration not in iterations:
         raise UserError(f"no checkpoint of iteration {iteration} in {folder}; there are: {str(iterations)[1:-1]}")
     return iterations[-1] if iteration is None else iteration

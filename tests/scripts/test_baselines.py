@@ -104,6 +104,8 @@ def test_breaking_off(command, monkeypatch, tmp_path):
         (("--queries=0",), "--queries must be at least 1, not 0"),
         (("--step_sizes=0",), "--step_sizes must be positive numbers"),
         (("--batch_size=7",), "--batch_size must be a multiple of 4, not 7"),
+        ((f"--logdir={'a' * 300}",), "File name too long"),
+        (("--logdir=x\udcff",), "is not UTF-8: choose another --logdir"),
         (("--datasource=sinusoid",), "the baselines classify images"),
         (("--datasource=imagenet",), "unknown datasource 'imagenet'"),
         (("--step_sizes=fast",), "argument --step_sizes: invalid numbers value: 'fast'"),
