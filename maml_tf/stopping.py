@@ -42,7 +42,7 @@ def make_writable(folder):
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / ".writable"
         probe.touch()
-        probe.unlink()
+        probe.unlink(missing_ok=True)  # another process may have tried it at the same moment
     except OSError as error:
         raise UserError(f"cannot write to {folder} ({error.strerror}): choose another --logdir") from error
     except ValueError as error:
