@@ -16,7 +16,7 @@ from absl import flags
 from data_generators.errors import UserError
 from maml_tf import kernels
 from maml_tf.command import guarded
-from maml_tf.experiment import Experiment
+from maml_tf.experiment import Experiment, check_count
 from maml_tf.quiet import quiet_import
 
 _DEFINE = {
@@ -64,11 +64,15 @@ def parse(argv):
     try:
         _, *rest = values(argv)
     except flags.Error as error:
-        raise UserError(str(error)) from error
+        raise UserError(str(error).removeprefix("ERROR:: ")) from error
+    except (OSError, UnicodeError) as error:  # absl itself reads the file of --flagfile
+        raise UserError(f"the file of --flagfile cannot be read ({error}): give another") from error
     if rest:
         raise UserError(f"{rest[0]!r} is not a flag: write --name=value")
+    for name in ("save_interval", "validation_interval", "test_iter"):
+        check_count(name, values[name].value)
     if values.datasource == "folder" and values.data_dir and not values.logdir:
-        # Of two data sets, one must not go on with the other's checkpoints.
+        # Of two data sets, one must not resume from the other's checkpoints.
         values.logdir = str(Path("logs", "folder", *_parts(Path(values.data_dir).resolve())))
     return values
 
@@ -88,7 +92,7 @@ def _define_flags_of_the_run(values):
     define(boolean, "log", True, "write TensorBoard summaries")
     cosine = "note how near the first-order meta-gradient is to the true one, in summaries and gradient_cosine.csv"
     define(boolean, "log_gradient_cosine", False, cosine)
-    define(boolean, "resume", True, "go on from the latest checkpoint; otherwise put an earlier run aside")
+    define(boolean, "resume", True, "continue from the latest checkpoint; otherwise put an earlier run aside")
     define(boolean, "train", True, "train, then test; otherwise only test")
     define(integer, "test_iter", -1, "with --train=False or --export_dir, iteration of the checkpoint; -1: the latest")
     define(text, "export_dir", None, "only export: write the latest checkpoint, or --test_iter, as a SavedModel there")

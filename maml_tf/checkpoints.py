@@ -1,27 +1,34 @@
-"""Saves and restores everything that a run needs to go on exactly where it was."""
+"""Saves and restores everything that a run needs to resume exactly where it was."""
 
 import dataclasses
 import itertools
 import json
 import re
 import shutil
+import weakref
 from pathlib import Path
 
 import tensorflow as tf
 
 from data_generators.errors import UserError
+from data_generators.files import flush
 from maml_tf import tf1_checkpoints
+from maml_tf.command import first_line
+from maml_tf.leftovers import remove_leftovers
+from maml_tf.lock import RunLock
 from maml_tf.stopping import make_writable
 
 _EXPERIMENT = "experiment/.ATTRIBUTES/VARIABLE_VALUE"
+_SAVING = "saving"
+_DATA = re.compile(r"model\d+\.data-\d{5}-of-\d{5}")
 
 
 class Checkpoints:
     """The checkpoints `model<iteration>` of one run, in its folder.
 
     Each holds the weights, the optimisers' state, the number of iterations done and the Experiment. It is written in a
-    folder of its own and moved into place, its index last; so a checkpoint that has an index is whole, even if the
-    process is killed meanwhile.
+    folder of its own, flushed to the disk and moved into place, its index last; so a checkpoint that has an index is
+    whole, even if the process is killed or the power is lost meanwhile.
 
     Args:
         folder: the run's folder; need not exist before the first `save`.
@@ -31,6 +38,7 @@ class Checkpoints:
     """
 
     keep_every = None  # multiples of this iteration are never deleted
+    _lock = None
 
     def __init__(self, folder, maml, experiment, keep=10):
         self.folder = Path(folder)
@@ -50,22 +58,51 @@ class Checkpoints:
     def begin(self, resume):
         """Makes the folder, and restores the latest checkpoint or, without `resume`, puts an earlier run aside.
 
+        No other process can begin in this folder until `end`, or the end of this process. What killed ones have left
+        is removed.
+
         Returns:
             The number of iterations done.
 
         Raises:
-            UserError: the folder cannot be written, or as `restore`.
+            UserError: the folder cannot be written, another process trains in it, or as `restore`.
         """
         make_writable(self.folder)
-        if not resume:
-            aside = put_aside(self.folder)
+        self._hold(RunLock(self.folder))
+        try:
+            iteration = self._resume() if resume else self._begin_anew()
+            self._remove_leftovers()
+        except BaseException:
+            self.end()
+            raise
+        return iteration
+
+    def end(self):
+        """Lets other processes begin in this folder; without effect if that has been done."""
+        if self._lock is not None:
+            self._lock.release()
+
+    def _hold(self, lock):
+        self._lock = lock
+        weakref.finalize(self, lock.release)  # for whoever does not come to `end`
+
+    def _resume(self):
+        if not available(self.folder):
+            return 0
+        iteration = self.restore()
+        print(f"Resuming from the checkpoint of iteration {iteration}")
+        return iteration
+
+    def _begin_anew(self):
+        lock, aside = self._lock, put_aside(self.folder)
+        if aside:
+            lock.moved(aside)
             make_writable(self.folder)
-            if aside:
-                print(f"The earlier run is now in {aside}")
-        elif available(self.folder):
-            iteration = self.restore()
-            print(f"Going on from the checkpoint of iteration {iteration}")
-            return iteration
+            try:
+                self._hold(RunLock(self.folder))
+            finally:
+                lock.release()
+            print(f"The earlier run is now in {aside}")
         return 0
 
     def save(self, iteration):
@@ -79,21 +116,36 @@ class Checkpoints:
         """
         self._iteration.assign(iteration)
         path = self.folder / f"model{iteration}"
-        part = self.folder / "saving"
+        part = self.folder / _SAVING
         try:
             shutil.rmtree(part, ignore_errors=True)  # what a killed process may have left
             part.mkdir(parents=True)
             self._checkpoint.write(str(part / path.name))
+            flush(part)
             _delete(path)
             for file in sorted(part.iterdir(), key=lambda file: file.suffix == ".index"):
                 file.replace(self.folder / file.name)
             part.rmdir()
-            for old in available(self.folder)[: -self.keep]:
-                if not self.keep_every or old % self.keep_every:
-                    _delete(self.folder / f"model{old}")
+            self._delete_surplus()
         except (OSError, tf.errors.OpError) as error:
-            raise UserError(f"checkpoint {path} cannot be written ({_first_line(error)})") from error
+            shutil.rmtree(part, ignore_errors=True)  # makes room on a full disk
+            raise UserError(f"checkpoint {path} cannot be written ({first_line(error)})") from error
         return path
+
+    def _delete_surplus(self):
+        """Deletes the oldest checkpoints beyond those to keep, and the data of those that a kill left without index."""
+        for old in available(self.folder)[: -self.keep]:
+            if not self.keep_every or old % self.keep_every:
+                _delete(self.folder / f"model{old}")
+        for file in self.folder.glob("model*.data-*"):
+            if _DATA.fullmatch(file.name) and not file.with_suffix(".index").exists():
+                file.unlink()
+
+    def _remove_leftovers(self):
+        """Removes what killed processes may have left."""
+        shutil.rmtree(self.folder / _SAVING, ignore_errors=True)
+        self._delete_surplus()
+        remove_leftovers(self.folder)
 
     def delete_from(self, iteration):
         """Deletes the checkpoints of this iteration and of later ones."""
@@ -109,19 +161,20 @@ class Checkpoints:
 
         Raises:
             UserError: there is none, it is damaged, it was made with other settings, or it is one of the original code,
-                which has no optimiser state to go on with.
+                which has no optimiser state to resume with.
         """
         path = self.folder / f"model{find(self.folder, iteration)}"
         if tf1_checkpoints.is_tf1(path):
             raise UserError(
                 f"checkpoint {path} is of the original code and without the optimiser's state, so that its training "
-                "cannot go on: test it by --train=False, or train anew with another --logdir or --resume=False"
+                "cannot be resumed: test it by main.py's --train=False, or train anew with another --logdir"
             )
         self._refuse_other_settings(path)
         try:
             self._checkpoint.read(str(path)).assert_existing_objects_matched()
         except Exception as error:  # TensorFlow documents no list of what a damaged checkpoint may raise
-            raise UserError(f"checkpoint {path} is damaged or of another model ({_first_line(error)})") from error
+            reason = f"is damaged or of another model ({first_line(error)})"
+            raise UserError(f"checkpoint {path} {reason}{_remedy(path)}") from error
         self._settings.assign(as_text(self.experiment))  # reading has put those of the checkpoint there
         return int(self._iteration.numpy())
 
@@ -135,7 +188,7 @@ class Checkpoints:
             listed = ", ".join(f"--{name}={made.get(name)} (now {now[name]})" for name in differing)
             raise UserError(
                 f"checkpoint {path} was made with {listed}: give the same flags or, for a new run, another --logdir or "
-                "--resume=False"
+                "main.py's --resume=False"
             )
 
 
@@ -158,7 +211,7 @@ def find(folder, iteration=None):
     """
     iterations = available(folder)
     if not iterations:
-        raise UserError(f"no checkpoint in {folder}: train first, with the same flags and --train=True")
+        raise UserError(f"no checkpoint in {folder}: train first, with the same settings")
     if iteration is not None and iteration not in iterations:
         raise UserError(f"no checkpoint of iteration {iteration} in {folder}; there are: {str(iterations)[1:-1]}")
     return iterations[-1] if iteration is None else iteration
@@ -193,14 +246,26 @@ def read_experiment(path):
     try:
         return json.loads(tf.train.load_variable(str(path), _EXPERIMENT))
     except Exception as error:  # TensorFlow documents no list of what a damaged checkpoint may raise
-        raise UserError(f"checkpoint {path} is damaged, or not a checkpoint of this project") from error
+        reason = "is damaged, or not a checkpoint of this project"
+        raise UserError(f"checkpoint {path} {reason}{_remedy(path)}") from error
+
+
+def _files(path):
+    """The files of a checkpoint, its index first."""
+    files = [file for file in path.parent.glob(f"{path.name}.*") if re.match(r"\.(index$|data-)", file.suffix)]
+    return sorted(files, key=lambda file: file.suffix != ".index")
 
 
 def _delete(path):
     """Deletes a checkpoint, its index first, so that what is left if the process is killed is no checkpoint."""
-    for file in sorted(path.parent.glob(f"{path.name}.*"), key=lambda file: file.suffix != ".index"):
+    for file in _files(path):
         file.unlink()
 
 
-def _first_line(error):
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
+def _remedy(path):
+    """What to do where the latest of several checkpoints is damaged."""
+    *earlier, latest = available(path.parent) or [None]
+    if not earlier or path.name != f"model{latest}":
+        return ""
+    files = " and ".join(str(file) for file in _files(path))
+    return f": if it is damaged, remove {files} to resume from model{earlier[-1]}"

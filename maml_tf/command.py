@@ -15,6 +15,9 @@ from maml_tf import interrupt
 
 _ERRNO_TEXTS = tuple(os.strerror(number) for number in errno.errorcode)
 
+# Lines before the reason, where an error comes from within a graph.
+_OF_DEVELOPERS = ("Graph execution error:", "Detected at node", "<stack traces unavailable>", " ", "\t")
+
 
 def guarded(body: Callable, *arguments, interrupted="interrupted") -> int:
     """Calls the body of a command and turns its errors into what a user expects.
@@ -63,7 +66,7 @@ def user_sentence(error: BaseException) -> str | None:
 
 def first_line(error: BaseException) -> str:
     """The first line of an error's message, without what TensorFlow adds to it for its own developers."""
-    lines = str(error).splitlines()
+    lines = [line for line in str(error).splitlines() if line.strip() and not line.startswith(_OF_DEVELOPERS)]
     text = re.sub(r"\{\{.*?\}\}|\s*\[Op:.*?\]", "", lines[0] if lines else "").strip(" ;")
     return text or type(error).__name__
 

@@ -97,8 +97,8 @@ def _train(flags, experiment, problem, folder):
         training.run(flags.resume)
     except Interrupted:
         done = f"{training.iteration} of {experiment.iterations} iterations"
-        command = "The same command" if flags.resume else "The same command without --resume=False"
-        print(f"Stopped after {done}, which are saved. {command} goes on from there.")
+        without = "" if flags.resume else ", without --resume=False,"
+        print(f"Stopped after {done}, which are saved. Run the same command again{without} to resume.")
         return None
     return Run(experiment, maml, problem, training.iteration, folder)
 

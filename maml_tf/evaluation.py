@@ -3,20 +3,21 @@
 The original's `test` in main.py of cbfinn/maml, which writes the same csv and pkl.
 """
 
+import contextlib
 import csv
 import dataclasses
-import os
 import pickle
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from data_generators.errors import UserError
+from data_generators.files import replacing
 from data_generators.prefetch import Prefetcher
+from data_generators.progress import progress
 from data_generators.tasks import Tasks
+from maml_tf import divergence
 from maml_tf.experiment import EVALUATION_TASKS
 from maml_tf.report import report
 
@@ -34,6 +35,7 @@ class Evaluation:
     query: [tasks, 1 + num_updates], the figure on the query after 0, 1, ... updates.
     step_size: of the inner updates, where it was not that of training.
     transductive: whether queries were normalised by their own batch statistics rather than by the support's.
+    losses: as `query`, the losses where that has accuracies; None where they are not known.
     """
 
     kind: str
@@ -41,6 +43,7 @@ class Evaluation:
     query: np.ndarray
     step_size: float | None = None
     transductive: bool = True
+    losses: np.ndarray | None = None
 
     @property
     def num_tasks(self) -> int:
@@ -77,6 +80,35 @@ class Evaluation:
         """Half width of the 95 % confidence interval of `support_mean`."""
         return _statistics(self.support)[2]
 
+    @property
+    def median(self) -> np.ndarray:
+        """[1 + num_updates] median over tasks of the figure on the query; NaN counts as infinity."""
+        return divergence.median(self.query)
+
+    @property
+    def diverged(self) -> np.ndarray:
+        """[1 + num_updates] how many tasks have diverged, by `divergence.diverged`."""
+        return self._diverged().sum(axis=0)
+
+    @property
+    def support_median(self) -> float:
+        """Median over tasks of the figure on the support before adaptation."""
+        return float(divergence.median(self.support))
+
+    @property
+    def support_diverged(self) -> int:
+        """For how many tasks the figure on the support before adaptation is so bad that it counts as diverged."""
+        before = self.query[:, 0] if self.kind == "loss" else np.ones(1)
+        return int(divergence.diverged(self.support, before).sum())
+
+    def without_diverged(self, update: int) -> tuple[float, float]:
+        """Mean and ci95 of the figure on the query after an update, over the tasks that have not diverged by then."""
+        return divergence.mean_and_ci95(self.query[:, update], self._diverged()[:, update])
+
+    def _diverged(self):
+        losses = self.query if self.losses is None else self.losses
+        return divergence.diverged(losses, losses[:, 0])
+
 
 def evaluate(
     maml,
@@ -103,7 +135,7 @@ def evaluate(
         tasks_per_call: tasks per call; the figures do not depend on it, memory does.
         transductive: whether queries are normalised by their own batch statistics; otherwise by those in the state that
             `maml.adapt` returns, the support's.
-        label: of the progress bar, which appears on terminals only; None for no bar.
+        label: of the progress display; None for none.
 
     Returns:
         Evaluation; of accuracies where `maml` reports them, otherwise of losses.
@@ -119,18 +151,18 @@ def evaluate(
     def chunk(index):
         return _filled(draw(starts[index], min(size, num_tasks - starts[index])), num_tasks - starts[index], size)
 
-    results, never = [], True if label is None else None
-    with (
-        Prefetcher(chunk, stop=len(starts)) as chunks,
-        tqdm(total=num_tasks, desc=label, unit="task", leave=False, disable=never) as progress,
-    ):
-        for tasks in chunks:
+    results = []
+    shown = contextlib.nullcontext() if label is None else progress(num_tasks, label, "task", leave=False)
+    with Prefetcher(chunk, stop=len(starts)) as chunks, shown as display:
+        for start, tasks in zip(starts, chunks, strict=True):
             results.append(maml.evaluate(tasks, num_updates, step_size, transductive=transductive))
-            progress.update(min(size, num_tasks - progress.n))
+            if display:
+                display.update(min(size, num_tasks - start))
     joined = {name: np.concatenate([r[name] for r in results])[:num_tasks] for name in results[0]}
+    losses = joined.get("losses")
     if "accuracies" in joined:
-        return Evaluation("accuracy", joined["support_accuracy"], joined["accuracies"], step_size, transductive)
-    return Evaluation("loss", joined["support_loss"], joined["losses"], step_size, transductive)
+        return Evaluation("accuracy", joined["support_accuracy"], joined["accuracies"], step_size, transductive, losses)
+    return Evaluation("loss", joined["support_loss"], losses, step_size, transductive)
 
 
 def write(evaluation: Evaluation, folder: str | Path, update_batch_size: int, update_lr: float) -> Path:
@@ -138,9 +170,10 @@ def write(evaluation: Evaluation, folder: str | Path, update_batch_size: int, up
 
     Where the evaluation is not transductive, as the original's always is, their names end in `_inductive`.
     The csv has four rows: names of the columns, means, standard deviations, 95 % confidence intervals. Its column
-    "update0" is the SUPPORT figure before adaptation, as in the original; the last column, which the original does
-    not have, is the query figure before adaptation. The pkl is {"mses": [tasks, 1 + num_updates]} with the support
-    figure in column 0. Accuracies are fractions.
+    "update0" is the SUPPORT figure before adaptation, as in the original. The columns after "update<U>" are not in the
+    original's: "query_update0", the query figure before adaptation; and for each of the columns before, "median_..."
+    and "diverged_...", the median over tasks and how many of them have diverged, the same in all rows. The pkl is
+    {"mses": [tasks, 1 + num_updates]} with the support figure in column 0. Accuracies are fractions.
 
     Args:
         evaluation: what to write.
@@ -155,18 +188,26 @@ def write(evaluation: Evaluation, folder: str | Path, update_batch_size: int, up
         UserError: the files cannot be written; older ones are left as they were.
     """
     name = f"test_ubs{update_batch_size}_stepsize{update_lr}{'' if evaluation.transductive else '_inductive'}"
-    table = np.column_stack([evaluation.support, evaluation.query[:, 1:]])
-    columns = np.column_stack([table, evaluation.query[:, 0]])
-    header = [f"update{i}" for i in range(table.shape[1])] + ["query_update0"]
-    rows = [header, *(row.tolist() for row in _statistics(columns))]
     path = Path(folder) / f"{name}.csv"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _replace(path.with_name(f"{name}.pkl"), "wb", lambda file: pickle.dump({"mses": table}, file))
-        _replace(path, "w", lambda file: csv.writer(file, lineterminator="\n").writerows(rows))
+        # Neither is put in place before both are written.
+        with replacing(path.with_suffix(".pkl")) as pkl, replacing(path) as table:
+            with open(pkl, "wb") as file:
+                pickle.dump({"mses": np.column_stack([evaluation.support, evaluation.query[:, 1:]])}, file)
+            with open(table, "w", newline="", encoding="utf-8") as file:
+                csv.writer(file, lineterminator="\n").writerows(_csv_rows(evaluation))
     except OSError as error:
         raise UserError(f"The results cannot be written to {path} ({error}).") from error
     return path
+
+
+def _csv_rows(evaluation):
+    columns = np.column_stack([evaluation.support, evaluation.query[:, 1:], evaluation.query[:, 0]])
+    names = [*(f"update{i}" for i in range(1 + evaluation.num_updates)), "query_update0"]
+    before, *after = zip(evaluation.median.tolist(), evaluation.diverged.tolist(), strict=True)
+    medians, diverged = zip((evaluation.support_median, evaluation.support_diverged), *after, before, strict=True)
+    header = [*names, *(f"median_{name}" for name in names), *(f"diverged_{name}" for name in names)]
+    return [header, *([*row.tolist(), *medians, *diverged] for row in _statistics(columns))]
 
 
 def _statistics(values):
@@ -185,15 +226,3 @@ def _filled(tasks, wanted, size):
     if any(len(array) != count for array in arrays):
         raise ValueError(f"draw gave {[len(array) for array in arrays]} tasks where {count} were asked for")
     return Tasks(*(np.concatenate([a, np.repeat(a[-1:], size - count, axis=0)]) if count < size else a for a in arrays))
-
-
-def _replace(path, mode, write_to):
-    """Writes a file under another name and then puts it in place."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        with open(part, mode) as file:
-            write_to(file)
-        os.replace(part, path)
-    finally:
-        with suppress(OSError):
-            part.unlink()

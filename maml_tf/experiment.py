@@ -7,6 +7,16 @@ from data_generators.errors import UserError
 DATASOURCES = ("sinusoid", "omniglot", "miniimagenet", "folder")
 BASELINES = (None, "oracle")
 EVALUATION_TASKS = 600
+LARGEST = 2**31 - 1  # that TensorFlow's integers hold
+# Of what takes memory, or time to compile: above anything of use, so that a slip of the keyboard is told at once.
+_AT_MOST = {
+    "num_classes": 10_000,
+    "meta_batch_size": 10_000,
+    "update_batch_size": 10_000,
+    "num_updates": 1000,
+    "num_filters": 65_536,
+    "image_size": 4096,
+}
 _NORM_NAMES = {"batch_norm": "batchnorm", "layer_norm": "layernorm", "None": "nonorm"}  # in the names of folders
 
 
@@ -60,11 +70,9 @@ class Experiment:
     def _validate(self):
         at_least = {"num_classes": 1 if self.is_regression else 2, "pretrain_iterations": 0, "metatrain_iterations": 0}
         positive = ("meta_batch_size", "update_batch_size", "num_updates", "num_filters")
-        for name, least in (at_least | dict.fromkeys(positive, 1) | {"seed": 0}).items():
-            if getattr(self, name) < least:
-                raise UserError(f"--{name} must be at least {least}, not {getattr(self, name)}")
-        if self.seed >= 2**32:
-            raise UserError(f"--seed must be below 2**32, not {self.seed}")
+        for name, least in (at_least | dict.fromkeys(positive, 1)).items():
+            check_count(name, getattr(self, name), least, _AT_MOST.get(name, LARGEST))
+        check_seed(self.seed)
         for name in ("meta_lr", "update_lr"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise UserError(f"--{name} must be a positive number, not {getattr(self, name)}")
@@ -85,8 +93,7 @@ class Experiment:
                     raise UserError(f"--{name} goes with --datasource=folder: {self.datasource} has its own")
             return
         least = 16 if self.conv and self.max_pool else 1  # each of four poolings halves the image
-        if self.image_size < least:
-            raise UserError(f"--image_size must be at least {least}, not {self.image_size}")
+        check_count("image_size", self.image_size, least, _AT_MOST["image_size"])
         if self.image_channels not in (1, 3):
             raise UserError(f"--image_channels must be 1 (grey) or 3 (RGB), not {self.image_channels}")
 
@@ -149,6 +156,32 @@ class Experiment:
         if self.pretrain_iterations:
             name += ".pretrained" if self.metatrain_iterations == 0 else f".pretrain{self.pretrain_iterations}"
         return name + (f".seed{self.seed}" if self.seed else "")
+
+
+def check_count(flag, value, least=None, most=LARGEST):
+    """Refuses a number that is too small, or so large that nothing could be computed with it.
+
+    Args:
+        flag: its name.
+        value: None for one that is not given.
+        least, most: bounds; None for no lower one.
+
+    Raises:
+        UserError: it is out of these bounds.
+    """
+    if value is None:
+        return
+    if least is not None and value < least:
+        raise UserError(f"--{flag} must be at least {least}, not {value}")
+    if value > most:
+        raise UserError(f"--{flag} must be at most {most}, not {value}")
+
+
+def check_seed(seed):
+    """Raises UserError for a seed out of range."""
+    check_count("seed", seed, 0, most=float("inf"))
+    if seed >= 2**32:
+        raise UserError(f"--seed must be below 2**32, not {seed}")
 
 
 def _paper_settings(datasource, ways):

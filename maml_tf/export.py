@@ -3,7 +3,6 @@
 import functools
 import json
 import os
-import shutil
 from pathlib import Path
 
 import keras
@@ -11,7 +10,9 @@ import tensorflow as tf
 
 import maml_tf
 from data_generators.errors import UserError
+from data_generators.files import remove_all_abandoned, replacing
 from maml_tf import losses
+from maml_tf.command import first_line
 from maml_tf.export_checks import text
 from maml_tf.export_signatures import Exportable, Signatures
 
@@ -76,9 +77,12 @@ def refuse_unless_free(path):
     """Raises UserError unless `path` is an empty folder or nothing at all."""
     path = Path(path)
     try:
+        str(path).encode()
         free = not os.path.lexists(path) or (path.is_dir() and not any(path.iterdir()))
     except OSError as error:
         raise UserError(f"the export folder {path} cannot be read ({error})") from error
+    except UnicodeError as error:
+        raise UserError(f"the name {str(path)!r} is not UTF-8, which TensorFlow needs: name another") from error
     if not free:
         raise UserError(f"the export folder {path} is not empty: name another, or remove it")
 
@@ -143,16 +147,13 @@ def _shown(specs, axis):
 
 def _write(archive, description, path):
     target = path.resolve()
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
     # Nobody trains through an export, and the gradients of its inner loop are part of its graph.
     options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+    remove_all_abandoned(target.parent)  # of exports that were killed
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        archive.write_out(str(part), options, verbose=False)
-        (part / DESCRIPTION).parent.mkdir()
-        (part / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
-        part.replace(target)
+        with replacing(target) as part:
+            archive.write_out(str(part), options, verbose=False)
+            (part / DESCRIPTION).parent.mkdir()
+            (part / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
     except (OSError, tf.errors.OpError) as error:
-        raise UserError(f"the export cannot be written to {path} ({error})") from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+        raise UserError(f"the export cannot be written to {path} ({first_line(error)})") from error

@@ -1,6 +1,6 @@
 """An evaluation as plain text for the terminal, beside what was published for the same setting."""
 
-from maml_tf import published
+from maml_tf import divergence, published
 
 
 def report(evaluation, experiment, split, shots=None):
@@ -8,7 +8,7 @@ def report(evaluation, experiment, split, shots=None):
 
     Image tasks: the column of table 1 for the same ways and shots, MAML's own row first. Sinusoid tasks with the
     paper's settings: the figures of the authors' code. Published figures are always of the test split, and are
-    labelled so where ours are not.
+    labelled so where ours are not. Where tasks diverge, the median and their number stand beside each mean.
 
     Args:
         evaluation: evaluation.Evaluation.
@@ -24,13 +24,13 @@ def report(evaluation, experiment, split, shots=None):
     lines = [
         f"{evaluation.kind.capitalize()}{unit} on {evaluation.num_tasks} {split} tasks, +- 95 % confidence interval",
         _conditions(evaluation, experiment, shots),
-        *([] if evaluation.transductive else [_not_transductive(experiment)]),
+        *_normalisation(evaluation, experiment),
         "",
     ]
     if experiment.is_regression:
         return "\n".join([*lines, *_regression_lines(evaluation, experiment, split, shots)])
-    figures = zip(_update_names(evaluation), _figures(evaluation), strict=True)
-    lines += [*aligned([("updates", evaluation.kind), *figures]), ""]
+    header, columns = _columns(evaluation)
+    lines += [*aligned([header, *zip(*columns, strict=True)]), *_diverged(evaluation), ""]
     return "\n".join(lines + _table_1_lines(evaluation, experiment, split, shots))
 
 
@@ -42,10 +42,17 @@ def _conditions(evaluation, experiment, shots):
     return "; ".join([adaptation, _network(experiment), _training(experiment)])
 
 
-def _not_transductive(experiment):
+def _normalisation(evaluation, experiment):
+    """A line on whose statistics normalise the queries, where that makes a difference or the user asked for it."""
+    if experiment.norm == "batch_norm" and evaluation.transductive:
+        return ["transductive: queries are normalised by their own batch statistics, as in the paper"]
     if experiment.norm == "batch_norm":
-        return "not transductive: queries are normalised by the statistics of the support, not by their own"
-    return "not transductive, which makes no difference without batch normalisation"
+        return [
+            "inductive, not transductive: queries are normalised by the statistics of the support, not by their own"
+        ]
+    if not evaluation.transductive:
+        return ["not transductive, which makes no difference without batch normalisation"]
+    return []
 
 
 def _network(experiment):
@@ -71,14 +78,14 @@ def _training(experiment):
 
 def _regression_lines(evaluation, experiment, split, shots):
     """Our losses, beside those of the authors' code where the settings are the same."""
-    header, columns, note = ["updates", "loss"], [_update_names(evaluation), _figures(evaluation)], []
+    (header, columns), note = _columns(evaluation), []
     if shots == experiment.update_batch_size and _is_original_sinusoid(evaluation, experiment):
         curves = published.original_sinusoid()
         header += ["original MAML", "original pretrained"]
         columns += [_original(curves[learner], len(columns[0])) for learner in ("maml", "pretrained")]
         tasks = "its 600 test tasks" if split == "test" else "its 600 tasks of the test split"
         note = ["", f"original: the authors' code, run under TensorFlow 1.2.1; {tasks}, 70000 iterations"]
-    return aligned([header, *zip(*columns, strict=True)]) + note
+    return aligned([header, *zip(*columns, strict=True)]) + _diverged(evaluation) + note
 
 
 def _original(curve, length):
@@ -114,16 +121,37 @@ def _table_1_lines(evaluation, experiment, split, shots):
     return [f"{ways}-way {shots}-shot {experiment.datasource}, table 1 of the paper:", *aligned(table), *none]
 
 
-def _update_names(evaluation):
-    """What each row of `_figures` is about."""
-    return ["0, support", *map(str, range(evaluation.num_updates + 1))]
-
-
-def _figures(evaluation):
-    """Figures on the support before adaptation, then on the query after each update, as text."""
+def _columns(evaluation):
+    """(header, columns) of the figures on the support before adaptation, then on the query after each update."""
     show = _percent if evaluation.kind == "accuracy" else loss_text
     means, ci95s = [evaluation.support_mean, *evaluation.mean], [evaluation.support_ci95, *evaluation.ci95]
-    return [show(mean, ci95) for mean, ci95 in zip(means, ci95s, strict=True)]
+    header = ["updates", evaluation.kind]
+    columns = [["0, support", *map(str, range(evaluation.num_updates + 1))], list(map(show, means, ci95s))]
+    if evaluation.diverged.any():
+        header += ["median", "diverged"]
+        medians = [evaluation.support_median, *evaluation.median]
+        columns += [list(map(_shown(evaluation), medians))]
+        columns += [[str(count or "") for count in (evaluation.support_diverged, *evaluation.diverged)]]
+    return header, columns
+
+
+def _diverged(evaluation):
+    """Lines on the tasks that have diverged, if there are any."""
+    said = diverged_sentence(evaluation)
+    if not said:
+        return []
+    rule = f"not finite, or above {divergence.TIMES_MEDIAN} times the median before any update"
+    return ["", said, f"diverged: their loss is {rule}"]
+
+
+def diverged_sentence(evaluation):
+    """As `divergence.sentence`, with as many digits as the table has."""
+    return divergence.sentence(evaluation, _shown(evaluation))
+
+
+def _shown(evaluation):
+    percent = evaluation.kind == "accuracy"
+    return (lambda value: f"{100 * value:.2f}") if percent else (lambda value: f"{value:#.4g}".removesuffix("."))
 
 
 def _percent(mean, ci95):

@@ -1,27 +1,67 @@
 """TensorBoard summaries of a training run."""
 
 import contextlib
+import sys
 
+import numpy as np
 import tensorflow as tf
+
+from maml_tf.command import user_sentence
 
 GRADIENT_COSINE = "Cosine of first- and second-order meta-gradient"
 
 
 @contextlib.contextmanager
 def summaries(folder, log=True):
-    """A function write(scalars, iteration) for a dict of numbers by name; without `log`, one that writes nothing."""
-    if not log:
-        yield lambda scalars, iteration: None
-        return
-    # Compiled takes a tenth of the time; and anew for each writer, since the graph holds on to it.
-    compiled = tf.function(_write)
+    """A function write(scalars, iteration) for a dict of numbers by name; without `log`, one that writes nothing.
 
-    def write(scalars, iteration):
-        tensors = {name: tf.constant(value, tf.float32) for name, value in scalars.items()}  # a float would be traced
-        compiled(tensors, tf.constant(iteration, tf.int64))
+    Numbers that are not finite are left out. Where summaries cannot be written, for want of room on the disk perhaps,
+    one warning says so, and nothing is written from then on: no training should end for its summaries.
+    """
+    writer = _Writer(folder) if log else None
+    try:
+        yield writer.write if log else lambda scalars, iteration: None
+    finally:
+        if log:
+            writer.close()
 
-    with tf.summary.create_file_writer(str(folder)).as_default():
-        yield write
+
+class _Writer:
+    def __init__(self, folder):
+        self._folder = folder
+        self._entered = contextlib.ExitStack()
+        self._failed = False
+        with self._warned_of():
+            self._entered.enter_context(tf.summary.create_file_writer(str(folder)).as_default())
+            # Compiled takes a tenth of the time; and anew for each writer, since the graph holds on to it.
+            self._write = tf.function(_write, autograph=False)
+
+    def write(self, scalars, iteration):
+        if self._failed:
+            return
+        with np.errstate(over="ignore"):
+            values = {name: np.float32(value) for name, value in scalars.items()}
+        # As tensors, since a float would be traced.
+        tensors = {name: tf.constant(value) for name, value in values.items() if np.isfinite(value)}
+        with self._warned_of():
+            self._write(tensors, tf.constant(iteration, tf.int64))
+
+    def close(self):
+        with self._warned_of():
+            self._entered.close()  # which writes what is left
+
+    @contextlib.contextmanager
+    def _warned_of(self):
+        try:
+            yield
+        except Exception as error:
+            reason = user_sentence(error)
+            if reason is None:
+                raise
+            if not self._failed:
+                message = f"no more TensorBoard summaries can be written to {self._folder} ({reason})"
+                print(f"warning: {message}: training continues without them", file=sys.stderr)
+            self._failed = True
 
 
 def curve_scalars(figures):
@@ -32,6 +72,18 @@ def curve_scalars(figures):
             scalars[f"Pre-update {name}"] = figures[f"support_{name}"].mean()
             after = figures[curves].mean(0)[1:]
             scalars |= {f"Post-update {name}, step {update}": value for update, value in enumerate(after, start=1)}
+    return scalars
+
+
+def validation_scalars(evaluation):
+    """The means of an Evaluation; where tasks have diverged, also their number, the median, and the others' mean."""
+    kind = evaluation.kind
+    scalars = {f"Validation {kind}, step {update}": value for update, value in enumerate(evaluation.mean)}
+    for update, count in enumerate(evaluation.diverged):
+        if count:
+            scalars[f"Validation diverged tasks, step {update}"] = count
+            scalars[f"Validation median {kind}, step {update}"] = evaluation.median[update]
+            scalars[f"Validation {kind} without diverged tasks, step {update}"] = evaluation.without_diverged(update)[0]
     return scalars
 
 

@@ -1,19 +1,19 @@
 """The training run: meta-steps, progress bar, summaries, validation, checkpoints and resuming."""
 
 import dataclasses
-import sys
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from data_generators.errors import UserError
+from data_generators.progress import progress
 from maml_tf import checkpoints, evaluation
 from maml_tf.cosine_log import CosineLog
 from maml_tf.experiment import EVALUATION_TASKS
+from maml_tf.report import diverged_sentence
 from maml_tf.steps import steps_for
 from maml_tf.stopping import Interrupted, StopRequest
-from maml_tf.summaries import GRADIENT_COSINE, curve_scalars, summaries
+from maml_tf.summaries import GRADIENT_COSINE, curve_scalars, summaries, validation_scalars
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,19 +73,25 @@ class Training:
         """Trains to the end, or until asked to stop.
 
         Args:
-            resume: go on from the latest checkpoint in the folder, if there is one; otherwise an earlier run's folder
-                is renamed.
+            resume: continue from the latest checkpoint in the folder, if there is one; otherwise an earlier run's
+                folder is renamed.
 
         Raises:
-            UserError: the folder cannot be written, its checkpoint is of other settings, or a loss is not finite.
+            UserError: the folder cannot be written, another process trains in it, its checkpoint is of other settings,
+                or a loss is not finite.
             Interrupted: the process was asked to stop.
         """
-        self._start(resume)
+        try:
+            self._start(resume)
+            if self.iteration < self.experiment.iterations:
+                self._train()
+        finally:
+            self.checkpoints.end()
+
+    def _train(self):
         saved, end = self.iteration, self.experiment.iterations
-        if self.iteration >= end:
-            return
         steps = steps_for(self.maml, self.experiment, self.source)
-        writer, progress_bar = summaries(self.folder, self.log), _progress_bar(self.iteration, end)
+        writer, progress_bar = summaries(self.folder, self.log), progress(end, "Training", "step", self.iteration)
         with StopRequest() as stop, steps, writer as self._write_scalars, progress_bar as bar:
             steps.compile_ahead(self.iteration, *([self._evaluate] if self._will_validate() else []))
             while self.iteration < end and not stop.requested:
@@ -139,7 +145,7 @@ class Training:
     def _stop_not_finite(self, iteration):
         raise UserError(
             f"the loss or the weights are no longer finite at iteration {iteration}: training stops and the "
-            f"checkpoints in {self.folder} stay as they are; a smaller --update_lr or --meta_lr may help"
+            f"checkpoints in {self.folder} stay as they are; main.py with a smaller --update_lr or --meta_lr may help"
         )
 
     def _summarise(self, steps):
@@ -160,13 +166,12 @@ class Training:
     def _validate(self, bar):
         """Evaluates on the whole fixed validation list."""
         updates, result = self.experiment.published_update, self._evaluate(label="Validation")
-        kind = "accuracy" if result.kind == "accuracy" else "loss"
         bar.write(
-            f"iteration {self.iteration}: validation {kind} after {updates} updates "
+            f"iteration {self.iteration}: validation {result.kind} after {updates} updates "
             f"{result.mean[-1]:.4f} +- {result.ci95[-1]:.4f} (before: {result.mean[0]:.4f})"
+            + (f"; {diverged}" if (diverged := diverged_sentence(result)) else "")
         )
-        scalars = {f"Validation {kind}, step {update}": value for update, value in enumerate(result.mean)}
-        self._write_scalars(scalars, self.iteration)
+        self._write_scalars(validation_scalars(result), self.iteration)
 
     def _evaluate(self, label=None):
         return evaluation.evaluate(
@@ -177,12 +182,6 @@ class Training:
             tasks_per_call=self.experiment.tasks_per_call,
             label=label,
         )
-
-
-def _progress_bar(done, total):
-    seconds = 0.5 if sys.stderr.isatty() else 60
-    look = {"desc": "Training", "unit": "step", "smoothing": 0.05, "dynamic_ncols": True}
-    return tqdm(initial=done, total=total, mininterval=seconds, **look)
 
 
 def _show(figures, cosines):

@@ -4,7 +4,7 @@ python -m scripts.baselines --shots=1
 python -m scripts.baselines --shots=5 --data_dir=data/miniImagenet --logdir=logs/miniimagenet
 
 The network is trained once, into <logdir>/classifier, if no finished one is there; Ctrl-C saves, and the same command
-goes on. The settings of fine-tuning are chosen on one half of the validation classes; reported are the other half and,
+resumes. The settings of fine-tuning are chosen on one half of the validation classes; reported are the other half and,
 where there are any, the test classes.
 """
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from data_generators.errors import UserError
 from maml_tf import kernels
-from maml_tf.experiment import Experiment
+from maml_tf.experiment import Experiment, check_count
 from maml_tf.quiet import quiet_import
 from scripts import command
 
@@ -68,8 +68,7 @@ def _run(flags):
     search = Search(flags.step_sizes, flags.decays, flags.num_updates, flags.tuning_tasks)
     search.validate()
     for name in ("iterations", "num_tasks"):
-        if getattr(flags, name) < 1:
-            raise UserError(f"--{name} must be at least 1, not {getattr(flags, name)}")
+        check_count(name, getattr(flags, name), 1)
     splits, rotate = _load(flags)
     queries = flags.shots if flags.queries is None else flags.queries
     comparison = Comparison(splits, flags.num_classes, flags.shots, queries, rotate)
@@ -89,8 +88,7 @@ def _run(flags):
 
 def _load(flags):
     """The classes of every split, as `main.py` would load them, and whether tasks rotate them."""
-    if flags.shots < 1:
-        raise UserError(f"--shots must be at least 1, not {flags.shots}")
+    check_count("shots", flags.shots, 1, 10_000)
     given = {"num_classes": flags.num_classes, "update_batch_size": flags.shots}
     experiment = Experiment.of(datasource=flags.datasource, **given)
     if experiment.is_regression:
@@ -115,7 +113,7 @@ def _train(flags, data, folder):
         training.run(flags.iterations)
     except Interrupted:
         done = f"{training.progress.iteration} of {flags.iterations} iterations"
-        print(f"Stopped after {done}, which are saved. The same command goes on from there.")
+        print(f"Stopped after {done}, which are saved. Run the same command again to resume.")
         return None
     return training
 

@@ -4,7 +4,7 @@ python -m scripts.reproduce
 python -m scripts.reproduce omniglot_5way_1shot
 
 A row is the command that it prints, of main.py, scripts.baselines or scripts.train_rl: Ctrl-C saves, and the same
-call goes on. At its end come the published figures beside ours, and the line for RESULTS.md.
+call resumes. At its end come the published figures beside ours, and the line for RESULTS.md.
 """
 
 import shlex

@@ -25,7 +25,7 @@ class Result(NamedTuple):
 
 
 class RealRun(NamedTuple):
-    """A run that was stopped and gone on with.
+    """A run that was stopped and resumed.
 
     folder: of the checkpoints.
     stopped, finished: Result of the two commands.

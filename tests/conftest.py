@@ -49,7 +49,7 @@ def small_omniglot(monkeypatch, tmp_path):
 
 @pytest.fixture(scope="session")
 def real_run(tmp_path_factory):
-    """A run of the real command, stopped by Ctrl-C soon after its first checkpoint and then gone on with to its end."""
+    """A run of the real command, stopped by Ctrl-C soon after its first checkpoint and then resumed to its end."""
     cwd = tmp_path_factory.mktemp("real")
     folder = cwd / "runs" / command.NAME
     process = command.start(cwd, *command.ARGUMENTS)

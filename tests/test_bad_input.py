@@ -3,6 +3,8 @@
 import shutil
 from pathlib import Path
 
+import pytest
+
 from maml_tf.checkpoints import available
 from maml_tf.experiment import Experiment
 from tests.command import NAME, assert_refused
@@ -71,6 +73,29 @@ def test_logdir_that_cannot_be_written(run_main, tmp_path):
     assert (tmp_path / "file").read_text() == "mine"
 
 
+@pytest.mark.parametrize("name", ["a" * 300, "x\udcff", "a\0b", "file/below"])
+def test_names_that_cannot_be(run_main, tmp_path, name):
+    (tmp_path / "file").write_text("mine")
+    for arguments in (f"--logdir={name}",), (f"--logdir={name}", "--train=False"):
+        result = run_main(*QUICK, *arguments)
+        assert result.returncode == 2
+        assert len(result.stderr.splitlines()) == 1
+        assert result.stderr.startswith("error: ")
+    for arguments in (f"--data_dir={name}",), (f"--data_dir={name}", "--logdir=runs"):
+        result = run_main(*QUICK, "--datasource=folder", *arguments)
+        assert result.returncode == 2
+        assert len(result.stderr.splitlines()) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("file", ["nowhere", ".", "a" * 300, "/proc/self/mem", "binary"])
+def test_file_of_flags_that_cannot_be_read(run_main, tmp_path, file):
+    (tmp_path / "binary").write_bytes(bytes(range(256)))
+    result = run_main(f"--flagfile={file}")
+    assert_refused(result, "flagfile")
+    assert not result.stderr.startswith("error: ERROR")
+
+
 def test_loss_that_is_not_finite(run_main, tmp_path):
     result = run_main(*QUICK, "--update_lr=1e6", "--save_interval=1", "--logdir=runs")
     assert_refused(result, "no longer finite at iteration 1: training stops")
@@ -83,7 +108,7 @@ def test_loss_that_is_not_finite(run_main, tmp_path):
     assert available(folder) == [1]
 
 
-def test_breaking_off_before_training(run_main, monkeypatch):
+def test_ctrl_c_before_training(run_main, monkeypatch):
     from maml_tf import commands
 
     def ctrl_c(*arguments):

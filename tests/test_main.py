@@ -3,11 +3,13 @@
 import csv
 import dataclasses
 import pickle
+import re
 import shutil
 
 import numpy as np
 import pytest
 
+from data_generators import progress
 from maml_tf import commands
 from maml_tf.checkpoints import available
 from maml_tf.experiment import Experiment
@@ -21,21 +23,21 @@ QUICK = ("--log=False", "--validation_interval=0", "--jit=false", "--meta_batch_
 SMALL_IMAGES = ("--datasource=omniglot", "--num_classes=2", "--num_filters=2")
 
 
-def test_ctrl_c_saves_and_says_how_to_go_on(real_run):
+def test_ctrl_c_saves_and_says_how_to_resume(real_run):
     assert real_run.stopped.returncode == 130
     done = real_run.kept[-1]
     assert 20 <= done < 2000
-    saved, how_to_go_on = real_run.stopped.stdout.splitlines()[-1].split(". ")
+    saved, how_to_resume = real_run.stopped.stdout.splitlines()[-1].split(". ")
     assert saved == f"Stopped after {done} of 2000 iterations, which are saved"
-    assert how_to_go_on == "The same command goes on from there."
-    assert "Stopping after this step and saving; a second Ctrl-C breaks off at once." in real_run.stopped.stderr
+    assert how_to_resume == "Run the same command again to resume."
+    assert "Stopping after this step and saving; a second Ctrl-C stops at once." in real_run.stopped.stderr
     assert "Traceback" not in real_run.stopped.stderr
 
 
-def test_same_command_goes_on_to_the_end_and_tests(real_run):
+def test_same_command_resumes_trains_to_the_end_and_tests(real_run):
     assert real_run.finished.returncode == 0
     lines = real_run.finished.stdout.splitlines()
-    assert f"Going on from the checkpoint of iteration {real_run.kept[-1]}" in lines
+    assert f"Resuming from the checkpoint of iteration {real_run.kept[-1]}" in lines
     assert any(line.startswith("iteration 2000: validation loss after 10 updates ") for line in lines)
     assert "Testing the checkpoint of iteration 2000" in lines
     assert any(line.startswith("Loss on 600 test tasks") for line in lines)
@@ -47,12 +49,19 @@ def test_run_says_what_it_does_and_nothing_else(real_run):
     for name, value in dataclasses.asdict(Experiment.of(metatrain_iterations=2000)).items():
         assert f"  {name:21} {value}\n" in real_run.finished.stdout
     assert f"runs/{NAME}\n" in real_run.finished.stdout
-    progress = [line for line in real_run.finished.stderr.replace("\r", "\n").splitlines() if line.strip()]
-    assert all(line.startswith("Training: ") for line in progress)
-    assert "| 2000/2000 [" in progress[-1]
-    assert "loss " in progress[-1]
-    assert " -> " in progress[-1]
-    assert "step/s" in progress[-1]
+    said = re.compile(
+        r"(Training|Validation|Testing on test): [\d,]+ of [\d,]+ (step|task)s(, .* left)?(, loss .* -> .*)?"
+    )
+    assert all(said.fullmatch(line) for line in real_run.finished.stderr.splitlines())  # none, if it takes no 30 s
+
+
+def test_progress_of_a_run_without_a_terminal_is_a_line_now_and_then(run_main, monkeypatch):
+    monkeypatch.setattr(progress, "EVERY_SECONDS", 0.05)
+    result = run_main(*QUICK, "--validation_interval=2", "--logdir=runs")
+    lines = result.stderr.splitlines()
+    assert "Training: 0 of 4 steps" in lines
+    assert any(re.fullmatch(r"Testing on test: \d+ of 600 tasks(, .* left)?", line) for line in lines)
+    assert any(re.fullmatch(r"Training: [24] of 4 steps, .* left, loss .* -> .*", line) for line in lines)
 
 
 def table(path):
@@ -63,12 +72,14 @@ def table(path):
 def check_results(folder, name, tasks=600):
     """The csv and the pkl are there, whole, and say the same."""
     header, (means, stds, ci95) = table(folder / f"{name}.csv")
-    assert header == [*(f"update{i}" for i in range(11)), "query_update0"]
+    assert header[:12] == [*(f"update{i}" for i in range(11)), "query_update0"]
+    assert header[12:] == [f"{statistic}_{name}" for statistic in ("median", "diverged") for name in header[:12]]
     with open(folder / f"{name}.pkl", "rb") as file:
         figures = pickle.load(file)["mses"]
     assert figures.shape == (tasks, 11)
     np.testing.assert_allclose(means[:11], figures.mean(0), rtol=1e-5)
-    np.testing.assert_allclose(ci95, 1.96 * stds / np.sqrt(tasks), rtol=1e-5)
+    np.testing.assert_allclose(ci95[:12], 1.96 * stds[:12] / np.sqrt(tasks), rtol=1e-5)
+    np.testing.assert_allclose(means[12:23], np.median(np.where(np.isnan(figures), np.inf, figures), axis=0))
     return means
 
 
@@ -96,7 +107,7 @@ def test_trained_run_is_tested_with_other_shots_and_step_size(real_run, tmp_path
     assert {name: after[name] for name in before} == before
 
 
-def test_finished_run_goes_straight_to_the_test_and_a_longer_one_goes_on(run_main, real_run, tmp_path):
+def test_finished_run_goes_straight_to_the_test_and_a_longer_one_resumes(run_main, real_run, tmp_path):
     folder = shutil.copytree(real_run.folder, tmp_path / "runs" / NAME)
     arguments = ("--logdir=runs", "--jit=false", "--log=False", "--validation_interval=0")
     result = run_main(*arguments, "--metatrain_iterations=2000")
@@ -104,7 +115,7 @@ def test_finished_run_goes_straight_to_the_test_and_a_longer_one_goes_on(run_mai
     assert "Training" not in result.stderr
     assert "Testing the checkpoint of iteration 2000\n" in result.stdout
     result = run_main(*arguments, "--metatrain_iterations=2003")
-    assert "Going on from the checkpoint of iteration 2000\n" in result.stdout
+    assert "Resuming from the checkpoint of iteration 2000\n" in result.stdout
     assert "Testing the checkpoint of iteration 2003\n" in result.stdout
     assert available(folder)[-2:] == [2000, 2003]
 

@@ -10,6 +10,7 @@ import numpy as np
 from data_generators.episodes import ClassImages
 from data_generators.errors import UserError
 from maml_tf import losses, networks
+from maml_tf.experiment import check_count, check_seed
 from maml_tf.meta_learner import MAML, adam
 
 # A step works on the parts of a minibatch side by side, one core for each, and normalises each by its own statistics.
@@ -38,13 +39,11 @@ class Settings:
         Raises:
             UserError: one is out of range.
         """
-        for name, least in {"num_filters": 1, "batch_size": 1, "seed": 0}.items():
-            if getattr(self, name) < least:
-                raise UserError(f"--{name} must be at least {least}, not {getattr(self, name)}")
+        check_count("num_filters", self.num_filters, 1, 65_536)
+        check_count("batch_size", self.batch_size, 1, 1_000_000)
         if self.batch_size % PARTS:
             raise UserError(f"--batch_size must be a multiple of {PARTS}, not {self.batch_size}")
-        if self.seed >= 2**32:
-            raise UserError(f"--seed must be below 2**32, not {self.seed}")
+        check_seed(self.seed)
         if not 0 < self.learning_rate < float("inf"):
             raise UserError(f"--learning_rate must be a positive number, not {self.learning_rate}")
         if not 0 < self.held_out < 1:

@@ -16,7 +16,7 @@ from maml_tf.baselines.classifier import describe
 from maml_tf.baselines.fine_tuning import Choice, FineTuning, Schedule, choose
 from maml_tf.baselines.nearest_neighbor import NearestNeighbor
 from maml_tf.baselines.store import Figures
-from maml_tf.experiment import EVALUATION_TASKS
+from maml_tf.experiment import EVALUATION_TASKS, check_count
 
 CHOICE, VAL, TEST = "choice", "val", "test"
 NEAREST_NEIGHBOR, FINE_TUNING = "nearest_neighbor_baseline", "fine_tuning_baseline"  # as in published.json
@@ -44,9 +44,8 @@ class Search(NamedTuple):
             raise UserError("--step_sizes must be positive numbers, such as 0.1,0.01")
         if not self.decays or not all(0 <= decay < float("inf") for decay in self.decays):
             raise UserError("--decays must be numbers that are not negative, such as 0,0.1")
-        for name, value in (("num_updates", self.num_updates), ("tuning_tasks", self.num_tasks)):
-            if value < 1:
-                raise UserError(f"--{name} must be at least 1, not {value}")
+        check_count("num_updates", self.num_updates, 1, 10_000)
+        check_count("tuning_tasks", self.num_tasks, 1)
 
 
 class Outcome(NamedTuple):
@@ -82,8 +81,7 @@ class Comparison:
         if "val" not in splits:
             raise UserError("the baselines need validation classes: add a val split to the data")
         for size, flag in ((ways, "num_classes"), (shots, "shots"), (queries, "queries")):
-            if size < 1:
-                raise UserError(f"--{flag} must be at least 1, not {size}")
+            check_count(flag, size, 1, 10_000)
         first, second = halves(splits["val"])
         if first.num_classes < ways:
             raise UserError(
@@ -106,7 +104,7 @@ class Comparison:
     def run(self, classifier, fingerprint: str, search: Search, folder: str | Path, num_tasks=EVALUATION_TASKS):
         """Evaluates both baselines.
 
-        What has been computed is kept in the folder, so that the same call after an interruption goes on from there.
+        What has been computed is kept in the folder, so that the same call resumes after an interruption.
 
         Args:
             classifier: MAML with the weights to use.

@@ -82,7 +82,8 @@ class FineTuning:
         """Adapts to every task and judges it on its queries before and after every update; as `MAML.evaluate`.
 
         Returns:
-            dict of arrays: `support_accuracy` [tasks] before adaptation, `accuracies` [tasks, 1 + num_updates].
+            dict of arrays: `support_accuracy` [tasks] before adaptation, `accuracies` and `losses`
+            [tasks, 1 + num_updates] on the query.
         """
         tasks = tf.nest.map_structure(tf.convert_to_tensor, tasks)
         count = tf.nest.flatten(tasks)[0].shape[0]
@@ -90,12 +91,13 @@ class FineTuning:
         start = [[tf.convert_to_tensor(v) for v in group] for group in (pure.adapted, pure.state)]
         params, state = tf.nest.map_structure(lambda t: tf.repeat(t[None], count, axis=0), start)
         first = self._before(params, state, tasks)
-        accuracies = [first["query_accuracy"]]
+        curves = [first]
         for step in range(num_updates):
             step_size = tf.constant(schedule.at(step), self._maml.dtype)
             params, state, figures = self._update(params, state, tasks, step_size)
-            accuracies.append(figures["query_accuracy"])
-        return {"support_accuracy": first["support_accuracy"].numpy(), "accuracies": np.stack(accuracies, axis=1)}
+            curves.append(figures)
+        accuracies, losses = (np.stack([c[f"query_{kind}"] for c in curves], axis=1) for kind in ("accuracy", "loss"))
+        return {"support_accuracy": first["support_accuracy"].numpy(), "accuracies": accuracies, "losses": losses}
 
     def _before_graph(self, params, state, tasks):
         learner = self._maml.learner

@@ -2,7 +2,7 @@
 
 from maml_tf.baselines.comparison import FINE_TUNING, NEAREST_NEIGHBOR, TEST, Outcome
 from maml_tf.published import published_rows
-from maml_tf.report import aligned
+from maml_tf.report import aligned, diverged_sentence
 
 _NAMES = {NEAREST_NEIGHBOR: "Nearest neighbor baseline", FINE_TUNING: "Fine-tuning baseline"}
 
@@ -30,7 +30,7 @@ def report(outcomes: list[Outcome], datasource: str, ways: int, shots: int, trai
     published = published_rows(datasource, ways, shots)
     rows += [(f"{row.system}, published, test split", _published(row)) for row in published]
     none = [] if published else [f"The paper has no {ways}-way {shots}-shot figures for {datasource}."]
-    return "\n".join([*lines, *aligned(rows), *none])
+    return "\n".join([*lines, *aligned(rows), *_diverged(outcomes), *none])
 
 
 def csv_rows(outcomes: list[Outcome], datasource: str, ways: int, shots: int, iterations: int) -> list[dict]:
@@ -54,7 +54,14 @@ def _csv_row(outcome, datasource, ways, shots, iterations):
         "published": published and published.percent,
         "published_ci95": published and published.ci95,
         "classifier_iterations": iterations,
+        "median": 100 * float(judged.median[-1]),
+        "diverged": int(judged.diverged[-1]),
     }
+
+
+def _diverged(outcomes):
+    said = {f"{_NAMES[o.baseline]}, {_split(o)}": diverged_sentence(o.evaluation) for o in outcomes}
+    return [f"{which}: {sentence}" for which, sentence in said.items() if sentence]
 
 
 def _choices(outcomes):

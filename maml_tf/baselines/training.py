@@ -17,17 +17,20 @@ import time
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from data_generators.episodes import ClassImages
 from data_generators.errors import UserError
+from data_generators.files import reading
 from data_generators.minibatches import Minibatches
 from data_generators.prefetch import Prefetcher
+from data_generators.progress import progress as progress_display
 from data_generators.subsets import hold_out
 from maml_tf import evaluation
 from maml_tf.baselines import store
 from maml_tf.baselines.classifier import PARTS, Settings, build
-from maml_tf.stopping import Interrupted, StopRequest
+from maml_tf.leftovers import remove_leftovers
+from maml_tf.lock import RunLock
+from maml_tf.stopping import Interrupted, StopRequest, make_writable
 
 FILE = "classifier.npz"
 
@@ -46,6 +49,17 @@ class Progress:
     accuracy: float = -1.0
     best_iteration: int = 0
     seconds: float = 0.0
+
+    @classmethod
+    def of_text(cls, text: str) -> "Progress":
+        """From JSON; ValueError or TypeError if it is something else."""
+        progress = cls(**json.loads(text))
+        counts = progress.iteration, progress.best_iteration
+        if not all(type(count) is int for count in counts) or not 0 <= progress.best_iteration <= progress.iteration:
+            raise ValueError("its progress is none")
+        if not all(type(value) in (int, float) for value in (progress.accuracy, progress.seconds)):
+            raise ValueError("its progress is none")
+        return progress
 
 
 class ClassifierTraining:
@@ -85,25 +99,34 @@ class ClassifierTraining:
         self._best = [v.numpy() for v in self.maml.model.variables]
 
     def run(self, iterations: int):
-        """Trains to the given iteration, or until asked to stop; goes on from what is saved.
+        """Trains to the given iteration, or until asked to stop; resumes from what is saved.
 
         Raises:
-            UserError: what is saved is damaged or of other settings; it cannot be written; the loss is not finite.
+            UserError: what is saved is damaged or of other settings; it cannot be written; another process trains in
+                the folder; the loss is not finite.
             Interrupted: the process was asked to stop, by Ctrl-C or SIGTERM; the last iteration is saved.
         """
         self._restore()
+        if self.progress.iteration >= iterations:
+            return  # without the lock, since reading needs none
+        make_writable(self.path.parent)
+        lock = RunLock(self.path.parent)
+        try:
+            self._train_until(iterations)
+        finally:
+            lock.release()
+
+    def _train_until(self, iterations):
+        self._restore()  # another process may have trained until now
+        remove_leftovers(self.path.parent)
         progress = self.progress
-        if progress.iteration >= iterations:
-            return
         if progress.iteration:
-            print(f"Going on with the classifier from iteration {progress.iteration}")
-        else:
-            self._save()  # so that a folder that cannot be written is found out now
+            print(f"Resuming the training of the classifier from iteration {progress.iteration}")
         draw = functools.partial(self._train.sample, self.settings.seed, num_parts=PARTS)
         with (
             StopRequest() as stop,
             Prefetcher(draw, progress.iteration, iterations) as minibatches,
-            _progress_bar(progress.iteration, iterations) as bar,
+            progress_display(iterations, "Training the classifier", "step", progress.iteration) as bar,
         ):
             self._run(minibatches, iterations, stop, bar)
         if progress.iteration < iterations:
@@ -168,17 +191,15 @@ class ClassifierTraining:
         saved = store.read_arrays(self.path)
         if saved is None:
             return
-        try:
-            made = json.loads(str(saved["settings"]))
-            self._refuse_other(made)
-            self.progress = Progress(**json.loads(str(saved["progress"])))
-            for i, variable in enumerate(self._variables()):
-                variable.assign(saved[f"variable{i}"])
-            self._best = [saved[f"best{i}"] for i in range(len(self._best))]
-        except UserError:
-            raise
-        except (KeyError, ValueError, TypeError) as error:
-            raise UserError(f"{self.path} is damaged or not of this project: give another --logdir") from error
+        with reading(self.path, store.REMEDY):
+            self._refuse_other(json.loads(str(saved["settings"])))
+            variables = self._variables()
+            values = [_like(saved[f"variable{i}"], variable) for i, variable in enumerate(variables)]
+            best = [_like(saved[f"best{i}"], variable) for i, variable in enumerate(self.maml.model.variables)]
+            progress = Progress.of_text(str(saved["progress"]))
+        for variable, value in zip(variables, values, strict=True):
+            variable.assign(value)
+        self._best, self.progress = best, progress
 
     def _refuse_other(self, made):
         now = dataclasses.asdict(self.settings)
@@ -204,13 +225,13 @@ def progress_of(folder: str | Path) -> Progress | None:
     """
     path = Path(folder) / FILE
     saved = store.read_arrays(path)
-    try:
-        return None if saved is None else Progress(**json.loads(str(saved["progress"])))
-    except (KeyError, ValueError, TypeError) as error:
-        raise UserError(f"{path} is damaged or not of this project: give another --logdir") from error
+    with reading(path, store.REMEDY):
+        return None if saved is None else Progress.of_text(str(saved["progress"]))
 
 
-def _progress_bar(done, total):
-    seconds = 0.5 if sys.stderr.isatty() else 60
-    look = {"desc": "Training the classifier", "unit": "step", "smoothing": 0.05, "dynamic_ncols": True}
-    return tqdm(initial=done, total=total, mininterval=seconds, **look)
+def _like(array, variable):
+    """An array, if it can be a value of a variable; ValueError otherwise."""
+    expected = variable.numpy()
+    if (array.shape, array.dtype) != (expected.shape, expected.dtype):
+        raise ValueError(f"it has {array.dtype} {array.shape} for {expected.dtype} {expected.shape}")
+    return array

@@ -47,11 +47,11 @@ class BaselineRow(Row):
 
     def figure(self, options):
         """On the test classes or, without them, on the second half of the validation classes."""
-        rows = csv_files.read(self._logdir(options) / f"baselines_5way_{self._shots}shot.csv")
-        by_split = {row["split"]: row for row in rows if row["baseline"] == self._row.system}
-        row = by_split.get("test") or by_split["val"]
-        split = "test" if "test" in by_split else f"second half of val ({row['classes']} classes)"
-        return Figure(split, f"{float(row['accuracy']):.2f} +- {float(row['ci95']):.2f}")
+        with csv_files.rows(self._logdir(options) / f"baselines_5way_{self._shots}shot.csv") as rows:
+            by_split = {row["split"]: row for row in rows if row["baseline"] == self._row.system}
+            row = by_split.get("test") or by_split["val"]
+            split = "test" if "test" in by_split else f"second half of val ({row['classes']} classes)"
+            return Figure(split, f"{float(row['accuracy']):.2f} +- {float(row['ci95']):.2f}")
 
     def _logdir(self, options):
         return Path(options.logdir or Path("logs", "miniimagenet"))

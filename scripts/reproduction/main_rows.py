@@ -62,12 +62,15 @@ class MainRow(Row):
         """After as many updates as the published figure."""
         experiment = self._experiment
         name = f"test_ubs{experiment.update_batch_size}_stepsize{experiment.update_lr}.csv"
-        means, _, ci95s = csv_files.read(self._folder(options) / name)
-        mean, ci95 = (float(row[f"update{self._update}"]) for row in (means, ci95s))
+        with csv_files.rows(self._folder(options) / name) as (means, _, ci95s):
+            mean, ci95 = (float(row[f"update{self._update}"]) for row in (means, ci95s))
+            diverged = int(means.get(f"diverged_update{self._update}", 0))  # older files do not have it
+            median = float(means[f"median_update{self._update}"]) if diverged else None
         updates = f"{self._update} update{'' if self._update == 1 else 's'}"
         if experiment.is_regression:
             points = "support" if self._update == 0 else "query"
-            return Figure(f"test, {updates}, {points} points", f"{mean:.3g} +- {ci95:.2g}")
+            swamped = f" (median {median:.3g}; {diverged} tasks diverged)" if diverged else ""
+            return Figure(f"test, {updates}, {points} points", f"{mean:.3g} +- {ci95:.2g}{swamped}")
         return Figure(f"{self._split(options)}, {updates}", f"{100 * mean:.2f} +- {100 * ci95:.2f}")
 
     @property

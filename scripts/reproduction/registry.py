@@ -5,6 +5,7 @@ import dataclasses
 from typing import NamedTuple
 
 from data_generators.errors import UserError
+from maml_tf.experiment import check_count
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,8 +21,7 @@ class Options:
     iterations: int | None = None
 
     def __post_init__(self):
-        if self.iterations is not None and self.iterations < 1:
-            raise UserError(f"--iterations must be at least 1, not {self.iterations}")
+        check_count("iterations", self.iterations, 1)
 
     def flags(self) -> list[str]:
         """The flags of the folders, where they are given."""
@@ -69,7 +69,7 @@ class Row(abc.ABC):
 
     @abc.abstractmethod
     def command(self, options: Options) -> list[str]:
-        """The command that trains and tests, and that goes on with what it finds."""
+        """The command that trains and tests, and that resumes what it finds."""
 
     @abc.abstractmethod
     def run(self, options: Options) -> int:

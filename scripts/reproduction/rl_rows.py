@@ -67,10 +67,10 @@ class ReturnRow(Row):
     def figure(self, options):
         """After the last update."""
         folder = run_folder(self._experiment(options.iterations), options.logdir).parent
-        rows = csv_files.read(folder / f"{self._env}_returns.csv")
-        row = next(r for r in rows if r["policy"] == self._policy and int(r["updates"]) == self._update)
         updates = f"{self._update} update{'' if self._update == 1 else 's'}"
-        return Figure(f"40 goals, {updates}", f"{float(row['mean']):.1f} +- {float(row['ci95']):.1f}")
+        with csv_files.rows(folder / f"{self._env}_returns.csv") as rows:
+            row = {(r["policy"], int(r["updates"])): r for r in rows}[self._policy, self._update]
+            return Figure(f"40 goals, {updates}", f"{float(row['mean']):.1f} +- {float(row['ci95']):.1f}")
 
     def _experiment(self, iterations=None):
         given = {} if iterations is None else {"iterations": iterations}

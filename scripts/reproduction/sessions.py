@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
-from data_generators.files import replacing
+from data_generators.files import DAMAGE, replacing
 
 FILE = "sessions.json"
 _ROOT = Path(__file__).parents[2]
@@ -46,7 +46,7 @@ def note(folder: str | Path, session: Session) -> None:
         return
     sessions = [*_read(path), session]
     with contextlib.suppress(OSError), replacing(path) as part:
-        part.write_text(json.dumps([s._asdict() for s in sessions], indent=1))
+        part.write_text(json.dumps([s._asdict() for s in sessions], indent=1), encoding="utf-8")
 
 
 def effort(folder: str | Path, done: int) -> Effort:
@@ -85,6 +85,13 @@ def _git(*arguments):
 
 def _read(path):
     try:
-        return [Session(**session) for session in json.loads(path.read_text())]
-    except (OSError, ValueError, TypeError):
+        return [_session(made) for made in json.loads(path.read_text(encoding="utf-8"))]
+    except DAMAGE:
         return []
+
+
+def _session(made):
+    session = Session(**made)
+    if not all(type(number) in (int, float) for number in session[:3]) or type(session.commit) is not str:
+        raise ValueError("this is no session")
+    return session

@@ -29,8 +29,8 @@ def results_lines(row: Row, options: Options, effort: Effort) -> list[str]:
     status, figure = row.status(options), row.figure(options)
     iterations = f"{status.done:,}"
     if status.done < row.total:
-        going_on = Options(options.logdir, options.data_dir)
-        iterations += f" of {row.total:,}; `{shlex.join(row.command(going_on))}` goes on"
+        whole = Options(options.logdir, options.data_dir)
+        iterations += f" of {row.total:,}; `{shlex.join(row.command(whole))}` resumes it"
     duration = _duration(effort.seconds) + ("" if effort.whole else " (not all sessions are known)")
     command = f"`{shlex.join(row.command(options))}`"
     commits = ", ".join(c for c in effort.commits if c) or "unknown"

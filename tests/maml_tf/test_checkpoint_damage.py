@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from data_generators.errors import UserError
 from maml_tf.checkpoints import Checkpoints, available
@@ -46,7 +47,25 @@ def test_damaged_checkpoint(saved, ending, damage):
         store.restore()
     assert "\n" not in str(error.value)
     assert snapshot(folder) == before
-    assert store.restore(5) == 5
+    there = [
+        f"{folder / name}" for name in ("model10.index", "model10.data-00000-of-00001") if (folder / name).exists()
+    ]
+    assert str(error.value).endswith(f": if it is damaged, remove {' and '.join(there)} to resume from model5")
+    for name in there:
+        Path(name).unlink()
+    assert store.restore() == 5
+
+
+def test_no_checkpoint_is_to_be_removed_where_there_is_no_other_or_it_is_not_the_latest(saved):
+    store, folder, _ = saved
+    for iteration in (5, 10):
+        (folder / f"model{iteration}.index").write_bytes(b"")
+    with pytest.raises(UserError, match=r"model5 is damaged, or not a checkpoint of this project$"):
+        store.restore(5)
+    for file in folder.glob("model5.*"):
+        file.unlink()
+    with pytest.raises(UserError, match=r"model10 is damaged, or not a checkpoint of this project$"):
+        store.restore()
 
 
 def test_no_flipped_bit_goes_unnoticed(saved, tiny_maml):
@@ -139,7 +158,14 @@ def test_writing_over_a_checkpoint_never_leaves_a_mixture(tiny_maml, tmp_path, m
         pytest.fail("there were more operations than tried")
 
 
-def test_checkpoint_that_cannot_be_written(saved, tiny_maml):
+def raising(error):
+    def call(*arguments):
+        raise error
+
+    return call
+
+
+def test_checkpoint_that_cannot_be_written(saved, tiny_maml, monkeypatch):
     store, folder, _ = saved
     (folder / "saving").write_text("in the way")
     before = snapshot(folder)
@@ -147,6 +173,16 @@ def test_checkpoint_that_cannot_be_written(saved, tiny_maml):
         store.save(15)
     assert "\n" not in str(error.value)
     assert snapshot(folder) == before
+    (folder / "saving").unlink()
+    full = tf.errors.ResourceExhaustedError(
+        None,
+        None,
+        "{{function_node __wrapped__SaveV2_dtypes_6_device_/job:localhost}} x; No space left on device [Op:SaveV2]",
+    )
+    monkeypatch.setattr(tf.train.Checkpoint, "write", raising(full))
+    with pytest.raises(UserError, match=r"model15 cannot be written \(x; No space left on device\)$"):
+        store.save(15)
+    assert snapshot(folder) == {name: content for name, content in before.items() if name.name != "saving"}
     below_a_file = Checkpoints(folder / "model10.index" / "run", tiny_maml, EXPERIMENT)
     with pytest.raises(UserError, match=r"model15 cannot be written"):
         below_a_file.save(15)

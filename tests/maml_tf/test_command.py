@@ -40,6 +40,7 @@ def opened(path):
         (lambda: os.rename("none", "other"), 2, "error: none -> other: No such file or directory\n"),
         (lambda: "x\udcff".encode(), 2, "error: 'x\\udcff' is not valid UTF-8 (surrogates not allowed)"),
         (lambda: tf.io.read_file("nowhere/x"), 2, "error: nowhere/x; No such file or directory\n"),
+        (tf.function(lambda: tf.io.read_file("nowhere/x")), 2, "error: nowhere/x; No such file or directory\n"),
         (lambda: tf.summary.create_file_writer("/proc/none").init(), 2, "error: /proc/none; No such file or directory"),
         (raises(MemoryError("7 GiB")), 2, "error: there is not enough memory (7 GiB): use smaller sizes\n"),
         (

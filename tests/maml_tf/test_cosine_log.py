@@ -1,8 +1,10 @@
 """`gradient_cosine.csv`: its rows, through stops and resuming, and what a training run writes there."""
 
+
 import numpy as np
 import pytest
 
+from data_generators import progress
 from maml_tf.cosine_log import CosineLog
 from maml_tf.summaries import GRADIENT_COSINE
 from maml_tf.training import Schedule
@@ -55,8 +57,9 @@ def test_a_file_that_cannot_be_written_is_told_once(tmp_path, capsys):
     assert log.latest == 0.6
 
 
-def test_a_run_notes_its_cosines_and_ends_with_the_same_numbers(runs, straight, tmp_path, capfd):
-    """Killed and gone on with, too; `straight` is a run that notes nothing."""
+def test_a_run_notes_its_cosines_and_ends_with_the_same_numbers(runs, straight, tmp_path, capfd, monkeypatch):
+    """Killed and resumed, too; `straight` is a run that notes nothing."""
+    monkeypatch.setattr(progress, "EVERY_SECONDS", 0.01)
     schedule = Schedule(summary=2, save=5, validate=0)
     run = runs.training(tmp_path / "run", schedule, log=True)
     run.log_gradient_cosine = True

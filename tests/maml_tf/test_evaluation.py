@@ -2,12 +2,14 @@ import csv
 import dataclasses
 import pickle
 import threading
+import time
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from data_generators import progress
 from data_generators.errors import UserError
 from data_generators.sinusoid import Sinusoid
 from data_generators.tasks import Tasks
@@ -148,9 +150,21 @@ def test_what_drawing_raises_is_passed_on():
         evaluate(Recorder(accuracy=False), broken, num_tasks=5)
 
 
-def test_no_progress_bar_where_there_is_no_terminal(capfd):
-    evaluate(Recorder(accuracy=False), draw, num_tasks=13, num_updates=1, label="Testing")
-    assert "Testing" not in capfd.readouterr().err
+def test_progress_without_a_terminal_is_a_line_now_and_then(capsys, monkeypatch):
+    class Slow(Recorder):
+        def evaluate(self, *arguments, **options):
+            time.sleep(0.1)
+            return super().evaluate(*arguments, **options)
+
+    evaluate(Slow(accuracy=False), draw, num_tasks=13, num_updates=1, label="Testing")
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(progress, "EVERY_SECONDS", 0.02)
+    evaluate(Slow(accuracy=False), draw, num_tasks=13, num_updates=1, label="Testing", tasks_per_call=5)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "Testing: 0 of 13 tasks"
+    assert lines[-1].startswith("Testing: 10 of 13 tasks, ")
+    evaluate(Slow(accuracy=False), draw, num_tasks=13, num_updates=1, label=None)
+    assert capsys.readouterr().err == ""
 
 
 def test_statistics_by_hand():
@@ -173,12 +187,16 @@ def test_csv_is_the_originals_with_the_query_figure_added(tmp_path):
     assert path == tmp_path / "logs" / "run" / "test_ubs1_stepsize0.4.csv"
     with open(path, newline="") as file:
         header, *rows = csv.reader(file)
-    assert header == [f"update{i}" for i in range(11)] + ["query_update0"]
-    means, stds, ci95s = np.array(rows, float)
+    names = [f"update{i}" for i in range(11)] + ["query_update0"]
+    assert header == [*names, *(f"median_{name}" for name in names), *(f"diverged_{name}" for name in names)]
+    means, stds, ci95s = np.array(rows, float)[:, :12]
     table = np.column_stack([found.support, found.query[:, 1:], found.query[:, 0]])
     np.testing.assert_allclose(means, table.mean(0))
     np.testing.assert_allclose(stds, table.std(0))
     np.testing.assert_allclose(ci95s, 1.96 * table.std(0) / np.sqrt(600))
+    for row in rows:
+        np.testing.assert_allclose(np.array(row[12:24], float), np.median(table, 0))
+        assert row[24:] == ["0"] * 12
 
 
 def test_pkl_is_the_originals(tmp_path):
@@ -228,10 +246,15 @@ def test_a_write_that_breaks_off_leaves_the_older_files(tmp_path, monkeypatch):
     path = write(images(seed=0), tmp_path, 1, 0.4)
     before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
 
-    def full_disk(*args):
+    def full_disk(*args, **kwargs):
         raise OSError("no space left")
 
     monkeypatch.setattr(evaluation.pickle, "dump", full_disk)
+    with pytest.raises(UserError, match="no space left"):
+        write(images(seed=1), tmp_path, 1, 0.4)
+    assert {p.name: p.read_bytes() for p in path.parent.iterdir()} == before
+    monkeypatch.undo()
+    monkeypatch.setattr(evaluation.csv, "writer", full_disk)  # the pkl is written by then
     with pytest.raises(UserError, match="no space left"):
         write(images(seed=1), tmp_path, 1, 0.4)
     assert {p.name: p.read_bytes() for p in path.parent.iterdir()} == before
@@ -243,4 +266,7 @@ def test_nan_and_infinity_are_written_as_such(tmp_path):
     query[:, 0] = 0.0024
     oracle = Evaluation("loss", np.full(600, 0.0025), query)
     rows = write(oracle, tmp_path, 10, 0.01).read_text().splitlines()
-    assert rows[1].split(",") == ["0.0025", "inf", *["nan"] * 9, "0.0024"]
+    mean = rows[1].split(",")
+    assert mean[:12] == ["0.0025", "inf", *["nan"] * 9, "0.0024"]
+    assert mean[12:24] == ["0.0025", *["inf"] * 10, "0.0024"]
+    assert mean[24:] == ["0", *["600"] * 10, "0"]

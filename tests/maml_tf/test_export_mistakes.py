@@ -1,6 +1,8 @@
 """What an export says of itself, and what it and exporting refuse."""
 
 import json
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 import tensorflow as tf
 
 import maml_tf
+from data_generators import files
 from data_generators.errors import UserError
 from maml_tf import losses, networks
 from maml_tf.export import DESCRIPTION, export
@@ -111,6 +114,10 @@ def test_an_export_that_fails_leaves_nothing(small, tmp_path, monkeypatch):
             small.export(tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "out").mkdir()  # an empty folder is as good as none
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    for name in ("out", "earlier"):  # as an export leaves it that is killed
+        (tmp_path / f".{name}.{process.pid}-{files._HOST}.part" / "variables").mkdir(parents=True)
     assert small.export(tmp_path / "out") == tmp_path / "out"
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     assert (tmp_path / "out" / "saved_model.pb").exists()

@@ -18,6 +18,15 @@ os.write(2, (" level " + os.environ["TF_CPP_MIN_LOG_LEVEL"]).encode())
 """
 
 
+def test_a_stderr_that_is_closed_is_no_obstacle():
+    program = (
+        "import os; os.close(2)\n" + PROGRAM.split("os.write")[0] + "pass\n    print('done')\nexcept RuntimeError: pass"
+    )
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=True)
+    assert done.stdout == "done\n"
+
+
 def stderr_of(then, **environment):
     inherited = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
     command = [sys.executable, "-c", PROGRAM.format(then=then)]

@@ -124,12 +124,13 @@ def test_report_of_an_inductive_test_says_so():
     found = dataclasses.replace(images(), transductive=False)
     usual = report(images(), Experiment.of(datasource="omniglot"), "test")
     text = report(found, Experiment.of(datasource="omniglot"), "test")
-    assert (
-        text.splitlines()[2]
-        == "not transductive: queries are normalised by the statistics of the support, not by their own"
-    )
+    inductive = "inductive, not transductive: queries are normalised by the statistics of the support, not by their own"
+    assert text.splitlines()[2] == inductive
     assert "ours, test split, 3 updates, not transductive" in text
-    assert "transductive" not in usual
+    transductive = "transductive: queries are normalised by their own batch statistics, as in the paper"
+    assert usual.splitlines()[2] == transductive
+    assert "transductive" not in report(images(), Experiment.of(datasource="omniglot", norm="layer_norm"), "test")
+    assert "transductive" not in report(sinusoids(), Experiment.of(), "test")
     text = report(found, Experiment.of(datasource="omniglot", norm="layer_norm"), "test")
     assert text.splitlines()[2] == "not transductive, which makes no difference without batch normalisation"
 
@@ -155,9 +156,41 @@ def test_nan_is_shown_as_such():
     oracle = Evaluation("loss", np.full(600, 0.0025), query)
     experiment = Experiment.of(baseline="oracle", pretrain_iterations=9, metatrain_iterations=0)
     lines = report(oracle, experiment, "test").splitlines()
-    assert [line for line in lines if line.startswith("10")] == ["10          nan +- nan"]
+    assert [line.split() for line in lines if line.startswith("10")] == [["10", "nan", "+-", "nan", "inf", "600"]]
+    assert "600 of 600 tasks diverged after 10 updates" in lines
     assert any(line.startswith("0 ") and "0.002400" in line for line in lines)
     assert "original" not in "\n".join(lines)
+
+
+def test_report_says_in_words_what_tasks_that_diverge_do_to_the_mean():
+    found = sinusoids()
+    assert "diverged" not in report(found, Experiment.of(), "test")
+    assert "median" not in report(found, Experiment.of(), "test")
+    found.query[:3, 5:] = np.nan
+    found.query[3, 5], found.query[4, 5] = 1000 * np.median(found.query[:, 0]) - 1, np.inf
+    lines = report(found, Experiment.of(), "test").splitlines()
+    kept = found.query[3:, 10]
+    said = f"{kept.mean():.4f} +- {1.96 * kept.std() / np.sqrt(597):.5f}; the median of all is "
+    assert lines[-4] == (
+        f"3 of 600 tasks diverged after 10 updates; without them the mean is {said}{np.median(found.median[10]):.4f}"
+    )
+    assert lines[-3] == "diverged: their loss is not finite, or above 1000 times the median before any update"
+    assert lines[-1].startswith("original: the authors' code")
+    lines = report(found, Experiment.of(update_batch_size=5), "test").splitlines()
+    rows = {line.split()[0]: line.split()[4:] for line in lines[4:16]}
+    assert lines[3].split() == ["updates", "loss", "median", "diverged"]
+    assert rows["1"] == [f"{found.median[1]:.4f}"]
+    assert rows["5"] == [f"{found.median[5]:.4f}", "4"]
+
+
+def test_report_of_accuracies_counts_tasks_whose_loss_diverges():
+    found, losses = images(), np.ones([600, 11])
+    losses[:2, 10] = np.inf
+    lines = report(dataclasses.replace(found, losses=losses), Experiment.of(datasource="omniglot"), "test").splitlines()
+    mean, ci95 = (f"{100 * value:.2f}" for value in dataclasses.replace(found, losses=losses).without_diverged(10))
+    median = f"{100 * np.median(found.query[:, 10]):.2f}"
+    said = f"2 of 600 tasks diverged after 10 updates; without them the mean is {mean} +- {ci95}; the median of all is "
+    assert said + median in lines
 
 
 def test_report_of_another_k_than_that_of_training_matches_no_row_of_maml():

@@ -65,7 +65,7 @@ def _heeds_ctrl_c():
 
 
 @pytest.mark.usefixtures("_heeds_ctrl_c")
-def test_second_ctrl_c_breaks_off_at_once(sinusoids, tmp_path, capfd):
+def test_second_ctrl_c_stops_at_once(sinusoids, tmp_path, capfd):
     def twice():
         ctrl_c()
         ctrl_c()
@@ -74,7 +74,7 @@ def test_second_ctrl_c_breaks_off_at_once(sinusoids, tmp_path, capfd):
     with pytest.raises(KeyboardInterrupt):
         run.run()
     assert available(tmp_path) == [1]
-    assert capfd.readouterr().err.count("a second Ctrl-C breaks off at once") == 1
+    assert capfd.readouterr().err.count("a second Ctrl-C stops at once") == 1
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -92,7 +92,7 @@ def test_signals_mean_what_they_did_after_training(sinusoids, tmp_path, number):
         signal.signal(number, before)
 
 
-def test_ctrl_c_at_the_last_iteration_does_not_go_on_to_the_test(sinusoids, tmp_path):
+def test_ctrl_c_at_the_last_iteration_does_not_begin_the_test(sinusoids, tmp_path):
     with pytest.raises(Interrupted):
         at_save(sinusoids.training(tmp_path, EVERY), END, ctrl_c).run()
     assert available(tmp_path)[-1] == END

@@ -1,9 +1,13 @@
+import numpy as np
 import pytest
 import tensorflow as tf
 
 from maml_tf import training
+from maml_tf.evaluation import Evaluation
+from maml_tf.summaries import summaries, validation_scalars
 from maml_tf.training import Schedule
-from tests.maml_tf.runs import IMAGES
+from tests.maml_tf.runs import IMAGES, assert_same_numbers
+from tests.maml_tf.trainings import END
 
 
 def test_summaries_are_the_original_s(images, tmp_path, monkeypatch):
@@ -39,3 +43,58 @@ def scalars(folder):
 def test_no_summaries_without_log(images, tmp_path):
     images.training(tmp_path, Schedule(summary=1, save=0, validate=0), log=False, metatrain=1).run()
     assert list(tmp_path.glob("events.*")) == []
+
+
+def test_training_goes_to_its_end_without_summaries_that_cannot_be_written(sinusoids, tmp_path, capsys, monkeypatch):
+    sinusoids.training(tmp_path / "straight").run()
+
+    def full_disk(*arguments):
+        raise tf.errors.ResourceExhaustedError(None, None, "{{function_node x}} a.v2; No space left on device [Op:x]")
+
+    monkeypatch.setattr(tf.summary, "scalar", full_disk)
+    folder = tmp_path / "run"
+    sinusoids.training(folder, Schedule(summary=1, save=0, validate=0), log=True).run()
+    assert capsys.readouterr().err == (
+        f"warning: no more TensorBoard summaries can be written to {folder} (a.v2; No space left on device): "
+        "training continues without them\n"
+    )
+    assert_same_numbers(folder / f"model{END}", tmp_path / "straight" / f"model{END}")
+
+
+def test_event_file_that_cannot_be_made_is_a_warning(tmp_path, capsys):
+    (tmp_path / "file").touch()
+    with summaries(tmp_path / "file") as write:
+        for iteration in range(3):
+            write({"loss": 1.0}, iteration)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"warning: no more TensorBoard summaries can be written to {tmp_path / 'file'} (")
+
+
+def test_bugs_keep_their_traceback(tmp_path):
+    with pytest.raises(ValueError, match="could not convert"), summaries(tmp_path) as write:
+        write({"loss": "much"}, 1)
+
+
+def test_numbers_that_are_not_finite_are_left_out(tmp_path):
+    with summaries(tmp_path) as write:
+        write({"a": np.nan, "b": np.inf, "c": 1e300, "d": np.float64(2)}, 1)
+        write({"a": np.nan}, 2)
+        write({"a": 3}, 3)
+    assert scalars(tmp_path) == {("d", 1): 2, ("a", 3): 3}
+
+
+def test_validation_has_numbers_that_are_finite_where_tasks_diverge(tmp_path):
+    query = np.tile([[2.0, 1.0]], [600, 1])
+    assert validation_scalars(Evaluation("loss", query[:, 0], query)) == {
+        "Validation loss, step 0": 2,
+        "Validation loss, step 1": 1,
+    }
+    query[0, 1] = np.nan
+    with summaries(tmp_path) as write:
+        write(validation_scalars(Evaluation("loss", query[:, 0], query)), 7)
+    assert scalars(tmp_path) == {
+        ("Validation loss, step 0", 7): 2,
+        ("Validation diverged tasks, step 1", 7): 1,
+        ("Validation median loss, step 1", 7): 1,
+        ("Validation loss without diverged tasks, step 1", 7): 1,
+    }

@@ -4,6 +4,7 @@ import pytest
 from data_generators.errors import UserError
 from maml_tf import checkpoints, training
 from maml_tf.checkpoints import available
+from maml_tf.evaluation import Evaluation
 from maml_tf.stopping import Interrupted
 from maml_tf.training import Schedule
 from tests.data_generators.synthetic_omniglot import snapshot
@@ -61,6 +62,17 @@ def test_numbers_do_not_depend_on_schedule_and_log(runs, straight, tmp_path, mon
     assert [line.split(":")[0] for line in lines] == ["iteration 4", "iteration 8"]
 
 
+def test_validation_says_how_many_tasks_diverge(sinusoids, tmp_path, monkeypatch, capsys):
+    query = np.tile([[2.0, 0.5]], [600, 1])
+    query[:3, 1] = np.nan
+    monkeypatch.setattr(training.evaluation, "evaluate", lambda *_, **__: Evaluation("loss", query[:, 0], query))
+    sinusoids.training(tmp_path, Schedule(summary=0, save=0, validate=END)).run()
+    assert capsys.readouterr().out == (
+        f"iteration {END}: validation loss after 10 updates nan +- nan (before: 2.0000); 3 of 600 tasks diverged after "
+        "1 update; without them the mean is 0.5000 +- 0.000; the median of all is 0.5000\n"
+    )
+
+
 def test_finished_run_has_nothing_to_do(runs, straight, capsys):
     before = snapshot(straight.parent)
     for metatrain in (METATRAIN, METATRAIN - 2):  # also when it is asked for less than there is
@@ -68,7 +80,7 @@ def test_finished_run_has_nothing_to_do(runs, straight, capsys):
         run.run()
         assert run.iteration == END
     assert snapshot(straight.parent) == before
-    assert "Going on from the checkpoint of iteration 8" in capsys.readouterr().out
+    assert "Resuming from the checkpoint of iteration 8" in capsys.readouterr().out
 
 
 def test_run_that_is_not_resumed_leaves_the_earlier_one_in_peace(runs, straight, tmp_path, capsys):

@@ -30,12 +30,12 @@ def test_interrupted_resumed_and_finished(command, monkeypatch, tmp_path):
     monkeypatch.setattr(ClassifierTraining, "_check_finite", lambda self, loss: os.kill(os.getpid(), signal.SIGINT))
     stopped = command(*QUICK)
     assert stopped.returncode == 130
-    assert "Stopped after 1 of 4 iterations, which are saved. The same command goes on" in stopped.stdout
+    assert "Stopped after 1 of 4 iterations, which are saved. Run the same command again to resume." in stopped.stdout
     monkeypatch.setattr(ClassifierTraining, "_check_finite", check)
 
     result = command(*QUICK)
     assert result.returncode == 0, result.stderr
-    assert "Going on with the classifier from iteration 1" in result.stdout
+    assert "Resuming the training of the classifier from iteration 1" in result.stdout
     assert "2-way 1-shot miniimagenet: accuracy in % on 4 tasks" in result.stdout
     assert "4 filters, 4 iterations; taken at 4" in result.stdout
     assert "Fine-tuning baseline, ours, second half of val (3 classes)" in result.stdout
@@ -52,7 +52,8 @@ def test_interrupted_resumed_and_finished(command, monkeypatch, tmp_path):
     assert {row["classifier_iterations"] for row in rows} == {"4"}
 
     before = (tmp_path / "logs" / "classifier" / "classifier.npz").read_bytes()
-    assert command(*QUICK).stdout == result.stdout.replace("Going on with the classifier from iteration 1\n", "")
+    resuming = "Resuming the training of the classifier from iteration 1\n"
+    assert command(*QUICK).stdout == result.stdout.replace(resuming, "")
     refused = command(*QUICK, "--seed=1")
     assert refused.returncode == 2
     assert "was made with --seed=0 (now 1): give the same flags" in refused.stderr
@@ -83,10 +84,28 @@ def test_breaking_off(command, monkeypatch, tmp_path):
         (("--num_classes=4",), "4-way tasks on each half of the validation classes need 8 of them, but there are 6"),
         (("--iterations=0",), "--iterations must be at least 1, not 0"),
         (("--num_tasks=-1",), "--num_tasks must be at least 1, not -1"),
+        ((f"--iterations={2**31}",), "--iterations must be at most 2147483647, not 2147483648"),
+        ((f"--num_tasks={10**30}",), f"--num_tasks must be at most 2147483647, not {10**30}"),
+        ((f"--num_filters={2**31}",), "--num_filters must be at most 65536, not 2147483648"),
+        ((f"--batch_size={2**31}",), "--batch_size must be at most 1000000, not 2147483648"),
+        ((f"--shots={2**31}",), "--shots must be at most 10000, not 2147483648"),
+        ((f"--queries={2**31}",), "--queries must be at most 10000, not 2147483648"),
+        ((f"--num_classes={2**31}",), "--num_classes must be at most 10000, not 2147483648"),
+        ((f"--num_updates={2**31}",), "--num_updates must be at most 10000, not 2147483648"),
+        ((f"--tuning_tasks={2**31}",), "--tuning_tasks must be at most 2147483647, not 2147483648"),
+        (("--tuning_tasks=0",), "--tuning_tasks must be at least 1, not 0"),
+        (("--num_updates=-2",), "--num_updates must be at least 1, not -2"),
+        (("--step_sizes=0.1,nan",), "--step_sizes must be positive numbers"),
+        (("--step_sizes=inf",), "--step_sizes must be positive numbers"),
+        (("--decays=nan",), "--decays must be numbers that are not negative"),
+        (("--learning_rate=nan",), "--learning_rate must be a positive number, not nan"),
+        (("--held_out=nan",), "--held_out must lie between 0 and 1, not at nan"),
         (("--shots=0",), "--shots must be at least 1, not 0"),
         (("--queries=0",), "--queries must be at least 1, not 0"),
         (("--step_sizes=0",), "--step_sizes must be positive numbers"),
         (("--batch_size=7",), "--batch_size must be a multiple of 4, not 7"),
+        ((f"--logdir={'a' * 300}",), "File name too long"),
+        (("--logdir=x\udcff",), "is not UTF-8: choose another --logdir"),
         (("--datasource=sinusoid",), "the baselines classify images"),
         (("--datasource=imagenet",), "unknown datasource 'imagenet'"),
         (("--step_sizes=fast",), "argument --step_sizes: invalid numbers value: 'fast'"),

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import main
+from data_generators.errors import UserError
 from maml_tf import problems, runtime
 from maml_tf.baselines import report
 from maml_tf.baselines.comparison import FINE_TUNING, TEST, VAL
@@ -119,7 +120,7 @@ def test_listing(call, monkeypatch, tmp_path):
     assert str(run_folder(Experiment.of(datasource="omniglot"))) in line
 
 
-def test_incomplete_run_is_interrupted_gone_on_with_and_described(call, stub):
+def test_incomplete_run_is_interrupted_resumed_and_described(call, stub):
     stub(130, 0, 0)
     result = call(reproduce.main, "stub", "--iterations=3")
     assert (result.returncode, result.stdout) == (130, "A stub: python stub.py --iterations=3\n")
@@ -130,7 +131,7 @@ def test_incomplete_run_is_interrupted_gone_on_with_and_described(call, stub):
     assert rule.count("---") == 8
     cells = line.strip("| ").split(" | ")
     assert cells[:-1] == [
-        *("A stub", "1.0", "2.0 +- 0.5", "test", "3 of 4; `python stub.py` goes on"),
+        *("A stub", "1.0", "2.0 +- 0.5", "test", "3 of 4; `python stub.py` resumes it"),
         *("`python stub.py --iterations=3`", "abc1234"),
     ]
     assert cells[-1].endswith(" s")
@@ -185,7 +186,7 @@ def test_figures_are_read_from_what_the_runs_write(monkeypatch, tmp_path):
     assert row.figure(options) == Figure("second half of val (8 classes)", "50.00 +- 13.86")
 
 
-def test_a_real_row_is_trained_tested_and_gone_on_with(call, monkeypatch, tmp_path):
+def test_a_real_row_is_trained_tested_and_listed(call, monkeypatch, tmp_path):
     monkeypatch.setattr(runtime, "configure", lambda kind: None)  # can only be done once in a process
     result = call(reproduce.main, "sinusoid_10shot_maml", "--iterations=3", "--logdir=runs")
     assert result.returncode == 0, result.stderr
@@ -194,7 +195,7 @@ def test_a_real_row_is_trained_tested_and_gone_on_with(call, monkeypatch, tmp_pa
     assert "original MAML" in result.stdout
     last = result.stdout.splitlines()[-1]
     assert last.startswith("| sinusoid, K = 10, MAML | 0.113 +- 0.015 | ")
-    assert f"| 3 of 70,000; `python main.py --logdir=runs` goes on | `{command}` |" in last
+    assert f"| 3 of 70,000; `python main.py --logdir=runs` resumes it | `{command}` |" in last
     assert "not all sessions" not in last
     line = next(line for line in call(reproduce.main, "--logdir=runs").stdout.splitlines() if "10shot_maml" in line)
     assert "3 of 70000" in line
@@ -205,6 +206,8 @@ def test_a_real_row_is_trained_tested_and_gone_on_with(call, monkeypatch, tmp_pa
     [
         (("omniglot_6way",), "there is no row 'omniglot_6way': choose one of omniglot_5way_1shot, omniglot_5way_5shot"),
         (("omniglot_5way_1shot", "--iterations=0"), "--iterations must be at least 1, not 0"),
+        (("omniglot_5way_1shot", f"--iterations={2**31}"), "--iterations must be at most 2147483647, not 2147483648"),
+        ((f"--logdir={'a' * 300}",), "File name too long"),
         (("miniimagenet_5way_1shot", "--data_dir=nowhere"), "miniImagenet"),
         (("miniimagenet_5way_1shot_fine_tuning", "--data_dir=nowhere"), "miniImagenet"),
     ],
@@ -216,6 +219,30 @@ def test_mistakes(call, monkeypatch, tmp_path, arguments, message):
     assert len(result.stderr.splitlines()) == 1
     assert message in result.stderr
     assert not (tmp_path / "logs").exists()
+
+
+@pytest.mark.parametrize("contents", ["", "a,b\n1,2\n", "update0\nx\ny\nz\n", "\0", "update0\n1\n1\n1\n1\n"])
+def test_figures_that_cannot_be_read(tmp_path, contents):
+    row = ROWS["sinusoid_10shot_oracle"]
+    folder = run_folder(row.experiment(), tmp_path)
+    folder.mkdir()
+    (folder / "test_ubs10_stepsize0.01.csv").write_text(contents)
+    with pytest.raises(UserError, match=r"csv is damaged or cannot be read \(.*\): run the row again\.$"):
+        row.figure(Options(logdir=str(tmp_path)))
+
+
+def test_figure_says_how_many_tasks_diverged(tmp_path):
+    row, query = ROWS["sinusoid_10shot_maml"], np.full((600, 11), 0.5)
+    query[:3, 10] = np.nan
+    write(Evaluation("loss", np.ones(600), query), run_folder(row.experiment(), tmp_path), 10, 0.01)
+    text = row.figure(Options(logdir=str(tmp_path))).text
+    assert text == "nan +- nan (median 0.5; 3 tasks diverged)"
+
+
+@pytest.mark.parametrize("contents", ["[1]", '[{"start": "0", "end": 1, "seconds": 1, "commit": ""}]', "{}", "[null]"])
+def test_sessions_that_are_damaged_are_none(tmp_path, contents):
+    (tmp_path / sessions.FILE).write_text(contents)
+    assert sessions.effort(tmp_path, 1) == (0, [], False)
 
 
 def test_two_rows_cannot_have_one_name():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from data_generators.errors import UserError
-from maml_tf import evaluation
+from maml_tf import evaluation, lock
 from maml_tf.baselines import training
 from maml_tf.baselines.classifier import Settings, build, describe
 from maml_tf.baselines.store import read_arrays
@@ -70,7 +70,7 @@ def test_resumed_training_has_the_numbers_of_an_uninterrupted_one(trainings, tmp
     assert progress_of(tmp_path / "interrupted").iteration == 7
     resumed = trainings.training(tmp_path / "interrupted")
     resumed.run(10)
-    assert "Going on with the classifier from iteration 7" in capsys.readouterr().out
+    assert "Resuming the training of the classifier from iteration 7" in capsys.readouterr().out
     assert_same(resumed, straight)
     assert resumed.use_best_weights() == straight.use_best_weights()
 
@@ -131,18 +131,33 @@ def test_damaged_file_is_refused_and_left(trainings, tmp_path, contents):
     run.run(1)
     contents = run.path.read_bytes()[:1000] if contents is None else contents
     run.path.write_bytes(contents)
-    with pytest.raises(UserError, match="is damaged or not of this project"):
+    with pytest.raises(UserError, match="is damaged or cannot be read"):
         trainings.training(tmp_path).run(2)
-    with pytest.raises(UserError, match="is damaged or not of this project"):
+    with pytest.raises(UserError, match="is damaged or cannot be read"):
         progress_of(tmp_path)
     assert run.path.read_bytes() == contents
 
 
 def test_npz_of_something_else_is_refused(trainings, tmp_path):
     np.savez(tmp_path / training.FILE, mine=np.zeros(3))
-    with pytest.raises(UserError, match="is damaged or not of this project"):
+    with pytest.raises(UserError, match="is damaged or cannot be read"):
         trainings.training(tmp_path).run(2)
     assert progress_of(tmp_path / "nowhere") is None
+
+
+def test_one_process_trains_at_a_time_but_anyone_reads(trainings, tmp_path, monkeypatch):
+    trainings.training(tmp_path).run(2)
+    assert os.listdir(tmp_path) == [training.FILE]  # the lock is gone
+    monkeypatch.setattr(lock, "fcntl", None)
+    (tmp_path / lock.NAME).write_text("7 elsewhere")
+    for name in ("classifier.npz.123456789.part", "film.part"):
+        (tmp_path / name).write_text("half")
+    with pytest.raises(UserError, match=r"another process trains in .* \(process 7 on host elsewhere\)"):
+        trainings.training(tmp_path).run(3)
+    trainings.training(tmp_path).run(2)
+    (tmp_path / lock.NAME).unlink()
+    trainings.training(tmp_path).run(3)
+    assert sorted(os.listdir(tmp_path)) == [training.FILE, "film.part"]
 
 
 def test_folder_that_cannot_be_written(trainings, tmp_path):
