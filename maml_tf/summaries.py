@@ -1,12 +1,11 @@
 """TensorBoard summaries of a training run."""
 
 import contextlib
-import sys
 
 import numpy as np
 import tensorflow as tf
 
-from maml_tf.command import user_sentence
+from maml_tf.dispensable import Dispensable
 
 GRADIENT_COSINE = "Cosine of first- and second-order meta-gradient"
 
@@ -28,40 +27,21 @@ def summaries(folder, log=True):
 
 class _Writer:
     def __init__(self, folder):
-        self._folder = folder
         self._entered = contextlib.ExitStack()
-        self._failed = False
-        with self._warned_of():
-            self._entered.enter_context(tf.summary.create_file_writer(str(folder)).as_default())
-            # Compiled takes a tenth of the time; and anew for each writer, since the graph holds on to it.
-            self._write = tf.function(_write, autograph=False)
+        self._attempt = Dispensable(f"TensorBoard's summaries in {folder}")
+        # Compiled takes a tenth of the time; and anew for each writer, since the graph holds on to it.
+        self._compiled = tf.function(_write, autograph=False)
+        self._attempt(lambda: self._entered.enter_context(tf.summary.create_file_writer(str(folder)).as_default()))
 
     def write(self, scalars, iteration):
-        if self._failed:
-            return
         with np.errstate(over="ignore"):
             values = {name: np.float32(value) for name, value in scalars.items()}
         # As tensors, since a float would be traced.
         tensors = {name: tf.constant(value) for name, value in values.items() if np.isfinite(value)}
-        with self._warned_of():
-            self._write(tensors, tf.constant(iteration, tf.int64))
+        self._attempt(self._compiled, tensors, tf.constant(iteration, tf.int64))
 
     def close(self):
-        with self._warned_of():
-            self._entered.close()  # which writes what is left
-
-    @contextlib.contextmanager
-    def _warned_of(self):
-        try:
-            yield
-        except Exception as error:
-            reason = user_sentence(error)
-            if reason is None:
-                raise
-            if not self._failed:
-                message = f"no more TensorBoard summaries can be written to {self._folder} ({reason})"
-                print(f"warning: {message}: training continues without them", file=sys.stderr)
-            self._failed = True
+        self._attempt(self._entered.close)  # which writes what is left
 
 
 def curve_scalars(figures):

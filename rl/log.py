@@ -54,7 +54,7 @@ class Summaries:
 
     def __init__(self, folder):
         self._folder = str(folder)
-        self._attempt = Dispensable(f"TensorBoard's summaries in {folder}", (OSError, tf.errors.OpError))
+        self._attempt = Dispensable(f"TensorBoard's summaries in {folder}")
         self._writer = None
 
     def begin(self):

@@ -1,6 +1,5 @@
 """`gradient_cosine.csv`: its rows, through stops and resuming, and what a training run writes there."""
 
-
 import numpy as np
 import pytest
 
