@@ -48,7 +48,7 @@ def _normalisation(evaluation, experiment):
         return ["transductive: queries are normalised by their own batch statistics, as in the paper"]
     if experiment.norm == "batch_norm":
         return [
-            "inductive, not transductive: queries are normalised by the statistics of the support, not by their own"
+            "not transductive (inductive): queries are normalised by the statistics of the support, not by their own"
         ]
     if not evaluation.transductive:
         return ["not transductive, which makes no difference without batch normalisation"]

@@ -54,7 +54,7 @@ def test_command_tests_it_and_an_inductive_test_leaves_the_transductive_one(run_
     assert result.returncode == 0, result.stderr
     assert f"  {'folder':21} {folder}\n" in result.stdout
     assert "Testing the checkpoint of iteration 59000 of the original code" in result.stdout
-    assert "\nnot transductive: " in result.stdout
+    assert "\nnot transductive (inductive): " in result.stdout
     after = snapshot(folder)
     assert {name: after[name] for name in before} == before
     names = [f"test_ubs1_stepsize0.4_inductive.{ending}" for ending in ("csv", "pkl")]

@@ -124,7 +124,9 @@ def test_report_of_an_inductive_test_says_so():
     found = dataclasses.replace(images(), transductive=False)
     usual = report(images(), Experiment.of(datasource="omniglot"), "test")
     text = report(found, Experiment.of(datasource="omniglot"), "test")
-    inductive = "inductive, not transductive: queries are normalised by the statistics of the support, not by their own"
+    inductive = (
+        "not transductive (inductive): queries are normalised by the statistics of the support, not by their own"
+    )
     assert text.splitlines()[2] == inductive
     assert "ours, test split, 3 updates, not transductive" in text
     transductive = "transductive: queries are normalised by their own batch statistics, as in the paper"

@@ -154,13 +154,15 @@ def test_damaged_checkpoint(tmp_path):
         np.testing.assert_array_equal(variable.numpy(), value)
 
 
-def test_ours_are_told_apart_and_training_does_not_go_on_from_the_original_s(tmp_path):
+def test_ours_are_told_apart_and_training_does_not_resume_from_the_original_s(tmp_path):
     maml = make_maml(learn=False)
     store = Checkpoints(tmp_path, maml, EXPERIMENT)
     assert not tf1_checkpoints.is_tf1(store.save(5))
     assert not tf1_checkpoints.is_tf1(tmp_path / "model6")
     original.write(tmp_path / "model7", original.weights(maml.model))
-    with pytest.raises(UserError, match=r"model7 is of the original code .*: test it by --train=False, or train anew"):
+    with pytest.raises(
+        UserError, match=r"model7 is of the original code .*: test it by main.py's --train=False, or train"
+    ):
         store.restore()
     assert store.restore(5) == 5
 
