@@ -7,7 +7,10 @@ import dataclasses
 import sys
 from pathlib import Path
 
-import maml_tf.interrupt  # noqa: F401 - before what takes a moment to load
+from maml_tf import interrupt
+
+if __name__ == "__main__":
+    interrupt.while_loading()
 
 # isort: split
 

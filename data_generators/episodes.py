@@ -153,7 +153,7 @@ class Episodes:
         names, lengths = zip(*classes, strict=True)
         advice = ["add images"]
         if all(np.sum(self.splits[split].lengths >= needed) >= self.ways for split in splits):
-            advice.append("remove them")
+            advice.append("remove these classes")
         follow = self._queries_are_free or queries == self.shots  # the queries can become fewer too
         if min(lengths) >= (2 if follow else queries + 1):
             advice.append("use fewer shots or queries" if self._queries_are_free else "use fewer shots")

@@ -25,7 +25,16 @@ DAMAGE = (OSError, EOFError, RuntimeError, ValueError, LookupError, TypeError, A
 DAMAGE += (struct.error, zlib.error, lzma.LZMAError, csv.Error, zipfile.BadZipFile, tarfile.TarError)
 DAMAGE += (TokenError, SyntaxError, MemoryError)
 
-_HOST = f"{zlib.crc32(platform.node().encode()):08x}"  # of shared folders, where another machine has other processes
+
+def _host() -> str:
+    """Eight digits that tell machines, and containers on them, apart: each has processes of its own numbers."""
+    namespace = 0
+    with suppress(OSError):
+        namespace = os.stat("/proc/self/ns/pid").st_ino  # of Linux
+    return f"{zlib.crc32(f'{platform.node()} {namespace}'.encode()):08x}"
+
+
+_HOST = _host()
 _ABANDONED_SECONDS = 24 * 3600  # what nobody has written to for so long has been left, on whatever machine
 _EARLIER_SECONDS = 3600  # the same for the names of earlier versions, which do not tell the machine
 
@@ -46,10 +55,8 @@ def reading(path: str | Path, remedy="put a whole one in its place") -> Iterator
     except UserError:
         raise
     except MemoryError as error:
-        message = (
-            f"there is not enough memory to read {path} ({_reason(error)}): free some or, if it is damaged, {remedy}."
-        )
-        raise UserError(message) from error
+        why = f"there is not enough memory to read {path} ({_reason(error)})"
+        raise UserError(f"{why}: free memory or, if the file is damaged, {remedy}.") from error
     except DAMAGE as error:
         raise UserError(f"{path} is damaged or cannot be read ({_reason(error)}): {remedy}.") from error
 
@@ -61,14 +68,18 @@ def replacing(path: str | Path, durable: bool = True, tidy: bool = True) -> Iter
     The folder that it stands in is made if need be.
 
     Args:
-        path: of the file; or of a folder, which must then be empty or not be there.
+        path: of the file; or of a folder, which must then be empty or not be there. A link is followed; what is neither
+            file nor folder, such as /dev/null, is written itself.
         durable: flush it to the disk before it is renamed, so that not even a loss of power leaves it half written.
         tidy: remove what killed processes have left; it takes milliseconds where the folder has hundreds of files.
 
     Raises:
         OSError: it cannot be written; what was at `path` stays as it was.
     """
-    path = Path(path)
+    path = _followed(path)
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        yield path
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     if tidy:
         remove_abandoned(path)
@@ -88,7 +99,7 @@ def check_writable(path: str | Path) -> None:
     Raises:
         UserError: it cannot.
     """
-    path = Path(path)
+    path = _followed(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -107,15 +118,18 @@ def remove_abandoned(path: str | Path) -> None:
 
     The names that earlier versions wrote under, <name>.part and <name>.<process>.part, are removed too.
     """
-    path = Path(path)
+    path = _followed(path)
     beginnings = f".{path.name}.", f"{path.name}."
     with suppress(OSError):
         for name in os.listdir(path.parent):  # a glob takes ten times as long in a folder of many images
             part = path.parent / name
-            if name.removeprefix(".") == f"{path.name}.part":  # an earlier version named no process
-                _remove(part)
-            elif name.startswith(beginnings) and (process := re.search(r"\.(\d+)(?:-(\w+))?\.part$", name)):
+            process = re.search(r"\.(\d+)(?:-(\w+))?\.part$", name)
+            if process and process[2] and name.startswith(beginnings[0]):
                 _remove_if_abandoned(part, *process.groups())
+            elif name == f".{path.name}.part":  # an earlier version named no process
+                _remove(part)
+            elif name == f"{path.name}.part" or (process and name.startswith(beginnings)):
+                _remove_if_earlier(part)
 
 
 def remove_all_abandoned(folder: str | Path) -> None:
@@ -126,10 +140,15 @@ def remove_all_abandoned(folder: str | Path) -> None:
                 _remove_if_abandoned(part, *ours.groups())
 
 
-def _remove_if_abandoned(part: Path, process: str, host: str | None) -> None:
-    seconds = _ABANDONED_SECONDS if host else _EARLIER_SECONDS
+def _remove_if_abandoned(part: Path, process: str, host: str) -> None:
     gone = host == _HOST and not another_runs(int(process))
-    if gone or time.time() - part.stat().st_mtime > seconds:
+    if gone or time.time() - part.stat().st_mtime > _ABANDONED_SECONDS:
+        _remove(part)
+
+
+def _remove_if_earlier(part: Path) -> None:
+    """Such names may be the user's, too: so no folder in plain sight, and nothing that is being written."""
+    if (part.is_file() or part.name.startswith(".")) and time.time() - part.stat().st_mtime > _EARLIER_SECONDS:
         _remove(part)
 
 
@@ -137,11 +156,16 @@ def flush(path: Path) -> None:
     """Has the system write a file, or all files of a folder, to the disk."""
     for file in [path] if path.is_file() else path.rglob("*"):
         if file.is_file():
-            descriptor = os.open(file, os.O_RDONLY)
+            descriptor = os.open(file, os.O_RDWR)  # Windows flushes no file that is open for reading only
             try:
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
+
+
+def _followed(path):
+    """Where a path leads that is a link."""
+    return Path(os.path.realpath(path)) if os.path.islink(path) else Path(path)
 
 
 def _part(path):

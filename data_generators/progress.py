@@ -46,12 +46,14 @@ class Lines:
         self._thread = threading.Thread(target=self._run, name=f"progress of {what}", daemon=True)
 
     def __enter__(self):
-        self._thread.start()
+        if sys.stderr is not None:  # None where there is no console
+            self._thread.start()
         return self
 
     def __exit__(self, *error):
         self._ended.set()
-        self._thread.join()
+        if self._thread.is_alive():
+            self._thread.join()
 
     def update(self, units: int = 1) -> None:
         """Counts units that are done."""

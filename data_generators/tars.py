@@ -23,14 +23,23 @@ class _Entry(tarfile.TarInfo):
 
     @classmethod
     def frombuf(cls, buf, encoding, errors):
-        if buf and not buf.strip(b"\0"):
-            buf = bytes(tarfile.BLOCKSIZE)  # the padding at the end may be of any length
-        try:
-            return super().frombuf(buf, encoding, errors)
-        except tarfile.HeaderError as error:
-            if not buf.strip(b"\0"):  # padding, or the end of the file
-                raise
-            raise tarfile.ReadError(f"the header of a file is damaged: {error}") from error
+        return _told(super().frombuf, buf, encoding, errors)
+
+    @classmethod
+    def _frombuf(cls, buf, encoding, errors, **settings):  # which newer versions of Python call in its place
+        return _told(super()._frombuf, buf, encoding, errors, **settings)
+
+
+def _told(read, buf, *arguments, **settings):
+    """What reads a header, but for damage, which is an error of its own."""
+    if buf and not buf.strip(b"\0"):
+        buf = bytes(tarfile.BLOCKSIZE)  # the padding at the end may be of any length
+    try:
+        return read(buf, *arguments, **settings)
+    except tarfile.HeaderError as error:
+        if not buf.strip(b"\0"):  # padding, or the end of the file
+            raise
+        raise tarfile.ReadError(f"the header of a file is damaged: {error}") from error
 
 
 def members(path: Path) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:

@@ -167,7 +167,7 @@ class Checkpoints:
         if tf1_checkpoints.is_tf1(path):
             raise UserError(
                 f"checkpoint {path} is of the original code and without the optimiser's state, so that its training "
-                "cannot be resumed: test it by main.py's --train=False, or train anew with another --logdir"
+                "cannot be resumed: test it with main.py --train=False, or train anew with another --logdir"
             )
         self._refuse_other_settings(path)
         try:

@@ -177,7 +177,10 @@ def refuse_outer_product(loss, outputs, targets):
     Raises:
         UserError: the loss does so.
     """
-    if not (tf.is_tensor(outputs) and tf.is_tensor(targets)) or outputs.shape.rank == targets.shape.rank:
+    if not (tf.is_tensor(outputs) and tf.is_tensor(targets)):
+        return
+    ranks = outputs.shape.rank, targets.shape.rank
+    if None in ranks or ranks[0] == ranks[1]:
         return
     specs = [tf.TensorSpec([n or 7919 for n in t.shape], t.dtype) for t in (outputs, targets)]
     try:

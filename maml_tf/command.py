@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterator
 from data_generators.errors import UserError
 from maml_tf import interrupt
 
-_ERRNO_TEXTS = tuple(os.strerror(number) for number in errno.errorcode)
+_OF_FILES = "ENOENT EEXIST EACCES EPERM EROFS ENOSPC EDQUOT EFBIG EISDIR ENOTDIR EIO ENAMETOOLONG EMFILE ENFILE ELOOP"
+_ERRNO_TEXTS = tuple(os.strerror(getattr(errno, name)) for name in _OF_FILES.split() if hasattr(errno, name))
 
 # Lines before the reason, where an error comes from within a graph.
 _OF_DEVELOPERS = ("Graph execution error:", "Detected at node", "<stack traces unavailable>", " ", "\t")
@@ -41,7 +42,7 @@ def guarded(body: Callable, *arguments, interrupted="interrupted") -> int:
             sentence = user_sentence(error)
             if sentence is None:
                 raise
-            print(f"error: {sentence}", file=sys.stderr)
+            print(f"error: {' '.join(sentence.splitlines())}", file=sys.stderr)
             return 2
 
 
@@ -52,11 +53,12 @@ def user_sentence(error: BaseException) -> str | None:
     """
     if isinstance(error, UserError):
         return str(error)
-    if isinstance(error, OSError):
+    if isinstance(error, OSError) and not isinstance(error, ChildProcessError):
         names = [repr(name) if isinstance(name, int) else os.fsdecode(name) for name in _names(error)]
-        return f"{' -> '.join(names) or 'a file or stream'}: {error.strerror or error}"
+        return ": ".join([*([" -> ".join(names)] if names else []), error.strerror or str(error)])
     if isinstance(error, UnicodeEncodeError | UnicodeDecodeError):
-        return f"{_shortened(error.object)} is not valid {error.encoding.upper()} ({error.reason}): use another name"
+        remedy = "use another name" if isinstance(error.object, str) else "save it as UTF-8"
+        return f"{_shortened(error.object)} is not valid {error.encoding.upper()} ({error.reason}): {remedy}"
     if isinstance(error, ValueError) and "embedded null" in str(error):
         return "the name of a file holds a NUL byte: use another name"
     if isinstance(error, MemoryError):
@@ -76,7 +78,7 @@ def _of_tensorflow(error):
     if errors is None or not isinstance(error, errors.OpError):
         return None
     text = first_line(error)
-    if any(reason in str(error) for reason in _ERRNO_TEXTS) or isinstance(error, errors.DataLossError):
+    if any(reason in text for reason in _ERRNO_TEXTS) or isinstance(error, errors.DataLossError):
         return text
     if isinstance(error, errors.ResourceExhaustedError):
         return f"there is not enough memory ({text}): use smaller sizes"

@@ -27,6 +27,6 @@ class CosineLog:
         return self._latest
 
     def add(self, iteration, cosine):
-        """Adds a row. Where it cannot be written, a warning is printed, and the run goes on without the file."""
+        """Adds a row. Where it cannot be written, a warning is printed, and the run continues without the file."""
         self._latest = cosine
         self._table.add(iteration, [repr(float(cosine))])

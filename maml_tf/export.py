@@ -91,7 +91,7 @@ def _endpoints(maml, transductive, inputs, targets):
     """The Signatures and, by name, (function, arguments)."""
     step_size = list(maml.step_sizes) or maml.step_size
     learner = Exportable(maml.pure, _loss_of_any_shots(maml.loss), step_size, maml.num_updates, transductive)
-    inputs = inputs or _input_spec(maml.model)
+    inputs = inputs or _input_spec(maml.pure)
     signatures = Signatures(learner, inputs, targets or maml.target_spec or _output_spec(learner, inputs, maml.model))
     return signatures, signatures.all()
 
@@ -108,16 +108,16 @@ def _loss_of_any_shots(loss):
     return cross_entropy
 
 
-def _input_spec(model):
+def _input_spec(pure):
+    model = pure.model
     tensors = getattr(model, "inputs", None)
     if tensors and len(tensors) == 1:
         return tf.TensorSpec([None, *tensors[0].shape[1:]], tensors[0].dtype)
     if tensors:
         raise UserError(f"model {model.name!r} has {len(tensors)} inputs: only models with one can be exported")
-    shape = (model.get_build_config() or {}).get("input_shape")
-    if not shape or not all(size is None or isinstance(size, int) for size in shape):
+    if pure.built_on is None:
         raise UserError(f"model {model.name!r} has no Input: say inputs=tf.TensorSpec([None, ...]) when exporting it")
-    return tf.TensorSpec([None, *shape[1:]], model.input_dtype)
+    return pure.built_on
 
 
 def _output_spec(learner, inputs, model):

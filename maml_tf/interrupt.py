@@ -1,16 +1,16 @@
-"""Imported before anything else by commands: Ctrl-C while they load ends them without a traceback."""
+"""Ctrl-C while a command loads ends it at once, without a traceback."""
 
 import os
 import signal
 import sys
 import threading
-from pathlib import Path
 
 
-def _end(number, frame):
-    # At once: extension modules make errors of their own of a KeyboardInterrupt that comes while they load.
-    os.write(2, b"\ninterrupted\n")
-    os._exit(130)
+def while_loading() -> None:
+    """For commands, before they import what takes a moment; without effect where Ctrl-C has another meaning already."""
+    in_main_thread = threading.current_thread() is threading.main_thread()  # which alone may take signals
+    if in_main_thread and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _end)
 
 
 def loaded() -> None:
@@ -19,20 +19,12 @@ def loaded() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def _is_command() -> bool:
-    """Whether Python has been started with a command, rather than with tests or a program that imports one."""
-    name = (sys.argv or [""])[0]  # "-m" while Python looks for a script's package
-    in_main_thread = threading.current_thread() is threading.main_thread()  # which alone may take signals
-    return in_main_thread and (name == "-m" or Path(name).name == "main.py")
+def is_command() -> bool:
+    """Whether Python is about to run a script of a package, rather than a program that imports it."""
+    return (sys.argv or [""])[0] == "-m"  # so it is while Python looks for the script
 
 
-def _hook(kind, error, traceback, previous=sys.excepthook):
-    if issubclass(kind, KeyboardInterrupt):
-        print("\ninterrupted", file=sys.stderr)
-    else:
-        previous(kind, error, traceback)
-
-
-sys.excepthook = _hook
-if _is_command() and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-    signal.signal(signal.SIGINT, _end)
+def _end(number, frame):
+    # At once: extension modules make errors of their own of a KeyboardInterrupt that comes while they load.
+    os.write(2, b"\ninterrupted\n")
+    os._exit(130)

@@ -108,15 +108,22 @@ class RunLock:
             return os.fstat(now.fileno()).st_mtime - os.stat(self._path).st_mtime < _SILENT_SECONDS
         return False
 
+    def _is_ours(self):
+        """Whether this process has the lock; not by its number, which is the same in other containers."""
+        with suppress(OSError):
+            file = os.stat(self._path)
+            return any(lock._file is not None and os.path.samestat(lock._file, file) for lock in list(_locks))
+        return False
+
     def _beat(self):
         while not self._released.wait(_BEAT_SECONDS):
             with suppress(OSError):
                 os.utime(self._path)
 
     def _refuse_unless_ours(self):
-        process, host = _signature(self._path)
-        if (process, host) == (os.getpid(), platform.node()):
+        if self._is_ours():
             return  # who trains twice in one process takes turns
+        process, host = _signature(self._path)
         who = f"process {process} on host {host}" if process else "its number is not known"
         raise UserError(
             f"another process trains in {self._path.parent} ({who}): wait for its end, stop it, or choose another "

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
+from data_generators.errors import UserError
 from data_generators.tasks import Tasks
 from maml_tf import checks, losses, second_derivatives
 from maml_tf import task_axis as axis
@@ -71,14 +72,13 @@ class MAML:
         self.model = model
         self.learner = TaskLearner(self.pure, self.loss, self.accuracy, first_order)
         self._checked = False
-        if not first_order and self.pure.input_structure is not None:
-            self._check_second_derivatives(self.pure.input_structure, stacklevel=3)
+        if not first_order and self.pure.built_on is not None:
+            self._check_second_derivatives(self.pure.built_on, stacklevel=3)
         self.step_size = step_size
         self.step_sizes = []
         if learn_step_size:
             self.step_sizes = [keras.Variable(step_size, dtype=v.dtype, name="step_size") for v in self.pure.adapted]
-        self.optimizer = keras.optimizers.get(optimizer) if optimizer else adam()
-        self.pretrain_optimizer = keras.optimizers.get(pretrain_optimizer) if pretrain_optimizer else adam()
+        self.optimizer, self.pretrain_optimizer = _optimizer(optimizer), _optimizer(pretrain_optimizer)
         self.optimizer.build(self.meta_variables)
         self.pretrain_optimizer.build(self.weights)
         self.task_axis, self.jit = axis.resolve(task_axis, jit, model)
@@ -289,6 +289,16 @@ class MAML:
     def compiled(self, function):
         """A function of tensors compiled as this object's own steps are."""
         return self._compiler.compiled(function)
+
+
+def _optimizer(given):
+    """What MAML was given for an optimizer, as one."""
+    try:
+        return keras.optimizers.get(given) if given else adam()
+    except (ValueError, TypeError) as error:
+        raise UserError(
+            f"Keras has no optimizer {given!r}: give another name, or a keras.optimizers.Optimizer"
+        ) from error
 
 
 def _specs(value):

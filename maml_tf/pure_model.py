@@ -97,6 +97,14 @@ class PureModel:
         return specs if structure is None else tf.nest.pack_sequence_as(structure, specs)
 
     @property
+    def built_on(self):
+        """`input_structure`; of a subclassed model, the tf.TensorSpec of what it was built on, or None."""
+        shape = (self.model.get_build_config() or {}).get("input_shape")
+        if self.input_structure is not None or not shape or not all(s is None or isinstance(s, int) for s in shape):
+            return self.input_structure
+        return tf.TensorSpec([None, *shape[1:]], self.model.input_dtype)
+
+    @property
     def has_one_output(self):
         """Whether the model gives one tensor; None where that is not known."""
         outputs = getattr(self.model, "outputs", None)

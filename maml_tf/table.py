@@ -29,7 +29,7 @@ class Contents(NamedTuple):
 
 
 class Table:
-    """The table of one run. Where it cannot be written, a warning is printed, and the run goes on without it.
+    """The table of one run. Where it cannot be written, a warning is printed, and the run continues without it.
 
     Args:
         path: of the file; its folder exists.

@@ -145,7 +145,8 @@ class Training:
     def _stop_not_finite(self, iteration):
         raise UserError(
             f"the loss or the weights are no longer finite at iteration {iteration}: training stops and the "
-            f"checkpoints in {self.folder} stay as they are; main.py with a smaller --update_lr or --meta_lr may help"
+            f"checkpoints in {self.folder} stay as they are; a smaller step size "
+            "(main.py's --update_lr or --meta_lr) may help"
         )
 
     def _summarise(self, steps):

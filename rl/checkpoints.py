@@ -1,4 +1,4 @@
-"""Saves and restores what a reinforcement learning run needs to go on exactly where it was."""
+"""Saves and restores what a reinforcement learning run needs to resume exactly where it was."""
 
 import dataclasses
 from pathlib import Path

@@ -11,9 +11,9 @@ FILE = "progress.csv"
 
 
 class ProgressLog:
-    """The log of one run, which goes on after an interruption as if there had been none.
+    """The log of one run, which continues after an interruption as if there had been none.
 
-    Where a file cannot be written, a warning is printed, and the run goes on without it.
+    Where a file cannot be written, a warning is printed, and the run continues without it.
 
     Args:
         folder: of the run; exists.

@@ -12,7 +12,6 @@ from rl.trpo import TrustRegion
 from rl.vpg import TaskUpdate
 
 VPG, TRPO = "vpg", "trpo"
-ADAPTATIONS = (VPG, TRPO)
 _SEED = (2**32 - 1, 2**32 - 1)  # a seed and an iteration that no training reaches
 
 

@@ -78,14 +78,20 @@ class Training:
         """Trains to the end, or until asked to stop.
 
         Args:
-            resume: go on from the latest checkpoint in the folder, if there is one; otherwise an earlier run's folder
-                is renamed.
+            resume: continue from the latest checkpoint in the folder, if there is one; otherwise rename that of an
+                earlier run.
 
         Raises:
             UserError: the folder cannot be written, its checkpoint is of other settings, or numbers are not finite.
             Interrupted: the process was asked to stop; a checkpoint of the last iteration is saved.
         """
-        self._start(resume)
+        try:
+            self._start(resume)
+            self._train()
+        finally:
+            self.checkpoints.end()
+
+    def _train(self):
         saved, end = self.iteration, self.experiment.iterations
         if self.iteration >= end:
             return
@@ -166,7 +172,7 @@ class Training:
         except UserError as error:  # of a full disk, which would cost what was trained since the last checkpoint too
             self._assign_best_return(before)
             if not self._told_of_best:
-                print(f"\nwarning: {error}: training continues, with the best policy of before", file=sys.stderr)
+                print(f"\nwarning: {error}: training continues, and best/ keeps the earlier policy", file=sys.stderr)
             self._told_of_best = True
 
     def _assign_best_return(self, value):
@@ -178,7 +184,7 @@ class Training:
         if self.iteration == 0:
             self.best.delete_from(0)  # what a process left that was killed before its first checkpoint
         elif not self.best.is_whole() and np.isfinite(self.checkpoints.best_return.numpy()):
-            print(f"{self.best.folder} holds no whole policy: the best one is sought among those that come now")
+            print(f"{self.best.folder} holds no whole policy: the best one is chosen anew from now on")
             self._assign_best_return(-np.inf)
 
     def _save(self):

@@ -1,3 +1,6 @@
 """One file is one command."""
 
-from maml_tf import interrupt  # noqa: F401 - first, while the rest loads
+from maml_tf import interrupt
+
+if interrupt.is_command():
+    interrupt.while_loading()

@@ -3,7 +3,7 @@
 python -m scripts.train_rl --env=point_navigation
 python -m scripts.train_rl --env=half_cheetah_direction --baseline=pretrained --seed=1
 
-Writes <logdir>/<env>/<run>/: checkpoints, from which the same command goes on; best/, the policy with
+Writes <logdir>/<env>/<run>/: checkpoints, from which the same command resumes; best/, the policy with
 the best return after its inner updates; progress.csv and TensorBoard summaries:
 
   return_before, return_after  mean undiscounted return of the trajectories before and after the inner updates
@@ -27,7 +27,7 @@ from scripts.rl import flags as rl_flags
 def main(arguments: list[str] | None = None) -> int:
     """Trains; returns the exit code: 2 for a mistake that the user can mend, 130 after an interruption."""
     parser = rl_flags.parser("train_rl", __doc__)
-    parser.add_argument("--resume", type=rl_flags.boolean, default=True, help="go on from the latest checkpoint")
+    parser.add_argument("--resume", type=rl_flags.boolean, default=True, help="resume from the latest checkpoint")
     parser.add_argument("--log", type=rl_flags.boolean, default=True, help="write TensorBoard summaries")
     parser.add_argument("--save_interval", type=int, default=1, help="iterations between checkpoints; default 1")
     return guarded(lambda: _run(parser.parse_args(arguments)))
@@ -53,7 +53,7 @@ def _run(flags):
         training.run(flags.resume)
     except Interrupted:
         done = f"{training.iteration} of {experiment.iterations} iterations"
-        print(f"Stopped after {done}, which are saved. The same command goes on from there.")
+        print(f"Stopped after {done}, which are saved. Run the same command again to resume.")
         return 130
     best = f"{training.best.folder} holds no whole policy"
     if training.best.is_whole():

@@ -22,7 +22,6 @@ from maml_tf.task_learner import Inner
 
 UPDATES = 15
 STEP_SIZES = (0.5, 0.1, 0.01, 0.001)
-DECAYS = (0.0, 0.1, 1.0)
 HEAD_SEED = 1703  # a constant, so that --seed moves the classifier only
 
 

@@ -60,9 +60,9 @@ class GoalForm(NamedTuple):
         Raises:
             UserError: it has another form, or a number that float64 cannot hold.
         """
-        if GoalForm.of(goal) != self:
+        if not self._takes(GoalForm.of(goal)):
             raise UserError(
-                f"sample_task gives {self.of(goal).text()} after {self.text()}: let all goals have one form"
+                f"sample_task gives {self.of(goal).text()} after {self.text()}: let all goals have one form."
             )
         return np.concatenate([np.zeros(0), *self._numbers(goal)])
 
@@ -86,6 +86,17 @@ class GoalForm(NamedTuple):
             return f"a {self.kind.__name__}{keys}"
         return f"{self.dtype} {self.shape}" if self.dtype is not None else f"a number of type {self.kind.__name__}"
 
+    def _takes(self, other):
+        """Whether goals of another form can be held as this one: a whole number among floats, for example."""
+        if self.parts is not None or other.parts is not None:
+            same = (self.kind, list(self.parts or ())) == (other.kind, list(other.parts or ()))
+            return same and all(part._takes(other.parts[key]) for key, part in self.parts.items())
+        if self.shape != other.shape or (self.dtype is None) != (other.dtype is None):
+            return False
+        if self.dtype is not None:
+            return np.can_cast(other.dtype, self.dtype, "same_kind")
+        return self.kind == other.kind or issubclass(self.kind, float | np.floating)
+
     def _numbers(self, goal):
         if self.parts is None:
             return [_exact(goal).ravel()]
@@ -102,7 +113,7 @@ class GoalForm(NamedTuple):
 def _exact(goal):
     array = np.asarray(goal)  # of objects for ints beyond 64 bits
     if array.dtype.kind in "iuO" and array.size and max(abs(int(array.min())), abs(int(array.max()))) > _LARGEST:
-        raise UserError("sample_task gives a number that float64 cannot hold: whole numbers may be up to 2**53")
+        raise UserError("sample_task gives a number that float64 cannot hold: whole numbers may be up to 2**53.")
     return array.astype(np.float64)
 
 

@@ -41,7 +41,7 @@ def check_sizes(path: Path, fps: int, pictures: int) -> None:
         raise UserError(f"--fps must be at most {MOST_FPS}, the most that a GIF can say, not {fps}")
     if pictures > MOST_PICTURES:
         raise UserError(
-            f"{pictures} pictures are too many, at most {MOST_PICTURES} fit into memory: show less, by --every"
+            f"{pictures} pictures are too many, at most {MOST_PICTURES} fit into memory: give a larger --every"
         )
 
 

@@ -211,7 +211,7 @@ def test_every_split_is_checked_and_all_short_classes_are_counted_and_ten_of_the
     names = ", ".join(f"class{i} of the val split (1)" for i in range(8))
     assert str(error.value) == (
         "1 support and 15 query images per class need 16 images, but 22 classes have fewer: class1 of the train split "
-        f"(15), class3 of the train split (14), {names} and 12 more; add images, or remove them."
+        f"(15), class3 of the train split (14), {names} and 12 more; add images, or remove these classes."
     )
     with pytest.raises(
         UserError, match=r"need 9 images, but 1 class has fewer: class1 of the val split \(8\); add images"
@@ -222,12 +222,12 @@ def test_every_split_is_checked_and_all_short_classes_are_counted_and_ten_of_the
 @pytest.mark.parametrize(
     ("shortest", "shots", "queries", "free", "advice"),
     [
-        (15, 1, 15, False, ", or remove them."),  # no number of shots would do
-        (15, 5, 15, False, ", or remove them."),
-        (16, 5, 15, False, ", or remove them, or use fewer shots."),
-        (3, 5, 5, False, ", or remove them, or use fewer shots."),  # of main.py, where the queries are as many
-        (1, 1, 1, True, ", or remove them."),
-        (15, 1, 15, True, ", or remove them, or use fewer shots or queries."),
+        (15, 1, 15, False, ", or remove these classes."),  # no number of shots would do
+        (15, 5, 15, False, ", or remove these classes."),
+        (16, 5, 15, False, ", or remove these classes, or use fewer shots."),
+        (3, 5, 5, False, ", or remove these classes, or use fewer shots."),  # of main.py, where the queries are as many
+        (1, 1, 1, True, ", or remove these classes."),
+        (15, 1, 15, True, ", or remove these classes, or use fewer shots or queries."),
         (15, 20, 15, True, ", or use fewer shots or queries."),  # nothing would be left
         (15, 20, 15, False, "."),
     ],

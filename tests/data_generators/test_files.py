@@ -83,12 +83,14 @@ def test_what_earlier_versions_left_is_removed(tmp_path):
     for name in names:
         (tmp_path / name).write_text("half")
     (tmp_path / ".x.8.part").mkdir()
-    for name in ("x.7.part", "x.abc.npy.7.part", ".x.8.part"):
+    (tmp_path / "x.9.part").mkdir()
+    os.utime(tmp_path / "x.9.part", (1, 1))
+    for name in ("x.part", "x.7.part", "x.abc.npy.7.part", ".x.8.part"):
         remove_abandoned(tmp_path / "x")
         assert (tmp_path / name).exists()  # a process of that version may still write it, here or elsewhere
         os.utime(tmp_path / name, (time.time() - 4000,) * 2)
     remove_abandoned(tmp_path / "x")
-    assert os.listdir(tmp_path) == ["x.zip.part"]  # half a download of the user's
+    assert sorted(os.listdir(tmp_path)) == ["x.9.part", "x.zip.part"]  # a folder and half a download of the user's
 
 
 def test_whatever_killed_processes_left_in_a_folder_is_removed_and_nothing_else(tmp_path):
@@ -130,8 +132,8 @@ def test_files_of_a_folder_are_flushed_before_it_takes_its_place(tmp_path, monke
         (NotImplementedError(), "x is damaged or cannot be read (NotImplementedError): put a whole one in its place."),
         (
             MemoryError("Unable to allocate 8 EiB"),
-            "there is not enough memory to read x (Unable to allocate 8 EiB): free some or, if it is damaged, put a "
-            "whole one in its place.",
+            "there is not enough memory to read x (Unable to allocate 8 EiB): free memory or, if the file is damaged, "
+            "put a whole one in its place.",
         ),
         (UserError("as it is"), "as it is"),
     ],
@@ -172,3 +174,16 @@ def test_what_cannot_be_written_is_found_out_beforehand(tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["file", "new"]
     with pytest.raises(IsADirectoryError), replacing("."):
         pass
+
+
+def test_a_link_is_followed_and_a_device_is_written_itself(tmp_path):
+    (tmp_path / "real").write_text("old")
+    (tmp_path / "link").symlink_to("real")
+    with replacing(tmp_path / "link") as part:
+        part.write_text("new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real").read_text() == "new"
+    with replacing("/dev/null") as part:
+        part.write_text("gone")
+    assert os.path.samefile(part, "/dev/null")
+    assert sorted(os.listdir(tmp_path)) == ["link", "real"]

@@ -218,7 +218,7 @@ def test_a_best_policy_that_is_not_whole_is_told_and_sought_anew(tmp_path, capsy
     assert trained.load_policy(RLExperiment.of(**SMALL), tmp_path)[1] == 2
     run = training(folder, iterations=3)
     run.run()
-    assert f"{folder / 'best'} holds no whole policy: the best one is sought" in capsys.readouterr().out
+    assert f"{folder / 'best'} holds no whole policy: the best one is chosen anew" in capsys.readouterr().out
     assert available(folder / "best") == [2]
     assert run.best.is_whole()
     assert run.checkpoints.best_return.numpy() == pytest.approx(float(progress(folder)[2]["return_after"]), rel=1e-6)
@@ -237,7 +237,7 @@ def test_a_best_policy_that_cannot_be_saved_does_not_end_the_training(tmp_path, 
         run.iteration = 1
         run._keep_best(-4.0)
         run._keep_best(-3.0)
-    told = "\nwarning: no space left: training continues, with the best policy of before\n"
+    told = "\nwarning: no space left: training continues, and best/ keeps the earlier policy\n"
     assert capsys.readouterr().err == told
     assert run.checkpoints.best_return.numpy() == run.best.best_return.numpy() == -5
     assert available(tmp_path / "best") == [0]

@@ -73,7 +73,7 @@ def test_files_that_cannot_be_written_are_refused_beforehand(monkeypatch, tmp_pa
     with pytest.raises(UserError, match="--fps must be at most 100, the most that a GIF can say, not 101"):
         film.check_sizes(tmp_path / "film.gif", 101, 100)
     with pytest.raises(
-        UserError, match="2001 pictures are too many, at most 2000 fit into memory: show less, by --every"
+        UserError, match="2001 pictures are too many, at most 2000 fit into memory: give a larger --every"
     ):
         film.check_sizes(tmp_path / "film.gif", 25, 2001)
     monkeypatch.setattr(film.importlib.util, "find_spec", lambda name: None)

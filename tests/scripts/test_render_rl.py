@@ -73,7 +73,7 @@ def test_a_missing_policy_is_told_its_command(tmp_path, monkeypatch, capsys):
         (["--fps=100000"], "--fps must be at most 100"),
         ([f"--trajectories={10**30}"], "--trajectories must be at most 100000"),
         ([f"--num_updates={10**30}"], "--num_updates must be at most 1000"),
-        (["--horizon=5000"], "5001 pictures are too many, at most 2000 fit into memory: show less, by --every"),
+        (["--horizon=5000"], "5001 pictures are too many, at most 2000 fit into memory: give a larger --every"),
         (["--best", "--test_iter=3"], "--best and --test_iter name different checkpoints"),
         (["--out=film.avi"], "A film is written as .gif or .mp4"),
     ],
