@@ -55,18 +55,24 @@ class Compiler:
         return self._known[key](*args)
 
     def _traced(self, function, *args):
-        before = set(_REGISTERED)
         with layers.vectorizable() if self._jit or self._task_axis == axis.VECTORIZE else nullcontext():
             results = function(*args)
-        self._gradients |= {name for name in _REGISTERED.keys() - before if name.startswith("CustomGradient-")}
+        self._gradients |= _own_gradients(tf.compat.v1.get_default_graph())
         return results
 
 
-# TensorFlow keeps the gradient of every tf.custom_gradient that is traced, Keras's optimizers' among them, and with it
-# the graph, for as long as the process runs: 4 MB for each MAML of a small network.
-_REGISTERED = getattr(ops.gradient_registry, "_registry", {})
+def _own_gradients(graph):
+    """The names under which TensorFlow has registered derivatives for one graph alone.
+
+    It keeps that of every tf.custom_gradient that is traced, Keras's optimizers' among them, and with it the graph, for
+    as long as the process runs: 4 MB for each MAML of a small network.
+    """
+    own = (op for op in graph.get_operations() if op.type == "IdentityN")  # which tf.custom_gradient makes
+    names = (op.node_def.attr["_gradient_op_type"].s.decode() for op in own if "_gradient_op_type" in op.node_def.attr)
+    return {name for name in names if name.startswith("CustomGradient-")}
 
 
 def _forget(gradients):
+    registered = getattr(ops.gradient_registry, "_registry", {})
     for name in gradients:
-        _REGISTERED.pop(name, None)
+        registered.pop(name, None)

@@ -1,0 +1,44 @@
+"""What is compiled for a MAML goes with it."""
+
+import gc
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow.python.framework.func_graph import FuncGraph
+
+from data_generators.tasks import Tasks
+from maml_tf import losses, networks
+from maml_tf.meta_learner import MAML
+
+
+def graphs():
+    gc.collect()
+    return sum(isinstance(thing, FuncGraph) for thing in gc.get_objects())
+
+
+def use(loss=losses.mse, **settings):
+    tasks = Tasks(*(np.ones((2, 3, n)) for n in (2, 1, 2, 1)))
+    maml = MAML(networks.mlp((2,), 1, (3,), "layer_norm"), loss, **settings)
+    maml.train_step(tasks)
+    maml.evaluate(tasks, 1)
+    maml.predict(tasks.query_x[0], maml.adapt(tasks.support_x[0], tasks.support_y[0]))
+
+
+@pytest.mark.parametrize("settings", [{"task_axis": "map", "jit": False}, {"task_axis": "vectorize", "jit": False}])
+def test_a_maml_that_is_dropped_leaves_no_graph(settings):
+    use(**settings)
+    before = graphs()
+    use(**settings)
+    assert graphs() == before
+
+
+def test_derivatives_of_a_function_that_outlives_the_maml_stay():
+    @tf.function
+    def loss(outputs, targets):
+        return tf.reduce_mean(keras.activations.silu(outputs - targets))  # which has a derivative of its own
+
+    for _ in range(3):
+        use(loss, task_axis="map", jit=False)
+        gc.collect()
