@@ -54,6 +54,8 @@ class Table:
         """
         try:
             found = read(self.path, self.columns)
+            if iteration and not self.path.stat().st_size:  # it has had rows
+                found = Contents([], damaged=True)
         except FileNotFoundError:
             found = Contents([], damaged=False)
         except OSError:  # a folder of that name, for one

@@ -113,8 +113,13 @@ def test_a_folder_in_the_place_of_the_file_is_put_aside(path):
 
 
 def test_an_empty_file_is_begun(path):
-    assert resumed(path, "") == HEADER
+    assert resumed(path, "", iteration=0) == HEADER
     assert os.listdir(path.parent) == [path.name]
+
+
+def test_a_file_that_has_lost_everything_is_told(path, capsys):
+    assert resumed(path, "") == HEADER
+    assert "progress.csv was damaged: it is now progress.csv.damaged1" in capsys.readouterr().out
 
 
 def test_a_full_disk_is_told_once_and_loses_no_earlier_row(path, capsys):
