@@ -2,6 +2,7 @@
 
 import operator
 
+import keras
 import tensorflow as tf
 
 from data_generators.errors import UserError
@@ -22,6 +23,20 @@ def count(value, name, least):
     if value < least:
         raise UserError(f"{name} must be at least {least}, but is {value}")
     return value
+
+
+def optimizer(given):
+    """A keras.optimizers.Optimizer, given as it is or by its name; None stays None.
+
+    Raises:
+        UserError: Keras has none of that name.
+    """
+    try:
+        return given and keras.optimizers.get(given)
+    except (ValueError, TypeError) as error:
+        raise UserError(
+            f"Keras has no optimizer {given!r}: give another name, or a keras.optimizers.Optimizer"
+        ) from error
 
 
 def tensors(value, dtype, single=None):
@@ -59,6 +74,11 @@ def any_number(value, specs=None):
         if spec.shape.rank == found[i].shape.rank:
             found[i] = tf.TensorSpec([None, *spec.shape[1:]], found[i].dtype)
     return tf.nest.pack_sequence_as(value, found)
+
+
+def specs(value):
+    """The structure of tf.TensorSpec of a structure of tensors."""
+    return tf.nest.map_structure(lambda t: tf.TensorSpec(t.shape, t.dtype), value)
 
 
 def of_one_task(value):

@@ -8,7 +8,6 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
-from data_generators.errors import UserError
 from data_generators.tasks import Tasks
 from maml_tf import checks, losses, second_derivatives
 from maml_tf import task_axis as axis
@@ -78,7 +77,9 @@ class MAML:
         self.step_sizes = []
         if learn_step_size:
             self.step_sizes = [keras.Variable(step_size, dtype=v.dtype, name="step_size") for v in self.pure.adapted]
-        self.optimizer, self.pretrain_optimizer = _optimizer(optimizer), _optimizer(pretrain_optimizer)
+        self.optimizer, self.pretrain_optimizer = (
+            checks.optimizer(o) or adam() for o in (optimizer, pretrain_optimizer)
+        )
         self.optimizer.build(self.meta_variables)
         self.pretrain_optimizer.build(self.weights)
         self.task_axis, self.jit = axis.resolve(task_axis, jit, model)
@@ -198,7 +199,7 @@ class MAML:
 
         step_size = self._as_tensors(self._step_size() if step_size is None else step_size)
         settings = tf.nest.map_structure(tf.convert_to_tensor, (num_updates, step_size))
-        specs = checks.any_number(x, self.pure.input_specs), checks.any_number(y), *map(_specs, settings)
+        specs = checks.any_number(x, self.pure.input_specs), checks.any_number(y), *map(checks.specs, settings)
         return self._server.call_as("adapt", graph, (x, y, *settings), specs)
 
     def predict(self, x, adapted=None, transductive=False):
@@ -225,7 +226,7 @@ class MAML:
             return self.pure(params, shared, state, x, training=transductive)[0]
 
         x = self._inputs(x, "x", axis=0)
-        specs = checks.any_number(x, self.pure.input_specs), _specs(params), _specs(state)
+        specs = checks.any_number(x, self.pure.input_specs), checks.specs(params), checks.specs(state)
         return self._server.call_as(("predict", transductive), graph, (x, params, state), specs)
 
     def export(self, path, **settings):
@@ -237,8 +238,7 @@ class MAML:
 
     def _check_second_derivatives(self, inputs, stacklevel):
         if not self._checked:
-            self._checked = True
-            second_derivatives.check(self.pure, inputs, stacklevel)
+            self._checked = second_derivatives.check(self.pure, inputs, stacklevel)
 
     def _meta_gradients(self, tasks, first_order=None):
         learner = self.learner if first_order is None else self.learner._replace(first_order=first_order)
@@ -289,20 +289,6 @@ class MAML:
     def compiled(self, function):
         """A function of tensors compiled as this object's own steps are."""
         return self._compiler.compiled(function)
-
-
-def _optimizer(given):
-    """What MAML was given for an optimizer, as one."""
-    try:
-        return keras.optimizers.get(given) if given else adam()
-    except (ValueError, TypeError) as error:
-        raise UserError(
-            f"Keras has no optimizer {given!r}: give another name, or a keras.optimizers.Optimizer"
-        ) from error
-
-
-def _specs(value):
-    return tf.nest.map_structure(lambda t: tf.TensorSpec(t.shape, t.dtype), value)
 
 
 def adam(learning_rate=1e-3, clip=None):

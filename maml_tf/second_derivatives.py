@@ -11,6 +11,7 @@ it. Only a `stop_gradient` is judged by numbers: the derivatives with it are com
 """
 
 import functools
+import itertools
 import re
 import threading
 import warnings
@@ -76,6 +77,9 @@ def check(pure, inputs, stacklevel):
         inputs: of one task: a structure of what has a shape and a dtype.
         stacklevel: of the warnings, seen from the caller.
 
+    Returns:
+        Whether it could be found out: not every model can be traced for any number of examples.
+
     Raises:
         UserError: TensorFlow has no second derivative of a layer, and would raise an error in the midst of training.
 
@@ -84,17 +88,21 @@ def check(pure, inputs, stacklevel):
     """
     layers = list(sublayers(pure.model))
     if all(map(_is_known_to_be_right, layers)):
-        return
+        return True
 
     def objective(adapted, shared, state, x):
         outputs, state, _ = pure(adapted, shared, state, x)
         return stand_in_loss(outputs), state
 
-    findings = find(objective, pure.adapted, pure.shared, pure.state, [inputs], layers)
+    try:
+        findings = find(objective, pure.adapted, pure.shared, pure.state, [inputs], layers)
+    except Exception:  # of the model, which may raise anything; if it is wrong, training says so
+        return False
     for finding in sorted(findings, key=lambda finding: not finding.raises):
         if finding.raises:
             raise UserError(sentence(finding))
         warnings.warn(sentence(finding), stacklevel=stacklevel + 1)
+    return True
 
 
 def _is_known_to_be_right(layer):
@@ -268,11 +276,7 @@ def _gradients(value, weights):
 
 
 def _grouped(sites, key):
-    """Lists of the sites that have the same key."""
-    groups = {}
-    for site in sorted(sites):
-        groups.setdefault(key(site), []).append(site)
-    return list(groups.values())
+    return [list(group) for _, group in itertools.groupby(sorted(sites, key=lambda site: (key(site), site)), key)]
 
 
 def _near(weight, rng):

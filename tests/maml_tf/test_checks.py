@@ -175,3 +175,10 @@ def test_sequences_of_any_length_are_one_trace():
     count = len(traces)
     assert maml.predict(np.ones((3, 9, 2))).shape == (3, 1)
     assert len(traces) == count
+
+
+def test_optimizers_by_name():
+    assert isinstance(small(optimizer="sgd").optimizer, keras.optimizers.SGD)
+    assert small().optimizer.epsilon == 1e-8  # that of TensorFlow 1
+    with pytest.raises(UserError, match="Keras has no optimizer 'foo'"):
+        small(optimizer="foo")

@@ -3,13 +3,16 @@ import sys
 from contextlib import nullcontext
 
 import keras
+import numpy as np
 import pytest
 import tensorflow as tf
 from keras import layers as L
 from tensorflow.python.framework import ops
 
-from maml_tf import networks
+from data_generators.tasks import Tasks
+from maml_tf import losses, networks
 from maml_tf.layers import vectorizable
+from maml_tf.meta_learner import MAML
 from maml_tf.second_derivatives import Finding, find, sentence
 from tests.maml_tf import stock_layers
 from tests.maml_tf.finite_differences import objective, verdict
@@ -239,3 +242,24 @@ def test_within_a_function_that_is_traced():
 )
 def test_sentences(finding, expected):
     assert re.search(expected, sentence(finding))
+
+
+def test_a_model_that_can_be_traced_only_for_its_tasks_is_looked_at_then():
+    class Fixed(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.stack = [keras.layers.Dense(3), keras.layers.LayerNormalization(name="culprit"), keras.layers.Dense(1)]
+
+        def call(self, x):
+            if x.shape[0] is None:
+                raise TypeError("how many examples?")
+            for layer in self.stack:
+                x = layer(x)
+            return x
+
+    model = Fixed()
+    model(np.ones((5, 3)))
+    maml = MAML(model, losses.mse, task_axis="map", jit=False)
+    tasks = Tasks(*(np.ones((2, 5, n)) for n in (3, 1, 3, 1)))
+    with pytest.warns(UserWarning, match="'culprit' .* has wrong second derivatives"):
+        maml.meta_gradients(tasks)
