@@ -22,10 +22,12 @@ class Contents(NamedTuple):
 
     rows: column -> text, "" where there is no number.
     damaged: whether the file holds more than these rows: others that cannot be read, or other columns.
+    half: whether it ends in half a row.
     """
 
     rows: list[dict[str, str]]
     damaged: bool
+    half: bool = False
 
 
 class Table:
@@ -108,10 +110,10 @@ def read(path: str | Path, columns: Sequence[str]) -> Contents:
         names, body = list(columns), lines
     places = _places(names, columns)
     rows = [_row(_cells(line, delimiter), len(names), columns, places, delimiter) for line in body]
-    if rows and rows[-1] is None and not data.endswith((b"\n", b"\r")):
-        del rows[-1]
+    half = bool(rows) and rows[-1] is None and not data.endswith((b"\n", b"\r"))
     whole = [row for row in rows if row is not None]
-    return Contents(whole, damaged=len(whole) < len(rows) or delimiter != "," or not set(header) <= set(columns))
+    damaged = len(whole) + half < len(rows) or delimiter != "," or not set(header) <= set(columns)
+    return Contents(whole, damaged, half)
 
 
 def _places(names, columns):

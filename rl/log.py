@@ -28,7 +28,9 @@ class ProgressLog:
 
     def begin(self, iteration):
         """Opens the log and drops rows from this iteration on, which are about to be computed again."""
-        self._table.begin(iteration)
+        rows = len(self._table.begin(iteration))
+        if rows < iteration:
+            print(f"{self._table.path} holds {rows} of the {iteration} iterations so far; the others are lost")
         if self._summaries:
             self._summaries.begin()
 

@@ -8,6 +8,11 @@ from maml_tf.command import guarded
 __all__ = ["check_counts", "guarded", "parser"]
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message):
+        super().error(" ".join(message.split()))  # one line, whatever stands in an argument
+
+
 def parser(name, description, **settings) -> argparse.ArgumentParser:
     """A parser without flags.
 
@@ -17,9 +22,7 @@ def parser(name, description, **settings) -> argparse.ArgumentParser:
         settings: further ones of argparse.ArgumentParser.
     """
     raw = argparse.RawDescriptionHelpFormatter
-    return argparse.ArgumentParser(
-        prog=f"python -m scripts.{name}", description=description, formatter_class=raw, **settings
-    )
+    return _Parser(prog=f"python -m scripts.{name}", description=description, formatter_class=raw, **settings)
 
 
 def check_counts(flags, most: dict[str, int]) -> None:

@@ -110,6 +110,8 @@ def make(name: str) -> gymnasium.Env:
     for space, what in ((env.action_space, "actions"), (env.observation_space, "observations")):
         if not isinstance(space, spaces.Box):
             raise UserError(f"The {what} of {name} are a {type(space).__name__} space; {SUPPORTED}.")
+        if 0 in space.shape:
+            raise UserError(f"The {what} of {name} are arrays of shape {space.shape}, without a number; {SUPPORTED}.")
     if not env.action_space.is_bounded():
         raise UserError(f"The actions of {name} are not bounded; {SUPPORTED}.")
     for method in ("set_task", "sample_task"):
@@ -124,7 +126,10 @@ def goal_form(env: gymnasium.Env) -> GoalForm:
     Raises:
         UserError: goals of that form are not supported.
     """
-    return GoalForm.of(env.unwrapped.sample_task(np.random.default_rng(0)))
+    form = GoalForm.of(env.unwrapped.sample_task(np.random.default_rng(0)))
+    if not form.size:
+        raise UserError("sample_task gives a goal without a number in it: there is nothing to tell tasks apart by.")
+    return form
 
 
 def draw_goals(name: str, random: np.random.Generator, n: int) -> np.ndarray:

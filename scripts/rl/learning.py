@@ -64,7 +64,7 @@ def _returns(experiment, logdir):
     if not returns:
         command = train_command(experiment, logdir)
         raise UserError(f"the returns in {path} cannot be read ({reason}): train by `{command}`")
-    if found.damaged:
+    if found.damaged or found.half:
         print(f"{path} is damaged: only the rows that can be read are drawn")
     return returns
 

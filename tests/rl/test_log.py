@@ -14,7 +14,7 @@ def test_a_full_disk_ends_the_log_and_not_the_training(tmp_path, capsys, monkeyp
         raise tf.errors.ResourceExhaustedError(None, None, f"{tmp_path}/events; No space left on device")
 
     run = training(tmp_path)
-    run.log = log.ProgressLog(tmp_path, ["return_after"])
+    run.log = log.log.ProgressLog(tmp_path, ["return_after"])
     iterate = run.iterate
 
     def iterate_on_a_full_disk():
@@ -50,3 +50,15 @@ def test_a_resumed_run_keeps_the_rows_of_a_damaged_file(tmp_path, capsys):
     assert path.read_text().startswith(content)
     assert [row["iteration"] for row in rows] == ["0", "1", "2"]
     assert np.isfinite([float(row["return_after"]) for row in rows]).all()
+
+
+def test_rows_that_are_lost_are_told(tmp_path, capsys):
+    run = log.ProgressLog(tmp_path, ["loss"], tensorboard=False)
+    run.begin(0)
+    for iteration in range(3):
+        run.write(iteration, {"loss": 1.0})
+    run.close()
+    path = tmp_path / "progress.csv"
+    path.write_text(path.read_text()[:-3])  # half a last row
+    log.ProgressLog(tmp_path, ["loss"], tensorboard=False).begin(3)
+    assert capsys.readouterr().out == f"{path} holds 2 of the 3 iterations so far; the others are lost\n"

@@ -190,6 +190,7 @@ FAMILIES = [
         (*scenarios.POLICY, "--iterations=3", "--logdir=runs", "--out=out"),
         before=(_POLICY,),
         results=("out/*.csv",),
+        said="only the rows that can be read are drawn",
         unnoticeable=damage.plausible_table,
     ),
     Family(
@@ -213,7 +214,7 @@ FAMILIES = [
         _TEST[0],
         (*_TEST[1], "--metatrain_iterations=310", "--log_gradient_cosine"),
         before=((_TEST[0], (*_TEST[1], "--metatrain_iterations=290", "--log_gradient_cosine")),),
-        results=("runs/*/gradient_cosine.csv", "runs/*/model310.index"),
+        results=("runs/*/gradient_cosine.csv", "runs/*/model310.index", "runs/*/test*"),
         replaced=True,
         said=r"gradient_cosine\.csv",
         unnoticeable=damage.plausible_table,

@@ -98,7 +98,6 @@ WRONG = [
     ("scripts.plot_validation", ("missing",)),
     ("scripts.render_rl", ("--fps=0",)),
     ("scripts.render_rl", ("--out=x.mp9",)),
-    ("scripts.flops", ("--datasource=x",)),
 ]
 
 

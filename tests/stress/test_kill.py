@@ -91,7 +91,9 @@ def _state(folder, scenario):
 
 
 def _checkpoints(folder):
+    # The best policy so far comes again with its iteration; `saving` holds what is not in place yet.
     folders = {path.parent for path in folder.rglob("model*.index")}
+    folders = {path for path in folders if path.name not in ("best", "saving")}
     return {path: available(path) for path in folders}
 
 

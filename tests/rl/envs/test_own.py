@@ -115,3 +115,26 @@ def test_observations_must_be_a_box(monkeypatch):
     monkeypatch.setattr(Lift, "observation_space", spaces.Dict({"height": Lift.observation_space}))
     with pytest.raises(UserError, match="observations of own/Lift-v0 are a Dict space"):
         envs.make_vector(ID, 1, 1, 5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"action_space": spaces.Box(-1, 1, (0,))}, r"actions of \S+ are arrays of shape \(0,\), without a number"),
+        ({"sample_task": lambda self, generator: np.zeros(0)}, "a goal without a number in it"),
+        ({"sample_task": lambda self, generator: {}}, "a goal without a number in it"),
+    ],
+)
+def test_actions_and_goals_without_a_number_are_refused(changes, message):
+    base = {
+        "action_space": spaces.Box(-1, 1, (2,)),
+        "observation_space": spaces.Box(-9, 9, (2,)),
+        "sample_task": lambda self, generator: 1.0,
+        "set_task": lambda self, goal: None,
+    }
+    gymnasium.register("Numberless-v0", type("Numberless", (gymnasium.Env,), base | changes))
+    try:
+        with pytest.raises(UserError, match=message):
+            envs.sample_goals("Numberless-v0", 0, 0, 1)
+    finally:
+        del gymnasium.registry["Numberless-v0"]
