@@ -136,6 +136,11 @@ def plausible_table(name: str, whole: bytes, spoilt: bytes) -> bool:
     )
 
 
+def plausible_beginning(name: str, whole: bytes, spoilt: bytes) -> bool:
+    """As `plausible_table`; also whether a table only ends sooner, where its rows come at no fixed iterations."""
+    return plausible_table(name, whole, spoilt) or (bool(spoilt) and whole.startswith(spoilt))
+
+
 def _alike(old: str, new: str) -> bool:
     return _is_number(old) == _is_number(new) and bool(old) == bool(new)
 
