@@ -129,7 +129,7 @@ class Experiment:
 
     @property
     def tasks_per_call(self):
-        """Tasks that an evaluation takes at a time: so many that a call is worth it and memory is not."""
+        """Tasks that an evaluation takes at a time: enough to amortise a call, few enough for memory."""
         if self.is_like_miniimagenet:
             return 10  # of 80 images in validation: 68 MB, and a few calls' tasks are held at a time
         return EVALUATION_TASKS if self.is_regression else 25

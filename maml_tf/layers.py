@@ -124,8 +124,8 @@ class Conv2D(keras.layers.Layer):
         strides: 1 or 2.
         bias_cancels: whether what follows subtracts the bias again, so that it need not be added.
         moments: also return the mean and variance of each output channel: "output" takes them from the output;
-            "patches" from the moments of the patches, of which the output is a linear function. That is the same, and
-            far less work where the input is data, whose moments do not change from one update to the next.
+            "patches" from the moments of the patches, and the output is a linear function of them. That is the same,
+            and far less work where the input is data, whose moments do not change from one update to the next.
         pool: 2x2 max-pooling of the output, of which `moments` speak; with moments of "patches" only. Done in one, they
             take half the time on CPU for large batches of large images.
 

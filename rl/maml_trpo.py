@@ -1,7 +1,7 @@
 """MAML's meta-update by TRPO: algorithm 3 of Finn et al. (2017), `MAMLTRPO` of cbfinn/maml_rl.
 
 Where the original, with two or more inner updates, starts every task's second update from the last task's parameters,
-each task here goes on from its own.
+each task here continues from its own.
 """
 
 import dataclasses

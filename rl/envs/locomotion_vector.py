@@ -37,7 +37,7 @@ class LocomotionTasks(TaskVector):
         workers = _available_cores() if workers is None else workers
         self._robot = robot
         self._model = robot.load_model()
-        # A persistent batch goes on from the stages that it computed at the end of the step before. That made
+        # A persistent batch continues from the stages that it computed at the end of the step before. That made
         # half-cheetahs 13 % faster; for ants the larger memory cost as much as it saved.
         persistent = robot.stage == mujoco.mjtStage.mjSTAGE_VEL
         self._batch = Batch(self._model, num_tasks * paths_per_task, workers, persistent=persistent)

@@ -1,4 +1,4 @@
-"""The preparation of miniImagenet: from folders and tars, stopped and gone on with, and from bad sources."""
+"""The preparation of miniImagenet: from folders and tars, stopped and resumed, and from bad sources."""
 
 import io
 import os

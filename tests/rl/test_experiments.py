@@ -85,7 +85,7 @@ def test_runs_with_other_settings_have_other_folders():
     named = {name for change in changes for name in change} | {"env", "iterations"}
     assert named == {field.name for field in dataclasses.fields(RLExperiment)}
     assert names[0] == "maml.mbs_20.fbs_20.numgrad1.fastlr0.5.delta0.01"
-    assert RLExperiment.of(iterations=7).name == names[0]  # a longer run goes on in the same folder
+    assert RLExperiment.of(iterations=7).name == names[0]  # a longer run continues in the same folder
 
 
 # By the original's test scripts: trajectories, and the step sizes of all updates of MAML, pretrained and random.

@@ -1,4 +1,4 @@
-"""A run whose log cannot be written goes on without it."""
+"""A run whose log cannot be written continues without it."""
 
 import csv
 
