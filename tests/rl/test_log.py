@@ -14,7 +14,7 @@ def test_a_full_disk_ends_the_log_and_not_the_training(tmp_path, capsys, monkeyp
         raise tf.errors.ResourceExhaustedError(None, None, f"{tmp_path}/events; No space left on device")
 
     run = training(tmp_path)
-    run.log = log.log.ProgressLog(tmp_path, ["return_after"])
+    run.log = log.ProgressLog(tmp_path, ["return_after"])
     iterate = run.iterate
 
     def iterate_on_a_full_disk():

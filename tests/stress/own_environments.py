@@ -48,7 +48,6 @@ BROKEN = {
     "goal is None": (_GOAL, "return None"),
     "goal is a text": (_GOAL, "return 'left'"),
     "goal of varying size": (_GOAL, "return generator.uniform(size=generator.integers(1, 9))"),
-    "goal is empty": (_GOAL, "return []"),
     "goal is NaN": (_GOAL, "return np.full(2, np.nan)"),
     "reset of the old Gym": (_RESET, "return self.at"),
     "reset gives None": (_RESET, "return None"),
