@@ -73,27 +73,36 @@ def accuracy(logits, labels):
     logits = tf.convert_to_tensor(logits)
     if logits.shape[-1] == 1:
         raise UserError("accuracy needs an output for each class: for a single one, take keras.metrics.BinaryAccuracy")
-    hits = tf.equal(tf.argmax(logits, axis=-1), tf.argmax(_one_hot(labels, logits), axis=-1))
+    labels, are_ids = _labels(labels, logits)
+    # An id that is no class is no hit, whatever the logits are.
+    hits = tf.equal(tf.argmax(logits, axis=-1), labels if are_ids else tf.argmax(labels, axis=-1))
     return tf.reduce_mean(tf.cast(hits, logits.dtype))
 
 
 def _one_hot(labels, logits):
-    """Labels of the shape and dtype of the logits; ids that are no class become NaN, not another class."""
+    """Labels of the shape and dtype of the logits; those of ids that are no class are NaN, as the loss is then."""
+    labels, are_ids = _labels(labels, logits)
+    if not are_ids:
+        return tf.cast(labels, logits.dtype)
+    known = tf.logical_and(labels >= 0, labels < logits.shape[-1])
+    one_hot = tf.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
+    return tf.where(known[..., None], one_hot, tf.constant(float("nan"), logits.dtype))
+
+
+def _labels(labels, logits):
+    """(one-hot labels, False), or (class ids [examples], True)."""
     labels = tf.convert_to_tensor(labels)
     ways, rank = logits.shape[-1], logits.shape.rank
     if labels.shape.rank == rank and labels.shape[-1] == 1 != ways:
         labels = tf.squeeze(labels, -1)
     if labels.shape.rank == rank - 1:
-        ids = tf.cast(labels, tf.int32)
-        known = tf.logical_and(ids >= 0, ids < ways)
-        one_hot = tf.one_hot(ids, ways, dtype=logits.dtype)
-        return tf.where(known[..., None], one_hot, tf.constant(float("nan"), logits.dtype))
+        return tf.cast(labels, tf.int64), True
     if not labels.shape.is_compatible_with(logits.shape):
         raise UserError(
             f"the labels of a task have the shape {labels.shape}, which is neither that of the outputs, "
             f"{logits.shape}, nor one class id for each example"
         )
-    return tf.cast(labels, logits.dtype)
+    return labels, False
 
 
 def as_loss(loss) -> Callable:
@@ -167,8 +176,5 @@ def _in_keras_order(function, outputs, targets):
 
 def _of_metric(metric, outputs, targets):
     """A keras.metrics.Metric of one task, whose variables stay as they are."""
-    variables = [tf.zeros(v.shape, v.dtype) for v in metric.variables]
-    with keras.StatelessScope():
-        variables = metric.stateless_reset_state()
-    variables = metric.stateless_update_state(variables, targets, outputs)
+    variables = metric.stateless_update_state(metric.stateless_reset_state(), targets, outputs)
     return metric.stateless_result(variables)

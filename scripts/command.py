@@ -2,8 +2,8 @@
 
 import argparse
 
-from data_generators.errors import UserError
 from maml_tf.command import guarded
+from maml_tf.experiment import check_count
 
 __all__ = ["check_counts", "guarded", "parser"]
 
@@ -36,8 +36,4 @@ def check_counts(flags, most: dict[str, int]) -> None:
         UserError: see its message.
     """
     for name, largest in most.items():
-        value = getattr(flags, name)
-        if value is not None and value < 1:
-            raise UserError(f"--{name} must be at least 1, not {value}")
-        if value is not None and value > largest:
-            raise UserError(f"--{name} must be at most {largest}, not {value}")
+        check_count(name, getattr(flags, name), 1, largest)

@@ -18,7 +18,7 @@ the best return after its inner updates; progress.csv and TensorBoard summaries:
 import dataclasses
 import sys
 
-from data_generators.errors import UserError
+from maml_tf.experiment import check_count
 from maml_tf.quiet import quiet_import
 from scripts.command import guarded
 from scripts.rl import flags as rl_flags
@@ -35,8 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(flags):
     experiment = rl_flags.experiment_of(flags)
-    if flags.save_interval < 1:
-        raise UserError(f"--save_interval must be at least 1, not {flags.save_interval}")
+    check_count("save_interval", flags.save_interval, 1)
     with quiet_import():  # only now, so that --help and mistakes need not wait for TensorFlow
         from maml_tf import runtime
         from maml_tf.stopping import Interrupted

@@ -91,6 +91,8 @@ def test_what_is_no_loss_is_refused(name):
 def test_ids_that_are_no_class_do_not_count_as_another():
     ids = np.array([0, 1, 3, -1])
     assert np.isnan(losses.softmax_cross_entropy(LOGITS, ids, 1))
+    first = np.array([[9.0, 0.0, 0.0]] * 4, np.float32)
+    assert losses.accuracy(first, ids) == 0.25  # the first alone is of class 0
 
 
 @pytest.mark.parametrize("function", [losses.mse, losses.accuracy, lambda o, t: losses.softmax_cross_entropy(o, t, 1)])
