@@ -130,7 +130,8 @@ def test_damaged_files_of_summaries(tmp_path):
 
 
 def test_a_run_of_reinforcement_learning_is_told_its_command(call):
-    (run,) = (Path(__file__).parents[2] / "runs" / "half_cheetah_direction").iterdir()
+    committed = Path(__file__).parents[2] / "runs"
+    run = committed / "half_cheetah_direction" / "maml.mbs_40.fbs_20.numgrad1.fastlr0.1.delta0.02.nonlinearitytanh"
     result = call(plot_validation.main, run)
     assert result.returncode == 2
     assert "is no run of main.py: scripts.plot_rl draws those of scripts.train_rl" in result.stderr
