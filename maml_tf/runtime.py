@@ -3,8 +3,6 @@
 import ctypes
 import os
 
-import tensorflow as tf
-
 TASKS_SIDE_BY_SIDE = "tasks"
 LARGE_PRODUCTS = "products"
 
@@ -20,6 +18,8 @@ def configure(kind, cores=None):
     Raises:
         RuntimeError: TensorFlow has been initialised already.
     """
+    import tensorflow as tf  # not above: what merely counts cores need not wait for it
+
     cores = cores or available_cores()
     intra, inter = (1, cores) if kind == TASKS_SIDE_BY_SIDE else (cores, 1)
     tf.config.threading.set_intra_op_parallelism_threads(intra)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from rl import sampler, samples
-from rl.trajectories import Paths
+from rl.sampler import Paths
 
 
 class Rollout(NamedTuple):

@@ -1,15 +1,34 @@
 """Samples whole paths of all tasks of a meta-batch with one policy call per time step."""
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from data_generators.errors import UserError
 from rl.envs.noise import Stream, normal
 from rl.envs.vector import TaskVector
-from rl.trajectories import Paths
 
 Act = Callable[[np.ndarray], np.ndarray]
+
+
+class Paths(NamedTuple):
+    """Whole paths of every task of a batch; entries after a path's end are zero.
+
+    observations: [tasks, paths, horizon, obs_dim] float32.
+    actions: [tasks, paths, horizon, act_dim] float32, samples of the policy as drawn, not clipped, in its own units.
+    rewards: [tasks, paths, horizon].
+    mask: [tasks, paths, horizon] float32, 1 for steps that were taken, then 0.
+    means: [tasks, paths, horizon, act_dim] float32, means of the policy that sampled.
+    log_stds: [tasks, act_dim] float32, logarithms of its standard deviations.
+    """
+
+    observations: np.ndarray
+    actions: np.ndarray
+    rewards: np.ndarray
+    mask: np.ndarray
+    means: np.ndarray
+    log_stds: np.ndarray
 
 
 def sample(envs: TaskVector, act: Act, log_std: np.ndarray, goals: np.ndarray, seed: Sequence[int]) -> Paths:
@@ -61,6 +80,11 @@ def sample(envs: TaskVector, act: Act, log_std: np.ndarray, goals: np.ndarray, s
         if not alive.any():
             break
     return paths
+
+
+def path_returns(paths):
+    """Undiscounted return of every path, [tasks, paths] float64."""
+    return np.sum(paths.rewards * paths.mask, axis=-1, dtype=np.float64)
 
 
 def _empty_paths(envs: TaskVector, log_std: np.ndarray) -> Paths:

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from rl.maml_trpo import FINITE_DIFFERENCE, MAMLTRPO
 from rl.rollouts import Rollouts
-from rl.trajectories import path_returns
+from rl.sampler import path_returns
 from rl.trpo import TrustRegion
 from rl.vpg import TaskUpdate
 

@@ -14,7 +14,7 @@ from rl.checkpoints import PolicyCheckpoints
 from rl.learners import build_learner, build_policy
 from rl.log import ProgressLog
 from rl.rollouts import Rollouts
-from rl.trajectories import path_returns
+from rl.sampler import path_returns
 
 # before and after: the inner update; a baseline, which has none, has the same return twice.
 COLUMNS = (

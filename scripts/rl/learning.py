@@ -41,11 +41,11 @@ def numbers(experiments, logdir):
 def draw(figure, rows):
     """Return against iterations, a thin line for each seed."""
     panel = figure.subplots()
-    for (moment, whose), style in _STYLES.items():
+    for (moment, whose), line in _STYLES.items():
         seeds = sorted({row["seed"] for row in rows if row["whose"] == whose})
         for number, seed in enumerate(seeds):
             points = [(r["iteration"], r[moment]) for r in rows if (r["whose"], r["seed"]) == (whose, seed)]
-            panel.plot(*zip(*points, strict=True), **(style | ({"label": None} if number else {})))
+            panel.plot(*zip(*points, strict=True), **(line | ({"label": None} if number else {})))
     panel.set_xlabel("iteration")
     panel.set_ylabel("mean return")
     figures.legend_below(figure, panel)

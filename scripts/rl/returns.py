@@ -51,17 +51,17 @@ def draw(figure, rows):
     """Return against gradient steps with 95 % confidence bands; the published MAML is thin."""
     panel = figure.subplots()
     last = max(row["updates"] for row in rows)
-    for policy, style in _STYLES.items():
+    for policy, line in _STYLES.items():
         of_policy = [row for row in rows if row["policy"] == policy]
         if not of_policy:
             continue
         if policy == "oracle":
-            panel.axhline(of_policy[0]["mean"], **style)
+            panel.axhline(of_policy[0]["mean"], **line)
             continue
         updates, mean, ci95 = ([row[name] for row in of_policy] for name in ("updates", "mean", "ci95"))
-        panel.plot(updates, mean, **style)
+        panel.plot(updates, mean, **line)
         low, high = ([m + sign * c for m, c in zip(mean, ci95, strict=True)] for sign in (-1, 1))
-        panel.fill_between(updates, low, high, color=style["color"], alpha=0.2, linewidth=0)
+        panel.fill_between(updates, low, high, color=line["color"], alpha=0.2, linewidth=0)
     known = [row for row in rows if row["policy"] == "maml" and row["published_mean"] is not None]
     if known:
         points = zip(*((row["updates"], row["published_mean"]) for row in known), strict=True)

@@ -91,8 +91,8 @@ def draw(figure, rows):
 def _draw_panel(panel, of_task, fits):
     panel.plot(*_xy(of_task, what="true sine"), **_TRUE_SINE)
     panel.plot(*_xy(of_task, what="support"), **_SUPPORT)
-    for updates, style in _STYLES.items():
-        panel.plot(*_xy(fits, updates=updates), linewidth=1.3, **style)
+    for updates, line in _STYLES.items():
+        panel.plot(*_xy(fits, updates=updates), linewidth=1.3, **line)
 
 
 def _tasks():

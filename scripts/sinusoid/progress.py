@@ -40,7 +40,7 @@ def _draw_panel(panel, rows, shots):
         panel.plot(updates, errors, "x", color=figures.BLACK, label="MAML, authors' code", zorder=3)
 
 
-def _draw_curve(panel, values, style):
+def _draw_curve(panel, values, line):
     updates, mse, ci95 = values
-    panel.fill_between(updates, mse - ci95, mse + ci95, color=style["color"], alpha=0.25, linewidth=0)
-    panel.plot(updates, mse, markerfacecolor="white", **style)
+    panel.fill_between(updates, mse - ci95, mse + ci95, color=line["color"], alpha=0.25, linewidth=0)
+    panel.plot(updates, mse, markerfacecolor="white", **line)

@@ -75,8 +75,8 @@ def draw(figure, rows):
     for name, (color, line, marker, _) in _STYLES.items():
         size, mean, ci95 = _values(rows, name, QUERY_LOSS)
         along.fill_between(size, mean - ci95, mean + ci95, color=color, alpha=0.25, linewidth=0)
-        style = {"color": color, "linestyle": line, "marker": marker, "markerfacecolor": "white", "markevery": 5}
-        along.plot(size, mean, label=name, **style)
+        look = {"color": color, "linestyle": line, "marker": marker, "markerfacecolor": "white", "markevery": 5}
+        along.plot(size, mean, label=name, **look)
     usual = size[len(size) // 2]
     along.axvline(usual, color="0.6", linewidth=0.7, zorder=0)
     along.set(
@@ -94,8 +94,8 @@ def _bars(panel, rows, quantity):
     panel.margins(y=0.12)  # leaves room for the numbers
     for position, (name, (color, _, _, hatch)) in enumerate(_STYLES.items()):
         _, mean, ci95 = _values(rows, name, quantity)
-        style = {"color": color, "alpha": 0.6, "hatch": hatch, "edgecolor": "black", "linewidth": 0.7, "capsize": 3}
-        panel.bar(position, mean, 0.7, yerr=ci95, **style)
+        look = {"color": color, "alpha": 0.6, "hatch": hatch, "edgecolor": "black", "linewidth": 0.7, "capsize": 3}
+        panel.bar(position, mean, 0.7, yerr=ci95, **look)
         above = (0, 4)  # in points
         text = f"{mean[0]:#.2g}".removesuffix(".")
         panel.annotate(text, (position, (mean + ci95)[0]), above, textcoords="offset points", ha="center")

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from rl import baseline, samples, trajectories
-from rl.trajectories import Paths
+from rl import baseline, sampler, samples, trajectories
+from rl.sampler import Paths
 from tests.rl.goldens import estimates
 
 GOLDEN = estimates()
@@ -109,4 +109,4 @@ def test_ridge_grows_while_the_solution_is_not_a_number(monkeypatch):
 
 def test_path_returns_are_undiscounted():
     paths = random_paths([[5, 3]], 5)
-    np.testing.assert_allclose(trajectories.path_returns(paths), paths.rewards.sum(-1))
+    np.testing.assert_allclose(sampler.path_returns(paths), paths.rewards.sum(-1))
