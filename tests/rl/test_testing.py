@@ -8,8 +8,8 @@ import pytest
 from rl import envs, testing, trained
 from rl.experiments import RLExperiment
 from rl.learners import build_policy
-from rl.testing import Adaptation, adapt_to_goals
 from rl.sampler import path_returns
+from rl.testing import Adaptation, adapt_to_goals
 from rl.vpg import TaskUpdate
 from tests.rl.runs import SMALL, training
 
