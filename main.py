@@ -7,20 +7,19 @@ import dataclasses
 import sys
 from pathlib import Path
 
-from maml_tf import interrupt
-
-if __name__ == "__main__":
-    interrupt.while_loading()
-
-# isort: split
-
 from absl import flags
 
 from data_generators.errors import UserError
-from maml_tf import kernels
-from maml_tf.command import guarded
-from maml_tf.experiment import Experiment, check_count
-from maml_tf.quiet import quiet_import
+from maml_tf.runs import command, process
+from maml_tf.runs.command import guarded
+from maml_tf.runs.process import quiet_import
+from maml_tf.supervised.experiment import Experiment, check_count
+
+if __name__ == "__main__":
+    command.while_loading()
+
+# isort: split
+
 
 _DEFINE = {
     int: flags.DEFINE_integer,
@@ -41,9 +40,9 @@ def _run(argv):
         print(__doc__, values.get_help(include_special_flags=False), sep="\n")
         return 0
     trained, tested = experiments(values)
-    kernels.choose(trained)
+    process.choose(trained)
     with quiet_import():
-        from maml_tf import commands  # only now, so that --help and mistakes need not wait for TensorFlow
+        from maml_tf.supervised import commands  # only now, so that --help and mistakes need not wait for TensorFlow
     return commands.run(trained, tested, values)
 
 

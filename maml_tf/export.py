@@ -12,9 +12,8 @@ import maml_tf
 from data_generators.errors import UserError
 from data_generators.files import remove_all_abandoned, replacing
 from maml_tf import losses
-from maml_tf.command import first_line
-from maml_tf.export_checks import text
-from maml_tf.export_signatures import Exportable, Signatures
+from maml_tf.runs.command import first_line
+from maml_tf.signatures import Exportable, Signatures, text
 
 # TensorFlow keeps this folder of a SavedModel for what is not part of the graph.
 DESCRIPTION = Path("assets.extra", "maml.json")

@@ -12,10 +12,8 @@ import contextvars
 import keras
 import tensorflow as tf
 
-from maml_tf.chunks import in_chunks
+from maml_tf.fast_conv import crop, in_chunks, max_pool_2x2, patch_moments, patches_3x3, patches_by_convolution
 from maml_tf.normalisation import channel_moments, moments, normalise
-from maml_tf.patches import crop, patch_moments, patches_3x3, patches_by_convolution
-from maml_tf.pooling import max_pool_2x2
 
 _VECTORIZABLE = contextvars.ContextVar("vectorizable", default=False)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from data_generators.errors import UserError
-from maml_tf.checkpoints import Checkpoints, as_text, available, read_experiment
+from maml_tf.runs.checkpoints import Checkpoints, as_text, available, read_experiment
 
 
 class PolicyCheckpoints(Checkpoints):

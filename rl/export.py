@@ -5,13 +5,13 @@ import dataclasses
 import tensorflow as tf
 
 from data_generators.errors import UserError
-from maml_tf import export_checks as checks
+from maml_tf import signatures as checks
 from maml_tf.export import write
-from maml_tf.export_signatures import named_specs
+from maml_tf.signatures import named_specs
 from rl import vpg
+from rl.advantages import Samples
 from rl.envs.goals import GOAL_RANGES
-from rl.experiments import test_adaptation
-from rl.samples import Samples
+from rl.experiment import test_adaptation
 
 ACTIONS = (
     "in the policy's units: the environment scales [-1, 1] to its bounds and clips what is outside; adaptation takes "

@@ -4,8 +4,8 @@ import math
 
 import tensorflow as tf
 
-from maml_tf.dispensable import Dispensable
-from maml_tf.table import Table
+from maml_tf.runs.log import Dispensable
+from maml_tf.runs.table import Table
 
 FILE = "progress.csv"
 

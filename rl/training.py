@@ -8,13 +8,12 @@ import numpy as np
 
 from data_generators.errors import UserError
 from data_generators.progress import progress
-from maml_tf.stopping import Interrupted, StopRequest
+from maml_tf.runs.loop import Interrupted, StopRequest
 from rl import envs
+from rl.build import build_learner, build_policy
 from rl.checkpoints import PolicyCheckpoints
-from rl.learners import build_learner, build_policy
 from rl.log import ProgressLog
-from rl.rollouts import Rollouts
-from rl.sampler import path_returns
+from rl.sampling import Rollouts, path_returns
 
 # before and after: the inner update; a baseline, which has none, has the same return twice.
 COLUMNS = (

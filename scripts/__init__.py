@@ -1,6 +1,6 @@
 """One file is one command."""
 
-from maml_tf import interrupt
+from maml_tf.runs import command
 
-if interrupt.is_command():
-    interrupt.while_loading()
+if command.is_command():
+    command.while_loading()

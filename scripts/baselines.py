@@ -12,9 +12,9 @@ import sys
 from pathlib import Path
 
 from data_generators.errors import UserError
-from maml_tf import kernels
-from maml_tf.experiment import Experiment, check_count
-from maml_tf.quiet import quiet_import
+from maml_tf.runs import process
+from maml_tf.runs.process import quiet_import
+from maml_tf.supervised.experiment import Experiment, check_count
 from scripts import command
 
 
@@ -58,12 +58,11 @@ def numbers(text):
 
 
 def _run(flags):
-    kernels.choose(Experiment.of(datasource=flags.datasource))
+    process.choose(Experiment.of(datasource=flags.datasource))
     with quiet_import():  # only now, so that --help need not wait for TensorFlow
-        from maml_tf import runtime
         from maml_tf.baselines import report
         from maml_tf.baselines.comparison import Comparison, Search
-        from scripts import figures
+        from scripts.figures import style
 
     search = Search(flags.step_sizes, flags.decays, flags.num_updates, flags.tuning_tasks)
     search.validate()
@@ -72,7 +71,7 @@ def _run(flags):
     splits, rotate = _load(flags)
     queries = flags.shots if flags.queries is None else flags.queries
     comparison = Comparison(splits, flags.num_classes, flags.shots, queries, rotate)
-    runtime.configure(runtime.TASKS_SIDE_BY_SIDE)
+    process.configure(process.TASKS_SIDE_BY_SIDE)
     logdir = Path(flags.logdir or Path("logs", flags.datasource))
     training = _train(flags, splits["train"], logdir / "classifier")
     if training is None:
@@ -82,7 +81,7 @@ def _run(flags):
     column, iteration = (flags.datasource, flags.num_classes, flags.shots), training.progress.iteration
     print(report.report(outcomes, *column, _describe(training)))
     path = logdir / f"baselines_{flags.num_classes}way_{flags.shots}shot.csv"
-    print(f"Written to {figures.write_csv(path, report.csv_rows(outcomes, *column, iteration))}")
+    print(f"Written to {style.write_csv(path, report.csv_rows(outcomes, *column, iteration))}")
     return 0
 
 
@@ -93,10 +92,10 @@ def _load(flags):
     experiment = Experiment.of(datasource=flags.datasource, **given)
     if experiment.is_regression:
         raise UserError("the baselines classify images: choose --datasource=miniimagenet or omniglot")
-    from maml_tf import problems
+    from maml_tf.supervised import build
 
-    splits, rotate = problems.load_images(experiment, flags.data_dir)
-    problems.check_trainable(splits)
+    splits, rotate = build.load_images(experiment, flags.data_dir)
+    build.check_trainable(splits)
     return splits, rotate
 
 
@@ -104,7 +103,7 @@ def _train(flags, data, folder):
     """The finished ClassifierTraining, or None if it was interrupted."""
     from maml_tf.baselines.classifier import Settings, describe
     from maml_tf.baselines.training import ClassifierTraining
-    from maml_tf.stopping import Interrupted
+    from maml_tf.runs.loop import Interrupted
 
     names = ("num_filters", "batch_size", "learning_rate", "held_out", "seed")
     settings = Settings(flags.datasource, describe(data), **{name: getattr(flags, name) for name in names})

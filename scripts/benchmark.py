@@ -28,8 +28,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from data_generators.files import check_writable, replacing
-from maml_tf import kernels
-from maml_tf.experiment import Experiment
+from maml_tf.runs import process
+from maml_tf.supervised.experiment import Experiment
 from scripts import command
 
 ROOT = Path(__file__).parents[1]
@@ -158,7 +158,7 @@ def _measure(name, flags, sgemm):
         "jit": {"auto": "auto", "true": True, "false": False}[flags.jit],
         "started": time.time(),
     }
-    environment = kernels.setting(Experiment.of(**workload.settings))
+    environment = process.setting(Experiment.of(**workload.settings))
     printed = _run("scripts.benchmark_worker", json.dumps(request), **environment)
     row = {"workload": name, **json.loads(printed.splitlines()[-1])}
     on_gpu = row["gpu_peak_mb"] is not None

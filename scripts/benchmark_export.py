@@ -16,16 +16,16 @@ import numpy as np
 
 from data_generators.errors import UserError
 from data_generators.progress import progress
-from maml_tf.quiet import quiet_import
+from maml_tf.runs.process import quiet_import
 from scripts import command
 
 with quiet_import():
     import tensorflow as tf
 
-    from maml_tf import trained
-    from maml_tf.evaluation import evaluate
-    from maml_tf.experiment import Experiment
     from maml_tf.export import DESCRIPTION
+    from maml_tf.supervised import build
+    from maml_tf.supervised.evaluation import evaluate
+    from maml_tf.supervised.experiment import Experiment
 
 
 class Exported(NamedTuple):
@@ -67,7 +67,7 @@ def _run(args):
     command.check_counts(args, {"tasks": 10**6, "calls": 10**7})
     description = read_description(args.export_dir)
     experiment = Experiment(**description["settings"])
-    run = trained.load_run(experiment, args.logdir, iteration=description["iteration"], data_dir=args.data_dir)
+    run = build.load_run(experiment, args.logdir, iteration=description["iteration"], data_dir=args.data_dir)
     tasks = run.problem.evaluation_tasks("test", 0, args.tasks)
     export = load(args.export_dir, description, _task(tasks, 0))
     print("\n".join([*_figures(export, run, tasks), *_speed(export, _task(tasks, 0), args)]))

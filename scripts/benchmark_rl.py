@@ -11,7 +11,7 @@ import statistics
 import sys
 import tempfile
 
-from maml_tf.quiet import quiet_import
+from maml_tf.runs.process import quiet_import
 from scripts import command
 from scripts.rl import flags as rl_flags
 
@@ -31,20 +31,20 @@ def _run(flags):
     experiment = rl_flags.experiment_of(flags)
     command.check_counts(flags, {"repeats": 10**6})
     with quiet_import():
-        from maml_tf import runtime
-        from rl.learners import usual_task_axis, usual_threads
+        from maml_tf.runs import process
+        from rl.build import usual_task_axis, usual_threads
         from rl.training import Training
         from scripts.sgemm import gflops
 
     threads = usual_threads(experiment) if flags.threads == "auto" else flags.threads
-    runtime.configure(threads)
+    process.configure(threads)
     how = usual_task_axis() if flags.task_axis == "auto" else flags.task_axis
     with tempfile.TemporaryDirectory() as folder:
         training = Training(experiment, folder, tensorboard=False, how=how)
         first = training.iterate()
         rows = [training.iterate() for _ in range(flags.repeats)]
     medians = {name: statistics.median(row[name] for row in rows) for name in PHASES}
-    setup = f"threads {threads}, task axis {how}, {runtime.available_cores()} cores"
+    setup = f"threads {threads}, task axis {how}, {process.available_cores()} cores"
     print(f"{experiment.env}, {experiment.baseline}: {setup}")
     print(f"first iteration, with compilation: {first['seconds']:.1f} s; median of {flags.repeats} more:")
     print(*(f"  {name:19} {seconds:8.3f}" for name, seconds in medians.items()), sep="\n")

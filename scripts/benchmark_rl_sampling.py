@@ -18,7 +18,7 @@ import time
 import numpy as np
 
 from rl import envs
-from rl.sampler import sample
+from rl.sampling import sample
 from scripts import command
 
 # Tasks, paths per task, horizon.

@@ -16,10 +16,11 @@ import tensorflow as tf
 
 from data_generators.episodes import ClassImages, Episodes
 from data_generators.sinusoid import Sinusoid
-from maml_tf import problems, runtime
-from maml_tf.experiment import Experiment
-from maml_tf.steps import CompiledSteps
-from maml_tf.training import Schedule, Training
+from maml_tf.runs import process
+from maml_tf.supervised import build
+from maml_tf.supervised.experiment import Experiment
+from maml_tf.supervised.steps import CompiledSteps
+from maml_tf.supervised.training import Schedule, Training
 from scripts import flops
 
 # Training runs this many steps from one summary to the next, and in one call where it compiles many into one.
@@ -43,7 +44,7 @@ def measure(experiment, kind, steps, task_axis="auto", jit="auto", started=None)
     """
     started = time.time() if started is None else started
     source = random_source(experiment)
-    maml = problems.build(experiment, source, task_axis, jit)
+    maml = build.build(experiment, source, task_axis, jit)
     make_call = _compiled_loop if kind == "compiled_loop" else _bare_step
     call, steps_per_call = make_call(maml, experiment, source)
     call()
@@ -160,7 +161,7 @@ def _device():
     gpus = tf.config.list_physical_devices("GPU")
     if gpus:
         return tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU")
-    cores = runtime.available_cores()
+    cores = process.available_cores()
     return f"{cores} core{'s' if cores > 1 else ''}"
 
 
@@ -189,7 +190,7 @@ def _gpu_peak_memory():
 def main():
     """Prints the measurements that the JSON of the command line asks for, as JSON, in the last line."""
     request = json.loads(sys.argv[1])
-    runtime.configure(runtime.TASKS_SIDE_BY_SIDE)
+    process.configure(process.TASKS_SIDE_BY_SIDE)
     print(json.dumps(measure(Experiment.of(**request.pop("settings")), **request)))
 
 

@@ -2,8 +2,8 @@
 
 import argparse
 
-from maml_tf.command import guarded
-from maml_tf.experiment import check_count
+from maml_tf.runs.command import guarded
+from maml_tf.supervised.experiment import check_count
 
 __all__ = ["check_counts", "guarded", "parser"]
 

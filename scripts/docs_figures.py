@@ -11,7 +11,7 @@ import shlex
 import subprocess
 import sys
 
-from maml_tf.experiment import Experiment
+from maml_tf.supervised.experiment import Experiment
 from scripts import command
 
 FIGURES = "docs/figures"

@@ -18,7 +18,7 @@ Every update needs samples of its own, drawn with the weights that it changes, s
 
 import sys
 
-from maml_tf.quiet import quiet_import
+from maml_tf.runs.process import quiet_import
 from scripts.command import guarded
 from scripts.rl import flags as rl_flags
 
@@ -37,8 +37,8 @@ def _run(flags):
     rl_flags.refuse_two_checkpoints(flags)
     with quiet_import():  # only now, so that --help and mistakes need not wait for TensorFlow
         from maml_tf.export import refuse_unless_free
+        from rl.build import load_policy
         from rl.export import export
-        from rl.trained import load_policy
 
     refuse_unless_free(flags.export_dir)
     policy, iteration = load_policy(experiment, flags.logdir, flags.test_iter, flags.best)

@@ -10,9 +10,9 @@ pictures of the returns after adaptation are those of scripts.test_rl.
 import sys
 
 from data_generators.errors import UserError
-from maml_tf.quiet import quiet_import
-from scripts import picture_flags
+from maml_tf.runs.process import quiet_import
 from scripts.command import guarded
+from scripts.figures import style
 from scripts.rl import flags as rl_flags
 
 
@@ -21,25 +21,24 @@ def main(arguments: list[str] | None = None) -> int:
     parser = rl_flags.parser("plot_rl", __doc__)
     parser.add_argument("--seeds", help="of the runs, such as 0,1,2; default, that of --seed")
     parser.add_argument("--name", help="of the files, in place of <env>")
-    picture_flags.add(parser, "that of the run, or the one above it for several seeds")
+    style.add(parser, "that of the run, or the one above it for several seeds")
     return guarded(lambda: _run(parser.parse_args(arguments)))
 
 
 def _run(flags):
     experiment = rl_flags.experiment_of(flags)
     experiments = [rl_flags.experiment_of(flags, seed=seed) for seed in _seeds(flags, experiment)]
-    picture_flags.check(flags)
+    style.check(flags)
     with quiet_import():  # only now, so that --help and mistakes need not wait for TensorFlow
-        from rl.trained import env_folder, run_folder
-        from scripts import figures
-        from scripts.rl import learning
+        from rl.build import env_folder, run_folder
+        from scripts.figures import rl_learning
 
-    rows = learning.numbers(experiments, flags.logdir)
+    rows = rl_learning.numbers(experiments, flags.logdir)
     folder = run_folder(experiments[0], flags.logdir)
     name = f"{flags.name or env_folder(experiment.env)}_training"
-    (path,) = picture_flags.paths(flags, [name], folder if len(experiments) == 1 else folder.parent)
-    print(figures.write_csv(path.with_suffix(".csv"), rows))
-    print(figures.save(figures.make(learning.draw, rows, *learning.SIZE), path))
+    (path,) = style.paths(flags, [name], folder if len(experiments) == 1 else folder.parent)
+    print(style.write_csv(path.with_suffix(".csv"), rows))
+    print(style.save(style.make(rl_learning.draw, rows, *rl_learning.SIZE), path))
 
 
 def _seeds(flags, experiment):

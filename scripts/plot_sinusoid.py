@@ -19,9 +19,9 @@ sinusoid_sensitivity  the loss on the query along theta - s * gradient of the lo
 import sys
 from pathlib import Path
 
-from maml_tf.quiet import quiet_import
-from scripts import picture_flags
+from maml_tf.runs.process import quiet_import
 from scripts.command import guarded
+from scripts.figures import style
 from scripts.sinusoid.flags import parser
 
 
@@ -30,27 +30,26 @@ def main(arguments: list[str] | None = None) -> int:
     flags = parser("plot_sinusoid", __doc__)
     names = ["fits", "errors", "sensitivity"]
     flags.add_argument("--figure", action="append", choices=names, help="may be repeated; default: all")
-    picture_flags.add(flags, "that of the runs")
+    style.add(flags, "that of the runs")
     return guarded(lambda: _run(flags.parse_args(arguments)))
 
 
 def _run(flags):
     with quiet_import():  # only now, so that --help and mistakes need not wait for TensorFlow
-        from scripts import figures
-        from scripts.sinusoid import fits, progress, sensitivity
-        from scripts.sinusoid.runs import load_learners
+        from scripts.figures import sinusoid_errors, sinusoid_fits, sinusoid_sensitivity
+        from scripts.figures.sinusoid_errors import load_learners
 
-    pictures = {"fits": fits, "errors": progress, "sensitivity": sensitivity}
+    pictures = {"fits": sinusoid_fits, "errors": sinusoid_errors, "sensitivity": sinusoid_sensitivity}
     names = flags.figure or list(pictures)
-    picture_flags.check(flags, len(names))
+    style.check(flags, len(names))
     learners = load_learners(flags.logdir, flags.seed, flags.iterations)
     folder = Path(flags.logdir or "logs/sinusoid")
-    paths = picture_flags.paths(flags, [f"sinusoid_{name}" for name in names], folder)
+    paths = style.paths(flags, [f"sinusoid_{name}" for name in names], folder)
     for name, path in zip(names, paths, strict=True):
         picture = pictures[name]
         rows = picture.numbers(learners)
-        figures.write_csv(path.with_suffix(".csv"), rows)
-        print(figures.save(figures.make(picture.draw, rows, *picture.SIZE), path))
+        style.write_csv(path.with_suffix(".csv"), rows)
+        print(style.save(style.make(picture.draw, rows, *picture.SIZE), path))
 
 
 if __name__ == "__main__":

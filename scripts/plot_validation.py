@@ -13,8 +13,9 @@ from pathlib import Path
 
 from data_generators.errors import UserError
 from data_generators.files import reading
-from maml_tf.quiet import quiet_import
-from scripts import command, picture_flags
+from maml_tf.runs.process import quiet_import
+from scripts import command
+from scripts.figures import style
 
 SIZE = 5.2, 3.2
 
@@ -24,16 +25,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser = command.parser("plot_validation", __doc__)
     parser.add_argument("folder", type=Path, help="of the run, which main.py prints")
     parser.add_argument("--name", help="of the files; default, the folder's")
-    picture_flags.add(parser, "that of the run")
+    style.add(parser, "that of the run")
     return command.guarded(lambda: _run(parser.parse_args(arguments)))
 
 
 def _run(flags):
-    picture_flags.check(flags)
+    style.check(flags)
     with quiet_import():  # only now, so that --help and mistakes need not wait for TensorFlow
-        from maml_tf import checkpoints, published
-        from maml_tf.experiment import Experiment
-        from scripts import figures
+        from maml_tf.runs import checkpoints, published
+        from maml_tf.supervised.experiment import Experiment
 
     iteration = checkpoints.find(flags.folder)
     settings = checkpoints.read_experiment(flags.folder / f"model{iteration}")
@@ -42,10 +42,10 @@ def _run(flags):
     experiment = Experiment.of(**settings)
     rows = numbers(flags.folder)
     name = flags.name or flags.folder.resolve().name
-    (path,) = picture_flags.paths(flags, [f"{name}_validation"], flags.folder)
-    print(figures.write_csv(path.with_suffix(".csv"), rows))
+    (path,) = style.paths(flags, [f"{name}_validation"], flags.folder)
+    print(style.write_csv(path.with_suffix(".csv"), rows))
     picture = functools.partial(draw, row=published.matching_row(experiment))
-    print(figures.save(figures.make(picture, rows, *SIZE), path))
+    print(style.save(style.make(picture, rows, *SIZE), path))
 
 
 def numbers(folder):
@@ -97,12 +97,11 @@ def draw(figure, rows, row=None):
         rows: of `numbers`.
         row: published.Row to draw as a line, or None.
     """
-    from scripts import figures
 
     panel = figure.subplots()
     kind, last = list(rows[0])[-1], max(row["updates"] for row in rows)
     percent = 100 if kind == "accuracy" else 1
-    styles = {last: (figures.BLUE, "-"), 1: (figures.ORANGE, "--"), 0: (figures.GREY, ":")}
+    styles = {last: (style.BLUE, "-"), 1: (style.ORANGE, "--"), 0: (style.GREY, ":")}
     if kind == "accuracy":
         del styles[0]
     for updates, (color, line) in styles.items():
@@ -110,10 +109,10 @@ def draw(figure, rows, row=None):
         label = f"after {updates} update{'s' * (updates > 1)}" if updates else "before"
         panel.plot(*zip(*points, strict=True), color=color, linestyle=line, marker=".", label=label)
     if row:
-        panel.axhline(row.percent, color=figures.BLACK, linestyle="--", linewidth=0.8, label="published (test)")
+        panel.axhline(row.percent, color=style.BLACK, linestyle="--", linewidth=0.8, label="published (test)")
     panel.set_xlabel("iteration")
     panel.set_ylabel("validation accuracy, %" if kind == "accuracy" else "validation loss")
-    figures.legend_below(figure, panel)
+    style.legend_below(figure, panel)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import numpy as np
 
 from data_generators.errors import UserError
 from data_generators.files import check_writable
-from maml_tf.quiet import quiet_import
+from maml_tf.runs.process import quiet_import
 from scripts import command
 from scripts.rl import flags as rl_flags
 
@@ -41,14 +41,14 @@ def _run(flags):
         os.environ.setdefault("MUJOCO_GL", "egl")  # before MuJoCo is imported
     goal = _checked(flags, experiment)
     with quiet_import():  # only now, so that --help and mistakes need not wait for TensorFlow
-        from maml_tf import runtime
-        from rl.trained import load_policy, run_folder
-        from scripts.rl import film
+        from maml_tf.runs import process
+        from rl.build import load_policy, run_folder
+        from scripts.figures import film
 
     out = flags.out or run_folder(experiment, flags.logdir).parent / f"{experiment.env}.gif"
     every = flags.every or (1 if experiment.env == "point_navigation" else 2)
     film.check_sizes(out, flags.fps, -(-experiment.horizon // every) + 1)
-    runtime.configure(runtime.TASKS_SIDE_BY_SIDE)
+    process.configure(process.TASKS_SIDE_BY_SIDE)
     policy, iteration = load_policy(experiment, flags.logdir, flags.test_iter, flags.best)
     check_writable(out)
     print(f"policy of iteration {iteration}, goal {', '.join(f'{number:g}' for number in goal)}")
@@ -86,8 +86,8 @@ def _checked(flags, experiment) -> np.ndarray:
 def _adapted(experiment, policy, goal, flags):
     """The first path before and after adaptation, [steps, obs_dim] each, and their captions."""
     from rl import envs
-    from rl.experiments import test_adaptation
-    from rl.testing import adapt_to_goals
+    from rl.evaluation import adapt_to_goals
+    from rl.experiment import test_adaptation
 
     test = test_adaptation(experiment.env)
     vector = envs.make_vector(experiment.env, 1, flags.trajectories or test.trajectories, experiment.horizon)

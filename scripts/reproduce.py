@@ -11,9 +11,9 @@ import shlex
 import sys
 import time
 
-from maml_tf import kernels
-from maml_tf.experiment import Experiment
-from maml_tf.quiet import quiet_import
+from maml_tf.runs import process
+from maml_tf.runs.process import quiet_import
+from maml_tf.supervised.experiment import Experiment
 from scripts import command
 
 
@@ -33,9 +33,9 @@ def _parser():
 
 def _run(flags):
     if flags.row and flags.row.startswith("miniimagenet"):  # rows are named by their data
-        kernels.choose(Experiment.of(datasource="miniimagenet"))
+        process.choose(Experiment.of(datasource="miniimagenet"))
     with quiet_import():  # only now, so that --help need not wait for TensorFlow
-        from scripts.reproduction import all_rows, registry, text  # noqa: F401 - the rows register themselves
+        from scripts.reproduction import registry, text
 
     options = registry.Options(flags.logdir, flags.data_dir, flags.iterations)
     if flags.row is None:

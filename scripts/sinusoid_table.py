@@ -17,7 +17,7 @@ step size was chosen.
 import sys
 from pathlib import Path
 
-from maml_tf.quiet import quiet_import
+from maml_tf.runs.process import quiet_import
 from scripts.command import guarded
 from scripts.sinusoid.flags import parser
 
@@ -31,14 +31,13 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(flags):
     with quiet_import():  # only now, so that --help and mistakes need not wait for TensorFlow
-        from scripts import figures
-        from scripts.sinusoid.errors import error_rows
-        from scripts.sinusoid.runs import load_learners
+        from scripts.figures import style
+        from scripts.figures.sinusoid_errors import error_rows, load_learners
         from scripts.sinusoid.table import table
 
     rows = error_rows(load_learners(flags.logdir, flags.seed, flags.iterations))
     print(table(rows, flags.iterations))
-    path = figures.write_csv(flags.csv or Path(flags.logdir or "logs/sinusoid", "sinusoid_table.csv"), rows)
+    path = style.write_csv(flags.csv or Path(flags.logdir or "logs/sinusoid", "sinusoid_table.csv"), rows)
     print(f"\nWritten to {path}")
 
 

@@ -15,8 +15,9 @@ import sys
 from pathlib import Path
 
 from data_generators.files import check_writable
-from maml_tf.quiet import quiet_import
-from scripts import command, picture_flags
+from maml_tf.runs.process import quiet_import
+from scripts import command
+from scripts.figures import style
 from scripts.rl import flags as rl_flags
 
 POLICIES = ["maml", "pretrained", "random", "oracle"]
@@ -33,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--best", action="store_true", help="take MAML's policy with the best training return")
     parser.add_argument("--name", help="of the files, in place of <env>")
     parser.add_argument("--out", type=Path, help="folder; default, <logdir>/<env>, which the runs share")
-    parser.add_argument("--format", choices=picture_flags.FORMATS, default="png")
+    parser.add_argument("--format", choices=style.FORMATS, default="png")
     return command.guarded(lambda: _run(parser.parse_args(arguments)))
 
 
@@ -42,12 +43,12 @@ def _run(flags):
     command.check_counts(flags, rl_flags.MOST_IN_TESTS)
     rl_flags.refuse_two_checkpoints(flags)
     with quiet_import():  # only now, so that --help and mistakes need not wait for TensorFlow
-        from maml_tf import runtime
-        from rl.trained import env_folder, run_folder
-        from scripts import figures
-        from scripts.rl import navigation, returns, tested
+        from maml_tf.runs import process
+        from rl.build import env_folder, run_folder
+        from scripts.figures import rl_returns, rl_trajectories
+        from scripts.rl import tested
 
-    runtime.configure(runtime.TASKS_SIDE_BY_SIDE)
+    process.configure(process.TASKS_SIDE_BY_SIDE)
     out = flags.out or run_folder(experiment, flags.logdir).parent
     name = (flags.name or env_folder(experiment.env)) + ("" if flags.update == "vpg" else f"_{flags.update}")
     shown = ["returns", "trajectories"] if experiment.env == "point_navigation" else ["returns"]
@@ -57,17 +58,17 @@ def _run(flags):
         for file in path, path.with_suffix(".csv"):
             check_writable(file)
     adaptations = tested.adaptations(experiment, flags, policies, bool(flags.policy))
-    rows = returns.with_published(returns.rows_of(adaptations, flags.update), experiment.env)
-    print(*returns.table(rows), sep="\n")
-    _write(figures, returns, rows, paths["returns"])
+    rows = rl_returns.with_published(rl_returns.rows_of(adaptations, flags.update), experiment.env)
+    print(*rl_returns.table(rows), sep="\n")
+    _write(style, rl_returns, rows, paths["returns"])
     if "trajectories" in paths and "maml" in adaptations:
-        rows = navigation.numbers(adaptations["maml"], tested.goals(experiment))
-        _write(figures, navigation, rows, paths["trajectories"])
+        rows = rl_trajectories.numbers(adaptations["maml"], tested.goals(experiment))
+        _write(style, rl_trajectories, rows, paths["trajectories"])
 
 
 def _write(figures, picture, rows, path):
-    print(figures.write_csv(path.with_suffix(".csv"), rows))
-    print(figures.save(figures.make(picture.draw, rows, *picture.SIZE), path))
+    print(style.write_csv(path.with_suffix(".csv"), rows))
+    print(style.save(style.make(picture.draw, rows, *picture.SIZE), path))
 
 
 if __name__ == "__main__":

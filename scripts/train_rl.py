@@ -18,8 +18,8 @@ the best return after its inner updates; progress.csv and TensorBoard summaries:
 import dataclasses
 import sys
 
-from maml_tf.experiment import check_count
-from maml_tf.quiet import quiet_import
+from maml_tf.runs.process import quiet_import
+from maml_tf.supervised.experiment import check_count
 from scripts.command import guarded
 from scripts.rl import flags as rl_flags
 
@@ -37,16 +37,15 @@ def _run(flags):
     experiment = rl_flags.experiment_of(flags)
     check_count("save_interval", flags.save_interval, 1)
     with quiet_import():  # only now, so that --help and mistakes need not wait for TensorFlow
-        from maml_tf import runtime
-        from maml_tf.stopping import Interrupted
-        from rl.learners import usual_threads
-        from rl.trained import run_folder
+        from maml_tf.runs import process
+        from maml_tf.runs.loop import Interrupted
+        from rl.build import run_folder, usual_threads
         from rl.training import Training
 
     folder = run_folder(experiment, flags.logdir)
     settings = dataclasses.asdict(experiment) | {"folder": folder}
     print("Settings (where not given, the paper's):", *(f"  {n:17} {v}" for n, v in settings.items()), sep="\n")
-    runtime.configure(usual_threads(experiment))
+    process.configure(usual_threads(experiment))
     training = Training(experiment, folder, flags.save_interval, flags.log)
     try:
         training.run(flags.resume)

@@ -14,10 +14,12 @@ from google.protobuf import json_format
 from tensorflow.core.framework.tensor_pb2 import TensorProto
 
 import main
-from maml_tf import export_run, problems, runtime
-from maml_tf.checkpoints import Checkpoints
-from maml_tf.experiment import Experiment
 from maml_tf.export import DESCRIPTION
+from maml_tf.runs import process
+from maml_tf.runs.checkpoints import Checkpoints
+from maml_tf.supervised import build
+from maml_tf.supervised import commands as export_run
+from maml_tf.supervised.experiment import Experiment
 from tests.command import ROOT, assert_refused
 from tests.data_generators.synthetic_omniglot import snapshot
 from tests.maml_tf.exports import assert_close, call, fill
@@ -31,7 +33,7 @@ def run_folder(tmp_path_factory):
     """A folder with a run of the sinusoid, two checkpoints of it, and the MAML as it is in the latter."""
     folder = tmp_path_factory.mktemp("runs")
     experiment = Experiment.of()
-    maml = problems.build(experiment, problems.load(experiment).source, "map", False)
+    maml = build.build(experiment, build.load(experiment).source, "map", False)
     store = Checkpoints(folder / "logs" / "sinusoid" / experiment.name, maml, experiment)
     store.save(5)
     fill(maml.model)
@@ -45,7 +47,7 @@ def sinusoid(run_folder):
     folder, maml = run_folder
     (arguments,) = re.findall(rf"^    python (main\.py --export_dir={EXPORT_DIR})$", README, re.MULTILINE)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runtime, "configure", lambda kind: None)
+        patch.setattr(process, "configure", lambda kind: None)
         patch.chdir(folder)
         assert main.main(arguments.split()) == 0
     return folder, maml, tf.saved_model.load(str(folder / EXPORT_DIR))
@@ -92,7 +94,7 @@ def test_exporting_is_refused(run_main, run_folder, tmp_path):
 
 def test_omniglot_is_exported_without_its_data(run_main, asked, tmp_path):
     experiment = Experiment.of(datasource="omniglot", num_classes=2, num_filters=2)
-    maml = problems.build(experiment, export_run.Shapes((28, 28, 1), 2), "map", False)
+    maml = build.build(experiment, export_run.Shapes((28, 28, 1), 2), "map", False)
     Checkpoints(tmp_path / "runs" / experiment.name, maml, experiment).save(1)
     flags = ("--datasource=omniglot", "--num_classes=2", "--num_filters=2", "--logdir=runs")
     assert run_main(*flags, "--export_dir=out").returncode == 0

@@ -6,7 +6,7 @@ import pytest
 
 import main
 from data_generators.errors import UserError
-from maml_tf.experiment import Experiment
+from maml_tf.supervised.experiment import Experiment
 from tests import command
 from tests.command import assert_refused
 

@@ -10,8 +10,8 @@ import numpy as np
 from data_generators.episodes import ClassImages
 from data_generators.errors import UserError
 from maml_tf import losses, networks
-from maml_tf.experiment import check_count, check_seed
-from maml_tf.meta_learner import MAML, adam
+from maml_tf.maml import MAML, adam
+from maml_tf.supervised.experiment import check_count, check_seed
 
 # A step works on the parts of a minibatch side by side, one core for each, and normalises each by its own statistics.
 # Constant rather than the number of cores, so that the numbers do not depend on the machine.

@@ -1,8 +1,8 @@
-"""The baselines' figures as text and as rows of a csv, beside the published ones."""
+"""The baselines' results as text and as rows of a csv, beside the published ones."""
 
 from maml_tf.baselines.comparison import FINE_TUNING, NEAREST_NEIGHBOR, TEST, Outcome
-from maml_tf.published import published_rows
-from maml_tf.report import aligned, diverged_sentence
+from maml_tf.runs.published import published_rows
+from maml_tf.supervised.report import aligned, diverged_sentence
 
 _NAMES = {NEAREST_NEIGHBOR: "Nearest neighbor baseline", FINE_TUNING: "Fine-tuning baseline"}
 

@@ -21,16 +21,14 @@ import numpy as np
 from data_generators.episodes import ClassImages
 from data_generators.errors import UserError
 from data_generators.files import reading
-from data_generators.minibatches import Minibatches
+from data_generators.minibatches import Minibatches, hold_out
 from data_generators.prefetch import Prefetcher
 from data_generators.progress import progress as progress_display
-from data_generators.subsets import hold_out
-from maml_tf import evaluation
-from maml_tf.baselines import store
+from maml_tf.baselines import comparison
 from maml_tf.baselines.classifier import PARTS, Settings, build
-from maml_tf.leftovers import remove_leftovers
-from maml_tf.lock import RunLock
-from maml_tf.stopping import Interrupted, StopRequest, make_writable
+from maml_tf.runs.lock import RunLock, remove_leftovers
+from maml_tf.runs.loop import Interrupted, StopRequest, make_writable
+from maml_tf.supervised import evaluation
 
 FILE = "classifier.npz"
 
@@ -185,13 +183,13 @@ class ClassifierTraining:
         arrays |= {f"best{i}": value for i, value in enumerate(self._best)}
         arrays["settings"] = np.array(json.dumps(dataclasses.asdict(self.settings)))
         arrays["progress"] = np.array(json.dumps(dataclasses.asdict(self.progress)))
-        store.write_arrays(self.path, arrays)
+        comparison.write_arrays(self.path, arrays)
 
     def _restore(self):
-        saved = store.read_arrays(self.path)
+        saved = comparison.read_arrays(self.path)
         if saved is None:
             return
-        with reading(self.path, store.REMEDY):
+        with reading(self.path, comparison.REMEDY):
             self._refuse_other(json.loads(str(saved["settings"])))
             variables = self._variables()
             values = [_like(saved[f"variable{i}"], variable) for i, variable in enumerate(variables)]
@@ -224,8 +222,8 @@ def progress_of(folder: str | Path) -> Progress | None:
         UserError: its file is damaged.
     """
     path = Path(folder) / FILE
-    saved = store.read_arrays(path)
-    with reading(path, store.REMEDY):
+    saved = comparison.read_arrays(path)
+    with reading(path, comparison.REMEDY):
         return None if saved is None else Progress.of_text(str(saved["progress"]))
 
 

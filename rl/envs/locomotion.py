@@ -1,5 +1,6 @@
-"""What half-cheetah and ant have in common: the simulation, and the form of their tasks.
+"""Half-cheetah and ant with goal velocities or directions: the simulation, and the form of their tasks.
 
+The original's half_cheetah_env_rand.py, half_cheetah_env_rand_direc.py, ant_env_rand.py and ant_env_rand_direc.py.
 A robot's methods take `data`: a mujoco.MjData, one simulation, or a mujoco.batch.Batch, many of them. Both have
 MuJoCo's fields under the same names, the batch with one more axis in front, so that physics, observations and rewards
 are written once for Gymnasium's single environments and for whole meta-batches.
@@ -134,3 +135,73 @@ def diverged(warnings_seen: np.ndarray) -> np.ndarray:
 
 def _ignore(message: str) -> None:
     """Takes MuJoCo's warnings."""
+
+
+class HalfCheetah(Robot):
+    """Observes its joints (without the position along the track), their velocities, and its centre of mass."""
+
+    kind = "half_cheetah"
+    model_file = "half_cheetah.xml"
+    fields = ("subtree_com", "subtree_linvel")
+    stage = mujoco.mjtStage.mjSTAGE_VEL  # no forces are observed
+    timestep = 0.01
+    obs_dim = 20
+    act_dim = 6
+
+    def initial_positions(self, model: mujoco.MjModel) -> np.ndarray:
+        return model.qpos0
+
+    def positions(self, observation: np.ndarray) -> np.ndarray:
+        return np.concatenate([[0.0], observation[:8]])
+
+    def observe(self, data: mujoco.MjData | Batch) -> np.ndarray:
+        return np.concatenate([data.qpos[..., 1:], data.qvel, data.subtree_com[..., TORSO, :]], axis=-1)
+
+    def reward(self, data: mujoco.MjData | Batch, actions: np.ndarray, goals: np.ndarray) -> np.ndarray:
+        return self.forward_reward(data, goals) - 0.05 * np.square(actions).sum(axis=-1)
+
+    def done(self, data: mujoco.MjData | Batch) -> np.ndarray:
+        return np.zeros(data.qpos.shape[:-1], bool)
+
+
+class Ant(Robot):
+    """Observes joints, velocities, contact forces on every body, the torso's rotation, and the centre of mass."""
+
+    kind = "ant"
+    model_file = "ant.xml"
+    fields = ("subtree_com", "subtree_linvel", "cfrc_ext", "xmat")
+    stage = mujoco.mjtStage.mjSTAGE_ACC  # forces need the whole of mj_forward
+    timestep = 0.02
+    obs_dim = 125
+    act_dim = 8
+
+    def adjust(self, model: mujoco.MjModel) -> None:
+        model.geom_solimp[:] = [0.8, 0.8, 0.01, 0.5, 2]
+
+    def initial_positions(self, model: mujoco.MjModel) -> np.ndarray:
+        return model.numeric("init_qpos").data
+
+    def positions(self, observation: np.ndarray) -> np.ndarray:
+        return observation[:15].copy()
+
+    def observe(self, data: mujoco.MjData | Batch) -> np.ndarray:
+        parts = [data.qpos, data.qvel, _forces(data), data.xmat[..., TORSO, :], data.subtree_com[..., TORSO, :]]
+        return np.concatenate(parts, axis=-1)
+
+    def reward(self, data: mujoco.MjData | Batch, actions: np.ndarray, goals: np.ndarray) -> np.ndarray:
+        # In the original a trailing comma makes the contact cost a tuple; its sum is the number that is used here.
+        contact_cost = 0.0005 * np.square(_forces(data)).sum(axis=-1)
+        control_cost = 0.005 * np.square(actions).sum(axis=-1)
+        towards_velocity = 0.0 if self.directed else 1.0
+        return towards_velocity + self.forward_reward(data, goals) - control_cost - contact_cost + 0.05
+
+    def done(self, data: mujoco.MjData | Batch) -> np.ndarray:
+        height = data.qpos[..., 2]
+        finite = np.isfinite(data.qpos).all(axis=-1) & np.isfinite(data.qvel).all(axis=-1)
+        return ~(finite & (height >= 0.2) & (height <= 1.0))
+
+
+def _forces(data: mujoco.MjData | Batch) -> np.ndarray:
+    """Contact forces and torques on all bodies, the world included, clipped to [-1, 1]: [..., 14 * 6]."""
+    forces = data.cfrc_ext
+    return np.clip(forces, -1.0, 1.0).reshape(*forces.shape[:-2], -1)

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from maml_tf.baselines.training import progress_of
-from maml_tf.published import published_rows
+from maml_tf.runs import tables
+from maml_tf.runs.published import published_rows
 from scripts import baselines
-from scripts.reproduction import csv_files
 from scripts.reproduction.registry import Figure, Row, Status
 
 
@@ -47,7 +47,7 @@ class BaselineRow(Row):
 
     def figure(self, options):
         """On the test classes or, without them, on the second half of the validation classes."""
-        with csv_files.rows(self._logdir(options) / f"baselines_5way_{self._shots}shot.csv") as rows:
+        with tables.rows(self._logdir(options) / f"baselines_5way_{self._shots}shot.csv") as rows:
             by_split = {row["split"]: row for row in rows if row["baseline"] == self._row.system}
             row = by_split.get("test") or by_split["val"]
             split = "test" if "test" in by_split else f"second half of val ({row['classes']} classes)"

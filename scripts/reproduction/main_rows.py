@@ -4,12 +4,12 @@ import dataclasses
 import shlex
 
 import main
-from maml_tf import problems
-from maml_tf.checkpoints import available
-from maml_tf.experiment import Experiment
-from maml_tf.published import matching_row, original_sinusoid
-from maml_tf.trained import run_folder, train_command
-from scripts.reproduction import csv_files
+from maml_tf.runs import tables
+from maml_tf.runs.checkpoints import available
+from maml_tf.runs.published import matching_row, original_sinusoid
+from maml_tf.supervised import build
+from maml_tf.supervised.build import run_folder, train_command
+from maml_tf.supervised.experiment import Experiment
 from scripts.reproduction.registry import Figure, Row, Status
 
 
@@ -62,7 +62,7 @@ class MainRow(Row):
         """After as many updates as the published figure."""
         experiment = self._experiment
         name = f"test_ubs{experiment.update_batch_size}_stepsize{experiment.update_lr}.csv"
-        with csv_files.rows(self._folder(options) / name) as (means, _, ci95s):
+        with tables.rows(self._folder(options) / name) as (means, _, ci95s):
             mean, ci95 = (float(row[f"update{self._update}"]) for row in (means, ci95s))
             diverged = int(means.get(f"diverged_update{self._update}", 0))  # older files do not have it
             median = float(means[f"median_update{self._update}"]) if diverged else None
@@ -83,7 +83,7 @@ class MainRow(Row):
 
     def _split(self, options):
         """The split that main.py's test has taken: of data without test classes, validation."""
-        return "test" if "test" in problems.load(self._experiment, options.data_dir).splits else "val"
+        return "test" if "test" in build.load(self._experiment, options.data_dir).splits else "val"
 
 
 def omniglot_rows() -> list[MainRow]:

@@ -5,7 +5,7 @@ import dataclasses
 from typing import NamedTuple
 
 from data_generators.errors import UserError
-from maml_tf.experiment import check_count
+from maml_tf.supervised.experiment import check_count
 
 
 @dataclasses.dataclass(frozen=True)

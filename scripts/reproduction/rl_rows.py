@@ -4,12 +4,12 @@ import shlex
 import subprocess
 import sys
 
-from maml_tf.checkpoints import available
-from maml_tf.published import published_returns
-from rl.experiments import RLExperiment, published_settings, test_adaptation
-from rl.trained import run_folder, train_command
+from maml_tf.runs import tables
+from maml_tf.runs.checkpoints import available
+from maml_tf.runs.published import published_returns
+from rl.build import run_folder, train_command
+from rl.experiment import RLExperiment, published_settings, test_adaptation
 from scripts import train_rl
-from scripts.reproduction import csv_files
 from scripts.reproduction.registry import Figure, Row, Status
 
 _ENVIRONMENTS = {
@@ -68,7 +68,7 @@ class ReturnRow(Row):
         """After the last update."""
         folder = run_folder(self._experiment(options.iterations), options.logdir).parent
         updates = f"{self._update} update{'' if self._update == 1 else 's'}"
-        with csv_files.rows(folder / f"{self._env}_returns.csv") as rows:
+        with tables.rows(folder / f"{self._env}_returns.csv") as rows:
             row = {(r["policy"], int(r["updates"])): r for r in rows}[self._policy, self._update]
             return Figure(f"40 goals, {updates}", f"{float(row['mean']):.1f} +- {float(row['ci95']):.1f}")
 

@@ -2,7 +2,7 @@
 
 import shlex
 
-from maml_tf.report import aligned
+from maml_tf.supervised.report import aligned
 from scripts.reproduction.registry import ROWS, Options, Row
 from scripts.reproduction.sessions import Effort
 

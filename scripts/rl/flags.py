@@ -4,7 +4,7 @@ import argparse
 import dataclasses
 
 from data_generators.errors import UserError
-from rl.experiments import RLExperiment
+from rl.experiment import RLExperiment
 from scripts import command
 
 MOST_IN_TESTS = {"num_updates": 1000, "trajectories": 100_000}

@@ -4,9 +4,9 @@ import dataclasses
 
 from data_generators.errors import UserError
 from data_generators.progress import progress
-from rl import envs, trained
-from rl.experiments import RLExperiment, test_adaptation
-from rl.testing import adapt_to_goals
+from rl import build, envs
+from rl.evaluation import adapt_to_goals
+from rl.experiment import RLExperiment, test_adaptation
 
 
 def goals(experiment):
@@ -37,7 +37,7 @@ def restored(experiment, flags, policies, required):
     for name in policies:
         try:
             found[name] = _restore(_experiment(experiment, name), name, flags)
-        except trained.NotTrained as error:
+        except build.NotTrained as error:
             if required:
                 raise
             missing.append(error)
@@ -110,10 +110,10 @@ def _experiment(experiment, name):
 
 def _restore(experiment, name, flags):
     if name == "random":
-        return trained.new_policy(experiment)
+        return build.new_policy(experiment)
     if name == "maml":
-        policy, iteration = trained.load_policy(experiment, flags.logdir, flags.test_iter, flags.best)
+        policy, iteration = build.load_policy(experiment, flags.logdir, flags.test_iter, flags.best)
     else:
-        policy, iteration = trained.load_policy(experiment, flags.logdir)
+        policy, iteration = build.load_policy(experiment, flags.logdir)
     print(f"{name}: the policy of iteration {iteration}")
     return policy

@@ -1,8 +1,7 @@
 """The errors of section 5.1 as a table of text."""
 
-from maml_tf.report import aligned, loss_text
-from scripts.sinusoid.errors import DIVERGED, MAML, MEAN, ORIGINAL
-from scripts.sinusoid.runs import SHOTS, UPDATES
+from maml_tf.supervised.report import aligned, loss_text
+from scripts.figures.sinusoid_errors import DIVERGED, MAML, MEAN, ORIGINAL, SHOTS, UPDATES
 
 SHOWN_UPDATES = (0, 1, 5, 10)
 

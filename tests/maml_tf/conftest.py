@@ -2,11 +2,11 @@
 
 import pytest
 
-from maml_tf.checkpoints import Checkpoints, available
+from maml_tf.runs.checkpoints import Checkpoints, available
 from tests.maml_tf.exports import classifier, exported
-from tests.maml_tf.runs import IMAGES, SINUSOID, use_small_omniglot
-from tests.maml_tf.stores import EXPERIMENT, fill, make_maml
-from tests.maml_tf.trainings import END, Runs
+from tests.maml_tf.runs.stores import EXPERIMENT, fill, make_maml
+from tests.maml_tf.small_runs import IMAGES, SINUSOID, use_small_omniglot
+from tests.maml_tf.supervised.trainings import END, Runs
 
 
 @pytest.fixture(scope="session")

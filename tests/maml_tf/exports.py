@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from maml_tf import losses, networks
-from maml_tf.meta_learner import MAML
+from maml_tf.maml import MAML
 
 WAYS = 5
 SIDE = 8

@@ -8,7 +8,7 @@ import numpy as np
 
 from data_generators.tasks import Tasks
 from maml_tf import losses, networks
-from maml_tf.meta_learner import MAML, adam
+from maml_tf.maml import MAML, adam
 
 FOLDER = Path(__file__).parents[1] / "goldens"
 

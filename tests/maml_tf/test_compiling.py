@@ -11,7 +11,7 @@ from tensorflow.python.framework.func_graph import FuncGraph
 
 from data_generators.tasks import Tasks
 from maml_tf import losses, networks
-from maml_tf.meta_learner import MAML
+from maml_tf.maml import MAML
 
 
 def graphs():

@@ -11,7 +11,7 @@ from data_generators.tasks import Tasks
 from maml_tf import layers, losses, networks
 from maml_tf import task_axis as axis
 from maml_tf.adaptation import adapt
-from maml_tf.meta_learner import MAML
+from maml_tf.maml import MAML
 from maml_tf.pure_model import PureModel
 
 

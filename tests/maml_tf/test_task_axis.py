@@ -8,7 +8,7 @@ import tensorflow as tf
 from data_generators.tasks import Tasks
 from maml_tf import losses, networks
 from maml_tf import task_axis as axis
-from maml_tf.meta_learner import MAML
+from maml_tf.maml import MAML
 
 LOOPS = {"While", "StatelessWhile"}
 

@@ -10,7 +10,7 @@ import tensorflow as tf
 from data_generators.errors import UserError
 from data_generators.tasks import Tasks
 from maml_tf import losses
-from maml_tf.meta_learner import MAML
+from maml_tf.maml import MAML
 
 K = keras.losses
 LOGITS = np.array([[2.0, 0.5, -1.0], [0.1, 0.2, 0.3], [-2.0, 1.0, 0.0], [0.5, 0.4, 0.3]], np.float32)

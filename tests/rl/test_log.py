@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from rl import log
-from tests.rl.runs import training
+from tests.rl.small_runs import training
 
 
 def test_a_full_disk_ends_the_log_and_not_the_training(tmp_path, capsys, monkeypatch):

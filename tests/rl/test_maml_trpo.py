@@ -6,9 +6,9 @@ import tensorflow as tf
 
 from maml_tf.task_axis import MAP, VECTORIZE
 from rl import trpo, vpg
+from rl.advantages import Samples
 from rl.maml_trpo import MAMLTRPO
-from rl.pretraining import AdamPretraining
-from rl.samples import Samples
+from rl.vpg import AdamPretraining
 from tests.maml_tf.golden_checks import OriginalAdam
 from tests.maml_tf.goldens import assert_close
 from tests.rl.compiled import inputs, learner_of, parts_of

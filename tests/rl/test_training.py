@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from data_generators.errors import UserError
-from maml_tf.checkpoints import available
-from maml_tf.stopping import Interrupted
-from rl import log, trained
-from rl.experiments import RLExperiment
+from maml_tf.runs.checkpoints import available
+from maml_tf.runs.loop import Interrupted
+from rl import build, log
+from rl.experiment import RLExperiment
 from rl.training import COLUMNS
-from tests.rl.runs import SMALL, training, weights
+from tests.rl.small_runs import SMALL, training, weights
 
 TIMES = [name for name in COLUMNS if name.startswith("seconds")]
 
@@ -93,10 +93,10 @@ def test_best_policies_of_iterations_that_were_lost_are_dropped(tmp_path):
 
 def test_environments_have_folders_of_their_own(tmp_path):
     names = ("half_cheetah_velocity", "half_cheetah_direction", "ant_velocity")
-    folders = [trained.run_folder(RLExperiment.of(env=name), tmp_path) for name in names]
+    folders = [build.run_folder(RLExperiment.of(env=name), tmp_path) for name in names]
     assert len(set(folders)) == 3
     assert [folder.parent for folder in folders] == [tmp_path / name for name in names]
-    assert trained.run_folder(RLExperiment.of(env=names[0])).parts[:2] == ("logs", names[0])
+    assert build.run_folder(RLExperiment.of(env=names[0])).parts[:2] == ("logs", names[0])
 
 
 def test_request_to_stop_saves(tmp_path, monkeypatch):
@@ -120,7 +120,7 @@ def test_request_to_stop_saves(tmp_path, monkeypatch):
 @pytest.mark.parametrize("baseline", ["pretrained", "oracle"])
 def test_baselines_train_and_come_back(tmp_path, baseline):
     given = {"baseline": baseline, "iterations": 2}
-    folder = trained.run_folder(RLExperiment.of(**(SMALL | given)), tmp_path)
+    folder = build.run_folder(RLExperiment.of(**(SMALL | given)), tmp_path)
     run = training(folder, **given)
     before = weights(run)
     goals = run._goals()
@@ -129,7 +129,7 @@ def test_baselines_train_and_come_back(tmp_path, baseline):
     run.run()
     assert weights(run) != before
     assert run.envs.obs_dim == (4 if baseline == "oracle" else 2)
-    policy, iteration = trained.load_policy(run.experiment, tmp_path)
+    policy, iteration = build.load_policy(run.experiment, tmp_path)
     assert iteration == 2
     assert policy.flat().numpy().tolist() == weights(run)
 
@@ -150,7 +150,7 @@ def test_no_such_run_says_how_to_make_it(tmp_path):
     experiment = RLExperiment.of(fast_lr=0.25, seed=3)
     command = f"python -m scripts.train_rl --fast_lr=0.25 --seed=3 --logdir={tmp_path}"
     with pytest.raises(UserError, match=f"no trained policy in .*: make it by `{command}`"):
-        trained.load_policy(experiment, tmp_path)
+        build.load_policy(experiment, tmp_path)
 
 
 def test_log_drops_what_is_computed_again(tmp_path):
@@ -210,12 +210,12 @@ def spoil(best, how):
 
 @pytest.mark.parametrize("how", ["deleted", "damaged", "cut"])
 def test_a_best_policy_that_is_not_whole_is_told_and_sought_anew(tmp_path, capsys, how):
-    folder = trained.run_folder(RLExperiment.of(**SMALL), tmp_path)
+    folder = build.run_folder(RLExperiment.of(**SMALL), tmp_path)
     training(folder, iterations=2).run()
     spoil(folder / "best", how)
     with pytest.raises(UserError, match="best holds no whole policy: leave --best out to take the latest, or train"):
-        trained.load_policy(RLExperiment.of(**SMALL), tmp_path, best=True)
-    assert trained.load_policy(RLExperiment.of(**SMALL), tmp_path)[1] == 2
+        build.load_policy(RLExperiment.of(**SMALL), tmp_path, best=True)
+    assert build.load_policy(RLExperiment.of(**SMALL), tmp_path)[1] == 2
     run = training(folder, iterations=3)
     run.run()
     assert f"{folder / 'best'} holds no whole policy: the best one is chosen anew" in capsys.readouterr().out

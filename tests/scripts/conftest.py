@@ -2,13 +2,13 @@
 
 import pytest
 
-from maml_tf import problems
-from maml_tf.experiment import Experiment
-from maml_tf.training import Training
-from scripts.sinusoid import errors
-from scripts.sinusoid.runs import load_learners
+from maml_tf.supervised import build
+from maml_tf.supervised.experiment import Experiment
+from maml_tf.supervised.training import Training
+from scripts.figures import sinusoid_errors
+from scripts.figures.sinusoid_errors import load_learners
 from tests.command import Result
-from tests.maml_tf.runs import NEVER
+from tests.maml_tf.small_runs import NEVER
 
 ITERATIONS = 200
 SEEDS = 0, 3
@@ -22,8 +22,8 @@ def logdir(tmp_path_factory):
     settings = [{"metatrain_iterations": ITERATIONS, "seed": seed} for seed in SEEDS]
     for given in (*settings, pretrained, pretrained | {"baseline": "oracle"}):
         experiment = Experiment.of(**given)
-        problem = problems.load(experiment, None)
-        maml = problems.build(experiment, problem.source, jit=False)
+        problem = build.load(experiment, None)
+        maml = build.build(experiment, problem.source, jit=False)
         Training(experiment, maml, problem.source, None, folder / experiment.name, NEVER, log=False).run()
     return folder
 
@@ -35,7 +35,7 @@ def learners(logdir):
 
 @pytest.fixture(scope="session")
 def error_rows(learners):
-    return errors.error_rows(learners)
+    return sinusoid_errors.error_rows(learners)
 
 
 @pytest.fixture

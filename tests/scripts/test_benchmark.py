@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from maml_tf.experiment import Experiment
+from maml_tf.supervised.experiment import Experiment
 from scripts import benchmark, benchmark_worker
 
 ROOT = Path(__file__).parents[2]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from maml_tf import runtime
+from maml_tf.runs import process
 from scripts import docs_figures, plot_rl, plot_sinusoid, plot_validation, render_rl, test_rl
 
 FIGURES = Path(__file__).parents[2] / docs_figures.FIGURES
@@ -26,7 +26,7 @@ def test_every_picture_of_the_documentation_is_made():
 @pytest.mark.parametrize("name", docs_figures.commands())
 def test_commands_have_valid_flags_and_name_the_folder(call, name, tmp_path, monkeypatch):
     """In a folder without runs all that is wrong is their absence."""
-    monkeypatch.setattr(runtime, "configure", lambda kind: None)  # can only be done once in a process
+    monkeypatch.setattr(process, "configure", lambda kind: None)  # can only be done once in a process
     for script, *flags in docs_figures.commands()[name]:
         assert flags[-1].startswith("--out=docs/figures")
         result = call(SCRIPTS[script].main, *flags)

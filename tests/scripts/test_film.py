@@ -12,7 +12,7 @@ from PIL import Image
 
 from data_generators.errors import UserError
 from rl import envs
-from scripts.rl import film
+from scripts.figures import film
 
 
 def line(steps):

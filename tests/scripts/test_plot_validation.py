@@ -7,11 +7,12 @@ import pytest
 import tensorflow as tf
 
 from data_generators.errors import UserError
-from maml_tf import evaluation, training
-from maml_tf.published import Row
-from maml_tf.training import Schedule
-from scripts import figures, plot_validation
-from tests.maml_tf import runs
+from maml_tf.runs.published import Row
+from maml_tf.supervised import evaluation, training
+from maml_tf.supervised.training import Schedule
+from scripts import plot_validation
+from scripts.figures import style
+from tests.maml_tf import small_runs
 
 LAST = 4
 
@@ -26,14 +27,16 @@ def folder(tmp_path_factory):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(training, "EVALUATION_TASKS", tasks)
             schedule = Schedule(summary=0, save=2, validate=2)
-            runs.training(runs.small(runs.SINUSOID, LAST), folder, schedule, log=True, jit=False).run()
+            small_runs.training(
+                small_runs.small(small_runs.SINUSOID, LAST), folder, schedule, log=True, jit=False
+            ).run()
     return folder
 
 
 def test_numbers_are_those_of_the_last_validation_at_each_iteration(folder):
     rows = plot_validation.numbers(folder)
     assert [(row["iteration"], row["updates"]) for row in rows] == [(i, update) for i in (2, 4) for update in range(11)]
-    again = runs.training(runs.small(runs.SINUSOID, LAST), folder, jit=False)
+    again = small_runs.training(small_runs.small(small_runs.SINUSOID, LAST), folder, jit=False)
     again.checkpoints.restore(LAST)
     expected = evaluation.evaluate(again.maml, again.validation, num_tasks=20, num_updates=10).mean
     assert [row["loss"] for row in rows[11:]] == pytest.approx(expected, rel=1e-5)
@@ -65,7 +68,7 @@ def test_picture_of_accuracies_leaves_out_chance_and_shows_the_published_figure(
         for updates in range(4)
     ]
     published = Row("MAML", 98.7, 0.4, "maml")
-    picture = figures.make(functools.partial(plot_validation.draw, row=published), rows, *plot_validation.SIZE)
+    picture = style.make(functools.partial(plot_validation.draw, row=published), rows, *plot_validation.SIZE)
     lines = {line.get_label(): line for line in picture.axes[0].get_lines()}
     assert lines.keys() == {"after 3 updates", "after 1 update", "published (test)"}
     assert lines["after 3 updates"].get_ydata() == pytest.approx([60, 70])

@@ -3,8 +3,8 @@
 import pytest
 from PIL import Image
 
-from maml_tf import runtime
-from rl import trained
+from maml_tf.runs import process
+from rl import build
 from scripts import render_rl
 
 SMALL = ["--horizon=6", "--hidden_size=3", "--trajectories=2"]
@@ -13,8 +13,8 @@ SMALL = ["--horizon=6", "--hidden_size=3", "--trajectories=2"]
 @pytest.fixture
 def _untrained(monkeypatch):
     """Has the command take initial weights, in this process."""
-    monkeypatch.setattr(runtime, "configure", lambda kind: None)
-    monkeypatch.setattr(trained, "load_policy", lambda experiment, *_: (trained.new_policy(experiment), 7))
+    monkeypatch.setattr(process, "configure", lambda kind: None)
+    monkeypatch.setattr(build, "load_policy", lambda experiment, *_: (build.new_policy(experiment), 7))
 
 
 @pytest.mark.usefixtures("_untrained")
@@ -51,7 +51,7 @@ def test_a_film_that_cannot_be_written_is_found_out_before_it_is_computed(tmp_pa
 
 
 def test_a_missing_policy_is_told_its_command(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(runtime, "configure", lambda kind: None)
+    monkeypatch.setattr(process, "configure", lambda kind: None)
     monkeypatch.chdir(tmp_path)
     assert render_rl.main(["--env=point_navigation"]) == 2
     error = capsys.readouterr().err

@@ -5,14 +5,16 @@ import pytest
 
 import main
 from data_generators.errors import UserError
-from maml_tf import problems, runtime
 from maml_tf.baselines import report
 from maml_tf.baselines.comparison import FINE_TUNING, TEST, VAL
-from maml_tf.evaluation import Evaluation, write
-from maml_tf.experiment import Experiment
-from maml_tf.trained import run_folder
-from scripts import baselines, figures, reproduce
-from scripts.reproduction import all_rows, registry, sessions  # noqa: F401 - the rows register themselves
+from maml_tf.runs import process
+from maml_tf.supervised import build
+from maml_tf.supervised.build import run_folder
+from maml_tf.supervised.evaluation import Evaluation, write
+from maml_tf.supervised.experiment import Experiment
+from scripts import baselines, reproduce
+from scripts.figures import style
+from scripts.reproduction import registry, sessions
 from scripts.reproduction.registry import ROWS, Figure, Options, Row, Status
 from tests.maml_tf.baselines.test_comparison import CHOSEN, outcome
 
@@ -170,7 +172,7 @@ def test_figures_are_read_from_what_the_runs_write(monkeypatch, tmp_path):
     written = Evaluation("accuracy", np.zeros(2), query)
     row = ROWS["omniglot_20way_1shot"]
     write(written, run_folder(row.experiment(), tmp_path), 1, 0.1)
-    monkeypatch.setattr(problems, "load", lambda *arguments: problems.Problem(None, None, None, ("train", "val")))
+    monkeypatch.setattr(build, "load", lambda *arguments: build.Problem(None, None, None, ("train", "val")))
     assert row.figure(options) == Figure("val, 5 updates", "55.00 +- 55.44")
 
     row = ROWS["sinusoid_10shot_oracle"]
@@ -180,14 +182,14 @@ def test_figures_are_read_from_what_the_runs_write(monkeypatch, tmp_path):
     row = ROWS["miniimagenet_5way_5shot_fine_tuning"]
     path = tmp_path / "baselines_5way_5shot.csv"
     outcomes = [outcome(FINE_TUNING, VAL, [0.4, 0.6], CHOSEN), outcome(FINE_TUNING, TEST, [0.2, 0.2], CHOSEN)]
-    figures.write_csv(path, report.csv_rows(outcomes, "miniimagenet", 5, 5, 30))
+    style.write_csv(path, report.csv_rows(outcomes, "miniimagenet", 5, 5, 30))
     assert row.figure(options) == Figure("test", "20.00 +- 0.00")
-    figures.write_csv(path, report.csv_rows(outcomes[:1], "miniimagenet", 5, 5, 30))
+    style.write_csv(path, report.csv_rows(outcomes[:1], "miniimagenet", 5, 5, 30))
     assert row.figure(options) == Figure("second half of val (8 classes)", "50.00 +- 13.86")
 
 
 def test_a_real_row_is_trained_tested_and_listed(call, monkeypatch, tmp_path):
-    monkeypatch.setattr(runtime, "configure", lambda kind: None)  # can only be done once in a process
+    monkeypatch.setattr(process, "configure", lambda kind: None)  # can only be done once in a process
     result = call(reproduce.main, "sinusoid_10shot_maml", "--iterations=3", "--logdir=runs")
     assert result.returncode == 0, result.stderr
     command = "python main.py --metatrain_iterations=3 --logdir=runs"
@@ -213,7 +215,7 @@ def test_a_real_row_is_trained_tested_and_listed(call, monkeypatch, tmp_path):
     ],
 )
 def test_mistakes(call, monkeypatch, tmp_path, arguments, message):
-    monkeypatch.setattr(runtime, "configure", lambda kind: None)
+    monkeypatch.setattr(process, "configure", lambda kind: None)
     result = call(reproduce.main, *arguments)
     assert result.returncode == 2
     assert len(result.stderr.splitlines()) == 1

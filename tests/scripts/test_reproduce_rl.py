@@ -6,14 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from rl.experiments import RLExperiment
-from rl.trained import run_folder
-from scripts import figures, reproduce, train_rl
-from scripts.reproduction import (
-    all_rows,  # noqa: F401 - the rows register themselves
-    rl_rows,
-    sessions,
-)
+from rl.build import run_folder
+from rl.experiment import RLExperiment
+from scripts import reproduce, train_rl
+from scripts.figures import style
+from scripts.reproduction import rl_rows, sessions
 from scripts.reproduction.registry import ROWS, Options
 from scripts.rl import flags as rl_flags
 
@@ -94,7 +91,7 @@ def test_a_policy_is_trained_tested_and_described(call, monkeypatch, tmp_path):
         for policy, mean in (("oracle", -2.0), ("maml", -4.0))
         for updates in range(5)
     ]
-    figures.write_csv(folder.parent / "point_navigation_returns.csv", rows)
+    style.write_csv(folder.parent / "point_navigation_returns.csv", rows)
     result = call(reproduce.main, "point_navigation_maml", "--iterations=7", f"--logdir={tmp_path}")
     assert calls == [["--iterations=7", f"--logdir={tmp_path}"], [f"--logdir={tmp_path}"]]
     assert "| 2D navigation, MAML | -3.4 +- 0.6 | -4.0 +- 0.2 | 40 goals, 4 updates | 7 of 100;" in result.stdout

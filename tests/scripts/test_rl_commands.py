@@ -6,8 +6,8 @@ import sys
 import numpy as np
 import pytest
 
-from maml_tf import published, runtime
-from rl import export, trained
+from maml_tf.runs import process, published
+from rl import build, export
 from scripts import benchmark_rl, export_rl, plot_rl, sgemm, test_rl, train_rl
 
 test_rl.main.__test__ = False
@@ -17,7 +17,7 @@ SMALL = ["--meta_batch_size=2", "--fast_batch_size=2", "--horizon=5", "--hidden_
 @pytest.fixture
 def run(monkeypatch, capsys, tmp_path):
     """run(script, *arguments) -> (exit code, stdout, stderr), in an empty folder."""
-    monkeypatch.setattr(runtime, "configure", lambda kind: None)  # can only be done once in a process
+    monkeypatch.setattr(process, "configure", lambda kind: None)  # can only be done once in a process
     monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(type(sys.stdout), "reconfigure", lambda *args, **kwargs: None, raising=False)
@@ -69,7 +69,7 @@ def test_train_then_test_then_export(run, tmp_path, monkeypatch):
 
 def check_a_policy_that_diverges(run, tmp_path, monkeypatch, test):
     """It is told, and does not keep the others from their test."""
-    new_policy = trained.new_policy
+    new_policy = build.new_policy
 
     def broken_if_random(experiment):
         policy = new_policy(experiment)
@@ -77,7 +77,7 @@ def check_a_policy_that_diverges(run, tmp_path, monkeypatch, test):
             policy.variables[0].assign(policy.variables[0] * np.nan)
         return policy
 
-    monkeypatch.setattr(trained, "new_policy", broken_if_random)
+    monkeypatch.setattr(build, "new_policy", broken_if_random)
     code, out, _ = run(test_rl, *test)
     assert code == 0
     assert "random is left out: The policy's action is NaN or infinite in task 0" in out

@@ -5,13 +5,12 @@ import shutil
 import numpy as np
 import pytest
 
-from maml_tf import evaluation, problems
-from maml_tf.experiment import Experiment
-from maml_tf.published import original_sinusoid
-from maml_tf.trained import load_run
+from maml_tf.runs.published import original_sinusoid
+from maml_tf.supervised import build, evaluation
+from maml_tf.supervised.build import load_run
+from maml_tf.supervised.experiment import Experiment
 from scripts import sinusoid_table
-from scripts.sinusoid.errors import statistics
-from scripts.sinusoid.runs import STEP_SIZES
+from scripts.figures.sinusoid_errors import STEP_SIZES, statistics
 from tests.scripts.conftest import ITERATIONS, SEEDS
 
 
@@ -23,8 +22,8 @@ def rows(error_rows):
 @pytest.fixture
 def table(call, rows, learners, monkeypatch):
     """table(*arguments) calls the command with what has been computed already."""
-    monkeypatch.setattr("scripts.sinusoid.runs.load_learners", lambda *arguments: learners)
-    monkeypatch.setattr("scripts.sinusoid.errors.error_rows", lambda learners: rows)
+    monkeypatch.setattr("scripts.figures.sinusoid_errors.load_learners", lambda *arguments: learners)
+    monkeypatch.setattr("scripts.figures.sinusoid_errors.error_rows", lambda learners: rows)
     return functools.partial(call, sinusoid_table.main)
 
 
@@ -58,7 +57,7 @@ def test_oracle_is_given_amplitude_and_phase(rows, logdir):
     experiment = Experiment.of(pretrain_iterations=ITERATIONS, metatrain_iterations=0, baseline="oracle")
     found = evaluate(experiment, logdir, 10)
     assert column(rows, "mse", learner="oracle", shots=10)[0] == pytest.approx(found.mean[0], rel=1e-5)
-    assert problems.load(experiment, None).source.input_shape == (3,)
+    assert build.load(experiment, None).source.input_shape == (3,)
 
 
 def test_step_size_is_tuned_on_validation_tasks_by_the_error_after_10_updates(rows, logdir):
@@ -120,7 +119,7 @@ def test_table_is_printed_and_written(table, rows, tmp_path):
 
 def test_nan_is_printed_as_such(table, rows, monkeypatch):
     diverged = [row | ({"mse": np.nan, "ci95": np.nan} if row["learner"] == "oracle" else {}) for row in rows]
-    monkeypatch.setattr("scripts.sinusoid.errors.error_rows", lambda learners: diverged)
+    monkeypatch.setattr("scripts.figures.sinusoid_errors.error_rows", lambda learners: diverged)
     lines = table().stdout.splitlines()
     assert all("nan +- nan" in line for line in lines if line.startswith("oracle"))
 

@@ -7,11 +7,11 @@ import pytest
 
 from data_generators.episodes import EVALUATION_SEED, Episodes
 from data_generators.errors import UserError
-from maml_tf import evaluation
 from maml_tf.baselines import comparison, report
 from maml_tf.baselines.comparison import CHOICE, FINE_TUNING, NEAREST_NEIGHBOR, TEST, VAL, Comparison, Outcome, Search
-from maml_tf.baselines.fine_tuning import Choice, Schedule
-from maml_tf.evaluation import Evaluation
+from maml_tf.baselines.learners import Choice, Schedule
+from maml_tf.supervised import evaluation
+from maml_tf.supervised.evaluation import Evaluation
 from tests.data_generators.synthetic_classes import splits
 
 SEARCH = Search((0.5, 0.01), (0.0,), 2, 3)

@@ -6,10 +6,9 @@ import pytest
 import tensorflow as tf
 
 from data_generators.episodes import EVALUATION_SEED, Episodes
-from maml_tf.baselines import nearest_neighbor
-from maml_tf.baselines.fine_tuning import Choice, FineTuning, Schedule, choose, with_fresh_head
-from maml_tf.baselines.nearest_neighbor import NearestNeighbor
-from maml_tf.evaluation import Evaluation
+from maml_tf.baselines import learners
+from maml_tf.baselines.learners import Choice, FineTuning, NearestNeighbor, Schedule, choose, with_fresh_head
+from maml_tf.supervised.evaluation import Evaluation
 from tests.data_generators.synthetic_classes import classes
 
 WAYS, SHOTS, TASKS = 3, 2, 4
@@ -48,7 +47,7 @@ def test_one_example_decides_rather_than_the_mean_of_a_class():
     support = tf.constant([[0.0, 1.0], [1.0, 0.0], [0.8, 0.6], [0.8, -0.6]])
     labels = tf.constant([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
     # Nearest is the second example, of class 0, though the mean of class 1 points exactly this way.
-    assert nearest_neighbor._labelled(tf.constant([[1.0, 0.0]]), support, labels).numpy().tolist() == [[1.0, 0.0]]
+    assert learners._labelled(tf.constant([[1.0, 0.0]]), support, labels).numpy().tolist() == [[1.0, 0.0]]
 
 
 def test_fresh_head_is_drawn_as_torch_does_and_shares_the_rest(trained):

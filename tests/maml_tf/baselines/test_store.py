@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from data_generators.errors import UserError
-from maml_tf.baselines.store import Figures
+from maml_tf.baselines.comparison import Figures
 from maml_tf.baselines.training import progress_of
-from maml_tf.evaluation import Evaluation
+from maml_tf.supervised.evaluation import Evaluation
 
 OTHER_KINDS = (None, True, 5, "x", [], [1, 2], {}, {"x": 1}, float("nan"))
 

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 
 from data_generators.errors import UserError
-from maml_tf import evaluation, lock
 from maml_tf.baselines import training
 from maml_tf.baselines.classifier import Settings, build, describe
-from maml_tf.baselines.store import read_arrays
+from maml_tf.baselines.comparison import read_arrays
 from maml_tf.baselines.training import progress_of
-from maml_tf.evaluation import Evaluation
-from maml_tf.stopping import Interrupted
+from maml_tf.runs import lock
+from maml_tf.runs.loop import Interrupted
+from maml_tf.supervised import evaluation
+from maml_tf.supervised.evaluation import Evaluation
 from tests.data_generators.synthetic_classes import classes, splits
 
 

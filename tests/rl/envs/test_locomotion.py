@@ -8,8 +8,7 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 from rl import envs
-from rl.envs.ant import Ant
-from rl.envs.half_cheetah import HalfCheetah
+from rl.envs.locomotion import Ant, HalfCheetah
 from tests.rl.envs.environment_goldens import part
 
 NAMES = [name for name in envs.NAMES if name != "point_navigation"]

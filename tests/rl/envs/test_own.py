@@ -7,7 +7,7 @@ from gymnasium import spaces
 
 from data_generators.errors import UserError
 from rl import envs
-from rl.sampler import sample
+from rl.sampling import sample
 
 ID = "own/Lift-v0"
 

@@ -9,8 +9,8 @@ from gymnasium import spaces
 
 from data_generators.errors import UserError
 from rl import envs
-from rl.envs.goal_form import GoalForm
-from rl.sampler import sample
+from rl.envs.goals import GoalForm
+from rl.sampling import sample
 
 ID = "own/Room-v0"
 

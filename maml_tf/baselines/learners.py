@@ -1,0 +1,229 @@
+"""Fine-tuning and nearest neighbour, the two baselines on the classifier's embedding.
+
+Fine-tuning: gradient descent on the support from the classifier's weights and a fresh linear layer. As in Ravi and
+Larochelle's code (model/baselines/pre-trained-SGD.lua): the classifier's linear layer is replaced by one for the task's
+classes, drawn once and the same for all tasks; up to 15 steps on the mean cross-entropy of the whole support, of all
+weights, with the step size initial / (1 + decay * step); what is best on 100 tasks of validation classes is taken.
+Their 15 steps are fixed; here every number up to 15 is among the choices. Their grid has the step sizes 0.5, 0.1, 0.01,
+1e-3, 1e-4 and 1e-5 and the decays 1, 0.1, ... 1e-5 and 0: the last two step sizes hardly move any weight in 15 steps,
+and decays from 0.01 on change no step by more than an eighth, so these are left out.
+
+Nearest neighbour: each query has the label of the support example whose embedding is most similar. As in their
+nearest-neighbor.lua and conv-nearest-neighbor.lua, the embedding is what enters the classifier's linear layer, the
+flattened maps of the fourth block; similarity is the cosine; and with several shots the single nearest example still
+decides, not a mean per class.
+"""
+
+import functools
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from maml_tf import losses
+from maml_tf import task_axis as axis
+from maml_tf.maml import MAML
+from maml_tf.pure_model import PureModel
+from maml_tf.supervised import evaluation
+from maml_tf.task_learner import Inner
+
+UPDATES = 15
+STEP_SIZES = (0.5, 0.1, 0.01, 0.001)
+HEAD_SEED = 1703  # a constant, so that --seed moves the classifier only
+
+
+class Schedule(NamedTuple):
+    """Step sizes initial / (1 + decay * step), for step = 0, 1, ..."""
+
+    initial: float
+    decay: float = 0.0
+
+    def at(self, step: int) -> float:
+        """The step size of a step."""
+        return self.initial / (1 + self.decay * step)
+
+
+class Choice(NamedTuple):
+    """What the search chose.
+
+    schedule: of the step sizes.
+    num_updates: number of steps.
+    accuracy: mean over the tasks on which it was chosen.
+    """
+
+    schedule: Schedule
+    num_updates: int
+    accuracy: float
+
+
+class FineTuning:
+    """A classifier whose linear layer is replaced, adapted to few-shot tasks by `adaptation.adapt`.
+
+    One graph takes one step on every task of a call, so that a search over schedules compiles once.
+
+    Args:
+        classifier: MAML of a model whose last layer is linear; its weights are used and never changed.
+        ways: classes per task.
+        shots: support examples per class.
+    """
+
+    def __init__(self, classifier, ways: int, shots: int):
+        self._maml = MAML(
+            with_fresh_head(classifier.model, ways),
+            functools.partial(losses.softmax_cross_entropy, shots=ways * shots),  # which makes it a mean over examples
+            accuracy=losses.accuracy,
+            first_order=True,
+            adapts=lambda variable: True,
+            task_axis=classifier.task_axis,
+            jit=classifier.jit,
+        )
+        self._before = self._maml.compiled(self._before_graph)
+        self._update = self._maml.compiled(self._update_graph)
+
+    def at(self, schedule: Schedule) -> "Scheduled":
+        """What `evaluation.evaluate` takes, with the step sizes of a schedule."""
+        return Scheduled(self, schedule)
+
+    def evaluate(self, tasks, num_updates: int, schedule: Schedule):
+        """Adapts to every task and judges it on its queries before and after every update; as `MAML.evaluate`.
+
+        Returns:
+            dict of arrays: `support_accuracy` [tasks] before adaptation, `accuracies` and `losses`
+            [tasks, 1 + num_updates] on the query.
+        """
+        tasks = tf.nest.map_structure(tf.convert_to_tensor, tasks)
+        count = tf.nest.flatten(tasks)[0].shape[0]
+        pure = self._maml.pure
+        start = [[tf.convert_to_tensor(v) for v in group] for group in (pure.adapted, pure.state)]
+        params, state = tf.nest.map_structure(lambda t: tf.repeat(t[None], count, axis=0), start)
+        first = self._before(params, state, tasks)
+        curves = [first]
+        for step in range(num_updates):
+            step_size = tf.constant(schedule.at(step), self._maml.dtype)
+            params, state, figures = self._update(params, state, tasks, step_size)
+            curves.append(figures)
+        accuracies, losses = (np.stack([c[f"query_{kind}"] for c in curves], axis=1) for kind in ("accuracy", "loss"))
+        return {"support_accuracy": first["support_accuracy"].numpy(), "accuracies": accuracies, "losses": losses}
+
+    def _before_graph(self, params, state, tasks):
+        learner = self._maml.learner
+
+        def one_task(element):
+            params, state, task = element
+            on_support = learner.judge(params, [], state, task.support_x, task.support_y, "support")
+            return on_support | learner.judge(params, [], state, task.query_x, task.query_y, "query")
+
+        signature = self._figures("support") | self._figures("query")
+        return axis.map_tasks(one_task, (params, state, tasks), signature, self._maml.task_axis)
+
+    def _update_graph(self, params, state, tasks, step_size):
+        learner = self._maml.learner
+
+        def one_task(element):
+            params, state, task = element
+            params, inner = learner.adapt(params, [], Inner(state), task.support_x, task.support_y, 1, step_size)
+            figures = learner.judge(params, [], inner.model_state, task.query_x, task.query_y, "query")
+            return params, inner.model_state, figures
+
+        of_task = tf.nest.map_structure(lambda t: tf.TensorSpec(t.shape[1:], t.dtype), (params, state))
+        signature = (*of_task, self._figures("query"))
+        return axis.map_tasks(one_task, (params, state, tasks), signature, self._maml.task_axis)
+
+    def _figures(self, name):
+        scalar = tf.TensorSpec([], self._maml.dtype)
+        return {f"{name}_{kind}": scalar for kind in self._maml.learner.figure_kinds}
+
+
+class Scheduled(NamedTuple):
+    """Fine-tuning with the step sizes of a schedule, which `evaluation.evaluate` takes in place of a MAML."""
+
+    fine_tuning: FineTuning
+    schedule: Schedule
+
+    def evaluate(self, tasks, num_updates, step_size=None, transductive=True):
+        """As `FineTuning.evaluate`; the step sizes are those of the schedule, and queries are normalised together."""
+        if step_size is not None or not transductive:
+            raise ValueError("the step sizes are those of the schedule, and queries are normalised together")
+        return self.fine_tuning.evaluate(tasks, num_updates, self.schedule)
+
+
+def with_fresh_head(model: keras.Model, outputs: int) -> keras.Model:
+    """A model that shares all layers but the last with another; its last layer is drawn as Torch draws a linear one.
+
+    That is uniformly between -1 / sqrt(n) and 1 / sqrt(n), weights and biases, where n is the number of inputs.
+    """
+    features = model.layers[-1].input
+    bound = float(features.shape[-1]) ** -0.5
+    kernel, bias = (keras.initializers.RandomUniform(-bound, bound, seed=HEAD_SEED + i) for i in range(2))
+    head = keras.layers.Dense(outputs, kernel_initializer=kernel, bias_initializer=bias, name="head")
+    return keras.Model(model.input, head(features))
+
+
+def choose(evaluations: dict[Schedule, evaluation.Evaluation]) -> Choice:
+    """The schedule and the number of steps, at least one, with the best mean accuracy; the first of equal ones."""
+    found = [
+        Choice(schedule, updates, float(mean))
+        for schedule, judged in evaluations.items()
+        for updates, mean in enumerate(judged.mean)
+        if updates
+    ]
+    return max(found, key=lambda choice: choice.accuracy)
+
+
+class NearestNeighbor:
+    """A classifier's embedding, judged on few-shot tasks. Support and query are each normalised by themselves.
+
+    Args:
+        classifier: MAML of a model whose last layer is linear.
+    """
+
+    def __init__(self, classifier):
+        model = classifier.model
+        self._embedding = PureModel(keras.Model(model.input, model.layers[-1].input), lambda variable: True)
+        self._classifier = classifier
+        self._compiled = classifier.compiled(self._graph)
+
+    def evaluate(self, tasks, num_updates=0, step_size=None, transductive=True):
+        """The accuracy on every task; as `MAML.evaluate`, without updates.
+
+        Args:
+            tasks: Tasks.
+            num_updates: 0.
+            step_size: has no meaning here.
+            transductive: True; there is no other way here.
+
+        Returns:
+            dict of arrays: `support_accuracy` [tasks], of the support's own labels by its nearest neighbours, which are
+            the examples themselves; `accuracies` [tasks, 1] on the query.
+        """
+        if num_updates or not transductive:
+            raise ValueError("nearest neighbour takes no updates, and normalises queries together")
+        found = self._compiled(tf.nest.map_structure(tf.convert_to_tensor, tasks))
+        return {name: value.numpy() for name, value in found.items()}
+
+    def _graph(self, tasks):
+        def one_task(task):
+            support = self._embed(task.support_x)
+            on_support = _labelled(support, support, task.support_y)
+            on_query = _labelled(self._embed(task.query_x), support, task.support_y)
+            return {
+                "support_accuracy": losses.accuracy(on_support, task.support_y),
+                "accuracies": losses.accuracy(on_query, task.query_y)[None],
+            }
+
+        dtype = self._classifier.dtype
+        signature = {"support_accuracy": tf.TensorSpec([], dtype), "accuracies": tf.TensorSpec([1], dtype)}
+        return axis.map_tasks(one_task, tasks, signature, self._classifier.task_axis)
+
+    def _embed(self, x):
+        """[examples, features] of unit length."""
+        pure = self._embedding
+        values = [[tf.convert_to_tensor(v) for v in group] for group in (pure.adapted, pure.shared, pure.state)]
+        features, _, _ = pure(*values, x)
+        return tf.math.l2_normalize(features, axis=-1)
+
+
+def _labelled(queries, support, labels):
+    """The one-hot labels of the support examples with the largest cosine."""
+    return tf.gather(labels, tf.argmax(tf.matmul(queries, support, transpose_b=True), axis=-1))

@@ -1,0 +1,186 @@
+"""The boundary of every command: its output, its errors and Ctrl-C become what a user expects.
+
+Imports no TensorFlow, so that --help and mistakes are answered at once.
+"""
+
+import contextlib
+import errno
+import os
+import re
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+
+from data_generators.errors import UserError
+
+
+def while_loading() -> None:
+    """For commands, before they import what takes a moment; without effect where Ctrl-C has another meaning already."""
+    in_main_thread = threading.current_thread() is threading.main_thread()  # which alone may take signals
+    if in_main_thread and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _end)
+
+
+def loaded() -> None:
+    """From here on Ctrl-C is a KeyboardInterrupt again."""
+    if signal.getsignal(signal.SIGINT) is _end:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def is_command() -> bool:
+    """Whether Python is about to run a script of a package, rather than a program that imports it."""
+    return (sys.argv or [""])[0] == "-m"  # so it is while Python looks for the script
+
+
+def _end(number, frame):
+    # At once: extension modules make errors of their own of a KeyboardInterrupt that comes while they load.
+    os.write(2, b"\ninterrupted\n")
+    os._exit(130)
+
+
+_OF_FILES = "ENOENT EEXIST EACCES EPERM EROFS ENOSPC EDQUOT EFBIG EISDIR ENOTDIR EIO ENAMETOOLONG EMFILE ENFILE ELOOP"
+_ERRNO_TEXTS = tuple(os.strerror(getattr(errno, name)) for name in _OF_FILES.split() if hasattr(errno, name))
+
+# Lines before the reason, where an error comes from within a graph.
+_OF_DEVELOPERS = ("Graph execution error:", "Detected at node", "<stack traces unavailable>", " ", "\t")
+
+
+def guarded(body: Callable, *arguments, interrupted="interrupted") -> int:
+    """Calls the body of a command and turns its errors into what a user expects.
+
+    Args:
+        body: returns an exit code, or None for 0.
+        arguments: of the body.
+        interrupted: what to say after Ctrl-C.
+
+    Returns:
+        The exit code: the body's, 2 for an error that the user can mend, 130 after Ctrl-C.
+    """
+    loaded()
+    with lasting_output():
+        try:
+            return body(*arguments) or 0
+        except KeyboardInterrupt:
+            print(f"\n{interrupted}", file=sys.stderr)
+            return 130
+        except Exception as error:
+            sentence = user_sentence(error)
+            if sentence is None:
+                raise
+            print(f"error: {' '.join(sentence.splitlines())}", file=sys.stderr)
+            return 2
+
+
+def user_sentence(error: BaseException) -> str | None:
+    """What to tell the user of an error, in one sentence; None for one that is ours and needs its traceback.
+
+    Users can mend what is wrong with files, names and memory, whether Python or TensorFlow says so.
+    """
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, OSError) and not isinstance(error, ChildProcessError):
+        names = [repr(name) if isinstance(name, int) else os.fsdecode(name) for name in _names(error)]
+        return ": ".join([*([" -> ".join(names)] if names else []), error.strerror or str(error)])
+    if isinstance(error, UnicodeEncodeError | UnicodeDecodeError):
+        remedy = "use another name" if isinstance(error.object, str) else "save it as UTF-8"
+        return f"{_shortened(error.object)} is not valid {error.encoding.upper()} ({error.reason}): {remedy}"
+    if isinstance(error, ValueError) and "embedded null" in str(error):
+        return "the name of a file holds a NUL byte: use another name"
+    if isinstance(error, MemoryError):
+        return f"there is not enough memory ({first_line(error)}): use smaller sizes"
+    return _of_tensorflow(error)
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, without what TensorFlow adds to it for its own developers."""
+    lines = [line for line in str(error).splitlines() if line.strip() and not line.startswith(_OF_DEVELOPERS)]
+    text = re.sub(r"\{\{.*?\}\}|\s*\[Op:.*?\]", "", lines[0] if lines else "").strip(" ;")
+    return text or type(error).__name__
+
+
+def _of_tensorflow(error):
+    errors = getattr(sys.modules.get("tensorflow"), "errors", None)  # where it is not loaded, the error is not its
+    if errors is None or not isinstance(error, errors.OpError):
+        return None
+    text = first_line(error)
+    if any(reason in text for reason in _ERRNO_TEXTS) or isinstance(error, errors.DataLossError):
+        return text
+    if isinstance(error, errors.ResourceExhaustedError):
+        return f"there is not enough memory ({text}): use smaller sizes"
+    return None
+
+
+def _names(error):
+    return [name for name in (error.filename, error.filename2) if name is not None]
+
+
+def _shortened(name):
+    text = repr(name)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+@contextlib.contextmanager
+def lasting_output() -> Iterator[None]:
+    """While entered, a command lives on when nobody can read its output: a closed pipe, a full disk, no stream at all.
+
+    Lines are written when they are complete, so that a log file is up to date during hours of training; letters that
+    the terminal does not have are escaped.
+    """
+    _open_what_is_closed()
+    streams = sys.stdout, sys.stderr
+    with open(os.devnull, "w") as nowhere:
+        sys.stdout, sys.stderr = (_Lasting(nowhere if stream is None else stream) for stream in streams)
+        try:
+            yield
+        finally:
+            for stream in (sys.stdout, sys.stderr):
+                if isinstance(stream, _Lasting):
+                    stream.flush()
+            sys.stdout, sys.stderr = streams
+
+
+def _open_what_is_closed():
+    """Otherwise the next file to be opened would take the number of a closed stream, and what is written there."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+
+
+class _Lasting:
+    """A text stream that drops what is written to it from the first error on."""
+
+    def __init__(self, stream):
+        self._stream = stream
+        with contextlib.suppress(AttributeError, OSError, ValueError):  # a notebook's stream cannot be configured
+            stream.reconfigure(line_buffering=True, errors="backslashreplace")
+
+    def write(self, text):
+        with self._errors_end_it():
+            self._stream.write(text)
+        return len(text)
+
+    def writelines(self, lines):
+        self.write("".join(lines))
+
+    def flush(self):
+        with self._errors_end_it():
+            self._stream.flush()
+
+    def __getattr__(self, name):
+        return getattr(self._stream, name)
+
+    @contextlib.contextmanager
+    def _errors_end_it(self):
+        try:
+            yield
+        except UnicodeError:
+            raise
+        except (OSError, ValueError):  # ValueError: it is closed
+            # What the stream still holds, and what the process writes at its end, goes nowhere without an error.
+            with contextlib.suppress(OSError, ValueError, AttributeError):
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, self._stream.fileno())
+                os.close(nowhere)

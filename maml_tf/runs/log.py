@@ -1,0 +1,104 @@
+"""TensorBoard summaries of a run, and logs that training can do without: a full disk does not end it."""
+
+import contextlib
+import sys
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+
+from maml_tf.runs.command import user_sentence
+
+
+class Dispensable:
+    """Writes for as long as that works; at the first error it says so on stderr, and then writes no more.
+
+    Only errors of files are taken so, see `command.user_sentence`: any other is ours, and raised.
+
+    Args:
+        what: is written, such as the path of a file.
+    """
+
+    def __init__(self, what):
+        self._what = what
+        self.failed = False
+
+    def __call__(self, write: Callable, *arguments):
+        """Calls `write`, unless that has failed before. Returns what it returns, or None."""
+        if self.failed:
+            return None
+        try:
+            return write(*arguments)
+        except Exception as error:
+            reason = user_sentence(error)
+            if reason is None:
+                raise
+            self.failed = True
+            lost = "training continues without it, and what would be written there from now on is lost"
+            print(f"\nwarning: cannot write {self._what} ({reason}): {lost}", file=sys.stderr)
+            return None
+
+
+GRADIENT_COSINE = "Cosine of first- and second-order meta-gradient"
+
+
+@contextlib.contextmanager
+def summaries(folder, log=True):
+    """A function write(scalars, iteration) for a dict of numbers by name; without `log`, one that writes nothing.
+
+    Numbers that are not finite are left out. Where summaries cannot be written, for want of room on the disk perhaps,
+    one warning says so, and nothing is written from then on: no training should end for its summaries.
+    """
+    writer = _Writer(folder) if log else None
+    try:
+        yield writer.write if log else lambda scalars, iteration: None
+    finally:
+        if log:
+            writer.close()
+
+
+class _Writer:
+    def __init__(self, folder):
+        self._entered = contextlib.ExitStack()
+        self._attempt = Dispensable(f"TensorBoard's summaries in {folder}")
+        # Compiled takes a tenth of the time; and anew for each writer, since the graph holds on to it.
+        self._compiled = tf.function(_write, autograph=False)
+        self._attempt(lambda: self._entered.enter_context(tf.summary.create_file_writer(str(folder)).as_default()))
+
+    def write(self, scalars, iteration):
+        with np.errstate(over="ignore"):
+            values = {name: np.float32(value) for name, value in scalars.items()}
+        # As tensors, since a float would be traced.
+        tensors = {name: tf.constant(value) for name, value in values.items() if np.isfinite(value)}
+        self._attempt(self._compiled, tensors, tf.constant(iteration, tf.int64))
+
+    def close(self):
+        self._attempt(self._entered.close)  # which writes what is left
+
+
+def curve_scalars(figures):
+    """The original's scalars, means over tasks of what `MAML.evaluate` gives, by its names."""
+    scalars = {}
+    for name, curves in (("loss", "losses"), ("accuracy", "accuracies")):
+        if curves in figures:
+            scalars[f"Pre-update {name}"] = figures[f"support_{name}"].mean()
+            after = figures[curves].mean(0)[1:]
+            scalars |= {f"Post-update {name}, step {update}": value for update, value in enumerate(after, start=1)}
+    return scalars
+
+
+def validation_scalars(evaluation):
+    """The means of an Evaluation; where tasks have diverged, also their number, the median, and the others' mean."""
+    kind = evaluation.kind
+    scalars = {f"Validation {kind}, step {update}": value for update, value in enumerate(evaluation.mean)}
+    for update, count in enumerate(evaluation.diverged):
+        if count:
+            scalars[f"Validation diverged tasks, step {update}"] = count
+            scalars[f"Validation median {kind}, step {update}"] = evaluation.median[update]
+            scalars[f"Validation {kind} without diverged tasks, step {update}"] = evaluation.without_diverged(update)[0]
+    return scalars
+
+
+def _write(scalars, iteration):
+    for name, value in scalars.items():
+        tf.summary.scalar(name, value, iteration)

@@ -1,0 +1,51 @@
+"""Small runs for tests: their settings and data, and what their checkpoints hold."""
+
+import functools
+
+import numpy as np
+import tensorflow as tf
+
+from maml_tf.supervised import build
+from maml_tf.supervised.experiment import Experiment
+from maml_tf.supervised.training import Schedule, Training
+from tests.data_generators import synthetic_omniglot as synthetic
+
+# The meta-learner itself is tested elsewhere: few and small tasks will do.
+SINUSOID = {"datasource": "sinusoid", "meta_batch_size": 2, "update_batch_size": 3}
+IMAGES = {"datasource": "omniglot", "num_classes": 2, "meta_batch_size": 2, "num_filters": 3}
+NEVER = Schedule(summary=0, save=0, validate=0)
+
+
+def use_small_omniglot(monkeypatch, folder):
+    """Has `problems` load the small Omniglot, whatever folder it is asked for."""
+    splits = synthetic.load(synthetic.write_zips(folder) or folder)
+    monkeypatch.setattr(build, "load_omniglot", lambda data_dir: splits)
+
+
+def small(settings, metatrain_iterations, **others):
+    """The Experiment of a small run."""
+    return Experiment.of(**settings, metatrain_iterations=metatrain_iterations, **others)
+
+
+def training(experiment, folder, schedule=NEVER, log=False, jit="auto"):
+    """A Training of an experiment, freshly built."""
+    problem = build.load(experiment, None)
+    maml = build.build(experiment, problem.source, jit=jit)
+    validation = functools.partial(problem.evaluation_tasks, "val")
+    return Training(experiment, maml, problem.source, validation, folder, schedule, log)
+
+
+def contents(path):
+    """Every array of a checkpoint, by its name: weights, optimisers' state and number of iterations."""
+    reader = tf.train.load_checkpoint(str(path))
+    described = ("_CHECKPOINTABLE_OBJECT_GRAPH", "experiment/.ATTRIBUTES/VARIABLE_VALUE")
+    return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map() if name not in described}
+
+
+def assert_same_numbers(path, expected):
+    """Two checkpoints hold the same numbers, to the last bit."""
+    found, expected = contents(path), contents(expected)
+    assert found.keys() == expected.keys()
+    assert any("kernel" in name or "optimizer" in name for name in found)
+    different = [name for name in found if not np.array_equal(found[name], expected[name])]
+    assert different == []
