@@ -7,19 +7,20 @@ import dataclasses
 import sys
 from pathlib import Path
 
-from absl import flags
-
-from data_generators.errors import UserError
-from maml_tf.runs import command, process
-from maml_tf.runs.command import guarded
-from maml_tf.runs.process import quiet_import
-from maml_tf.supervised.experiment import Experiment, check_count
+from maml_tf.runs import command
 
 if __name__ == "__main__":
     command.while_loading()
 
 # isort: split
 
+from absl import flags
+
+from data_generators.errors import UserError
+from maml_tf.runs import process
+from maml_tf.runs.command import guarded
+from maml_tf.runs.process import quiet_import
+from maml_tf.supervised.experiment import Experiment, check_count
 
 _DEFINE = {
     int: flags.DEFINE_integer,
