@@ -5,7 +5,6 @@ Settings that are not given take the values of the paper for the datasource and 
 
 import dataclasses
 import sys
-from pathlib import Path
 
 from maml_tf.runs import command
 
@@ -20,6 +19,7 @@ from data_generators.errors import UserError
 from maml_tf.runs import process
 from maml_tf.runs.command import guarded
 from maml_tf.runs.process import quiet_import
+from maml_tf.supervised.datasets import find
 from maml_tf.supervised.experiment import Experiment, check_count
 
 _DEFINE = {
@@ -41,7 +41,7 @@ def _run(argv):
         print(__doc__, values.get_help(include_special_flags=False), sep="\n")
         return 0
     trained, tested = experiments(values)
-    process.choose(trained)
+    process.choose(trained.image_side)
     with quiet_import():
         from maml_tf.supervised import commands  # only now, so that --help and mistakes need not wait for TensorFlow
     return commands.run(trained, tested, values)
@@ -74,15 +74,9 @@ def parse(argv):
         raise UserError(f"{rest[0]!r} is not a flag: write --name=value")
     for name in ("save_interval", "validation_interval", "test_iter"):
         check_count(name, values[name].value)
-    if values.datasource == "folder" and values.data_dir and not values.logdir:
-        # Of two data sets, one must not resume from the other's checkpoints.
-        values.logdir = str(Path("logs", "folder", *_parts(Path(values.data_dir).resolve())))
+    if values.data_dir and not values.logdir:
+        values.logdir = find(values.datasource or "sinusoid").logdir(values.data_dir)
     return values
-
-
-def _parts(path):
-    """The parts of an absolute path, seen from the working directory if it is below that."""
-    return path.relative_to(Path.cwd() if path.is_relative_to(Path.cwd()) else path.anchor).parts
 
 
 def _define_flags_of_the_run(values):

@@ -14,6 +14,7 @@ from pathlib import Path
 from data_generators.errors import UserError
 from maml_tf.runs import process
 from maml_tf.runs.process import quiet_import
+from maml_tf.supervised.datasets import ImageDataset
 from maml_tf.supervised.experiment import Experiment, check_count
 from scripts import command
 
@@ -58,7 +59,7 @@ def numbers(text):
 
 
 def _run(flags):
-    process.choose(Experiment.of(datasource=flags.datasource))
+    process.choose(Experiment.of(datasource=flags.datasource).image_side)
     with quiet_import():  # only now, so that --help need not wait for TensorFlow
         from maml_tf.baselines import report
         from maml_tf.baselines.comparison import Comparison, Search
@@ -90,13 +91,13 @@ def _load(flags):
     check_count("shots", flags.shots, 1, 10_000)
     given = {"num_classes": flags.num_classes, "update_batch_size": flags.shots}
     experiment = Experiment.of(datasource=flags.datasource, **given)
-    if experiment.is_regression:
+    if not isinstance(experiment.dataset, ImageDataset):
         raise UserError("the baselines classify images: choose --datasource=miniimagenet or omniglot")
-    from maml_tf.supervised import build
+    from maml_tf.supervised.task_data import check_trainable
 
-    splits, rotate = build.load_images(experiment, flags.data_dir)
-    build.check_trainable(splits)
-    return splits, rotate
+    splits = experiment.dataset.images(experiment, flags.data_dir)
+    check_trainable(splits)
+    return splits, experiment.dataset.rotate
 
 
 def _train(flags, data, folder):

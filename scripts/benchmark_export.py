@@ -68,7 +68,7 @@ def _run(args):
     description = read_description(args.export_dir)
     experiment = Experiment(**description["settings"])
     run = build.load_run(experiment, args.logdir, iteration=description["iteration"], data_dir=args.data_dir)
-    tasks = run.problem.evaluation_tasks("test", 0, args.tasks)
+    tasks = run.data.evaluation_tasks("test", 0, args.tasks)
     export = load(args.export_dir, description, _task(tasks, 0))
     print("\n".join([*_figures(export, run, tasks), *_speed(export, _task(tasks, 0), args)]))
 
@@ -101,21 +101,21 @@ def load(export_dir, description, task):
     return Exported(model, description, time.perf_counter() - start)
 
 
-def figures_of_export(export, maml, tasks, num_updates):
+def metrics_of_export(export, maml, tasks, num_updates):
     """[tasks] accuracy, or loss where there is none, on the queries after adaptation through the export."""
-    judge = maml.accuracy or maml.loss
+    metric = maml.accuracy or maml.loss
     found = []
     with progress(len(tasks.query_y), "Through the export", "task", leave=False) as bar:
         for task in (_task(tasks, i) for i in range(len(tasks.query_y))):
             outputs = export.adapt_and_predict(task, num_updates)
-            found.append(float(judge(tf.constant(outputs), _tensor(task.query_y))))
+            found.append(float(metric(tf.constant(outputs), _tensor(task.query_y))))
             bar.update()
     return np.array(found)
 
 
 def _figures(export, run, tasks):
-    updates, count = run.experiment.published_update, len(tasks.query_y)
-    found = figures_of_export(export, run.maml, tasks, updates)
+    updates, count = run.experiment.reported_update, len(tasks.query_y)
+    found = metrics_of_export(export, run.maml, tasks, updates)
     ours = evaluate(run.maml, lambda first, n: type(tasks)(*(v[first : first + n] for v in tasks)), num_tasks=count)
     test = ours.query[:, updates]
     return [

@@ -19,6 +19,7 @@ from maml_tf.runs import process
 from maml_tf.runs.checkpoints import Checkpoints
 from maml_tf.supervised import build
 from maml_tf.supervised import commands as export_run
+from maml_tf.supervised.datasets import Shapes
 from maml_tf.supervised.experiment import Experiment
 from tests.command import ROOT, assert_refused
 from tests.data_generators.synthetic_omniglot import snapshot
@@ -94,7 +95,7 @@ def test_exporting_is_refused(run_main, run_folder, tmp_path):
 
 def test_omniglot_is_exported_without_its_data(run_main, asked, tmp_path):
     experiment = Experiment.of(datasource="omniglot", num_classes=2, num_filters=2)
-    maml = build.build(experiment, export_run.Shapes((28, 28, 1), 2), "map", False)
+    maml = build.build(experiment, Shapes((28, 28, 1), 2), "map", False)
     Checkpoints(tmp_path / "runs" / experiment.name, maml, experiment).save(1)
     flags = ("--datasource=omniglot", "--num_classes=2", "--num_filters=2", "--logdir=runs")
     assert run_main(*flags, "--export_dir=out").returncode == 0

@@ -19,8 +19,9 @@ from data_generators.minibatches import halves
 from maml_tf.baselines.classifier import describe
 from maml_tf.baselines.learners import Choice, FineTuning, NearestNeighbor, Schedule, choose
 from maml_tf.supervised import evaluation
+from maml_tf.supervised.datasets import EVALUATION_TASKS
 from maml_tf.supervised.evaluation import Evaluation
-from maml_tf.supervised.experiment import EVALUATION_TASKS, check_count
+from maml_tf.supervised.experiment import check_count
 
 REMEDY = "delete it, or give another --logdir"
 CHOICE, VAL, TEST = "choice", "val", "test"

@@ -17,7 +17,7 @@ from data_generators.files import replacing
 from data_generators.prefetch import Prefetcher
 from data_generators.progress import progress
 from data_generators.tasks import Tasks
-from maml_tf.supervised.experiment import EVALUATION_TASKS
+from maml_tf.supervised.datasets import EVALUATION_TASKS
 from maml_tf.supervised.report import diverged, mean_and_ci95, median, report
 
 __all__ = ["Evaluation", "evaluate", "report", "write"]

@@ -3,10 +3,9 @@
 import dataclasses
 
 from data_generators.errors import UserError
+from maml_tf.supervised.datasets import DATASETS, Dataset, find
 
-DATASOURCES = ("sinusoid", "omniglot", "miniimagenet", "folder")
 BASELINES = (None, "oracle")
-EVALUATION_TASKS = 600
 LARGEST = 2**31 - 1  # that TensorFlow's integers hold
 # Of what takes memory, or time to compile: above anything of use, so that a slip of the keyboard is told at once.
 _AT_MOST = {
@@ -20,6 +19,25 @@ _AT_MOST = {
 _NORM_NAMES = {"batch_norm": "batchnorm", "layer_norm": "layernorm", "None": "nonorm"}  # in the names of folders
 
 
+# The settings of the paper (section 5 and appendix A) that its datasets share.
+COMMON = {
+    "baseline": None,
+    "pretrain_iterations": 0,
+    "metatrain_iterations": 60000,
+    "meta_lr": 1e-3,
+    "update_batch_size": 1,
+    "norm": "batch_norm",
+    "num_filters": 64,
+    "conv": True,
+    "max_pool": False,
+    "stop_grad": False,
+    "learn_update_lr": False,
+    "image_size": None,
+    "image_channels": None,
+    "seed": 0,
+}
+
+
 def _setting(help):
     return dataclasses.field(metadata={"help": help})
 
@@ -28,7 +46,7 @@ def _setting(help):
 class Experiment:
     """The settings of one run, by the original's flag names; `Experiment.of` fills in the paper's values."""
 
-    datasource: str = _setting(f"{', '.join(DATASOURCES)}; default {DATASOURCES[0]}")
+    datasource: str = _setting(f"{', '.join(DATASETS)}, or module:NAME; default sinusoid")
     num_classes: int = _setting("ways: classes per task (5 or 20 in the paper); sinusoid ignores it")
     baseline: str | None = _setting("oracle: amplitude and phase are inputs (sinusoid only)")
     pretrain_iterations: int = _setting("updates on the support loss before, or instead of, meta-training")
@@ -56,11 +74,10 @@ class Experiment:
             UserError: a setting is out of range, or does not fit the others.
         """
         given = {name: value for name, value in given.items() if value is not None}
-        datasource = given.get("datasource", DATASOURCES[0])
-        if datasource not in DATASOURCES:
-            raise UserError(f"unknown datasource {datasource!r}: choose one of {', '.join(DATASOURCES)}")
-        ways = given.get("num_classes", 5)
-        experiment = cls(**(_paper_settings(datasource, ways) | given))
+        datasource, ways = given.get("datasource", "sinusoid"), given.get("num_classes", 5)
+        usual = COMMON | {"datasource": datasource, "num_classes": ways} | find(datasource).paper(ways)
+        usual |= {"image_size": 84, "image_channels": 3} if find(datasource).resizes else {}
+        experiment = cls(**(usual | given))
         experiment._validate()
         if experiment.baseline == "oracle":
             # As in the original: an oracle knows the task, so that it is trained without adaptation.
@@ -68,7 +85,7 @@ class Experiment:
         return experiment
 
     def _validate(self):
-        at_least = {"num_classes": 1 if self.is_regression else 2, "pretrain_iterations": 0, "metatrain_iterations": 0}
+        at_least = {"num_classes": self.dataset.least_ways, "pretrain_iterations": 0, "metatrain_iterations": 0}
         positive = ("meta_batch_size", "update_batch_size", "num_updates", "num_filters")
         for name, least in (at_least | dict.fromkeys(positive, 1)).items():
             check_count(name, getattr(self, name), least, _AT_MOST.get(name, LARGEST))
@@ -81,13 +98,13 @@ class Experiment:
             raise UserError(f"unknown norm {self.norm!r}: choose one of {', '.join(_NORM_NAMES)}")
         if self.baseline not in BASELINES:
             raise UserError(f"unknown baseline {self.baseline!r}: the only one is 'oracle'")
-        if self.baseline == "oracle" and not self.is_regression:
+        if self.baseline == "oracle" and not self.dataset.has_oracle:
             raise UserError("--baseline=oracle needs --datasource=sinusoid: images have no amplitude and phase")
         if self.pretrain_iterations + self.metatrain_iterations == 0:
             raise UserError("nothing to train: give --metatrain_iterations or --pretrain_iterations a positive number")
 
     def _validate_images(self):
-        if self.datasource != "folder":
+        if not self.dataset.resizes:
             for name in ("image_size", "image_channels"):
                 if getattr(self, name) is not None:
                     raise UserError(f"--{name} goes with --datasource=folder: {self.datasource} has its own")
@@ -98,17 +115,15 @@ class Experiment:
             raise UserError(f"--image_channels must be 1 (grey) or 3 (RGB), not {self.image_channels}")
 
     @property
-    def is_regression(self):
-        """Whether outputs are values, judged by mean squared error, rather than classes."""
-        return self.datasource == "sinusoid"
+    def dataset(self) -> Dataset:
+        """What the project knows of the datasource."""
+        return find(self.datasource)
 
     @property
-    def is_like_miniimagenet(self):
-        """Whether the original's special cases for miniImagenet hold: its settings, network, clipping and queries.
-
-        They do for a user's own images too, most of which are more like miniImagenet's than like Omniglot's.
-        """
-        return self.datasource in ("miniimagenet", "folder")
+    def image_side(self) -> int:
+        """Height of the images in pixels; 0 where there are none."""
+        shape = getattr(self.dataset, "shape", None)
+        return self.image_size or (shape[0] if shape else 0)
 
     @property
     def iterations(self):
@@ -116,23 +131,14 @@ class Experiment:
         return self.pretrain_iterations + self.metatrain_iterations
 
     @property
-    def published_update(self):
-        """The number of updates at test to which the paper's figure refers."""
-        if self.datasource == "omniglot":
-            return 5 if self.num_classes >= 20 else 3
-        return 10
+    def reported_update(self) -> int:
+        """After how many updates a test's metric is compared with published ones."""
+        return self.dataset.reported_update(self.num_classes)
 
     @property
-    def summary_updates(self):
-        """Updates that the summaries report: as in the original, but for Omniglot 5 rather than 10, to save time."""
-        return max(self.num_updates, 1 if self.is_like_miniimagenet else 5)
-
-    @property
-    def tasks_per_call(self):
-        """Tasks that an evaluation takes at a time: enough to amortise a call, few enough for memory."""
-        if self.is_like_miniimagenet:
-            return 10  # of 80 images in validation: 68 MB, and a few calls' tasks are held at a time
-        return EVALUATION_TASKS if self.is_regression else 25
+    def summary_updates(self) -> int:
+        """Updates that the summaries report."""
+        return max(self.num_updates, self.dataset.summary_updates)
 
     @property
     def test_updates(self):
@@ -152,7 +158,7 @@ class Experiment:
         # The original would let the runs below share, and resume from, one folder.
         name += "" if self.conv else ".noconv"
         name += ".learnlr" if self.learn_update_lr else ""
-        name += f".images{self.image_size}x{self.image_channels}" if self.datasource == "folder" else ""
+        name += f".images{self.image_size}x{self.image_channels}" if self.image_size else ""
         if self.pretrain_iterations:
             name += ".pretrained" if self.metatrain_iterations == 0 else f".pretrain{self.pretrain_iterations}"
         return name + (f".seed{self.seed}" if self.seed else "")
@@ -182,36 +188,3 @@ def check_seed(seed):
     check_count("seed", seed, 0, most=float("inf"))
     if seed >= 2**32:
         raise UserError(f"--seed must be below 2**32, not {seed}")
-
-
-def _paper_settings(datasource, ways):
-    """The settings of the paper (section 5 and appendix A) for a datasource and number of ways."""
-    settings = {
-        "datasource": datasource,
-        "num_classes": ways,
-        "baseline": None,
-        "pretrain_iterations": 0,
-        "metatrain_iterations": 60000,
-        "meta_lr": 1e-3,
-        "update_batch_size": 1,
-        "norm": "batch_norm",
-        "num_filters": 64,
-        "conv": True,
-        "max_pool": False,
-        "stop_grad": False,
-        "learn_update_lr": False,
-        "image_size": None,
-        "image_channels": None,
-        "seed": 0,
-    }
-    if datasource == "sinusoid":
-        own = {"meta_batch_size": 25, "update_lr": 0.01, "num_updates": 1, "norm": "None", "update_batch_size": 10}
-        own |= {"metatrain_iterations": 70000}
-    elif datasource == "omniglot" and ways < 20:
-        own = {"meta_batch_size": 32, "update_lr": 0.4, "num_updates": 1}
-    elif datasource == "omniglot":
-        own = {"meta_batch_size": 16, "update_lr": 0.1, "num_updates": 5}
-    else:
-        own = {"meta_batch_size": 4, "update_lr": 0.01, "num_updates": 5, "num_filters": 32, "max_pool": True}
-        own |= {"image_size": 84, "image_channels": 3} if datasource == "folder" else {}
-    return settings | own

@@ -3,6 +3,7 @@
 import numpy as np
 
 from maml_tf.runs import published
+from maml_tf.supervised.experiment import Experiment
 
 # A task at this bound alone moves the mean of 600 tasks by more than the loss that they had before any update.
 TIMES_MEDIAN = 1000
@@ -88,7 +89,7 @@ def report(evaluation, experiment, split, shots=None):
         *_normalisation(evaluation, experiment),
         "",
     ]
-    if experiment.is_regression:
+    if evaluation.kind == "loss":
         return "\n".join([*lines, *_regression_lines(evaluation, experiment, split, shots)])
     header, columns = _columns(evaluation)
     lines += [*aligned([header, *zip(*columns, strict=True)]), *_diverged(evaluation), ""]
@@ -117,13 +118,8 @@ def _normalisation(evaluation, experiment):
 
 
 def _network(experiment):
-    if experiment.is_regression:
-        network = "fully connected"
-    elif experiment.conv:
-        network = f"{experiment.num_filters} filters, {'max-pooling' if experiment.max_pool else 'strided'}"
-    else:
-        network = "no convolutions"
     norm = "no normalisation" if experiment.norm == "None" else experiment.norm
+    network = experiment.dataset.describe_network(experiment)
     return ", ".join([network, norm] + ([experiment.baseline] if experiment.baseline else []))
 
 
@@ -140,10 +136,10 @@ def _training(experiment):
 def _regression_lines(evaluation, experiment, split, shots):
     """Our losses, beside those of the authors' code where the settings are the same."""
     (header, columns), note = _columns(evaluation), []
-    if shots == experiment.update_batch_size and _is_original_sinusoid(evaluation, experiment):
-        curves = published.original_sinusoid()
+    original = experiment.dataset.original()
+    if original and shots == experiment.update_batch_size and _is_original(evaluation, experiment):
         header += ["original MAML", "original pretrained"]
-        columns += [_original(curves[learner], len(columns[0])) for learner in ("maml", "pretrained")]
+        columns += [_original(original[learner], len(columns[0])) for learner in ("maml", "pretrained")]
         tasks = "its 600 test tasks" if split == "test" else "its 600 tasks of the test split"
         note = ["", f"original: the authors' code, run under TensorFlow 1.2.1; {tasks}, 70000 iterations"]
     return aligned([header, *zip(*columns, strict=True)]) + _diverged(evaluation) + note
@@ -156,10 +152,11 @@ def _original(curve, length):
     return column[:length]
 
 
-def _is_original_sinusoid(evaluation, experiment):
-    settings = {"datasource": "sinusoid", "baseline": None, "update_batch_size": 10, "num_updates": 1}
-    settings |= {"update_lr": 0.01, "norm": "None", "stop_grad": False, "learn_update_lr": False}
-    same = all(getattr(experiment, name) == value for name, value in settings.items())
+def _is_original(evaluation, experiment):
+    """Whether the settings that matter are the paper's, with which the authors' code was run."""
+    names = ("baseline", "update_batch_size", "num_updates", "update_lr", "norm", "stop_grad", "learn_update_lr")
+    paper = Experiment.of(datasource=experiment.datasource)
+    same = all(getattr(experiment, name) == getattr(paper, name) for name in names)
     return same and evaluation.step_size in (None, experiment.update_lr)
 
 
@@ -168,14 +165,14 @@ def _table_1_lines(evaluation, experiment, split, shots):
     ways = experiment.num_classes
     rows = published.published_rows(experiment.datasource, ways, shots)
     if not rows:
-        return [f"The paper has no {ways}-way {shots}-shot figures for {experiment.datasource}."]
+        return [f"The paper has no {ways}-way {shots}-shot figures for {experiment.dataset.name}."]
     match = published.matching_row(experiment) if shots == experiment.update_batch_size else None
-    update = min(experiment.published_update, evaluation.num_updates)
+    update = min(experiment.reported_update, evaluation.num_updates)
     ours = _percent(evaluation.mean[update], evaluation.ci95[update])
     inductive = "" if evaluation.transductive else ", not transductive"
     table = [(f"ours, {split} split, {update} {_plural(update)}{inductive}", ours)]
     label = "" if split == "test" else ", test split"
-    digits = 1 if experiment.datasource == "omniglot" else 2  # as many as the table gives
+    digits = experiment.dataset.digits  # as many as the table gives
     for row in sorted(rows, key=lambda row: row != match):
         table.append((f"{row.system}{label}", f"{row.percent:.{digits}f}{_interval(row.ci95, digits)}"))
     none = [] if match else ["The paper has no figure of MAML for these settings."]

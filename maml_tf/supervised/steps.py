@@ -12,7 +12,7 @@ from data_generators.prefetch import Prefetcher
 
 def steps_for(maml, experiment, source):
     """The runner that fits a task source: `CompiledSteps` if its `sample` is TensorFlow, `HostSteps` otherwise."""
-    kind = CompiledSteps if getattr(source, "samples_in_graph", False) else HostSteps
+    kind = CompiledSteps if source.in_graph else HostSteps
     return kind(maml, experiment, source)
 
 

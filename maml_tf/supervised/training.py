@@ -16,7 +16,7 @@ from maml_tf.runs.log import GRADIENT_COSINE, curve_scalars, summaries, validati
 from maml_tf.runs.loop import Interrupted, StopRequest
 from maml_tf.runs.table import Table
 from maml_tf.supervised import evaluation
-from maml_tf.supervised.experiment import EVALUATION_TASKS
+from maml_tf.supervised.datasets import EVALUATION_TASKS
 from maml_tf.supervised.report import diverged_sentence
 from maml_tf.supervised.steps import steps_for
 
@@ -198,7 +198,7 @@ class Training:
 
     def _validate(self, bar):
         """Evaluates on the whole fixed validation list."""
-        updates, result = self.experiment.published_update, self._evaluate(label="Validation")
+        updates, result = self.experiment.reported_update, self._evaluate(label="Validation")
         bar.write(
             f"iteration {self.iteration}: validation {result.kind} after {updates} updates "
             f"{result.mean[-1]:.4f} +- {result.ci95[-1]:.4f} (before: {result.mean[0]:.4f})"
@@ -211,8 +211,8 @@ class Training:
             self.maml,
             self.validation,
             num_tasks=EVALUATION_TASKS,
-            num_updates=self.experiment.published_update,
-            tasks_per_call=self.experiment.tasks_per_call,
+            num_updates=self.experiment.reported_update,
+            tasks_per_call=self.experiment.dataset.tasks_per_call,
             label=label,
         )
 

@@ -5,6 +5,7 @@ import functools
 import numpy as np
 import tensorflow as tf
 
+from data_generators import omniglot
 from maml_tf.supervised import build
 from maml_tf.supervised.experiment import Experiment
 from maml_tf.supervised.training import Schedule, Training
@@ -17,9 +18,9 @@ NEVER = Schedule(summary=0, save=0, validate=0)
 
 
 def use_small_omniglot(monkeypatch, folder):
-    """Has `problems` load the small Omniglot, whatever folder it is asked for."""
+    """Has the project load the small Omniglot, whatever folder it is asked for."""
     splits = synthetic.load(synthetic.write_zips(folder) or folder)
-    monkeypatch.setattr(build, "load_omniglot", lambda data_dir: splits)
+    monkeypatch.setattr(omniglot, "load_omniglot", lambda data_dir: splits)
 
 
 def small(settings, metatrain_iterations, **others):
@@ -29,10 +30,10 @@ def small(settings, metatrain_iterations, **others):
 
 def training(experiment, folder, schedule=NEVER, log=False, jit="auto"):
     """A Training of an experiment, freshly built."""
-    problem = build.load(experiment, None)
-    maml = build.build(experiment, problem.source, jit=jit)
-    validation = functools.partial(problem.evaluation_tasks, "val")
-    return Training(experiment, maml, problem.source, validation, folder, schedule, log)
+    data = build.load(experiment, None)
+    maml = build.build(experiment, data.source, jit=jit)
+    validation = functools.partial(data.evaluation_tasks, "val")
+    return Training(experiment, maml, data.source, validation, folder, schedule, log)
 
 
 def contents(path):

@@ -22,9 +22,9 @@ def logdir(tmp_path_factory):
     settings = [{"metatrain_iterations": ITERATIONS, "seed": seed} for seed in SEEDS]
     for given in (*settings, pretrained, pretrained | {"baseline": "oracle"}):
         experiment = Experiment.of(**given)
-        problem = build.load(experiment, None)
-        maml = build.build(experiment, problem.source, jit=False)
-        Training(experiment, maml, problem.source, None, folder / experiment.name, NEVER, log=False).run()
+        data = build.load(experiment, None)
+        maml = build.build(experiment, data.source, jit=False)
+        Training(experiment, maml, data.source, None, folder / experiment.name, NEVER, log=False).run()
     return folder
 
 

@@ -22,8 +22,7 @@ class Spoilt:
 
     def __init__(self, source, iteration):
         self._source, self._iteration = source, iteration
-        if hasattr(source, "samples_in_graph"):
-            self.samples_in_graph = True
+        self.in_graph = source.in_graph
 
     def sample(self, seed, split, iteration, num_tasks):
         tasks = self._source.sample(seed, split, iteration, num_tasks)
@@ -34,7 +33,7 @@ class Spoilt:
 def test_loss_that_is_not_finite_stops_at_its_iteration(runs, straight, tmp_path):
     schedule = Schedule(summary=0, save=2, validate=0)
     with pytest.raises(UserError, match="no longer finite at iteration 5: training stops"):
-        runs.training(tmp_path, schedule, source=Spoilt(runs.problem.source, 5)).run()
+        runs.training(tmp_path, schedule, source=Spoilt(runs.data.source, 5)).run()
     assert available(tmp_path) == [2, 4]
     runs.training(tmp_path).run()  # the checkpoint that was kept is good
     assert_same_numbers(tmp_path / f"model{END}", straight)

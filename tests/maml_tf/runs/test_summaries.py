@@ -23,7 +23,7 @@ def test_summaries_are_the_original_s(images, tmp_path, monkeypatch):
     images.training(tmp_path / "again", Schedule(summary=4, save=0, validate=0), log=True).run()
     assert scalars(tmp_path / "again") == {key: value for key, value in found.items() if key[0] in names}
     images.training(tmp_path)  # back to the initial weights
-    tasks = images.problem.source.sample(0, "train", 0, IMAGES["meta_batch_size"])
+    tasks = images.data.source.sample(0, "train", 0, IMAGES["meta_batch_size"])
     curves = images.maml.evaluate(tasks, 5)
     assert found["Pre-update loss", 0] == pytest.approx(curves["support_loss"].mean(), rel=1e-5)
     assert found["Post-update loss, step 1", 0] == pytest.approx(curves["losses"][:, 1].mean(), rel=1e-5)

@@ -32,8 +32,8 @@ class Runs:
     def __init__(self, settings):
         self.settings = settings
         self._compiled = {}
-        self.problem = build.load(self.experiment(), None)
-        self.maml = build.build(self.experiment(), self.problem.source, jit=False)
+        self.data = build.load(self.experiment(), None)
+        self.maml = build.build(self.experiment(), self.data.source, jit=False)
         self.initial = [variable.numpy() for variable in self.variables]
 
     @property
@@ -51,8 +51,8 @@ class Runs:
         """A Training that starts as a new process does, with the initial weights."""
         for variable, value in zip(self.variables, self.initial, strict=True):
             variable.assign(value)
-        validation = functools.partial(self.problem.evaluation_tasks, "val")
-        source = source or self.problem.source
+        validation = functools.partial(self.data.evaluation_tasks, "val")
+        source = source or self.data.source
         run = Training(self.experiment(**settings), self.maml, source, validation, folder, schedule, log)
         run.run = functools.partial(self._run, run.run)
         return run
@@ -63,7 +63,7 @@ class Runs:
             return run(*args, **kwargs)
 
     def _steps_for(self, maml, experiment, source):
-        if not hasattr(source, "samples_in_graph"):
+        if not source.in_graph:
             return steps_for(maml, experiment, source)
         key = experiment.seed, source  # what else the compiled loop depends on is the same in all of them
         if key not in self._compiled:
