@@ -34,7 +34,7 @@ def test_a_run_is_restored_with_its_data(trained):
     assert run.experiment == experiment
     for variable, expected in zip(run.maml.weights, maml.weights, strict=True):
         np.testing.assert_array_equal(variable, expected)
-    assert run.problem.evaluation_tasks("test", 0, 4).support_x.shape == (4, 7, 1)
+    assert run.data.evaluation_tasks("test", 0, 4).support_x.shape == (4, 7, 1)
     earlier = load_run(experiment, logdir, iteration=1, jit=False)
     assert earlier.iteration == 1
     np.testing.assert_allclose(earlier.maml.weights[0] + 1, maml.weights[0], rtol=1e-6)
