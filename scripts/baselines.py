@@ -14,8 +14,9 @@ from pathlib import Path
 from data_generators.errors import UserError
 from maml_tf.runs import process
 from maml_tf.runs.process import quiet_import
+from maml_tf.runs.settings import check
 from maml_tf.supervised.datasets import ImageDataset
-from maml_tf.supervised.experiment import Experiment, check_count
+from maml_tf.supervised.experiment import Experiment
 from scripts import command
 
 
@@ -68,7 +69,7 @@ def _run(flags):
     search = Search(flags.step_sizes, flags.decays, flags.num_updates, flags.tuning_tasks)
     search.validate()
     for name in ("iterations", "num_tasks"):
-        check_count(name, getattr(flags, name), 1)
+        check(name, getattr(flags, name), least=1)
     splits, rotate = _load(flags)
     queries = flags.shots if flags.queries is None else flags.queries
     comparison = Comparison(splits, flags.num_classes, flags.shots, queries, rotate)
@@ -88,7 +89,7 @@ def _run(flags):
 
 def _load(flags):
     """The classes of every split, as `main.py` would load them, and whether tasks rotate them."""
-    check_count("shots", flags.shots, 1, 10_000)
+    check("shots", flags.shots, least=1, most=10_000)
     given = {"num_classes": flags.num_classes, "update_batch_size": flags.shots}
     experiment = Experiment.of(datasource=flags.datasource, **given)
     if not isinstance(experiment.dataset, ImageDataset):

@@ -19,7 +19,7 @@ import dataclasses
 import sys
 
 from maml_tf.runs.process import quiet_import
-from maml_tf.supervised.experiment import check_count
+from maml_tf.runs.settings import check
 from scripts.command import guarded
 from scripts.rl import flags as rl_flags
 
@@ -35,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(flags):
     experiment = rl_flags.experiment_of(flags)
-    check_count("save_interval", flags.save_interval, 1)
+    check("save_interval", flags.save_interval, least=1)
     with quiet_import():  # only now, so that --help and mistakes need not wait for TensorFlow
         from maml_tf.runs import process
         from maml_tf.runs.loop import Interrupted

@@ -1,6 +1,5 @@
 """From an Experiment to its data and its MAML, new or restored from a run."""
 
-import dataclasses
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,7 +8,7 @@ import keras
 from data_generators.errors import UserError
 from data_generators.tasks import TaskSource
 from maml_tf.maml import MAML, adam
-from maml_tf.runs.checkpoints import Checkpoints, available, find
+from maml_tf.runs.checkpoints import Checkpoints, available, find, is_tf1
 from maml_tf.supervised import original_checkpoints
 from maml_tf.supervised.datasets import Shapes
 from maml_tf.supervised.experiment import Experiment
@@ -107,6 +106,17 @@ def load_run(
     return Run(experiment, maml, data, iteration, folder, by_original)
 
 
+def store(folder: str | Path, maml: MAML, experiment: Experiment, keep: int = 10) -> Checkpoints:
+    """The checkpoints of a run in its folder, of which the latest `keep` are kept."""
+    objects = {
+        "model": maml.model,
+        "step_sizes": [size.value for size in maml.step_sizes],
+        "optimizer": maml.optimizer,
+        "pretrain_optimizer": maml.pretrain_optimizer,
+    }
+    return Checkpoints(folder, experiment, objects, keep=keep)
+
+
 def restore(maml: MAML, experiment: Experiment, folder: Path, iteration: int | None = None) -> tuple[int, bool]:
     """Gives a MAML the weights of a checkpoint, ours or one of the original code.
 
@@ -124,8 +134,8 @@ def restore(maml: MAML, experiment: Experiment, folder: Path, iteration: int | N
     """
     iteration = find(folder, iteration)
     path = folder / f"model{iteration}"
-    if not original_checkpoints.is_tf1(path):
-        return Checkpoints(folder, maml, experiment).restore(iteration), False
+    if not is_tf1(path):
+        return store(folder, maml, experiment).restore(iteration), False
     if maml.step_sizes:
         raise UserError(
             f"checkpoint {path} is of the original code, which learns no step sizes: --learn_update_lr=False"
@@ -147,10 +157,4 @@ def run_folder(experiment: Experiment, logdir: str | Path | None = None) -> Path
 
 def train_command(experiment: Experiment, logdir: str | Path | None = None) -> str:
     """The command that trains an experiment: the flags that differ from the paper's values; logdir as in `load_run`."""
-    default = Experiment.of()
-    paper = Experiment.of(datasource=experiment.datasource, num_classes=experiment.num_classes)
-    flags = []
-    for name, value in dataclasses.asdict(experiment).items():
-        usual = getattr(default if name in ("datasource", "num_classes") else paper, name)
-        flags += [f"--{name}={value}"] if value != usual else []
-    return " ".join(["python main.py", *flags] + ([f"--logdir={logdir}"] if logdir else []))
+    return " ".join(["python main.py", *experiment.flags()] + ([f"--logdir={logdir}"] if logdir else []))

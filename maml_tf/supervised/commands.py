@@ -2,27 +2,66 @@
 
 import dataclasses
 import functools
+from pathlib import Path
 
 import tensorflow as tf
 
 from data_generators.errors import UserError
 from maml_tf.export import export, refuse_unless_free
-from maml_tf.runs import checkpoints, process
-from maml_tf.runs.loop import Interrupted
+from maml_tf.runs import checkpoints, loop, process
+from maml_tf.runs.flags import Flags
 from maml_tf.supervised import build, evaluation
 from maml_tf.supervised.build import Run, load_run, run_folder, trained_folder
 from maml_tf.supervised.datasets import EVALUATION_TASKS
-from maml_tf.supervised.training import Schedule, Training
+from maml_tf.supervised.experiment import Experiment
+from maml_tf.supervised.report import report
+from maml_tf.supervised.task_data import TaskData
+from maml_tf.supervised.training import Schedule, SupervisedTraining
 
 
-def export_run(experiment, folder, iteration, flags):
+def run(trained: Experiment, tested: Experiment, flags: Flags) -> int:
+    """Trains and tests, or exports, as the flags say.
+
+    Args:
+        trained: Experiment, as it is or was trained.
+        tested: Experiment whose shots and inner step size the test takes.
+        flags: as `main.py` defines them.
+
+    Returns:
+        The exit code: 0, or 130 after an interruption.
+
+    Raises:
+        UserError: see its message.
+    """
+    logdir = flags.logdir or trained.dataset.logdir(flags.data_dir)
+    trains = flags.train and flags.export_dir is None
+    folder = (run_folder if trains else trained_folder)(trained, logdir)
+    print(_settings(trained, folder))
+    process.configure(process.TASKS_SIDE_BY_SIDE)
+    if flags.export_dir is not None:
+        return export_run(trained, folder, _iteration_to_test(flags), flags)
+    _check_flags(flags, trained, folder)
+    other_shots = tested.update_batch_size != trained.update_batch_size
+    if flags.train:
+        data = build.load(trained, flags.data_dir)
+        if other_shots:  # a test that cannot be made is found out before hours of training
+            build.load(trained, flags.data_dir, tested.update_batch_size)
+        just_trained = _train(flags, trained, data, folder)
+        if just_trained is None:
+            return 130
+    # What was just trained has its evaluation compiled already.
+    _test(flags, tested, just_trained if flags.train and not other_shots else _restore(flags, trained, tested, logdir))
+    return 0
+
+
+def export_run(experiment: Experiment, folder: Path, iteration: int | None, flags: Flags) -> int:
     """Exports a checkpoint, and prints where to.
 
     Args:
         experiment: Experiment, as it was trained.
         folder: of the checkpoints.
         iteration: of the checkpoint; None, the latest.
-        flags: absl flags as `main.py` defines them.
+        flags: as `main.py` defines them.
 
     Returns:
         The exit code: 0.
@@ -39,40 +78,6 @@ def export_run(experiment, folder, iteration, flags):
     settings = dataclasses.asdict(experiment)
     about = {"datasource": experiment.datasource, "iteration": iteration, "settings": settings}
     print(f"Written to {export(maml, flags.export_dir, transductive=flags.export_transductive, about=about)}")
-    return 0
-
-
-def run(trained, tested, flags):
-    """Trains and tests, as the flags say.
-
-    Args:
-        trained: Experiment, as it is or was trained.
-        tested: Experiment whose shots and inner step size the test takes.
-        flags: absl flags as `main.py` defines them.
-
-    Returns:
-        The exit code: 0, or 130 after an interruption.
-
-    Raises:
-        UserError: see its message.
-    """
-    trains = flags.train and flags.export_dir is None
-    folder = (run_folder if trains else trained_folder)(trained, flags.logdir)
-    print(_settings(trained, folder))
-    process.configure(process.TASKS_SIDE_BY_SIDE)
-    if flags.export_dir is not None:
-        return export_run(trained, folder, _iteration_to_test(flags), flags)
-    _check_flags(flags, trained, folder)
-    other_shots = tested.update_batch_size != trained.update_batch_size
-    if flags.train:
-        data = build.load(trained, flags.data_dir)
-        if other_shots:  # a test that cannot be made is found out before hours of training
-            build.load(trained, flags.data_dir, tested.update_batch_size)
-        just_trained = _train(flags, trained, data, folder)
-        if just_trained is None:
-            return 130
-    # What was just trained has its evaluation compiled already.
-    _test(flags, tested, just_trained if flags.train and not other_shots else _restore(flags, trained, tested))
     return 0
 
 
@@ -101,40 +106,27 @@ def _iteration_to_test(flags):
     return None if flags.test_iter == -1 else flags.test_iter
 
 
-def _train(flags, experiment, data, folder):
+def _train(flags: Flags, experiment: Experiment, data: TaskData, folder: Path) -> Run | None:
     """Returns the finished Run, or None if it was interrupted."""
     data.check_trainable()
     data.split_to_test(flags.test_set)  # a split that is not there is found out before hours of training
     maml = build.build(experiment, data.source, flags.task_axis, _jit(flags))
-    dataset = experiment.dataset
+    dataset, validate = experiment.dataset, flags.validation_interval
     schedule = Schedule(
         save=flags.save_interval or dataset.save_every,
-        validate=_or(flags.validation_interval, dataset.validate_every),
+        validate=dataset.validate_every if validate is None else validate,
     )
-    training = Training(
-        experiment,
-        maml,
-        data.source,
-        data.validation_tasks,
-        folder,
-        schedule,
-        flags.log,
-        flags.log_gradient_cosine,
-    )
-    try:
-        training.run(flags.resume)
-    except Interrupted:
-        done = f"{training.iteration} of {experiment.iterations} iterations"
-        without = "" if flags.resume else ", without --resume=False,"
-        print(f"Stopped after {done}, which are saved. Run the same command again{without} to resume.")
+    training = SupervisedTraining(experiment, maml, data, folder, schedule, flags.log, flags.log_gradient_cosine)
+    store = build.store(folder, maml, experiment)
+    if not loop.run(training, store, resume=flags.resume):
         return None
-    return Run(experiment, maml, data, training.iteration, folder)
+    return Run(experiment, maml, data, max(checkpoints.available(folder)), folder)
 
 
-def _restore(flags, trained, tested):
+def _restore(flags, trained, tested, logdir):
     return load_run(
         trained,
-        flags.logdir,
+        logdir,
         shots=tested.update_batch_size,
         iteration=_iteration_to_test(flags),
         data_dir=flags.data_dir,
@@ -160,13 +152,9 @@ def _test(flags, tested, run):
         transductive=flags.transductive,
         label=f"Testing on {split}",
     )
-    print(evaluation.report(result, trained, split, shots))
+    print(report(result, trained, split, shots))
     print(f"Written to {evaluation.write(result, run.folder, shots, tested.update_lr)}")
 
 
 def _jit(flags):
     return {"auto": "auto", "true": True, "false": False}[flags.jit]
-
-
-def _or(value, default):
-    return default if value is None else value

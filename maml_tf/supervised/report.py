@@ -1,79 +1,23 @@
 """An evaluation as plain text for the terminal, beside what was published for the same setting."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from maml_tf.runs import published
+from maml_tf.supervised.evaluation import TIMES_MEDIAN, Evaluation
 from maml_tf.supervised.experiment import Experiment
 
-# A task at this bound alone moves the mean of 600 tasks by more than the loss that they had before any update.
-TIMES_MEDIAN = 1000
 
-
-def diverged(losses, before):
-    """Where losses are of tasks that have diverged: not finite, or above 1000 times the median before any update.
-
-    Args:
-        losses: array of any shape.
-        before: [tasks], the losses before any update.
-
-    Returns:
-        Array of bool.
-    """
-    finite = before[np.isfinite(before)]
-    usual = float(np.median(finite)) if len(finite) else 0.0
-    bound = TIMES_MEDIAN * usual if usual > 0 else np.inf
-    return ~np.isfinite(losses) | (np.nan_to_num(losses, nan=np.inf) > bound)
-
-
-def median(values):
-    """The median over the first axis; NaN counts as infinity."""
-    return np.median(np.where(np.isnan(values), np.inf, values), axis=0)
-
-
-def mean_and_ci95(values, left_out):
-    """Mean and half width of its 95 % confidence interval over tasks without some; NaN where none remain.
-
-    Args:
-        values: [tasks].
-        left_out: [tasks] of bool.
-    """
-    kept = np.asarray(values, np.float64)[~left_out]
-    if not len(kept):
-        return np.nan, np.nan
-    return float(kept.mean()), float(1.96 * kept.std() / np.sqrt(len(kept)))
-
-
-def sentence(evaluation, show) -> str:
-    """How many tasks have diverged and what the others give, or "" where none have.
-
-    It is about the last update after which there are such tasks.
-
-    Args:
-        evaluation: evaluation.Evaluation.
-        show: function that makes a text of one of its numbers.
-    """
-    counts = evaluation.diverged
-    if not counts.any():
-        return ""
-    update = int(np.flatnonzero(counts)[-1])
-    after = f"after {update} update{'' if update == 1 else 's'}" if update else "before any update"
-    text = f"{counts[update]} of {evaluation.num_tasks} tasks diverged {after}"
-    if counts[update] < evaluation.num_tasks:
-        mean, ci95 = evaluation.without_diverged(update)
-        text += f"; without them the mean is {show(mean)} +- {show(ci95)}"
-    middle = evaluation.median[update]
-    return text + (f"; the median of all is {show(middle)}" if np.isfinite(middle) else "")
-
-
-def report(evaluation, experiment, split, shots=None):
-    """A table of the figures after every update, and then the paper's.
+def report(evaluation: Evaluation, experiment: Experiment, split: str, shots: int | None = None) -> str:
+    """A table of the metric after every update, and then the paper's.
 
     Image tasks: the column of table 1 for the same ways and shots, MAML's own row first. Sinusoid tasks with the
-    paper's settings: the figures of the authors' code. Published figures are always of the test split, and are
+    paper's settings: the errors of the authors' code. Published numbers are always of the test split, and are
     labelled so where ours are not. Where tasks diverge, the median and their number stand beside each mean.
 
     Args:
-        evaluation: evaluation.Evaluation.
+        evaluation: Evaluation.
         experiment: Experiment, the settings of the run.
         split: "test" or "val", whose tasks were evaluated.
         shots: K of these tasks, where it is not that of training.
@@ -97,7 +41,7 @@ def report(evaluation, experiment, split, shots=None):
 
 
 def _conditions(evaluation, experiment, shots):
-    """One line on how these figures came about."""
+    """One line on how these numbers came about."""
     step_size = evaluation.step_size or experiment.update_lr
     learned = " (meta-learned from there)" if experiment.learn_update_lr and evaluation.step_size is None else ""
     adaptation = f"K = {shots}, step size {step_size}{learned}"
@@ -161,7 +105,7 @@ def _is_original(evaluation, experiment):
 
 
 def _table_1_lines(evaluation, experiment, split, shots):
-    """Our figure and the paper's, its matching row first."""
+    """Our accuracy and the paper's, its matching row first."""
     ways = experiment.num_classes
     rows = published.published_rows(experiment.datasource, ways, shots)
     if not rows:
@@ -180,7 +124,7 @@ def _table_1_lines(evaluation, experiment, split, shots):
 
 
 def _columns(evaluation):
-    """(header, columns) of the figures on the support before adaptation, then on the query after each update."""
+    """(header, columns) of the metric on the support before adaptation, then on the query after each update."""
     show = _percent if evaluation.kind == "accuracy" else loss_text
     means, ci95s = [evaluation.support_mean, *evaluation.mean], [evaluation.support_ci95, *evaluation.ci95]
     header = ["updates", evaluation.kind]
@@ -202,9 +146,22 @@ def _diverged(evaluation):
     return ["", said, f"diverged: their loss is {rule}"]
 
 
-def diverged_sentence(evaluation):
-    """As `divergence.sentence`, with as many digits as the table has."""
-    return sentence(evaluation, _shown(evaluation))
+def diverged_sentence(evaluation: Evaluation) -> str:
+    """How many tasks have diverged and what the others give, or "" where none have.
+
+    It is about the last update after which there are such tasks.
+    """
+    counts, show = evaluation.diverged, _shown(evaluation)
+    if not counts.any():
+        return ""
+    update = int(np.flatnonzero(counts)[-1])
+    after = f"after {update} {_plural(update)}" if update else "before any update"
+    text = f"{counts[update]} of {evaluation.num_tasks} tasks diverged {after}"
+    if counts[update] < evaluation.num_tasks:
+        mean, ci95 = evaluation.without_diverged(update)
+        text += f"; without them the mean is {show(mean)} +- {show(ci95)}"
+    middle = evaluation.median[update]
+    return text + (f"; the median of all is {show(middle)}" if np.isfinite(middle) else "")
 
 
 def _shown(evaluation):
@@ -216,7 +173,7 @@ def _percent(mean, ci95):
     return f"{100 * mean:.2f}{_interval(100 * ci95, 2)}"
 
 
-def loss_text(mean, ci95):
+def loss_text(mean: float, ci95: float) -> str:
     """A loss and its interval with so many digits that both large and small ones can be read."""
     mean, ci95 = (f"{value:#.{digits}g}".removesuffix(".") for value, digits in ((mean, 4), (ci95, 3)))
     return f"{mean} +- {ci95}"
@@ -230,7 +187,7 @@ def _plural(updates):
     return "update" if updates == 1 else "updates"
 
 
-def aligned(rows):
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     """Lines of a table of texts, its columns flush left."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

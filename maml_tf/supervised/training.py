@@ -13,7 +13,6 @@ import numpy as np
 
 from data_generators.progress import say
 from maml_tf.maml import MAML
-from maml_tf.runs.checkpoints import Checkpoints
 from maml_tf.runs.log import summaries
 from maml_tf.runs.loop import Event, NotFinite
 from maml_tf.runs.table import Table
@@ -29,7 +28,7 @@ GRADIENT_COSINE = "Cosine of first- and second-order meta-gradient"
 
 
 class Schedule(NamedTuple):
-    """Iterations between summaries, checkpoints and validations; 0 is never. No number of the training depends on it."""
+    """Iterations between summaries, checkpoints and validations, 0 for never; no weight depends on them."""
 
     summary: int = 100
     save: int = 1000
@@ -59,13 +58,13 @@ class SupervisedTraining:
         maml: MAML,
         data: TaskData,
         folder: str | Path,
-        schedule: Schedule = Schedule(),
+        schedule: Schedule | None = None,
         log: bool = True,
         log_gradient_cosine: bool = False,
     ):
         self.experiment, self.maml, self.data, self.folder = experiment, maml, data, Path(folder)
         self.log, self.log_gradient_cosine = log, log_gradient_cosine
-        self.schedule = schedule
+        self.schedule = schedule or Schedule()
         self._steps = self._write_scalars = self._cosines = self._latest_cosine = None
 
     @property
@@ -174,17 +173,6 @@ class SupervisedTraining:
             tasks_per_call=self.experiment.dataset.tasks_per_call,
             label=label,
         )
-
-
-def checkpoints(folder: str | Path, maml: MAML, experiment: Experiment) -> Checkpoints:
-    """The checkpoints of an experiment's run."""
-    objects = {
-        "model": maml.model,
-        "step_sizes": [s.value for s in maml.step_sizes],
-        "optimizer": maml.optimizer,
-        "pretrain_optimizer": maml.pretrain_optimizer,
-    }
-    return Checkpoints(folder, experiment, objects)
 
 
 def curve_scalars(curves: Metrics) -> dict[str, float]:

@@ -44,7 +44,7 @@ print("ok")
 
 @pytest.mark.parametrize("program", [TASKS, PRODUCTS], ids=["tasks side by side", "large products"])
 def test_threads(program):
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     run = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=False)
     assert run.stdout.strip() == "ok", run.stderr
 

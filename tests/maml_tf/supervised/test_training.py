@@ -2,10 +2,9 @@ import numpy as np
 import pytest
 
 from data_generators.errors import UserError
-from maml_tf.runs import checkpoints
 from maml_tf.runs.checkpoints import available
 from maml_tf.runs.loop import Interrupted
-from maml_tf.supervised import training
+from maml_tf.supervised import build, training
 from maml_tf.supervised.evaluation import Evaluation
 from maml_tf.supervised.training import Schedule
 from tests.data_generators.synthetic_omniglot import snapshot
@@ -15,7 +14,7 @@ from tests.maml_tf.supervised.trainings import END, EVERY, METATRAIN, PRETRAIN, 
 
 def test_training_trains(runs, straight):
     runs.training(straight.parent)
-    runs_checkpoints = checkpoints.Checkpoints(straight.parent, runs.maml, runs.experiment())
+    runs_checkpoints = build.store(straight.parent, runs.maml, runs.experiment())
     runs_checkpoints.restore()
     changed = [not np.array_equal(v.numpy(), old) for v, old in zip(runs.variables, runs.initial, strict=True)]
     assert sum(changed) > 0.7 * len(changed)
