@@ -19,7 +19,7 @@ from tests.maml_tf.runs.stores import EXPERIMENT
 
 PROGRAM = """
 import os, sys, time
-from maml_tf import lock
+from maml_tf.runs import lock
 from maml_tf.runs.lock import RunLock
 if sys.argv[2] == "without":
     lock.fcntl = None
