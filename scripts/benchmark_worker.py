@@ -20,7 +20,8 @@ from maml_tf.supervised import build
 from maml_tf.supervised.datasets import ImageDataset
 from maml_tf.supervised.experiment import Experiment
 from maml_tf.supervised.steps import CompiledSteps
-from maml_tf.supervised.training import Schedule, Training
+from maml_tf.supervised.task_data import TaskData
+from maml_tf.supervised.training import Schedule, SupervisedTraining
 from scripts import flops
 
 # Training runs this many steps from one summary to the next, and in one call where it compiles many into one.
@@ -33,7 +34,7 @@ def measure(experiment, kind, steps, task_axis="auto", jit="auto", started=None)
     Args:
         experiment: Experiment.
         kind: "steps", single calls of `MAML.train_step` on one meta-batch; "compiled_loop", the compiled loop of
-            `CompiledSteps`, which draws its tasks; or "training_loop", the whole `Training`, drawing, summaries and
+            `CompiledSteps`, which draws its tasks; or "training_loop", the whole training, drawing, summaries and
             progress bar included and checkpoints not, in turns with bare steps.
         steps: how many to time; the loops round it to hundreds.
         task_axis, jit: see `task_axis.resolve`.
@@ -149,7 +150,9 @@ def _time_in_turns(maml, experiment, source, bare_step, blocks):
     experiment = dataclasses.replace(experiment, metatrain_iterations=blocks * BETWEEN_SUMMARIES + 1)
     maml.train_step = in_turns
     with tempfile.TemporaryDirectory() as folder:
-        Training(experiment, maml, source, None, folder, Schedule(save=0, validate=0)).run()
+        data = TaskData(source, None, None, ("train",))
+        training = SupervisedTraining(experiment, maml, data, folder, Schedule(save=0, validate=0))
+        run(training, build.store(folder, maml, experiment))
     return np.array(loop), np.array(bare)
 
 

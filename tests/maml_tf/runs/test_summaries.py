@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from maml_tf.runs.log import summaries, validation_scalars
+from maml_tf.runs.log import summaries
 from maml_tf.supervised import training
 from maml_tf.supervised.evaluation import Evaluation
-from maml_tf.supervised.training import Schedule
+from maml_tf.supervised.training import Schedule, validation_scalars
 from tests.maml_tf.small_runs import IMAGES, assert_same_numbers
 from tests.maml_tf.supervised.trainings import END
 
