@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from data_generators.episodes import ClassImages, Episodes
 from maml_tf.runs import process
+from maml_tf.runs.loop import run
 from maml_tf.supervised import build
 from maml_tf.supervised.datasets import ImageDataset
 from maml_tf.supervised.experiment import Experiment

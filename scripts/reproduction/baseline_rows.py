@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from maml_tf.baselines.training import progress_of
+from maml_tf.baselines.training import iterations_done
 from maml_tf.runs import tables
 from maml_tf.runs.published import published_rows
 from scripts import baselines
@@ -40,10 +40,9 @@ class BaselineRow(Row):
         return baselines.main(arguments)
 
     def status(self, options):
-        """By the file of the classifier."""
+        """By the checkpoints of the classifier."""
         folder = self._logdir(options) / "classifier"
-        progress = progress_of(folder)
-        return Status(str(folder), progress.iteration if progress else 0)
+        return Status(str(folder), iterations_done(folder))
 
     def figure(self, options):
         """On the test classes or, without them, on the second half of the validation classes."""
