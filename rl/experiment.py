@@ -1,13 +1,13 @@
 """Every setting of a reinforcement learning run in one frozen dataclass, with the values of the paper and its code."""
 
 import dataclasses
-from typing import NamedTuple
 
 from data_generators.errors import UserError
 from rl import envs
 
-ENVIRONMENTS = envs.NAMES
+DEFAULT_ENV = next(iter(envs.ENVIRONMENTS))
 BASELINES = ("maml", "pretrained", "oracle")
+POLICIES = ("maml", "pretrained", "random", "oracle")  # that are evaluated
 OPTIMIZERS = ("trpo", "adam")
 HESSIAN_PRODUCTS = ("finite_difference", "exact")
 NONLINEARITIES = ("relu", "tanh")
@@ -33,7 +33,7 @@ def _setting(help):
 class RLExperiment:
     """The settings of one run, by the original's names where it has some; `of` fills in the paper's values."""
 
-    env: str = _setting(f"{', '.join(ENVIRONMENTS)}, or module:Id of your own; default {ENVIRONMENTS[0]}")
+    env: str = _setting(f"{', '.join(envs.ENVIRONMENTS)}, or module:Id of your own; default {DEFAULT_ENV}")
     baseline: str = _setting("maml; pretrained: one policy for all goals; oracle: its observations hold the goal")
     iterations: int = _setting("meta-updates, or updates of the baseline")
     meta_batch_size: int = _setting("tasks per meta-update")
@@ -60,10 +60,10 @@ class RLExperiment:
             UserError: a setting is out of range, or does not fit the others.
         """
         given = {name: value for name, value in given.items() if value is not None}
-        env, baseline = given.get("env", ENVIRONMENTS[0]), given.get("baseline", BASELINES[0])
+        env, baseline = given.get("env", DEFAULT_ENV), given.get("baseline", BASELINES[0])
         if baseline not in BASELINES:
             raise UserError(f"unknown baseline {baseline!r}: choose one of {', '.join(BASELINES)}")
-        experiment = cls(**(_paper_settings(env, baseline) | given))
+        experiment = cls(**(_usual(env, baseline) | given))
         experiment._validate()
         return experiment
 
@@ -103,7 +103,7 @@ class RLExperiment:
         if self.is_maml:
             name += f".numgrad{self.num_grad_updates}.fastlr{self.fast_lr}"
         name += f".delta{self.meta_step_size}" if self.optimizer == "trpo" else f".{self.optimizer}"
-        usual = _paper_settings(self.env, self.baseline)
+        usual = _usual(self.env, self.baseline)
         for setting, value in dataclasses.asdict(self).items():
             named = (
                 "env",
@@ -121,108 +121,33 @@ class RLExperiment:
     @property
     def given(self):
         """The settings that are not the paper's, as a dict."""
-        usual = _paper_settings(self.env, self.baseline) | {"env": ENVIRONMENTS[0], "baseline": BASELINES[0]}
+        usual = _usual(self.env, self.baseline) | {"env": DEFAULT_ENV, "baseline": BASELINES[0]}
         return {name: value for name, value in dataclasses.asdict(self).items() if value != usual[name]}
 
 
-class TestAdaptation(NamedTuple):
-    """How the original adapts at test time to the 40 published goals.
-
-    published: name of the environment in `published.published_returns`; None without such.
-    trajectories: per goal and update.
-    updates: their number.
-    step_sizes: alpha of the first update, by policy.
-    later: factor of alpha in the updates after the first.
-    """
-
-    __test__ = False  # not a test, whatever pytest makes of the name
-
-    published: str | None
-    trajectories: int
-    updates: int
-    step_sizes: dict[str, float]
-    later: float = 0.5
-
-    def alphas(self, experiment, policy, updates):
-        """The step sizes of so many updates of "maml", "pretrained" or "random".
-
-        MAML's first is the one that it was trained with; by the paper's settings, that is the one in `step_sizes`.
-        """
-        alpha = experiment.fast_lr if policy == "maml" else self.step_sizes[policy]
-        return [alpha * (self.later if update else 1.0) for update in range(updates)]
-
-
-def test_adaptation(env) -> TestAdaptation:
-    """The original's settings for an environment; for one of your own, those of the ant's goal velocity."""
-    return _TESTS.get(env, _TESTS["ant_velocity"]._replace(published=None))
-
-
-test_adaptation.__test__ = False
-
-_TESTS = {
-    "point_navigation": TestAdaptation("2d_navigation", 40, 4, {"maml": 0.5, "pretrained": 0.5, "random": 0.5}),
-    "half_cheetah_velocity": TestAdaptation(
-        "half_cheetah_goal_velocity", 20, 3, {"maml": 0.1, "pretrained": 0.02, "random": 0.1}
-    ),
-    # Its script holds both 1.0 and 0.5 for the random policy.
-    "half_cheetah_direction": TestAdaptation(
-        "half_cheetah_goal_direction", 20, 3, {"maml": 0.1, "pretrained": 0.2, "random": 1.0}
-    ),
-    "ant_velocity": TestAdaptation("ant_goal_velocity", 20, 3, {"maml": 0.1, "pretrained": 0.2, "random": 1.0}),
-    "ant_direction": TestAdaptation(
-        "ant_goal_direction", 40, 3, {"maml": 0.1, "pretrained": 0.2, "random": 1.0}, later=0.01
-    ),
+# Section 5.3 and appendix A.2 of the paper, and the original's scripts.
+COMMON = {
+    "iterations": 800,
+    "meta_batch_size": 40,
+    "fast_batch_size": 20,
+    "fast_lr": 0.1,
+    "num_grad_updates": 1,
+    "optimizer": "trpo",
+    "meta_step_size": 0.01,
+    "hessian_product": "finite_difference",
+    "discount": 0.99,
+    "gae_lambda": 1.0,
+    "hidden_size": 100,
+    "nonlinearity": "relu",
+    "seed": 0,
 }
-
-# Iterations of the published checkpoints; those of 2D navigation and of half-cheetah direction are not known: ours.
-_BASELINE_ITERATIONS = {
-    "point_navigation": {"pretrained": 1000, "oracle": 500},
-    "half_cheetah_velocity": {"pretrained": 475, "oracle": 975},
-    "half_cheetah_direction": {"pretrained": 1000, "oracle": 1000},
-    "ant_velocity": {"pretrained": 575, "oracle": 550},
-    "ant_direction": {"pretrained": 2000, "oracle": 1975},
-}
-
-# Of the MAML checkpoints that the authors published, where the settings of their scripts are others.
-_PUBLISHED_MAML = {
-    "half_cheetah_velocity": {"fast_batch_size": 10, "iterations": 475},
-    "half_cheetah_direction": {"meta_step_size": 0.02, "iterations": 100},
-    "ant_velocity": {"iterations": 375},
-    "ant_direction": {"iterations": 575},
-}
+# One task with a goal per trajectory: a single linear baseline and a single mean over all of them.
+BASELINE = {"num_grad_updates": 0, "iterations": 1000, "meta_batch_size": 1, "fast_batch_size": 100}
 
 
-def published_settings(env, baseline="maml"):
-    """The settings of the checkpoint whose returns are published that are not those of `RLExperiment.of`, as a dict."""
-    return dict(_PUBLISHED_MAML.get(env, {})) if baseline == "maml" else {}
-
-
-def _paper_settings(env, baseline):
-    """The settings of the paper (section 5.3 and appendix A.2) and of the original's scripts."""
-    point = env == "point_navigation"
-    settings = {
-        "env": env,
-        "baseline": baseline,
-        "iterations": 100 if point else 800,
-        "meta_batch_size": 20 if point else 40,
-        "fast_batch_size": 40 if env == "ant_direction" else 20,
-        "horizon": 100 if point else 200,
-        "fast_lr": 0.5 if point else 0.1,
-        "num_grad_updates": 1,
-        "optimizer": "trpo",
-        "meta_step_size": 0.01,
-        "hessian_product": "finite_difference",
-        "discount": 0.99,
-        "gae_lambda": 1.0,
-        "hidden_size": 100,
-        "nonlinearity": "relu",
-        "seed": 0,
-    }
-    if baseline == "maml":
-        return settings
-    settings |= {"num_grad_updates": 0}
-    settings |= {"iterations": _BASELINE_ITERATIONS.get(env, {}).get(baseline, 1000)}
-    if point and baseline == "pretrained":
-        return settings | {"optimizer": "adam"}
-    # One task with a goal per trajectory: a single baseline and a single mean over all of them.
-    return settings | {"meta_batch_size": 1, "fast_batch_size": 100}
+def _usual(env, baseline):
+    """The settings of the paper and of the original's scripts."""
+    environment = envs.find(env)
+    of_baseline = {} if baseline == "maml" else BASELINE | environment.baselines.get(baseline, {})
+    of_env = {"env": env, "baseline": baseline, "horizon": environment.horizon} | environment.paper
+    return COMMON | of_env | of_baseline

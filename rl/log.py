@@ -17,7 +17,7 @@ class ProgressLog:
 
     Args:
         folder: of the run; exists.
-        columns: names of the figures of an iteration; "iteration" is the first column without being named.
+        columns: names of the metrics of an iteration; "iteration" is the first column without being named.
         tensorboard: whether to write summaries too.
     """
 
@@ -34,12 +34,12 @@ class ProgressLog:
         if self._summaries:
             self._summaries.begin()
 
-    def write(self, iteration, figures):
-        """Adds the figures of an iteration; those missing stay empty."""
-        texts = [f"{figures[name]:.7g}" if name in figures else "" for name in self._columns]
+    def write(self, iteration, metrics):
+        """Adds the metrics of an iteration; those missing stay empty."""
+        texts = [f"{metrics[name]:.7g}" if name in metrics else "" for name in self._columns]
         self._table.add(iteration, texts)
         if self._summaries:
-            self._summaries.write(iteration, figures)
+            self._summaries.write(iteration, metrics)
 
     def close(self):
         """Closes the files."""
@@ -63,9 +63,9 @@ class Summaries:
         """Begins a file of events."""
         self._attempt(self._open)
 
-    def write(self, iteration, figures):
-        """Writes the finite ones of figures, a dict of numbers."""
-        self._attempt(self._write, iteration, figures)
+    def write(self, iteration, metrics):
+        """Writes the finite ones of metrics, a dict of numbers."""
+        self._attempt(self._write, iteration, metrics)
 
     def close(self):
         """Ends the file."""
@@ -76,9 +76,9 @@ class Summaries:
     def _open(self):
         self._writer = tf.summary.create_file_writer(self._folder)
 
-    def _write(self, iteration, figures):
+    def _write(self, iteration, metrics):
         with self._writer.as_default(step=iteration):
-            for name, value in figures.items():
+            for name, value in metrics.items():
                 if math.isfinite(value):
                     tf.summary.scalar(name, value)
         self._writer.flush()

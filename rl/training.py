@@ -10,10 +10,11 @@ from data_generators.errors import UserError
 from data_generators.progress import progress
 from maml_tf.runs.loop import Interrupted, StopRequest
 from rl import envs
+from rl.advantages import estimate
 from rl.build import build_learner, build_policy
 from rl.checkpoints import PolicyCheckpoints
 from rl.log import ProgressLog
-from rl.sampling import Rollouts, path_returns
+from rl.sampling import sample_tasks
 
 # before and after: the inner update; a baseline, which has none, has the same return twice.
 COLUMNS = (
@@ -45,13 +46,13 @@ class Training:
         folder: where checkpoints and the log go; made if need be.
         save_interval: iterations between checkpoints.
         tensorboard: whether to write summaries.
-        how: over tasks, see `learners.build_learner`.
+        task_axis: see `build.build_learner`.
 
     Raises:
         UserError: there is no such environment, or a number does not suit it.
     """
 
-    def __init__(self, experiment, folder, save_interval=1, tensorboard=True, how=None):
+    def __init__(self, experiment, folder, save_interval=1, tensorboard=True, task_axis=None):
         self.experiment = experiment
         self.folder = Path(folder)
         self.save_interval = save_interval
@@ -63,8 +64,7 @@ class Training:
             oracle=experiment.baseline == "oracle",
         )
         self.policy = build_policy(experiment, self.envs.obs_dim, self.envs.act_dim)
-        self.learner = build_learner(experiment, self.policy, how)
-        self.rollouts = Rollouts(self.policy, self.envs, experiment.discount, experiment.gae_lambda)
+        self.learner = build_learner(experiment, self.policy, task_axis)
         optimizer = getattr(self.learner, "optimizer", None)
         # Every 25th stays, as in the original, whose published policies are such ones.
         self.checkpoints = PolicyCheckpoints(self.folder, self.policy.model, experiment, optimizer, keep_every=25)
@@ -98,9 +98,9 @@ class Training:
         try:
             with StopRequest() as stop, progress(end, "Training", "iteration", self.iteration) as bar:
                 while self.iteration < end and not stop.requested:
-                    figures = self.iterate()
-                    self.log.write(self.iteration - 1, figures)
-                    bar.set_postfix_str(_show(figures), refresh=False)
+                    metrics = self.iterate()
+                    self.log.write(self.iteration - 1, metrics)
+                    bar.set_postfix_str(_show(metrics), refresh=False)
                     bar.update()
                     if self.iteration % self.save_interval == 0:
                         saved = self._save()
@@ -117,47 +117,48 @@ class Training:
         Returns:
             dict of floats by the names of COLUMNS, but for those that the learner does not have.
         """
-        clock = _Clock()
-        diverged = self.envs.diverged
+        clock, experiment, diverged = _Clock(), self.experiment, self.envs.diverged
         goals = self._goals()
-        params = self.policy.stacked(self.experiment.meta_batch_size)
-        rollouts = []
-        for update in range(self.experiment.num_grad_updates + 1):
+        params = self.policy.stacked(experiment.meta_batch_size)
+        batches, samples, explained = [], [], []
+        for update in range(experiment.num_grad_updates + 1):
             if update:
-                params = self.learner.adapt(params, rollouts[-1].samples)
+                params = self.learner.adapt(params, samples[-1])
             clock.lap("seconds_estimating")
-            paths = self.rollouts.paths(params, goals, (self.experiment.seed, self.iteration, update))
+            seed = experiment.seed, self.iteration, update
+            batches.append(sample_tasks(self.policy, params, self.envs, goals, seed))
             clock.lap("seconds_sampling")
-            rollouts.append(self.rollouts.of(paths))
-        before, after = rollouts[0], rollouts[-1]
-        figures = {
-            "return_before": float(path_returns(before.paths).mean()),
-            "return_after": float(path_returns(after.paths).mean()),
+            of_batch, variance = estimate(batches[-1], experiment.discount, experiment.gae_lambda)
+            samples.append(of_batch)
+            explained.append(variance)
+        metrics = {
+            "return_before": float(batches[0].returns.mean()),
+            "return_after": float(batches[-1].returns.mean()),
             "policy_std": float(np.exp(self.policy.log_std(self.policy.params()).numpy()).mean()),
-            "explained_variance_before": before.explained_variance,
-            "explained_variance_after": after.explained_variance,
-            "env_steps": float(sum(rollout.paths.mask.sum() for rollout in rollouts)),
+            "explained_variance_before": explained[0],
+            "explained_variance_after": explained[-1],
+            "env_steps": float(sum(batch.mask.sum() for batch in batches)),
             "diverged_paths": float(self.envs.diverged - diverged),
         }
-        self._keep_best(figures["return_after"])
+        self._keep_best(metrics["return_after"])
         clock.lap("seconds_estimating")
-        figures |= self.learner.step(tuple(rollout.samples for rollout in rollouts[:-1]), after.samples)
+        metrics |= self.learner.step(tuple(samples[:-1]), samples[-1])
         clock.lap("seconds_step")
         self.iteration += 1
-        return figures | clock.seconds()
+        return metrics | clock.seconds()
 
     def _goals(self):
-        """[tasks, goal_dim]; for a baseline [tasks, paths, goal_dim], a goal per path.
+        """[tasks, goal_dim]; for a baseline [tasks, trajectories, goal_dim], a goal per trajectory.
 
         The original's environments keep their first goal when they are reset without one, so that its pretraining over
         random goals sees few of them.
         """
         experiment = self.experiment
-        tasks, paths = experiment.meta_batch_size, experiment.fast_batch_size
+        tasks, trajectories = experiment.meta_batch_size, experiment.fast_batch_size
         if experiment.is_maml:
             return envs.sample_goals(experiment.env, experiment.seed, self.iteration, tasks)
-        goals = envs.sample_goals(experiment.env, experiment.seed, self.iteration, tasks * paths)
-        return goals.reshape(tasks, paths, goals.shape[-1])
+        goals = envs.sample_goals(experiment.env, experiment.seed, self.iteration, tasks * trajectories)
+        return goals.reshape(tasks, trajectories, goals.shape[-1])
 
     def _keep_best(self, after):
         """Saves the policy as it is, if no earlier one had a better return after its inner updates."""
@@ -212,6 +213,6 @@ class _Clock:
         return self._seconds | {"seconds": self._last - self._start}
 
 
-def _show(figures):
-    text = f"return {figures['return_before']:.1f} -> {figures['return_after']:.1f}"
-    return text + (f", KL {figures['kl']:.4f}" if "kl" in figures else "")
+def _show(metrics):
+    text = f"return {metrics['return_before']:.1f} -> {metrics['return_after']:.1f}"
+    return text + (f", KL {metrics['kl']:.4f}" if "kl" in metrics else "")

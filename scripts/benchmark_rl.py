@@ -38,13 +38,13 @@ def _run(flags):
 
     threads = usual_threads(experiment) if flags.threads == "auto" else flags.threads
     process.configure(threads)
-    how = usual_task_axis() if flags.task_axis == "auto" else flags.task_axis
+    task_axis = usual_task_axis() if flags.task_axis == "auto" else flags.task_axis
     with tempfile.TemporaryDirectory() as folder:
-        training = Training(experiment, folder, tensorboard=False, how=how)
+        training = Training(experiment, folder, tensorboard=False, task_axis=task_axis)
         first = training.iterate()
         rows = [training.iterate() for _ in range(flags.repeats)]
     medians = {name: statistics.median(row[name] for row in rows) for name in PHASES}
-    setup = f"threads {threads}, task axis {how}, {process.available_cores()} cores"
+    setup = f"threads {threads}, task axis {task_axis}, {process.available_cores()} cores"
     print(f"{experiment.env}, {experiment.baseline}: {setup}")
     print(f"first iteration, with compilation: {first['seconds']:.1f} s; median of {flags.repeats} more:")
     print(*(f"  {name:19} {seconds:8.3f}" for name, seconds in medians.items()), sep="\n")

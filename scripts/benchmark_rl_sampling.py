@@ -1,4 +1,4 @@
-"""Measures how fast paths are sampled on this machine, environments and policies together.
+"""Measures how fast trajectories are sampled on this machine, environments and policies together.
 
 python -m scripts.benchmark_rl_sampling
 python -m scripts.benchmark_rl_sampling --env=ant_velocity --workers=1
@@ -18,17 +18,9 @@ import time
 import numpy as np
 
 from rl import envs
+from rl.experiment import RLExperiment
 from rl.sampling import sample
 from scripts import command
-
-# Tasks, paths per task, horizon.
-_SIZES = {
-    "point_navigation": (20, 20, 100),
-    "half_cheetah_velocity": (40, 20, 200),
-    "half_cheetah_direction": (40, 20, 200),
-    "ant_velocity": (40, 20, 200),
-    "ant_direction": (40, 40, 200),
-}
 
 
 class RandomPolicies:
@@ -53,9 +45,9 @@ class RandomPolicies:
         return values
 
 
-def measure(name: str, workers: int | None, repeats: int, size: tuple[int, int, int]) -> tuple[int, float, float]:
+def measure(name: str, threads: int | None, repeats: int, size: tuple[int, int, int]) -> tuple[int, float, float]:
     """Samples `repeats` meta-batches; returns steps of one, steps per second, and the policies' share of the time."""
-    tasks = envs.make_vector(name, *size, workers=workers)
+    tasks = envs.make_vector(name, *size, threads=threads)
     policies = RandomPolicies(size[0], tasks.obs_dim, tasks.act_dim)
     goals = envs.sample_goals(name, 0, 0, size[0])
     log_std = np.zeros((size[0], tasks.act_dim))
@@ -63,9 +55,9 @@ def measure(name: str, workers: int | None, repeats: int, size: tuple[int, int, 
     for repeat in range(repeats + 1):
         policies.seconds = 0.0
         begin = time.perf_counter()
-        paths = sample(tasks, policies, log_std, goals, (0, repeat))
+        trajectories = sample(tasks, policies, log_std, goals, (0, repeat))
         seconds = time.perf_counter() - begin
-        steps = int(paths.mask.sum())
+        steps = int(trajectories.mask.sum())
         rates.append(steps / seconds)
         shares.append(policies.seconds / seconds)
     tasks.close()
@@ -75,7 +67,7 @@ def measure(name: str, workers: int | None, repeats: int, size: tuple[int, int, 
 def main(arguments: list[str] | None = None) -> int:
     """Prints the table; returns the exit code."""
     parser = command.parser("benchmark_rl_sampling", __doc__)
-    parser.add_argument("--env", action="append", choices=sorted(_SIZES), help="may be given more than once")
+    parser.add_argument("--env", action="append", choices=sorted(envs.ENVIRONMENTS), help="may be given more than once")
     parser.add_argument("--workers", type=int, help="threads that simulate (default: all cores)")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--tasks", type=int, help="tasks in a meta-batch (default: the paper's)")
@@ -84,10 +76,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(flags):
     command.check_counts(flags, {"repeats": 10**6, "tasks": 10**6})
-    envs.make_vector("point_navigation", 1, 1, 1, workers=flags.workers)  # finds out whether they are too many
+    envs.make_vector("point_navigation", 1, 1, 1, threads=flags.workers)  # finds out whether they are too many
     print(f"{'environment':24}{'steps':>9}{'steps/s':>10}{'policy':>8}")
-    for name in flags.env or _SIZES:
-        size = (flags.tasks or _SIZES[name][0], *_SIZES[name][1:])
+    for name in flags.env or envs.ENVIRONMENTS:
+        experiment = RLExperiment.of(env=name)
+        size = flags.tasks or experiment.meta_batch_size, experiment.fast_batch_size, experiment.horizon
         steps, rate, share = measure(name, flags.workers, flags.repeats, size)
         print(f"{name:24}{steps:>9,}{rate:>10,.0f}{share:>8.0%}", flush=True)
 

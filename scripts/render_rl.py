@@ -17,6 +17,7 @@ import numpy as np
 from data_generators.errors import UserError
 from data_generators.files import check_writable
 from maml_tf.runs.process import quiet_import
+from rl import envs
 from scripts import command
 from scripts.rl import flags as rl_flags
 
@@ -46,14 +47,14 @@ def _run(flags):
         from scripts.figures import film
 
     out = flags.out or run_folder(experiment, flags.logdir).parent / f"{experiment.env}.gif"
-    every = flags.every or (1 if experiment.env == "point_navigation" else 2)
+    every = flags.every or envs.find(experiment.env).film_every
     film.check_sizes(out, flags.fps, -(-experiment.horizon // every) + 1)
     process.configure(process.TASKS_SIDE_BY_SIDE)
     policy, iteration = load_policy(experiment, flags.logdir, flags.test_iter, flags.best)
     check_writable(out)
     print(f"policy of iteration {iteration}, goal {', '.join(f'{number:g}' for number in goal)}")
-    paths, captions = _adapted(experiment, policy, goal, flags)
-    print(film.make(experiment.env, goal, paths, captions, every, flags.fps, out))
+    trajectories, captions = _adapted(experiment, policy, goal, flags)
+    print(film.make(experiment.env, goal, trajectories, captions, every, flags.fps, out))
 
 
 def _checked(flags, experiment) -> np.ndarray:
@@ -62,10 +63,8 @@ def _checked(flags, experiment) -> np.ndarray:
     Raises:
         UserError: a flag makes no sense.
     """
-    from rl import envs
-
-    if experiment.env not in envs.NAMES:
-        raise UserError(f"--env={experiment.env} cannot be filmed: only {', '.join(envs.NAMES)} can.")
+    if experiment.env not in envs.ENVIRONMENTS:
+        raise UserError(f"--env={experiment.env} cannot be filmed: only {', '.join(envs.ENVIRONMENTS)} can.")
     if experiment.baseline == "oracle":
         raise UserError("--baseline=oracle does not adapt: there is no before and after to film")
     command.check_counts(flags, rl_flags.MOST_IN_TESTS | {"fps": 10**6, "every": 10**6})
@@ -84,23 +83,17 @@ def _checked(flags, experiment) -> np.ndarray:
 
 
 def _adapted(experiment, policy, goal, flags):
-    """The first path before and after adaptation, [steps, obs_dim] each, and their captions."""
-    from rl import envs
-    from rl.evaluation import adapt_to_goals
-    from rl.experiment import test_adaptation
+    """The first trajectory before and after adaptation, [steps, obs_dim] each, and their captions."""
+    from rl.evaluation import adapt_by_protocol
 
-    test = test_adaptation(experiment.env)
-    vector = envs.make_vector(experiment.env, 1, flags.trajectories or test.trajectories, experiment.horizon)
-    step_sizes = test.alphas(experiment, experiment.baseline, flags.num_updates)
-    estimates = {"discount": experiment.discount, "gae_lambda": experiment.gae_lambda}
-    batches = adapt_to_goals(policy, vector, goal[None], step_sizes, keep_paths=True, **estimates).paths
-    vector.close()
+    of_goal = experiment, experiment.baseline, policy, goal[None], flags.num_updates, flags.trajectories
+    batches = adapt_by_protocol(*of_goal, keep_trajectories=True).trajectories
     last = f"after {flags.num_updates} update{'' if flags.num_updates == 1 else 's'}"
     shown, captions = [], []
     for when, batch in (("before any update", batches[0]), (last, batches[-1])):
         shown.append(batch.observations[0, 0][batch.mask[0, 0] > 0])
-        mean = batch.rewards[0].sum(axis=-1).mean()
-        captions.append(f"{when}\nreturn {batch.rewards[0, 0].sum():.1f} (mean of the batch {mean:.1f})")
+        mean = batch.returns.mean()
+        captions.append(f"{when}\nreturn {batch.returns[0, 0]:.1f} (mean of the batch {mean:.1f})")
     return shown, captions
 
 

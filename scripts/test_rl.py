@@ -16,11 +16,11 @@ from pathlib import Path
 
 from data_generators.files import check_writable
 from maml_tf.runs.process import quiet_import
+from rl import envs
+from rl.experiment import POLICIES
 from scripts import command
 from scripts.figures import style
 from scripts.rl import flags as rl_flags
-
-POLICIES = ["maml", "pretrained", "random", "oracle"]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -45,24 +45,39 @@ def _run(flags):
     with quiet_import():  # only now, so that --help and mistakes need not wait for TensorFlow
         from maml_tf.runs import process
         from rl.build import env_folder, run_folder
+        from rl.evaluation import evaluate, restore_policies
         from scripts.figures import rl_returns, rl_trajectories
-        from scripts.rl import tested
 
     process.configure(process.TASKS_SIDE_BY_SIDE)
     out = flags.out or run_folder(experiment, flags.logdir).parent
     name = (flags.name or env_folder(experiment.env)) + ("" if flags.update == "vpg" else f"_{flags.update}")
-    shown = ["returns", "trajectories"] if experiment.env == "point_navigation" else ["returns"]
+    shown = ["returns", "trajectories"] if envs.find(experiment.env).draws_trajectories else ["returns"]
     paths = {what: out / f"{name}_{what}.{flags.format}" for what in shown}
-    policies = tested.restored(experiment, flags, flags.policy or POLICIES, bool(flags.policy))
+    required = bool(flags.policy)
+    policies = restore_policies(
+        experiment,
+        flags.policy or POLICIES,
+        logdir=flags.logdir,
+        iteration=flags.test_iter,
+        best=flags.best,
+        required=required,
+    )
     for path in paths.values():  # now rather than after minutes of sampling
         for file in path, path.with_suffix(".csv"):
             check_writable(file)
-    adaptations = tested.adaptations(experiment, flags, policies, bool(flags.policy))
+    adaptations = evaluate(
+        experiment,
+        policies,
+        update=flags.update,
+        num_updates=flags.num_updates,
+        trajectories=flags.trajectories,
+        required=required,
+    )
     rows = rl_returns.with_published(rl_returns.rows_of(adaptations, flags.update), experiment.env)
     print(*rl_returns.table(rows), sep="\n")
     _write(style, rl_returns, rows, paths["returns"])
     if "trajectories" in paths and "maml" in adaptations:
-        rows = rl_trajectories.numbers(adaptations["maml"], tested.goals(experiment))
+        rows = rl_trajectories.numbers(adaptations["maml"], envs.test_goals(experiment.env))
         _write(style, rl_trajectories, rows, paths["trajectories"])
 
 

@@ -11,7 +11,7 @@ the best return after its inner updates; progress.csv and TensorBoard summaries:
   backtracks, rejected         how often the line search shortened the step, and whether it gave up
   policy_std                   mean standard deviation of the policy's actions before adaptation
   explained_variance_*         of the returns, by the linear baseline
-  env_steps, diverged_paths    steps taken, and paths that ended because their simulation diverged
+  env_steps, diverged_paths    steps taken, and trajectories that ended because their simulation diverged
   seconds_*                    time for sampling, for advantages and inner updates, for the step; seconds: all
 """
 

@@ -1,4 +1,4 @@
-"""Films of sampled paths, side by side."""
+"""Films of sampled trajectories, side by side."""
 
 import importlib.util
 import itertools
@@ -8,6 +8,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
+import gymnasium
 import imageio.v2 as imageio
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -16,7 +17,7 @@ from data_generators.errors import UserError
 from data_generators.files import replacing
 from rl import envs
 
-_SIZE = 320  # pixels, of each path
+_SIZE = 320  # pixels, of each trajectory
 _CAPTION = 44
 MOST_FPS = 100  # a GIF counts in hundredths of a second
 MOST_PICTURES = 2000  # of 0.9 MB each in memory, until the film is written
@@ -45,64 +46,76 @@ def check_sizes(path: Path, fps: int, pictures: int) -> None:
         )
 
 
-def make(name: str, goal: np.ndarray, paths: Sequence[np.ndarray], captions: Sequence[str], every: int, fps: int, out):
+def make(
+    name: str,
+    goal: np.ndarray,
+    trajectories: Sequence[np.ndarray],
+    captions: Sequence[str],
+    every: int,
+    fps: int,
+    out: Path,
+) -> Path:
     """Writes a film, in a process of its own, to which TensorFlow is unknown.
 
     Where OpenGL draws in software, Mesa and TensorFlow each bring an LLVM, and a process with both crashes.
 
     Args:
-        name, goal, paths, every: see `frames`.
-        captions: one for each path, see `captioned`.
+        name, goal, trajectories, every: see `frames`.
+        captions: one for each trajectory, see `captioned`.
         fps: pictures per second.
-        out: Path of the film.
+        out: path of the film.
 
     Returns:
-        The path.
+        `out`.
 
     Raises:
         UserError: the environment cannot be drawn here.
     """
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         try:
-            return pool.submit(_make, name, goal, paths, captions, every, fps, out).result()
+            return pool.submit(_make, name, goal, trajectories, captions, every, fps, out).result()
         except BrokenProcessPool as error:
             raise UserError(
                 "OpenGL crashed: set the environment variable MUJOCO_GL to another of egl, osmesa and glfw"
             ) from error
 
 
-def _make(name, goal, paths, captions, every, fps, out):
-    return write((captioned(pictures, captions) for pictures in frames(name, goal, paths, every)), out, fps)
+def _make(name, goal, trajectories, captions, every, fps, out):
+    return write((captioned(pictures, captions) for pictures in frames(name, goal, trajectories, every)), out, fps)
 
 
-def frames(name: str, goal: np.ndarray, paths: Sequence[np.ndarray], every: int = 1) -> Iterator[list[np.ndarray]]:
-    """Draws paths of one environment step by step; one that has ended stays at its last picture.
+def frames(
+    name: str, goal: np.ndarray, trajectories: Sequence[np.ndarray], every: int = 1
+) -> Iterator[list[np.ndarray]]:
+    """Draws trajectories of one environment step by step; one that has ended stays at its last picture.
 
     Args:
-        name: of the environment, one of rl.envs.NAMES.
+        name: of the environment, one of rl.envs.ENVIRONMENTS.
         goal: [goal_dim].
-        paths: observations [steps, obs_dim] of each path; their numbers of steps may differ.
+        trajectories: observations [steps, obs_dim] of each; their numbers of steps may differ.
         every: draw only every so many steps.
 
     Yields:
-        A picture [320, 320, 3] uint8 of each path.
+        A picture [320, 320, 3] uint8 of each trajectory.
 
     Raises:
         UserError: the environment cannot be drawn here.
     """
-    view = {} if name == "point_navigation" else {"width": _SIZE, "height": _SIZE, "camera_name": "track"}
-    drawn = [envs.make_single(name, goal=goal, render_mode="rgb_array", **view).unwrapped for _ in paths]
+    environment = envs.find(name)
+    made = {"goal": goal, "render_mode": "rgb_array"} | environment.view
+    drawn = [gymnasium.make(environment.gym_id, **made).unwrapped for _ in trajectories]
     for env in drawn:
         env.reset(seed=0)
     try:
-        pictures = [None] * len(paths)
-        for step in range(max(map(len, paths))):
-            for i, (env, path) in enumerate(zip(drawn, paths, strict=True)):
-                if step < len(path):
-                    env.place(path[step])
-                    if step % every == 0 or step == len(path) - 1:
+        pictures = [None] * len(trajectories)
+        steps = max(map(len, trajectories))
+        for step in range(steps):
+            for i, (env, observations) in enumerate(zip(drawn, trajectories, strict=True)):
+                if step < len(observations):
+                    env.place(observations[step])
+                    if step % every == 0 or step == len(observations) - 1:
                         pictures[i] = env.render()
-            if step % every == 0 or step == max(map(len, paths)) - 1:
+            if step % every == 0 or step == steps - 1:
                 yield list(pictures)
     finally:
         for env in drawn:

@@ -3,7 +3,7 @@
 from data_generators.errors import UserError
 from maml_tf.runs import published, table
 from rl.build import run_folder, train_command
-from rl.experiment import test_adaptation
+from rl.envs import find
 from rl.log import FILE
 from rl.training import COLUMNS
 from scripts.figures import style
@@ -32,7 +32,7 @@ def numbers(experiments, logdir):
     for experiment in experiments:
         returns = _returns(experiment, logdir)
         rows += [_row("ours", experiment.seed, int(i), float(before), float(after)) for i, before, after in returns]
-    curve = published.original_learning_curve(test_adaptation(experiments[0].env).published)
+    curve = published.original_learning_curve(find(experiments[0].env).published)
     if curve:
         rows += [_row("original", 1, i, *returns) for i, returns in enumerate(zip(*curve, strict=True))]
     return rows

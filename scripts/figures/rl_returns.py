@@ -2,10 +2,9 @@
 
 from maml_tf.runs import published
 from maml_tf.supervised.report import aligned
-from rl.experiment import test_adaptation
+from rl.envs import find
 from scripts.figures import style
 
-POLICIES = ("maml", "pretrained", "random", "oracle")
 SIZE = 6.4, 3.4
 
 _STYLES = {
@@ -20,7 +19,7 @@ def rows_of(adaptations, update):
     """Rows of policy, update ("vpg" or "trpo"), updates, mean, ci95, and the published mean and ci95.
 
     Args:
-        adaptations: dict of testing.Adaptation by policy.
+        adaptations: dict of evaluation.Adaptation by policy.
         update: how they were adapted.
     """
     return [
@@ -31,8 +30,8 @@ def rows_of(adaptations, update):
 
 
 def with_published(rows, env):
-    """The rows with published_mean and published_ci95; None where there is no such figure or the update is TRPO's."""
-    name = test_adaptation(env).published
+    """The rows with published_mean and published_ci95; None where there is no such number or the update is TRPO's."""
+    name = find(env).published
     curves = published.published_returns(name) if name else {}
     return [row | _published(row, curves.get(row["policy"])) for row in rows]
 

@@ -8,17 +8,11 @@ from maml_tf.runs import tables
 from maml_tf.runs.checkpoints import available
 from maml_tf.runs.published import published_returns
 from rl.build import run_folder, train_command
-from rl.experiment import RLExperiment, published_settings, test_adaptation
+from rl.envs import ENVIRONMENTS, find
+from rl.experiment import RLExperiment
 from scripts import train_rl
 from scripts.reproduction.registry import Figure, Row, Status
 
-_ENVIRONMENTS = {
-    "point_navigation": "2D navigation",
-    "half_cheetah_velocity": "half-cheetah, goal velocity",
-    "half_cheetah_direction": "half-cheetah, goal direction",
-    "ant_velocity": "ant, goal velocity",
-    "ant_direction": "ant, goal direction",
-}
 _POLICIES = {"maml": "MAML", "pretrained": "pretrained", "oracle": "oracle"}
 
 
@@ -32,15 +26,15 @@ class ReturnRow(Row):
 
     def __init__(self, env: str, policy: str):
         self.name = f"{env}_{policy}"
-        self.title = f"{_ENVIRONMENTS[env]}, {_POLICIES[policy]}"
+        self.title = f"{find(env).title}, {_POLICIES[policy]}"
         self._env, self._policy = env, policy
         self.total = self._experiment().iterations
         # An oracle has nothing to adapt to.
-        self._update = 0 if policy == "oracle" else test_adaptation(env).updates
+        self._update = 0 if policy == "oracle" else find(env).protocol.updates
 
     def published(self):
         """The mean over goals that the authors published."""
-        curve = published_returns(test_adaptation(self._env).published).get(self._policy)
+        curve = published_returns(find(self._env).published).get(self._policy)
         return "" if curve is None else f"{curve.mean[self._update]:.1f} +- {curve.ci95[self._update]:.1f}"
 
     def command(self, options):
@@ -55,7 +49,7 @@ class ReturnRow(Row):
 
     def test_command(self, options):
         """That of the test, whose flags say which MAML run to take."""
-        maml = RLExperiment.of(env=self._env, **published_settings(self._env))
+        maml = RLExperiment.of(env=self._env, **find(self._env).authors)
         flags = [f"--{name}={value}" for name, value in maml.given.items() if name != "iterations"]
         return [sys.executable, "-m", "scripts.test_rl", *flags, *_folder_flag(options)]
 
@@ -74,9 +68,8 @@ class ReturnRow(Row):
 
     def _experiment(self, iterations=None):
         given = {} if iterations is None else {"iterations": iterations}
-        return RLExperiment.of(
-            env=self._env, baseline=self._policy, **published_settings(self._env, self._policy) | given
-        )
+        authors = find(self._env).authors if self._policy == "maml" else {}
+        return RLExperiment.of(env=self._env, baseline=self._policy, **authors | given)
 
 
 def _folder_flag(options):
@@ -85,4 +78,4 @@ def _folder_flag(options):
 
 def rl_rows() -> list[ReturnRow]:
     """Figure 5 of the paper, and 2D navigation."""
-    return [ReturnRow(env, policy) for env in _ENVIRONMENTS for policy in _POLICIES]
+    return [ReturnRow(env, policy) for env in ENVIRONMENTS for policy in _POLICIES]

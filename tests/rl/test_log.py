@@ -18,12 +18,12 @@ def test_a_full_disk_ends_the_log_and_not_the_training(tmp_path, capsys, monkeyp
     iterate = run.iterate
 
     def iterate_on_a_full_disk():
-        figures = iterate()
+        metrics = iterate()
         if run.iteration == 2:
             (tmp_path / "progress.csv").rename(tmp_path / "row 0")
             (tmp_path / "progress.csv").symlink_to("/dev/full")
             monkeypatch.setattr(tf.summary, "scalar", full)
-        return figures
+        return metrics
 
     monkeypatch.setattr(run, "iterate", iterate_on_a_full_disk)
     run.run()

@@ -31,7 +31,7 @@ def straight(tmp_path_factory):
     return run
 
 
-def test_log_has_every_figure(straight):
+def test_log_has_every_metric(straight):
     rows = progress(straight.folder)
     assert [row["iteration"] for row in rows] == ["0", "1", "2", "3"]
     numbers = [{name: float(text) for name, text in row.items()} for row in rows]
@@ -65,7 +65,7 @@ def test_every_25th_policy_is_kept(tmp_path):
     assert available(tmp_path / "best") == [50]
 
 
-def test_interrupted_run_goes_on_exactly(straight, tmp_path):
+def test_interrupted_run_resumes_exactly(straight, tmp_path):
     first = training(tmp_path, iterations=3)
     first.run()
     assert available(tmp_path) == [2, 3]
@@ -107,9 +107,9 @@ def test_request_to_stop_saves(tmp_path, monkeypatch):
     iterate = run.iterate
 
     def interrupted():
-        figures = iterate()
+        metrics = iterate()
         os.kill(os.getpid(), signal.SIGINT)
-        return figures
+        return metrics
 
     monkeypatch.setattr(run, "iterate", interrupted)
     with pytest.raises(Interrupted):
@@ -166,7 +166,7 @@ def test_log_drops_what_is_computed_again(tmp_path):
 
 
 @pytest.mark.parametrize("baseline", ["maml", "pretrained", "oracle"])
-def test_dicts_as_goals_reach_every_path(tmp_path, room, baseline):
+def test_dicts_as_goals_reach_every_trajectory(tmp_path, room, baseline):
     run = training(tmp_path, env=room, baseline=baseline)
     run.envs.reset(run._goals(), (0,))
     taken = [env.unwrapped.goal for env in run.envs._envs]
@@ -196,23 +196,23 @@ def room():
     del gymnasium.registry["own/Dicts-v0"]
 
 
-def spoil(best, how):
+def spoil(best, damage):
     for file in best.glob("model*"):
-        if how == "deleted":
+        if damage == "deleted":
             file.unlink()
-        elif how == "damaged" and "data" in file.name:
+        elif damage == "damaged" and "data" in file.name:
             content = bytearray(file.read_bytes())
             content[len(content) // 2] ^= 1
             file.write_bytes(content)
-        elif how == "cut" and "index" in file.name:
+        elif damage == "cut" and "index" in file.name:
             file.write_bytes(file.read_bytes()[:40])
 
 
-@pytest.mark.parametrize("how", ["deleted", "damaged", "cut"])
-def test_a_best_policy_that_is_not_whole_is_told_and_sought_anew(tmp_path, capsys, how):
+@pytest.mark.parametrize("damage", ["deleted", "damaged", "cut"])
+def test_a_best_policy_that_is_not_whole_is_told_and_sought_anew(tmp_path, capsys, damage):
     folder = build.run_folder(RLExperiment.of(**SMALL), tmp_path)
     training(folder, iterations=2).run()
-    spoil(folder / "best", how)
+    spoil(folder / "best", damage)
     with pytest.raises(UserError, match="best holds no whole policy: leave --best out to take the latest, or train"):
         build.load_policy(RLExperiment.of(**SMALL), tmp_path, best=True)
     assert build.load_policy(RLExperiment.of(**SMALL), tmp_path)[1] == 2

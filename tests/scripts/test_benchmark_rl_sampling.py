@@ -1,4 +1,4 @@
-"""The benchmark of sampling: its table, and a wrong number of workers."""
+"""The benchmark of sampling: its table, and wrong numbers."""
 
 import pytest
 
@@ -19,7 +19,7 @@ def test_prints_a_row_for_each_environment(capsys):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--workers=0"], "The number of workers must be at least 1 and at most 1024, not 0."),
+        (["--workers=0"], "The number of threads must be at least 1 and at most 1024, not 0."),
         (["--tasks=0"], "--tasks must be at least 1, not 0"),
         (["--tasks=-1"], "--tasks must be at least 1, not -1"),
         ([f"--tasks={10**30}"], f"--tasks must be at most 1000000, not {10**30}"),

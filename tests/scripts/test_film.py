@@ -1,10 +1,11 @@
-"""Films of paths: which pictures they show, and the files."""
+"""Films of trajectories: which pictures they show, and the files."""
 
 import itertools
 import os
 import subprocess
 import sys
 
+import gymnasium
 import imageio.v2 as imageio
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ def line(steps):
     return np.linspace([0, 0], [0.5, 0.1], steps)
 
 
-def test_a_path_that_has_ended_stays_beside_the_other():
+def test_a_trajectory_that_has_ended_stays_beside_the_other():
     pictures = list(film.frames("point_navigation", np.array([0.3, -0.2]), [line(6), line(3)], every=2))
     assert len(pictures) == 4  # steps 0, 2, 4 and the last
     assert {picture.shape for pair in pictures for picture in pair} == {(320, 320, 3)}
@@ -91,7 +92,7 @@ def has_opengl():
 def test_the_camera_follows_a_robot(name, tmp_path, monkeypatch):
     """Beside TensorFlow, which is loaded here, drawing in this process would crash it where OpenGL is software."""
     monkeypatch.setenv("MUJOCO_GL", "egl")
-    env = envs.make_single(name, disable_env_checker=True).unwrapped
+    env = gymnasium.make(envs.find(name).gym_id, disable_env_checker=True).unwrapped
     observation = env.reset(seed=0)[0]
     away = observation.copy()
     away[env.robot.obs_dim - 3] += 16.0  # metres along the track
@@ -108,9 +109,9 @@ def test_the_camera_follows_a_robot(name, tmp_path, monkeypatch):
         assert abs(np.nonzero(robot)[1].mean() - 160) < 60, "it is not in the middle"
 
 
-@pytest.mark.parametrize("name", [name for name in envs.NAMES if name != "point_navigation"])
+@pytest.mark.parametrize("name", [name for name in envs.ENVIRONMENTS if name != "point_navigation"])
 def test_a_robot_is_placed_as_it_was_observed(name):
-    moving, placed = (envs.make_single(name, disable_env_checker=True).unwrapped for _ in range(2))
+    moving, placed = (gymnasium.make(envs.find(name).gym_id, disable_env_checker=True).unwrapped for _ in range(2))
     moving.reset(seed=0)
     placed.reset(seed=1)
     for _ in range(40):
