@@ -22,8 +22,7 @@ class ProgressLog:
     """
 
     def __init__(self, folder, columns, tensorboard=True):
-        self._columns = columns
-        self._table = Table(folder / FILE, columns)
+        self._table = Table(folder / FILE, columns, digits=7)
         self._summaries = Summaries(folder) if tensorboard else None
 
     def begin(self, iteration):
@@ -36,8 +35,7 @@ class ProgressLog:
 
     def write(self, iteration, metrics):
         """Adds the metrics of an iteration; those missing stay empty."""
-        texts = [f"{metrics[name]:.7g}" if name in metrics else "" for name in self._columns]
-        self._table.add(iteration, texts)
+        self._table.add(iteration, metrics)
         if self._summaries:
             self._summaries.write(iteration, metrics)
 

@@ -35,7 +35,7 @@ def _run(flags):
     if flags.row and flags.row.startswith("miniimagenet"):  # rows are named by their data
         process.choose(Experiment.of(datasource="miniimagenet"))
     with quiet_import():  # only now, so that --help need not wait for TensorFlow
-        from scripts.reproduction import registry, text
+        from scripts.reproduction import all_rows, registry, text  # noqa: F401 - the rows register themselves
 
     options = registry.Options(flags.logdir, flags.data_dir, flags.iterations)
     if flags.row is None:

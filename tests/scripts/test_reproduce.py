@@ -14,7 +14,7 @@ from maml_tf.supervised.evaluation import Evaluation, write
 from maml_tf.supervised.experiment import Experiment
 from scripts import baselines, reproduce
 from scripts.figures import style
-from scripts.reproduction import registry, sessions
+from scripts.reproduction import all_rows, registry, sessions  # noqa: F401 - the rows register themselves
 from scripts.reproduction.registry import ROWS, Figure, Options, Row, Status
 from tests.maml_tf.baselines.test_comparison import CHOSEN, outcome
 

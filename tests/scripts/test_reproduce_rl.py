@@ -10,7 +10,7 @@ from rl.build import run_folder
 from rl.experiment import RLExperiment
 from scripts import reproduce, train_rl
 from scripts.figures import style
-from scripts.reproduction import rl_rows, sessions
+from scripts.reproduction import all_rows, rl_rows, sessions  # noqa: F401 - the rows register themselves
 from scripts.reproduction.registry import ROWS, Options
 from scripts.rl import flags as rl_flags
 
