@@ -3,7 +3,7 @@
 import dataclasses
 import sys
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +30,12 @@ class Flags:
         self._values.set_gnu_getopt(True)  # flags may follow what is none
         self._arguments: list[tuple[str, str, int, float]] = []
         self._ranges: dict[str, dict] = {}
-        self._given: list[str] = []
+        self._required: list[str] = []
 
-    def string(self, name: str, default: str | None, help: str) -> None:
+    def string(self, name: str, default: str | None, help: str, *, required: bool = False) -> None:
         """Defines a text."""
         flags.DEFINE_string(name, default, help, flag_values=self._values)
+        self._required += [name] * required
 
     def path(self, name: str, default: str | None, help: str) -> None:
         """Defines the path of a file or folder."""
@@ -60,9 +61,10 @@ class Flags:
         """Defines one of some names."""
         flags.DEFINE_enum(name, default, list(choices), help, flag_values=self._values)
 
-    def several(self, name: str, choices: Sequence[str], help: str) -> None:
-        """Defines a flag that may be repeated, and is a list of some names; None where it is not given."""
-        flags.DEFINE_multi_enum(name, None, list(choices), help, flag_values=self._values)
+    def several(self, name: str, kind: type[int] | type[Path] | Iterable[str], help: str) -> None:
+        """Defines a flag that may be repeated: a list of integers, of paths or of some names; None if it is not given."""
+        parser = _PARSERS[kind]() if isinstance(kind, type) else flags.EnumParser(list(kind))
+        flags.DEFINE_multi(parser, flags.ArgumentSerializer(), name, None, help, flag_values=self._values)
 
     def numbers(self, name: str, default: Sequence[float] | None, help: str) -> None:
         """Defines a tuple of numbers, with commas between them."""
@@ -92,6 +94,9 @@ class Flags:
             raise UserError(f"the file of --flagfile cannot be read ({error}): give another") from error
         for name, bounds in self._ranges.items():
             check(name, self._values[name].value, **bounds)
+        for name in self._required:
+            if self._values[name].value is None:
+                raise UserError(f"--{name} is missing: --help says what it is")
         self._take(rest)
         return self
 
@@ -173,6 +178,9 @@ _DEFINE = {
 class _Path(flags.ArgumentParser):
     def parse(self, argument):
         return Path(argument)
+
+
+_PARSERS = {int: flags.IntegerParser, Path: _Path}
 
 
 class _Numbers(flags.ArgumentParser):
