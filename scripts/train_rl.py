@@ -18,25 +18,24 @@ the best return after its inner updates; progress.csv and TensorBoard summaries:
 import dataclasses
 import sys
 
+from maml_tf.runs.flags import Flags, command
 from maml_tf.runs.process import quiet_import
-from maml_tf.supervised.experiment import check_count
-from scripts.command import guarded
-from scripts.rl import flags as rl_flags
+from rl.experiment import RLExperiment
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Trains; returns the exit code: 2 for a mistake that the user can mend, 130 after an interruption."""
-    parser = rl_flags.parser("train_rl", __doc__)
-    parser.add_argument("--resume", type=rl_flags.boolean, default=True, help="resume from the latest checkpoint")
-    parser.add_argument("--log", type=rl_flags.boolean, default=True, help="write TensorBoard summaries")
-    parser.add_argument("--save_interval", type=int, default=1, help="iterations between checkpoints; default 1")
-    return guarded(lambda: _run(parser.parse_args(arguments)))
+def define(flags: Flags) -> None:
+    """Defines the flags."""
+    flags.settings(RLExperiment)
+    flags.string("logdir", None, "the run goes into its subfolder <env>; default: logs")
+    flags.boolean("resume", True, "resume from the latest checkpoint")
+    flags.boolean("log", True, "write TensorBoard summaries")
+    flags.integer("save_interval", 1, "iterations between checkpoints", least=1)
 
 
-def _run(flags):
-    experiment = rl_flags.experiment_of(flags)
-    check_count("save_interval", flags.save_interval, 1)
-    with quiet_import():  # only now, so that --help and mistakes need not wait for TensorFlow
+def run(flags: Flags) -> int:
+    """Trains; returns the exit code."""
+    experiment = RLExperiment.of(**flags.given(RLExperiment))
+    with quiet_import():
         from maml_tf.runs import process
         from maml_tf.runs.loop import Interrupted
         from rl.build import run_folder, usual_threads
@@ -58,6 +57,11 @@ def _run(flags):
         best = f"best return {training.checkpoints.best_return.numpy():.1f}, its policy is in {training.best.folder}"
     print(f"Trained for {training.iteration} iterations; {best}")
     return 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command; returns its exit code."""
+    return command(__doc__, define, run, arguments)
 
 
 if __name__ == "__main__":

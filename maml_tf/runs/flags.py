@@ -31,6 +31,7 @@ class Flags:
         self._arguments: list[tuple[str, str, int, float]] = []
         self._ranges: dict[str, dict] = {}
         self._required: list[str] = []
+        self._exclusive: list[tuple[str, str, str]] = []
 
     def string(self, name: str, default: str | None, help: str, *, required: bool = False) -> None:
         """Defines a text."""
@@ -70,6 +71,10 @@ class Flags:
         """Defines a tuple of numbers, with commas between them."""
         flags.DEFINE(_Numbers(), name, default, help, self._values, flags.CsvListSerializer(","))
 
+    def exclusive(self, first: str, second: str, why: str) -> None:
+        """Says why two flags cannot both be given; `why` is the predicate of a sentence."""
+        self._exclusive.append((first, second, why))
+
     def settings(self, kind: type[Settings]) -> None:
         """Defines a flag for every setting; one that is not given is None, and takes its usual value."""
         for field in dataclasses.fields(kind):
@@ -97,6 +102,9 @@ class Flags:
         for name in self._required:
             if self._values[name].value is None:
                 raise UserError(f"--{name} is missing: --help says what it is")
+        for first, second, why in self._exclusive:
+            if self._values[first].present and self._values[second].present:
+                raise UserError(f"--{first} and --{second} {why}: give one of them")
         self._take(rest)
         return self
 
@@ -189,7 +197,7 @@ class _Numbers(flags.ArgumentParser):
 
 
 def _default(flag):
-    return "" if flag.default in (None, False) else f"(default: {flag.default_as_str[1:-1]})"
+    return "" if flag.default is None or flag.default is False else f"(default: {flag.default_as_str[1:-1]})"
 
 
 def _entry(name, help):

@@ -82,6 +82,7 @@ def define(flags):
     flags.several("layer", int, "in millimetres")
     flags.several("tin", Path, "to take")
     flags.string("cook", None, "who bakes", required=True)
+    flags.exclusive("tin", "out", "are both containers")
     flags.path("out", None, "folder")
     flags.boolean("cold", False, "served so")
 
@@ -118,6 +119,7 @@ def test_flags_of_a_command():
         (["gas", "--topping=salt"], "flag --topping=salt: value should be one of <cream|fruit>"),
         (["gas", "--flagfile=nowhere"], "Unable to open flagfile: [Errno 2] No such file or directory: 'nowhere'"),
         (["gas", "--layer=3", "--layer=x"], "flag --layer=x: invalid literal for int() with base 10: 'x'"),
+        (["gas", "--tin=a", "--out=b"], "--tin and --out are both containers: give one of them"),
         (["--oven=gas"], "Unknown command line flag 'oven'"),
     ],
 )
