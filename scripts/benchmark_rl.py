@@ -33,16 +33,16 @@ def _run(flags):
     with quiet_import():
         from maml_tf.runs import process
         from rl.build import usual_task_axis, usual_threads
-        from rl.training import Training
+        from rl.training import PolicyTraining
         from scripts.sgemm import gflops
 
     threads = usual_threads(experiment) if flags.threads == "auto" else flags.threads
     process.configure(threads)
     task_axis = usual_task_axis() if flags.task_axis == "auto" else flags.task_axis
     with tempfile.TemporaryDirectory() as folder:
-        training = Training(experiment, folder, tensorboard=False, task_axis=task_axis)
-        first = training.iterate()
-        rows = [training.iterate() for _ in range(flags.repeats)]
+        training = PolicyTraining(experiment, folder, log=False, task_axis=task_axis)
+        first = training.iterate(0)
+        rows = [training.iterate(1 + repeat) for repeat in range(flags.repeats)]
     medians = {name: statistics.median(row[name] for row in rows) for name in PHASES}
     setup = f"threads {threads}, task axis {task_axis}, {process.available_cores()} cores"
     print(f"{experiment.env}, {experiment.baseline}: {setup}")
