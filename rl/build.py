@@ -1,15 +1,15 @@
 """From an RLExperiment to its policy and its learner, new or restored from a run."""
 
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
 
 from data_generators.errors import UserError
 from maml_tf.runs import process
-from maml_tf.runs.checkpoints import available
+from maml_tf.runs.checkpoints import Checkpoints, available
 from maml_tf.task_axis import MAP, VECTORIZE
 from rl import envs
-from rl.checkpoints import PolicyCheckpoints
 from rl.experiment import RLExperiment
 from rl.maml_trpo import MAMLTRPO
 from rl.policy import GaussianPolicy, gaussian_mlp
@@ -45,6 +45,12 @@ def usual_threads(experiment: RLExperiment) -> str:
     return process.TASKS_SIDE_BY_SIDE if many else process.LARGE_PRODUCTS
 
 
+def checkpoint_objects(policy: GaussianPolicy, learner: MAMLTRPO | AdamPretraining) -> dict[str, Any]:
+    """What a run's checkpoints hold, by key: the model, the best return so far, the optimiser's state if it has one."""
+    objects = {"model": policy.model, "best_return": tf.Variable(float("-inf"), dtype=tf.float64, trainable=False)}
+    return objects | ({"optimizer": learner.optimizer} if hasattr(learner, "optimizer") else {})
+
+
 class NotTrained(UserError):
     """There is no such run; the message has the command that makes it."""
 
@@ -61,8 +67,8 @@ def env_folder(env: str) -> str:
 
 def train_command(experiment: RLExperiment, logdir: str | Path | None = None) -> str:
     """The command that trains an experiment: the flags that differ from the paper's values."""
-    flags = [f"--{name}={value}" for name, value in experiment.given.items()]
-    return " ".join(["python -m scripts.train_rl", *flags] + ([f"--logdir={logdir}"] if logdir else []))
+    folder = [f"--logdir={logdir}"] if logdir else []
+    return " ".join(["python -m scripts.train_rl", *experiment.flags(), *folder])
 
 
 def load_policy(
@@ -88,8 +94,8 @@ def load_policy(
     if not available(folder):
         raise NotTrained(f"no trained policy in {folder}: make it by `{train_command(experiment, logdir)}`")
     policy = new_policy(experiment)
-    optimizer = getattr(build_learner(experiment, policy), "optimizer", None)
-    store = PolicyCheckpoints(folder / "best" if best else folder, policy.model, experiment, optimizer)
+    objects = checkpoint_objects(policy, build_learner(experiment, policy))
+    store = Checkpoints(folder / "best" if best else folder, experiment, objects)
     if best and not store.is_whole():
         raise UserError(
             f"{store.folder} holds no whole policy: leave --best out to take the latest, or train for more iterations, "

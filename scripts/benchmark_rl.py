@@ -116,15 +116,15 @@ def _print_phases(experiment, repeats, threads, task_axis):
     with quiet_import():
         from maml_tf.runs import process
         from rl.build import usual_task_axis, usual_threads
-        from rl.training import Training
+        from rl.training import PolicyTraining
 
     threads = usual_threads(experiment) if threads == "auto" else threads
     process.configure(threads)
     task_axis = usual_task_axis() if task_axis == "auto" else task_axis
     with tempfile.TemporaryDirectory() as folder:
-        training = Training(experiment, folder, tensorboard=False, task_axis=task_axis)
-        first = training.iterate()
-        rows = [training.iterate() for _ in range(repeats)]
+        training = PolicyTraining(experiment, folder, log=False, task_axis=task_axis)
+        first = training.iterate(0)
+        rows = [training.iterate(1 + repeat) for repeat in range(repeats)]
     medians = {name: statistics.median(row[name] for row in rows) for name in PHASES}
     setup = f"threads {threads}, task axis {task_axis}, {process.available_cores()} cores"
     print(f"{experiment.env}, {experiment.baseline}: {setup}")

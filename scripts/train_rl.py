@@ -36,26 +36,22 @@ def run(flags: Flags) -> int:
     """Trains; returns the exit code."""
     experiment = RLExperiment.of(**flags.given(RLExperiment))
     with quiet_import():
-        from maml_tf.runs import process
-        from maml_tf.runs.loop import Interrupted
+        from maml_tf.runs import loop, process
+        from maml_tf.runs.checkpoints import available
         from rl.build import run_folder, usual_threads
-        from rl.training import Training
+        from rl.training import PolicyTraining
 
     folder = run_folder(experiment, flags.logdir)
     settings = dataclasses.asdict(experiment) | {"folder": folder}
     print("Settings (where not given, the paper's):", *(f"  {n:17} {v}" for n, v in settings.items()), sep="\n")
     process.configure(usual_threads(experiment))
-    training = Training(experiment, folder, flags.save_interval, flags.log)
-    try:
-        training.run(flags.resume)
-    except Interrupted:
-        done = f"{training.iteration} of {experiment.iterations} iterations"
-        print(f"Stopped after {done}, which are saved. Run the same command again to resume.")
+    training = PolicyTraining(experiment, folder, flags.save_interval, flags.log)
+    if not loop.run(training, training.store, resume=flags.resume, unit="iteration"):
         return 130
     best = f"{training.best.folder} holds no whole policy"
     if training.best.is_whole():
-        best = f"best return {training.checkpoints.best_return.numpy():.1f}, its policy is in {training.best.folder}"
-    print(f"Trained for {training.iteration} iterations; {best}")
+        best = f"best return {training.best_return.numpy():.1f}, its policy is in {training.best.folder}"
+    print(f"Trained for {available(folder)[-1]} iterations; {best}")
     return 0
 
 

@@ -63,7 +63,7 @@ class Flags:
         flags.DEFINE_enum(name, default, list(choices), help, flag_values=self._values)
 
     def several(self, name: str, kind: type[int] | type[Path] | Iterable[str], help: str) -> None:
-        """Defines a flag that may be repeated: a list of integers, of paths or of some names; None if it is not given."""
+        """Defines a flag that may be repeated: a list of integers, paths or names; None if not given."""
         parser = _PARSERS[kind]() if isinstance(kind, type) else flags.EnumParser(list(kind))
         flags.DEFINE_multi(parser, flags.ArgumentSerializer(), name, None, help, flag_values=self._values)
 

@@ -4,8 +4,7 @@ from data_generators.errors import UserError
 from maml_tf.runs import published, table
 from rl.build import run_folder, train_command
 from rl.envs import find
-from rl.log import FILE
-from rl.training import COLUMNS
+from rl.training import COLUMNS, PROGRESS
 from scripts.figures import style
 
 SIZE = 6.2, 3.2
@@ -53,7 +52,7 @@ def draw(figure, rows):
 
 def _returns(experiment, logdir):
     """Texts of iteration, return before and after, of the rows of progress.csv that can be read."""
-    path = run_folder(experiment, logdir) / FILE
+    path = run_folder(experiment, logdir) / PROGRESS
     reason = "it has no rows of them"
     try:
         found = table.read(path, (table.ITERATION, *COLUMNS))

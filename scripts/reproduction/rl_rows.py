@@ -50,7 +50,7 @@ class ReturnRow(Row):
     def test_command(self, options):
         """That of the test, whose flags say which MAML run to take."""
         maml = RLExperiment.of(env=self._env, **find(self._env).authors)
-        flags = [f"--{name}={value}" for name, value in maml.given.items() if name != "iterations"]
+        flags = [flag for flag in maml.flags() if not flag.startswith("--iterations=")]
         return [sys.executable, "-m", "scripts.test_rl", *flags, *_folder_flag(options)]
 
     def status(self, options):

@@ -88,8 +88,8 @@ def test_noise_is_new_in_every_iteration_update_and_evaluation(tmp_path, monkeyp
         return sample_tasks(*arguments)
 
     monkeypatch.setattr(training_module, "sample_tasks", noted)
-    run.iterate()
-    run.iterate()
+    run.iterate(0)
+    run.iterate(1)
     assert seeds == [(0, 0, 0), (0, 0, 1), (0, 1, 0), (0, 1, 1)]
     assert all(seed[:2] != evaluation._SEED for seed in seeds)
 

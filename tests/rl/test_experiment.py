@@ -24,7 +24,7 @@ def test_paper_settings(env):
     found = e.fast_lr, e.fast_batch_size, e.meta_batch_size, e.horizon, e.iterations
     assert found == PAPER[env]
     assert (e.meta_step_size, e.discount, e.gae_lambda, e.num_grad_updates, e.hidden_size) == (0.01, 0.99, 1, 1, 100)
-    assert e.given == ({} if env == DEFAULT_ENV else {"env": env})
+    assert e.unusual() == ({} if env == DEFAULT_ENV else {"env": env})
 
 
 def test_settings_of_the_baselines():
