@@ -4,7 +4,12 @@ import errno
 import os
 import re
 import sys
-from collections.abc import Sequence
+import sysconfig
+import traceback
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+Result = TypeVar("Result")
 
 _OF_FILES = "ENOENT EEXIST EACCES EPERM EROFS ENOSPC EDQUOT EFBIG EISDIR ENOTDIR EIO ENAMETOOLONG EMFILE ENFILE ELOOP"
 _ERRNO_TEXTS = tuple(os.strerror(getattr(errno, name)) for name in _OF_FILES.split() if hasattr(errno, name))
@@ -72,3 +77,33 @@ def _names(error):
 def _shortened(name):
     text = repr(name)
     return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def importing(load: Callable[[str], Result], what: str, purpose: str) -> Result:
+    """Imports something of the user's; an error there is the user's.
+
+    Args:
+        load: imports what it is given.
+        what: name of what to import.
+        purpose: what it is for, with which the message begins.
+
+    Raises:
+        UserError: it cannot be imported; the message names the line in the user's file.
+    """
+    try:
+        return load(what)
+    except (Exception, SystemExit) as error:
+        reason = " ".join(str(error).split())[:500]
+        raise UserError(
+            f"{purpose}, since {what} cannot be imported: {type(error).__name__}: {reason}{_place(error)}"
+        ) from error
+
+
+def _place(error):
+    """Where in the user's files an error came up: the innermost line that is not of a library."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f" ({error.filename}, line {error.lineno})" if "line " not in str(error) else f" ({error.filename})"
+    libraries = tuple({sysconfig.get_path(kind) for kind in ("stdlib", "platstdlib", "purelib", "platlib")})
+    frames = traceback.extract_tb(error.__traceback__)
+    users = [f for f in frames if not f.filename.startswith((*libraries, "<")) and f.filename != __file__]
+    return f" ({users[-1].filename}, line {users[-1].lineno})" if users else ""

@@ -1,6 +1,6 @@
-"""The shape of a few-shot task, shared by every domain."""
+"""The shape of a few-shot task, and of what draws them; shared by every domain."""
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 
 class Tasks(NamedTuple):
@@ -8,7 +8,7 @@ class Tasks(NamedTuple):
 
     support_x: [tasks, support, ...] inputs to adapt on.
     support_y: [tasks, support, outputs] their targets: regression values, or one-hot labels.
-    query_x: [tasks, query, ...] inputs to be judged on after adaptation.
+    query_x: [tasks, query, ...] inputs to evaluate on after adaptation.
     query_y: [tasks, query, outputs] their targets.
     """
 
@@ -16,3 +16,29 @@ class Tasks(NamedTuple):
     support_y: Any
     query_x: Any
     query_y: Any
+
+
+class TaskSource(Protocol):
+    """Draws tasks: a pure function of its arguments, on which resuming, workers and tests rest.
+
+    input_shape: of one input.
+    output_size: number of values that a model predicts for it.
+    in_graph: whether `sample` is TensorFlow, fit for a compiled loop; otherwise it gives NumPy arrays.
+    """
+
+    input_shape: tuple[int, ...]
+    output_size: int
+    in_graph: bool
+
+    def sample(
+        self, seed: int, split: str, iteration: int, num_tasks: int, part: tuple[int, int] | None = None
+    ) -> Tasks:
+        """Draws meta-batch `iteration`.
+
+        Args:
+            seed: of the run.
+            split: "train", "val" or "test".
+            iteration: which meta-batch, from 0.
+            num_tasks: tasks in the whole meta-batch.
+            part: (first, size), a worker's share of the meta-batch; default, all of it.
+        """

@@ -16,6 +16,7 @@ from maml_tf.runs import process
 from maml_tf.runs.flags import Flags, command
 from maml_tf.runs.process import quiet_import
 from maml_tf.runs.settings import LARGEST_SEED
+from maml_tf.supervised.datasets import ImageDataset
 from maml_tf.supervised.experiment import Experiment
 
 
@@ -43,7 +44,7 @@ def define(flags: Flags) -> None:
 
 def run(flags: Flags) -> int:
     """Trains and evaluates; returns the exit code."""
-    process.choose(Experiment.of(datasource=flags.datasource))
+    process.choose(Experiment.of(datasource=flags.datasource).image_side)
     with quiet_import():
         from maml_tf.baselines import report
         from maml_tf.baselines.comparison import Comparison, Search
@@ -72,13 +73,13 @@ def _load(flags):
     """The classes of every split, as `main.py` would load them, and whether tasks rotate them."""
     given = {"num_classes": flags.num_classes, "update_batch_size": flags.shots}
     experiment = Experiment.of(datasource=flags.datasource, **given)
-    if experiment.is_regression:
+    if not isinstance(experiment.dataset, ImageDataset):
         raise UserError("the baselines classify images: choose --datasource=miniimagenet or omniglot")
-    from maml_tf.supervised import build
+    from maml_tf.supervised.task_data import check_trainable
 
-    splits, rotate = build.load_images(experiment, flags.data_dir)
-    build.check_trainable(splits)
-    return splits, rotate
+    splits = experiment.dataset.images(experiment, flags.data_dir)
+    check_trainable(splits)
+    return splits, experiment.dataset.rotate
 
 
 def _train(flags, data, folder):

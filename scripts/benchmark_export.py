@@ -39,7 +39,7 @@ def run(flags: Flags) -> None:
     description = read_description(flags.export_dir)
     experiment = Experiment(**description["settings"])
     made = build.load_run(experiment, flags.logdir, iteration=description["iteration"], data_dir=flags.data_dir)
-    tasks = made.problem.evaluation_tasks("test", 0, flags.tasks)
+    tasks = made.data.evaluation_tasks("test", 0, flags.tasks)
     export = load(flags.export_dir, description, _task(tasks, 0))
     print(*_metrics(export, made, tasks), *_speed(export, _task(tasks, 0), flags), sep="\n")
 
@@ -119,7 +119,7 @@ def metrics_of_export(export, maml, tasks, num_updates):
 
 
 def _metrics(export, made, tasks):
-    updates, count = made.experiment.published_update, len(tasks.query_y)
+    updates, count = made.experiment.reported_update, len(tasks.query_y)
     found = metrics_of_export(export, made.maml, tasks, updates)
     ours = evaluate(made.maml, lambda first, n: type(tasks)(*(v[first : first + n] for v in tasks)), num_tasks=count)
     test = ours.query[:, updates]

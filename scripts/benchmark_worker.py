@@ -15,12 +15,14 @@ import numpy as np
 import tensorflow as tf
 
 from data_generators.episodes import ClassImages, Episodes
-from data_generators.sinusoid import Sinusoid
 from maml_tf.runs import process
+from maml_tf.runs.loop import run
 from maml_tf.supervised import build
+from maml_tf.supervised.datasets import ImageDataset
 from maml_tf.supervised.experiment import Experiment
 from maml_tf.supervised.steps import CompiledSteps
-from maml_tf.supervised.training import Schedule, Training
+from maml_tf.supervised.task_data import TaskData
+from maml_tf.supervised.training import Schedule, SupervisedTraining
 from scripts import flops
 
 # Training runs this many steps from one summary to the next, and in one call where it compiles many into one.
@@ -33,7 +35,7 @@ def measure(experiment, kind, steps, task_axis="auto", jit="auto", started=None)
     Args:
         experiment: Experiment.
         kind: "steps", single calls of `MAML.train_step` on one meta-batch; "compiled_loop", the compiled loop of
-            `CompiledSteps`, which draws its tasks; or "training_loop", the whole `Training`, drawing, summaries and
+            `CompiledSteps`, which draws its tasks; or "training_loop", the whole training, drawing, summaries and
             progress bar included and checkpoints not, in turns with bare steps.
         steps: how many to time; the loops round it to hundreds.
         task_axis, jit: see `task_axis.resolve`.
@@ -75,18 +77,14 @@ def measure(experiment, kind, steps, task_axis="auto", jit="auto", started=None)
 
 def random_source(experiment):
     """A task source of the experiment's shapes: sinusoids, or random pixels, since time does not depend on them."""
-    shots = experiment.update_batch_size
-    if experiment.is_regression:
-        return Sinusoid(shots)
-    omniglot = experiment.datasource == "omniglot"
-    classes, shape = (1200, (28, 28, 1)) if omniglot else (64, (84, 84, 3))
-    per_class = 20
+    dataset, shots = experiment.dataset, experiment.update_batch_size
+    if not isinstance(dataset, ImageDataset):
+        return dataset.tasks(experiment).source
+    classes, per_class, shape = 64, 20, dataset.shapes(experiment).input_shape
     pixels = np.random.default_rng(0).integers(0, 256, (classes * per_class, *shape), np.uint8)
     names = tuple(f"class {i}" for i in range(classes))
     images = ClassImages(pixels, per_class * np.arange(classes), np.full(classes, per_class), names)
-    # The paper judges miniImagenet tasks on 15 images per class, Omniglot's on as many as there are to adapt on.
-    queries = shots if omniglot else 15
-    return Episodes({"train": images}, experiment.num_classes, shots, queries, rotate=omniglot)
+    return Episodes({"train": images}, experiment.num_classes, shots, dataset.queries or shots, dataset.rotate)
 
 
 def _flops(experiment, model, source):
@@ -153,7 +151,9 @@ def _time_in_turns(maml, experiment, source, bare_step, blocks):
     experiment = dataclasses.replace(experiment, metatrain_iterations=blocks * BETWEEN_SUMMARIES + 1)
     maml.train_step = in_turns
     with tempfile.TemporaryDirectory() as folder:
-        Training(experiment, maml, source, None, folder, Schedule(save=0, validate=0)).run()
+        data = TaskData(source, None, None, ("train",))
+        training = SupervisedTraining(experiment, maml, data, folder, Schedule(save=0, validate=0))
+        run(training, build.store(folder, maml, experiment))
     return np.array(loop), np.array(bare)
 
 

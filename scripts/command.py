@@ -3,7 +3,7 @@
 import argparse
 
 from maml_tf.runs.command import guarded
-from maml_tf.supervised.experiment import check_count
+from maml_tf.runs.settings import check
 
 __all__ = ["check_counts", "guarded", "parser"]
 
@@ -36,4 +36,4 @@ def check_counts(flags, most: dict[str, int]) -> None:
         UserError: see its message.
     """
     for name, largest in most.items():
-        check_count(name, getattr(flags, name), 1, largest)
+        check(name, getattr(flags, name), least=1, most=largest)

@@ -33,7 +33,7 @@ def _parser():
 
 def _run(flags):
     if flags.row and flags.row.startswith("miniimagenet"):  # rows are named by their data
-        process.choose(Experiment.of(datasource="miniimagenet"))
+        process.choose(Experiment.of(datasource="miniimagenet").image_side)
     with quiet_import():  # only now, so that --help need not wait for TensorFlow
         from scripts.reproduction import all_rows, registry, text  # noqa: F401 - the rows register themselves
 

@@ -16,9 +16,9 @@ from tensorflow.core.framework.tensor_pb2 import TensorProto
 import main
 from maml_tf.export import DESCRIPTION
 from maml_tf.runs import process
-from maml_tf.runs.checkpoints import MAMLCheckpoints
 from maml_tf.supervised import build
 from maml_tf.supervised import commands as export_run
+from maml_tf.supervised.datasets import Shapes
 from maml_tf.supervised.experiment import Experiment
 from tests.command import ROOT, assert_refused
 from tests.data_generators.synthetic_omniglot import snapshot
@@ -34,7 +34,7 @@ def run_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     experiment = Experiment.of()
     maml = build.build(experiment, build.load(experiment).source, "map", False)
-    store = MAMLCheckpoints(folder / "logs" / "sinusoid" / experiment.name, maml, experiment)
+    store = build.store(folder / "logs" / "sinusoid" / experiment.name, maml, experiment)
     store.save(5)
     fill(maml.model)
     store.save(10)
@@ -94,8 +94,9 @@ def test_exporting_is_refused(run_main, run_folder, tmp_path):
 
 def test_omniglot_is_exported_without_its_data(run_main, asked, tmp_path):
     experiment = Experiment.of(datasource="omniglot", num_classes=2, num_filters=2)
-    maml = build.build(experiment, export_run.Shapes((28, 28, 1), 2), "map", False)
-    MAMLCheckpoints(tmp_path / "runs" / experiment.name, maml, experiment).save(1)
+
+    maml = build.build(experiment, Shapes((28, 28, 1), 2), "map", False)
+    build.store(tmp_path / "runs" / experiment.name, maml, experiment).save(1)
     flags = ("--datasource=omniglot", "--num_classes=2", "--num_filters=2", "--logdir=runs")
     assert run_main(*flags, "--export_dir=out").returncode == 0
     assert [path.name for path in tmp_path.iterdir()] == ["runs"]  # nothing was downloaded

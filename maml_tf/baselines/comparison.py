@@ -18,9 +18,10 @@ from data_generators.files import DAMAGE, reading, replacing
 from data_generators.minibatches import halves
 from maml_tf.baselines.classifier import describe
 from maml_tf.baselines.learners import Choice, FineTuning, NearestNeighbor, Schedule, choose
+from maml_tf.runs.settings import check
 from maml_tf.supervised import evaluation
+from maml_tf.supervised.datasets import EVALUATION_TASKS
 from maml_tf.supervised.evaluation import Evaluation
-from maml_tf.supervised.experiment import EVALUATION_TASKS, check_count
 
 REMEDY = "delete it, or give another --logdir"
 CHOICE, VAL, TEST = "choice", "val", "test"
@@ -49,8 +50,8 @@ class Search(NamedTuple):
             raise UserError("--step_sizes must be positive numbers, such as 0.1,0.01")
         if not self.decays or not all(0 <= decay < float("inf") for decay in self.decays):
             raise UserError("--decays must be numbers that are not negative, such as 0,0.1")
-        check_count("num_updates", self.num_updates, 1, 10_000)
-        check_count("tuning_tasks", self.num_tasks, 1)
+        check("num_updates", self.num_updates, least=1, most=10_000)
+        check("tuning_tasks", self.num_tasks, least=1)
 
 
 class Outcome(NamedTuple):
@@ -86,7 +87,7 @@ class Comparison:
         if "val" not in splits:
             raise UserError("the baselines need validation classes: add a val split to the data")
         for size, flag in ((ways, "num_classes"), (shots, "shots"), (queries, "queries")):
-            check_count(flag, size, 1, 10_000)
+            check(flag, size, least=1, most=10_000)
         first, second = halves(splits["val"])
         if first.num_classes < ways:
             raise UserError(

@@ -200,33 +200,6 @@ class Checkpoints:
         return True
 
 
-class MAMLCheckpoints(Checkpoints):
-    keep_every = None
-
-    def __init__(self, folder, maml, experiment, keep=10):
-        self.experiment = experiment
-        objects = {
-            "model": maml.model,
-            "step_sizes": [s.value for s in maml.step_sizes],
-            "optimizer": maml.optimizer,
-            "pretrain_optimizer": maml.pretrain_optimizer,
-        }
-        super().__init__(folder, experiment, objects, keep=keep)
-
-    def _refuse_other_settings(self, path):
-        made, now = read_settings(path), dataclasses.asdict(self.experiment)
-        # How long to train may change from one start to the next; what an iteration computes may not.
-        only_pretrained = made.get("metatrain_iterations") == now["metatrain_iterations"] == 0
-        duration = "pretrain_iterations" if only_pretrained else "metatrain_iterations"
-        differing = [name for name in now if made.get(name) != now[name] and name != duration]
-        if differing:
-            listed = ", ".join(f"--{name}={made.get(name)} (now {now[name]})" for name in differing)
-            raise UserError(
-                f"checkpoint {path} was made with {listed}: give the same flags or, for a new run, another --logdir or "
-                "main.py's --resume=False"
-            )
-
-
 def as_text(settings) -> str:
     """Settings as a checkpoint holds them; `read_settings` gives them back."""
     return json.dumps(dataclasses.asdict(settings))

@@ -39,9 +39,6 @@ class Dispensable:
             return None
 
 
-GRADIENT_COSINE = "Cosine of first- and second-order meta-gradient"
-
-
 @contextlib.contextmanager
 def summaries(folder, log=True):
     """A function write(scalars, iteration, flush=False) of numbers by name; without `log`, one that writes nothing.
@@ -77,29 +74,6 @@ class _Writer:
 
     def close(self):
         self._attempt(self._entered.close)  # which writes what is left
-
-
-def curve_scalars(figures):
-    """The original's scalars, means over tasks of what `MAML.evaluate` gives, by its names."""
-    scalars = {}
-    for name, curves in (("loss", "losses"), ("accuracy", "accuracies")):
-        if curves in figures:
-            scalars[f"Pre-update {name}"] = figures[f"support_{name}"].mean()
-            after = figures[curves].mean(0)[1:]
-            scalars |= {f"Post-update {name}, step {update}": value for update, value in enumerate(after, start=1)}
-    return scalars
-
-
-def validation_scalars(evaluation):
-    """The means of an Evaluation; where tasks have diverged, also their number, the median, and the others' mean."""
-    kind = evaluation.kind
-    scalars = {f"Validation {kind}, step {update}": value for update, value in enumerate(evaluation.mean)}
-    for update, count in enumerate(evaluation.diverged):
-        if count:
-            scalars[f"Validation diverged tasks, step {update}"] = count
-            scalars[f"Validation median {kind}, step {update}"] = evaluation.median[update]
-            scalars[f"Validation {kind} without diverged tasks, step {update}"] = evaluation.without_diverged(update)[0]
-    return scalars
 
 
 def _write(scalars, iteration):

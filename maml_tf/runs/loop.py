@@ -66,7 +66,7 @@ def run(
         label, unit: of the progress bar.
 
     Returns:
-        Whether it came to the end; a command that did not ends with exit code 130.
+        Whether it came to the end without a request to stop; a command for which it did not ends with exit code 130.
 
     Raises:
         UserError: the folder cannot be written, another process trains in it, its checkpoint is of other settings, or
@@ -76,10 +76,10 @@ def run(
         iteration = store.start(resume)
         if iteration >= training.end:
             return True
-        iteration = _run(training, store, iteration, label, unit)
+        iteration, stopped = _run(training, store, iteration, label, unit)
     finally:
         store.end()
-    if iteration >= training.end:
+    if not stopped:
         return True
     again = "" if resume else ", without --resume=False,"
     print(
@@ -90,7 +90,7 @@ def run(
 
 
 def _run(training, store, iteration, label, unit):
-    """Returns the iterations done."""
+    """Returns the iterations done, and whether it was asked to stop."""
     saved, end = iteration, training.end
     with StopRequest() as stop, training.opened(iteration), progress(end, label, unit, iteration) as bar:
         while iteration < end and not stop.requested:
@@ -106,7 +106,7 @@ def _run(training, store, iteration, label, unit):
             _act(training.events, iteration, before=False)
         if iteration > saved:
             _save(training, store, iteration)
-    return iteration
+    return iteration, stop.requested
 
 
 def _pause(iteration, training):

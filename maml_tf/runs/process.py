@@ -95,23 +95,21 @@ def available_cores():
 
 
 _SETTING = "TF_ENABLE_ONEDNN_OPTS"
-_SIDES = {"omniglot": 28, "miniimagenet": 84}
 # Pixels a side. Against TensorFlow's own kernels, meta-steps by oneDNN on 2 cores with AVX2 took 9 % longer at 28, and
 # 4 % less at 42, 15 % less at 56 and 24 % less at 84.
 _LARGE = 48
 
 
-def setting(experiment) -> dict[str, str]:
-    """Environment variables for an Experiment: oneDNN's kernels for large images.
+def setting(image_side: int) -> dict[str, str]:
+    """Environment variables for images of so many pixels a side: oneDNN's kernels for large ones.
 
     TensorFlow itself takes them only on CPUs with instructions made for neural networks. Where the user has set the
     variable, that holds.
     """
-    side = experiment.image_size or _SIDES.get(experiment.datasource, 0)
-    return {_SETTING: "1"} if side >= _LARGE and _SETTING not in os.environ else {}
+    return {_SETTING: "1"} if image_side >= _LARGE and _SETTING not in os.environ else {}
 
 
-def choose(experiment) -> None:
+def choose(image_side: int) -> None:
     """Sets them for this process; too late, and therefore left, once TensorFlow has been imported."""
     if "tensorflow" not in sys.modules:
-        os.environ.update(setting(experiment))
+        os.environ.update(setting(image_side))

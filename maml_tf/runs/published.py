@@ -5,8 +5,6 @@ import json
 from importlib import resources
 from typing import NamedTuple
 
-from maml_tf.supervised.experiment import Experiment
-
 _SYSTEMS = {
     "mann_no_conv": "MANN, no conv",
     "maml_no_conv": "MAML, no conv",
@@ -71,11 +69,11 @@ def published_rows(datasource: str, ways: int, shots: int) -> list[Row]:
     return [Row(_SYSTEMS[key], *columns[setting], key) for key, columns in systems.items() if setting in columns]
 
 
-def matching_row(experiment: Experiment) -> Row | None:
+def matching_row(experiment) -> Row | None:
     """MAML's own row of table 1 for an experiment: "maml", "maml_no_conv" or "maml_first_order".
 
     Args:
-        experiment: the settings of the run.
+        experiment: Experiment of the supervised runs.
 
     Returns:
         None where the paper has no such figure: regression, first order on Omniglot, a run that is pretrained only, or

@@ -1,4 +1,4 @@
-"""The test of a meta-trained model: figures after every update on many fixed tasks, on the terminal and in files.
+"""The evaluation of a meta-trained model: its metric after every update on many fixed tasks, and its files.
 
 The original's `test` in main.py of cbfinn/maml, which writes the same csv and pkl.
 """
@@ -17,12 +17,47 @@ from data_generators.files import replacing
 from data_generators.prefetch import Prefetcher
 from data_generators.progress import progress
 from data_generators.tasks import Tasks
-from maml_tf.supervised.experiment import EVALUATION_TASKS
-from maml_tf.supervised.report import diverged, mean_and_ci95, median, report
-
-__all__ = ["Evaluation", "evaluate", "report", "write"]
+from maml_tf.supervised.datasets import EVALUATION_TASKS
 
 Draw = Callable[[int, int], Tasks]
+
+
+# A task at this bound alone moves the mean of 600 tasks by more than the loss that they had before any update.
+TIMES_MEDIAN = 1000
+
+
+def diverged(losses: np.ndarray, before: np.ndarray) -> np.ndarray:
+    """Where losses are of tasks that have diverged: not finite, or above 1000 times the median before any update.
+
+    Args:
+        losses: array of any shape.
+        before: [tasks], the losses before any update.
+
+    Returns:
+        Array of bool.
+    """
+    finite = before[np.isfinite(before)]
+    usual = float(np.median(finite)) if len(finite) else 0.0
+    bound = TIMES_MEDIAN * usual if usual > 0 else np.inf
+    return ~np.isfinite(losses) | (np.nan_to_num(losses, nan=np.inf) > bound)
+
+
+def median(values: np.ndarray) -> np.ndarray:
+    """The median over the first axis; NaN counts as infinity."""
+    return np.median(np.where(np.isnan(values), np.inf, values), axis=0)
+
+
+def mean_and_ci95(values: np.ndarray, left_out: np.ndarray) -> tuple[float, float]:
+    """Mean and half width of its 95 % confidence interval over tasks without some; NaN where none remain.
+
+    Args:
+        values: [tasks].
+        left_out: [tasks] of bool.
+    """
+    kept = np.asarray(values, np.float64)[~left_out]
+    if not len(kept):
+        return np.nan, np.nan
+    return float(kept.mean()), float(1.96 * kept.std() / np.sqrt(len(kept)))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -30,8 +65,8 @@ class Evaluation:
     """What adaptation makes of each task.
 
     kind: "accuracy" (fractions) or "loss".
-    support: [tasks], the figure on the support before adaptation.
-    query: [tasks, 1 + num_updates], the figure on the query after 0, 1, ... updates.
+    support: [tasks], the metric on the support before adaptation.
+    query: [tasks, 1 + num_updates], the metric on the query after 0, 1, ... updates.
     step_size: of the inner updates, where it was not that of training.
     transductive: whether queries were normalised by their own batch statistics rather than by the support's.
     losses: as `query`, the losses where that has accuracies; None where they are not known.
@@ -51,17 +86,17 @@ class Evaluation:
 
     @property
     def num_updates(self) -> int:
-        """Number of inner updates after which there is a figure."""
+        """Number of inner updates after which there is a metric."""
         return self.query.shape[1] - 1
 
     @property
     def mean(self) -> np.ndarray:
-        """[1 + num_updates] mean over tasks of the figure on the query."""
+        """[1 + num_updates] mean over tasks of the metric on the query."""
         return _statistics(self.query)[0]
 
     @property
     def std(self) -> np.ndarray:
-        """[1 + num_updates] standard deviation over tasks (ddof 0) of the figure on the query."""
+        """[1 + num_updates] standard deviation over tasks (ddof 0) of the metric on the query."""
         return _statistics(self.query)[1]
 
     @property
@@ -71,7 +106,7 @@ class Evaluation:
 
     @property
     def support_mean(self) -> float:
-        """Mean over tasks of the figure on the support before adaptation."""
+        """Mean over tasks of the metric on the support before adaptation."""
         return _statistics(self.support)[0]
 
     @property
@@ -81,27 +116,27 @@ class Evaluation:
 
     @property
     def median(self) -> np.ndarray:
-        """[1 + num_updates] median over tasks of the figure on the query; NaN counts as infinity."""
+        """[1 + num_updates] median over tasks of the metric on the query; NaN counts as infinity."""
         return median(self.query)
 
     @property
     def diverged(self) -> np.ndarray:
-        """[1 + num_updates] how many tasks have diverged, by `report.diverged`."""
+        """[1 + num_updates] how many tasks have diverged, by the function `diverged`."""
         return self._diverged().sum(axis=0)
 
     @property
     def support_median(self) -> float:
-        """Median over tasks of the figure on the support before adaptation."""
+        """Median over tasks of the metric on the support before adaptation."""
         return float(median(self.support))
 
     @property
     def support_diverged(self) -> int:
-        """For how many tasks the figure on the support before adaptation is so bad that it counts as diverged."""
+        """For how many tasks the metric on the support before adaptation is so bad that it counts as diverged."""
         before = self.query[:, 0] if self.kind == "loss" else np.ones(1)
         return int(diverged(self.support, before).sum())
 
     def without_diverged(self, update: int) -> tuple[float, float]:
-        """Mean and ci95 of the figure on the query after an update, over the tasks that have not diverged by then."""
+        """Mean and ci95 of the metric on the query after an update, over the tasks that have not diverged by then."""
         return mean_and_ci95(self.query[:, update], self._diverged()[:, update])
 
     def _diverged(self):
@@ -120,7 +155,7 @@ def evaluate(
     transductive: bool = True,
     label: str | None = "Evaluating",
 ) -> Evaluation:
-    """Adapts to every task of a fixed list and judges it on its queries before and after every update.
+    """Adapts to every task of a fixed list and evaluates it on its queries before and after every update.
 
     Every call takes the same number of tasks (the last is filled up), so that one graph serves all of them.
 
@@ -131,7 +166,7 @@ def evaluate(
         num_tasks: how many tasks.
         num_updates: inner updates.
         step_size: of the inner updates; default, that of training.
-        tasks_per_call: tasks per call; the figures do not depend on it, memory does.
+        tasks_per_call: tasks per call; no number depends on it, memory does.
         transductive: whether queries are normalised by their own batch statistics; otherwise by those in the state that
             `maml.adapt` returns, the support's.
         label: of the progress display; None for none.
@@ -169,10 +204,10 @@ def write(evaluation: Evaluation, folder: str | Path, update_batch_size: int, up
 
     Where the evaluation is not transductive, as the original's always is, their names end in `_inductive`.
     The csv has four rows: names of the columns, means, standard deviations, 95 % confidence intervals. Its column
-    "update0" is the SUPPORT figure before adaptation, as in the original. The columns after "update<U>" are not in the
-    original's: "query_update0", the query figure before adaptation; and for each of the columns before, "median_..."
+    "update0" is the SUPPORT metric before adaptation, as in the original. The columns after "update<U>" are not in the
+    original's: "query_update0", the query metric before adaptation; and for each of the columns before, "median_..."
     and "diverged_...", the median over tasks and how many of them have diverged, the same in all rows. The pkl is
-    {"mses": [tasks, 1 + num_updates]} with the support figure in column 0. Accuracies are fractions.
+    {"mses": [tasks, 1 + num_updates]} with the support metric in column 0. Accuracies are fractions.
 
     Args:
         evaluation: what to write.

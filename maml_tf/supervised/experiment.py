@@ -1,146 +1,150 @@
 """Every setting that decides what a run computes, in one frozen dataclass, with the paper's values as defaults."""
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any, Self
 
 from data_generators.errors import UserError
+from maml_tf.runs.settings import LARGEST_SEED, Settings, check, setting
+from maml_tf.supervised.datasets import DATASETS, SINUSOID, Dataset, find
 
-DATASOURCES = ("sinusoid", "omniglot", "miniimagenet", "folder")
-BASELINES = (None, "oracle")
-EVALUATION_TASKS = 600
-LARGEST = 2**31 - 1  # that TensorFlow's integers hold
-# Of what takes memory, or time to compile: above anything of use, so that a slip of the keyboard is told at once.
-_AT_MOST = {
-    "num_classes": 10_000,
-    "meta_batch_size": 10_000,
-    "update_batch_size": 10_000,
-    "num_updates": 1000,
-    "num_filters": 65_536,
-    "image_size": 4096,
-}
 _NORM_NAMES = {"batch_norm": "batchnorm", "layer_norm": "layernorm", "None": "nonorm"}  # in the names of folders
 
+# The settings of the paper (section 5 and appendix A) that its datasets share.
+COMMON = {
+    "datasource": SINUSOID.name,
+    "num_classes": 5,
+    "baseline": None,
+    "pretrain_iterations": 0,
+    "metatrain_iterations": 60000,
+    "meta_lr": 1e-3,
+    "update_batch_size": 1,
+    "norm": "batch_norm",
+    "num_filters": 64,
+    "conv": True,
+    "max_pool": False,
+    "stop_grad": False,
+    "learn_update_lr": False,
+    "image_size": None,
+    "image_channels": None,
+    "seed": 0,
+}
 
-def _setting(help):
-    return dataclasses.field(metadata={"help": help})
+
+def _size(help, most):
+    """A count that takes memory, or time to compile; its bound is above anything of use, to refuse a mistyped one."""
+    return setting(help, least=1, most=most)
 
 
 @dataclasses.dataclass(frozen=True)
-class Experiment:
+class Experiment(Settings):
     """The settings of one run, by the original's flag names; `Experiment.of` fills in the paper's values."""
 
-    datasource: str = _setting(f"{', '.join(DATASOURCES)}; default {DATASOURCES[0]}")
-    num_classes: int = _setting("ways: classes per task (5 or 20 in the paper); sinusoid ignores it")
-    baseline: str | None = _setting("oracle: amplitude and phase are inputs (sinusoid only)")
-    pretrain_iterations: int = _setting("updates on the support loss before, or instead of, meta-training")
-    metatrain_iterations: int = _setting("meta-updates")
-    meta_batch_size: int = _setting("tasks per meta-update")
-    meta_lr: float = _setting("step size of the meta-update (beta)")
-    update_batch_size: int = _setting("shots: support examples per class, or points of a sinusoid (K)")
-    update_lr: float = _setting("step size of the inner update (alpha)")
-    num_updates: int = _setting("inner updates in meta-training")
-    norm: str = _setting(f"normalisation of hidden layers: {', '.join(_NORM_NAMES)}")
-    num_filters: int = _setting("filters of each convolution")
-    conv: bool = _setting("convolutional network, or for Omniglot the fully connected one of the paper")
-    max_pool: bool = _setting("max-pooling in place of strided convolutions")
-    stop_grad: bool = _setting("first-order MAML: no second derivatives")
-    learn_update_lr: bool = _setting("meta-learn one inner step size per variable, starting at update_lr")
-    image_size: int | None = _setting("height and width to which the images of a folder are resized; default 84")
-    image_channels: int | None = _setting("channels of the images of a folder: 3 (RGB, the default) or 1 (grey)")
-    seed: int = _setting("of initial weights and training tasks, never of the data split or the evaluation tasks")
+    datasource: str = setting(f"{', '.join(DATASETS)}, or your own as module:NAME; default {SINUSOID.name}")
+    num_classes: int = _size("ways: classes per task (5 or 20 in the paper); sinusoid ignores it", 10_000)
+    baseline: str | None = setting("oracle: amplitude and phase are inputs (sinusoid only)", choices=(None, "oracle"))
+    pretrain_iterations: int = setting("updates on the support loss before, or instead of, meta-training", least=0)
+    metatrain_iterations: int = setting("meta-updates", least=0)
+    meta_batch_size: int = _size("tasks per meta-update", 10_000)
+    meta_lr: float = setting("step size of the meta-update (beta)", positive=True)
+    update_batch_size: int = _size("shots: support examples per class, or points of a sinusoid (K)", 10_000)
+    update_lr: float = setting("step size of the inner update (alpha)", positive=True)
+    num_updates: int = _size("inner updates in meta-training", 1000)
+    norm: str = setting(f"normalisation of hidden layers: {', '.join(_NORM_NAMES)}", choices=tuple(_NORM_NAMES))
+    num_filters: int = _size("filters of each convolution", 65_536)
+    conv: bool = setting("convolutional network, or for Omniglot the fully connected one of the paper")
+    max_pool: bool = setting("max-pooling in place of strided convolutions")
+    stop_grad: bool = setting("first-order MAML: no second derivatives")
+    learn_update_lr: bool = setting("meta-learn one inner step size per variable, starting at update_lr")
+    image_size: int | None = setting("height and width to which the images of a folder are resized; default 84")
+    image_channels: int | None = setting("channels of the images of a folder: 3 (RGB, the default) or 1 (grey)")
+    seed: int = setting(
+        "of initial weights and training tasks, never of the data split or the evaluation tasks",
+        least=0,
+        most=LARGEST_SEED,
+    )
 
     @classmethod
-    def of(cls, **given):
+    def usual(cls, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The paper's values for a datasource and a number of ways."""
+        usual = COMMON | {name: given[name] for name in ("datasource", "num_classes") if name in given}
+        dataset = find(usual["datasource"])
+        sizes = {"image_size": 84, "image_channels": 3} if dataset.resizes else {}
+        return usual | sizes | dataset.paper(usual["num_classes"])
+
+    @classmethod
+    def of(cls, **given) -> Self:
         """The experiment with the given settings; what is None or not given takes the paper's value.
+
+        As in the original, an oracle knows the task, so that it is trained without adaptation.
 
         Raises:
             UserError: a setting is out of range, or does not fit the others.
         """
-        given = {name: value for name, value in given.items() if value is not None}
-        datasource = given.get("datasource", DATASOURCES[0])
-        if datasource not in DATASOURCES:
-            raise UserError(f"unknown datasource {datasource!r}: choose one of {', '.join(DATASOURCES)}")
-        ways = given.get("num_classes", 5)
-        experiment = cls(**(_paper_settings(datasource, ways) | given))
-        experiment._validate()
+        experiment = super().of(**given)
         if experiment.baseline == "oracle":
-            # As in the original: an oracle knows the task, so that it is trained without adaptation.
             return dataclasses.replace(experiment, pretrain_iterations=experiment.iterations, metatrain_iterations=0)
         return experiment
 
-    def _validate(self):
-        at_least = {"num_classes": 1 if self.is_regression else 2, "pretrain_iterations": 0, "metatrain_iterations": 0}
-        positive = ("meta_batch_size", "update_batch_size", "num_updates", "num_filters")
-        for name, least in (at_least | dict.fromkeys(positive, 1)).items():
-            check_count(name, getattr(self, name), least, _AT_MOST.get(name, LARGEST))
-        check_seed(self.seed)
-        for name in ("meta_lr", "update_lr"):
-            if not 0 < getattr(self, name) < float("inf"):
-                raise UserError(f"--{name} must be a positive number, not {getattr(self, name)}")
-        self._validate_images()
-        if self.norm not in _NORM_NAMES:
-            raise UserError(f"unknown norm {self.norm!r}: choose one of {', '.join(_NORM_NAMES)}")
-        if self.baseline not in BASELINES:
-            raise UserError(f"unknown baseline {self.baseline!r}: the only one is 'oracle'")
-        if self.baseline == "oracle" and not self.is_regression:
+    def check(self) -> None:
+        """Checks the ranges, and what must fit together; UserError if it does not."""
+        check("num_classes", self.num_classes, least=self.dataset.least_ways)
+        super().check()
+        self._check_images()
+        if self.baseline == "oracle" and not self.dataset.has_oracle:
             raise UserError("--baseline=oracle needs --datasource=sinusoid: images have no amplitude and phase")
-        if self.pretrain_iterations + self.metatrain_iterations == 0:
+        if self.iterations == 0:
             raise UserError("nothing to train: give --metatrain_iterations or --pretrain_iterations a positive number")
 
-    def _validate_images(self):
-        if self.datasource != "folder":
+    def _check_images(self):
+        if not self.dataset.resizes:
             for name in ("image_size", "image_channels"):
                 if getattr(self, name) is not None:
                     raise UserError(f"--{name} goes with --datasource=folder: {self.datasource} has its own")
             return
         least = 16 if self.conv and self.max_pool else 1  # each of four poolings halves the image
-        check_count("image_size", self.image_size, least, _AT_MOST["image_size"])
+        check("image_size", self.image_size, least=least, most=4096)
         if self.image_channels not in (1, 3):
             raise UserError(f"--image_channels must be 1 (grey) or 3 (RGB), not {self.image_channels}")
 
     @property
-    def is_regression(self):
-        """Whether outputs are values, judged by mean squared error, rather than classes."""
-        return self.datasource == "sinusoid"
+    def duration(self) -> str:
+        """The setting that may differ when a run resumes: how long to train."""
+        return "metatrain_iterations" if self.metatrain_iterations else "pretrain_iterations"
 
     @property
-    def is_like_miniimagenet(self):
-        """Whether the original's special cases for miniImagenet hold: its settings, network, clipping and queries.
-
-        They do for a user's own images too, most of which are more like miniImagenet's than like Omniglot's.
-        """
-        return self.datasource in ("miniimagenet", "folder")
+    def dataset(self) -> Dataset:
+        """What the project knows of the datasource."""
+        return find(self.datasource)
 
     @property
-    def iterations(self):
+    def image_side(self) -> int:
+        """Height of the images in pixels; 0 where there are none."""
+        shape = getattr(self.dataset, "shape", None)
+        return self.image_size or (shape[0] if shape else 0)
+
+    @property
+    def iterations(self) -> int:
         """Updates of the whole run; those of pretraining come first."""
         return self.pretrain_iterations + self.metatrain_iterations
 
     @property
-    def published_update(self):
-        """The number of updates at test to which the paper's figure refers."""
-        if self.datasource == "omniglot":
-            return 5 if self.num_classes >= 20 else 3
-        return 10
+    def reported_update(self) -> int:
+        """After how many updates a test's metric is compared with published ones."""
+        return self.dataset.reported_update(self.num_classes)
 
     @property
-    def summary_updates(self):
-        """Updates that the summaries report: as in the original, but for Omniglot 5 rather than 10, to save time."""
-        return max(self.num_updates, 1 if self.is_like_miniimagenet else 5)
+    def summary_updates(self) -> int:
+        """Updates that the summaries report."""
+        return max(self.num_updates, self.dataset.summary_updates)
 
     @property
-    def tasks_per_call(self):
-        """Tasks that an evaluation takes at a time: enough to amortise a call, few enough for memory."""
-        if self.is_like_miniimagenet:
-            return 10  # of 80 images in validation: 68 MB, and a few calls' tasks are held at a time
-        return EVALUATION_TASKS if self.is_regression else 25
-
-    @property
-    def test_updates(self):
+    def test_updates(self) -> int:
         """Updates that a test reports, as in the original."""
         return max(10, self.num_updates)
 
     @property
-    def name(self):
+    def name(self) -> str:
         """The run's folder below the log folder: the original's `exp_string`, and what it leaves out."""
         name = f"cls_{self.num_classes}.mbs_{self.meta_batch_size}.ubs_{self.update_batch_size}"
         name += f".numstep{self.num_updates}.updatelr{self.update_lr}"
@@ -152,66 +156,7 @@ class Experiment:
         # The original would let the runs below share, and resume from, one folder.
         name += "" if self.conv else ".noconv"
         name += ".learnlr" if self.learn_update_lr else ""
-        name += f".images{self.image_size}x{self.image_channels}" if self.datasource == "folder" else ""
+        name += f".images{self.image_size}x{self.image_channels}" if self.image_size else ""
         if self.pretrain_iterations:
             name += ".pretrained" if self.metatrain_iterations == 0 else f".pretrain{self.pretrain_iterations}"
         return name + (f".seed{self.seed}" if self.seed else "")
-
-
-def check_count(flag, value, least=None, most=LARGEST):
-    """Refuses a number that is too small, or so large that nothing could be computed with it.
-
-    Args:
-        flag: its name.
-        value: None for one that is not given.
-        least, most: bounds; None for no lower one.
-
-    Raises:
-        UserError: it is out of these bounds.
-    """
-    if value is None:
-        return
-    if least is not None and value < least:
-        raise UserError(f"--{flag} must be at least {least}, not {value}")
-    if value > most:
-        raise UserError(f"--{flag} must be at most {most}, not {value}")
-
-
-def check_seed(seed):
-    """Raises UserError for a seed out of range."""
-    check_count("seed", seed, 0, most=float("inf"))
-    if seed >= 2**32:
-        raise UserError(f"--seed must be below 2**32, not {seed}")
-
-
-def _paper_settings(datasource, ways):
-    """The settings of the paper (section 5 and appendix A) for a datasource and number of ways."""
-    settings = {
-        "datasource": datasource,
-        "num_classes": ways,
-        "baseline": None,
-        "pretrain_iterations": 0,
-        "metatrain_iterations": 60000,
-        "meta_lr": 1e-3,
-        "update_batch_size": 1,
-        "norm": "batch_norm",
-        "num_filters": 64,
-        "conv": True,
-        "max_pool": False,
-        "stop_grad": False,
-        "learn_update_lr": False,
-        "image_size": None,
-        "image_channels": None,
-        "seed": 0,
-    }
-    if datasource == "sinusoid":
-        own = {"meta_batch_size": 25, "update_lr": 0.01, "num_updates": 1, "norm": "None", "update_batch_size": 10}
-        own |= {"metatrain_iterations": 70000}
-    elif datasource == "omniglot" and ways < 20:
-        own = {"meta_batch_size": 32, "update_lr": 0.4, "num_updates": 1}
-    elif datasource == "omniglot":
-        own = {"meta_batch_size": 16, "update_lr": 0.1, "num_updates": 5}
-    else:
-        own = {"meta_batch_size": 4, "update_lr": 0.01, "num_updates": 5, "num_filters": 32, "max_pool": True}
-        own |= {"image_size": 84, "image_channels": 3} if datasource == "folder" else {}
-    return settings | own

@@ -1,78 +1,23 @@
 """An evaluation as plain text for the terminal, beside what was published for the same setting."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from maml_tf.runs import published
-
-# A task at this bound alone moves the mean of 600 tasks by more than the loss that they had before any update.
-TIMES_MEDIAN = 1000
-
-
-def diverged(losses, before):
-    """Where losses are of tasks that have diverged: not finite, or above 1000 times the median before any update.
-
-    Args:
-        losses: array of any shape.
-        before: [tasks], the losses before any update.
-
-    Returns:
-        Array of bool.
-    """
-    finite = before[np.isfinite(before)]
-    usual = float(np.median(finite)) if len(finite) else 0.0
-    bound = TIMES_MEDIAN * usual if usual > 0 else np.inf
-    return ~np.isfinite(losses) | (np.nan_to_num(losses, nan=np.inf) > bound)
+from maml_tf.supervised.evaluation import TIMES_MEDIAN, Evaluation
+from maml_tf.supervised.experiment import Experiment
 
 
-def median(values):
-    """The median over the first axis; NaN counts as infinity."""
-    return np.median(np.where(np.isnan(values), np.inf, values), axis=0)
-
-
-def mean_and_ci95(values, left_out):
-    """Mean and half width of its 95 % confidence interval over tasks without some; NaN where none remain.
-
-    Args:
-        values: [tasks].
-        left_out: [tasks] of bool.
-    """
-    kept = np.asarray(values, np.float64)[~left_out]
-    if not len(kept):
-        return np.nan, np.nan
-    return float(kept.mean()), float(1.96 * kept.std() / np.sqrt(len(kept)))
-
-
-def sentence(evaluation, show) -> str:
-    """How many tasks have diverged and what the others give, or "" where none have.
-
-    It is about the last update after which there are such tasks.
-
-    Args:
-        evaluation: evaluation.Evaluation.
-        show: function that makes a text of one of its numbers.
-    """
-    counts = evaluation.diverged
-    if not counts.any():
-        return ""
-    update = int(np.flatnonzero(counts)[-1])
-    after = f"after {update} update{'' if update == 1 else 's'}" if update else "before any update"
-    text = f"{counts[update]} of {evaluation.num_tasks} tasks diverged {after}"
-    if counts[update] < evaluation.num_tasks:
-        mean, ci95 = evaluation.without_diverged(update)
-        text += f"; without them the mean is {show(mean)} +- {show(ci95)}"
-    middle = evaluation.median[update]
-    return text + (f"; the median of all is {show(middle)}" if np.isfinite(middle) else "")
-
-
-def report(evaluation, experiment, split, shots=None):
-    """A table of the figures after every update, and then the paper's.
+def report(evaluation: Evaluation, experiment: Experiment, split: str, shots: int | None = None) -> str:
+    """A table of the metric after every update, and then the paper's.
 
     Image tasks: the column of table 1 for the same ways and shots, MAML's own row first. Sinusoid tasks with the
-    paper's settings: the figures of the authors' code. Published figures are always of the test split, and are
+    paper's settings: the errors of the authors' code. Published numbers are always of the test split, and are
     labelled so where ours are not. Where tasks diverge, the median and their number stand beside each mean.
 
     Args:
-        evaluation: evaluation.Evaluation.
+        evaluation: Evaluation.
         experiment: Experiment, the settings of the run.
         split: "test" or "val", whose tasks were evaluated.
         shots: K of these tasks, where it is not that of training.
@@ -88,7 +33,7 @@ def report(evaluation, experiment, split, shots=None):
         *_normalisation(evaluation, experiment),
         "",
     ]
-    if experiment.is_regression:
+    if evaluation.kind == "loss":
         return "\n".join([*lines, *_regression_lines(evaluation, experiment, split, shots)])
     header, columns = _columns(evaluation)
     lines += [*aligned([header, *zip(*columns, strict=True)]), *_diverged(evaluation), ""]
@@ -96,7 +41,7 @@ def report(evaluation, experiment, split, shots=None):
 
 
 def _conditions(evaluation, experiment, shots):
-    """One line on how these figures came about."""
+    """One line on how these numbers came about."""
     step_size = evaluation.step_size or experiment.update_lr
     learned = " (meta-learned from there)" if experiment.learn_update_lr and evaluation.step_size is None else ""
     adaptation = f"K = {shots}, step size {step_size}{learned}"
@@ -117,13 +62,8 @@ def _normalisation(evaluation, experiment):
 
 
 def _network(experiment):
-    if experiment.is_regression:
-        network = "fully connected"
-    elif experiment.conv:
-        network = f"{experiment.num_filters} filters, {'max-pooling' if experiment.max_pool else 'strided'}"
-    else:
-        network = "no convolutions"
     norm = "no normalisation" if experiment.norm == "None" else experiment.norm
+    network = experiment.dataset.describe_network(experiment)
     return ", ".join([network, norm] + ([experiment.baseline] if experiment.baseline else []))
 
 
@@ -140,10 +80,10 @@ def _training(experiment):
 def _regression_lines(evaluation, experiment, split, shots):
     """Our losses, beside those of the authors' code where the settings are the same."""
     (header, columns), note = _columns(evaluation), []
-    if shots == experiment.update_batch_size and _is_original_sinusoid(evaluation, experiment):
-        curves = published.original_sinusoid()
+    original = experiment.dataset.original()
+    if original and shots == experiment.update_batch_size and _is_original(evaluation, experiment):
         header += ["original MAML", "original pretrained"]
-        columns += [_original(curves[learner], len(columns[0])) for learner in ("maml", "pretrained")]
+        columns += [_original(original[learner], len(columns[0])) for learner in ("maml", "pretrained")]
         tasks = "its 600 test tasks" if split == "test" else "its 600 tasks of the test split"
         note = ["", f"original: the authors' code, run under TensorFlow 1.2.1; {tasks}, 70000 iterations"]
     return aligned([header, *zip(*columns, strict=True)]) + _diverged(evaluation) + note
@@ -156,26 +96,27 @@ def _original(curve, length):
     return column[:length]
 
 
-def _is_original_sinusoid(evaluation, experiment):
-    settings = {"datasource": "sinusoid", "baseline": None, "update_batch_size": 10, "num_updates": 1}
-    settings |= {"update_lr": 0.01, "norm": "None", "stop_grad": False, "learn_update_lr": False}
-    same = all(getattr(experiment, name) == value for name, value in settings.items())
+def _is_original(evaluation, experiment):
+    """Whether the settings that matter are the paper's, with which the authors' code was run."""
+    names = ("baseline", "update_batch_size", "num_updates", "update_lr", "norm", "stop_grad", "learn_update_lr")
+    paper = Experiment.of(datasource=experiment.datasource)
+    same = all(getattr(experiment, name) == getattr(paper, name) for name in names)
     return same and evaluation.step_size in (None, experiment.update_lr)
 
 
 def _table_1_lines(evaluation, experiment, split, shots):
-    """Our figure and the paper's, its matching row first."""
+    """Our accuracy and the paper's, its matching row first."""
     ways = experiment.num_classes
     rows = published.published_rows(experiment.datasource, ways, shots)
     if not rows:
-        return [f"The paper has no {ways}-way {shots}-shot figures for {experiment.datasource}."]
+        return [f"The paper has no {ways}-way {shots}-shot figures for {experiment.dataset.name}."]
     match = published.matching_row(experiment) if shots == experiment.update_batch_size else None
-    update = min(experiment.published_update, evaluation.num_updates)
+    update = min(experiment.reported_update, evaluation.num_updates)
     ours = _percent(evaluation.mean[update], evaluation.ci95[update])
     inductive = "" if evaluation.transductive else ", not transductive"
     table = [(f"ours, {split} split, {update} {_plural(update)}{inductive}", ours)]
     label = "" if split == "test" else ", test split"
-    digits = 1 if experiment.datasource == "omniglot" else 2  # as many as the table gives
+    digits = experiment.dataset.digits  # as many as the table gives
     for row in sorted(rows, key=lambda row: row != match):
         table.append((f"{row.system}{label}", f"{row.percent:.{digits}f}{_interval(row.ci95, digits)}"))
     none = [] if match else ["The paper has no figure of MAML for these settings."]
@@ -183,7 +124,7 @@ def _table_1_lines(evaluation, experiment, split, shots):
 
 
 def _columns(evaluation):
-    """(header, columns) of the figures on the support before adaptation, then on the query after each update."""
+    """(header, columns) of the metric on the support before adaptation, then on the query after each update."""
     show = _percent if evaluation.kind == "accuracy" else loss_text
     means, ci95s = [evaluation.support_mean, *evaluation.mean], [evaluation.support_ci95, *evaluation.ci95]
     header = ["updates", evaluation.kind]
@@ -205,9 +146,22 @@ def _diverged(evaluation):
     return ["", said, f"diverged: their loss is {rule}"]
 
 
-def diverged_sentence(evaluation):
-    """As `divergence.sentence`, with as many digits as the table has."""
-    return sentence(evaluation, _shown(evaluation))
+def diverged_sentence(evaluation: Evaluation) -> str:
+    """How many tasks have diverged and what the others give, or "" where none have.
+
+    It is about the last update after which there are such tasks.
+    """
+    counts, show = evaluation.diverged, _shown(evaluation)
+    if not counts.any():
+        return ""
+    update = int(np.flatnonzero(counts)[-1])
+    after = f"after {update} {_plural(update)}" if update else "before any update"
+    text = f"{counts[update]} of {evaluation.num_tasks} tasks diverged {after}"
+    if counts[update] < evaluation.num_tasks:
+        mean, ci95 = evaluation.without_diverged(update)
+        text += f"; without them the mean is {show(mean)} +- {show(ci95)}"
+    middle = evaluation.median[update]
+    return text + (f"; the median of all is {show(middle)}" if np.isfinite(middle) else "")
 
 
 def _shown(evaluation):
@@ -219,7 +173,7 @@ def _percent(mean, ci95):
     return f"{100 * mean:.2f}{_interval(100 * ci95, 2)}"
 
 
-def loss_text(mean, ci95):
+def loss_text(mean: float, ci95: float) -> str:
     """A loss and its interval with so many digits that both large and small ones can be read."""
     mean, ci95 = (f"{value:#.{digits}g}".removesuffix(".") for value, digits in ((mean, 4), (ci95, 3)))
     return f"{mean} +- {ci95}"
@@ -233,7 +187,7 @@ def _plural(updates):
     return "update" if updates == 1 else "updates"
 
 
-def aligned(rows):
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     """Lines of a table of texts, its columns flush left."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

@@ -3,17 +3,23 @@
 import contextlib
 import threading
 import time
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from data_generators.prefetch import Prefetcher
+from data_generators.tasks import Tasks, TaskSource
+from maml_tf.maml import MAML
+from maml_tf.supervised.experiment import Experiment
+
+Metrics = dict[str, np.ndarray]
 
 
-def steps_for(maml, experiment, source):
+def steps_for(maml: MAML, experiment: Experiment, source: TaskSource) -> "HostSteps | CompiledSteps":
     """The runner that fits a task source: `CompiledSteps` if its `sample` is TensorFlow, `HostSteps` otherwise."""
-    kind = CompiledSteps if getattr(source, "samples_in_graph", False) else HostSteps
-    return kind(maml, experiment, source)
+    return (CompiledSteps if source.in_graph else HostSteps)(maml, experiment, source)
 
 
 class HostSteps(contextlib.AbstractContextManager):
@@ -22,50 +28,55 @@ class HostSteps(contextlib.AbstractContextManager):
     Args:
         maml: MAML.
         experiment: Experiment.
-        source: task source with `sample(seed, split, iteration, num_tasks)` of NumPy arrays.
+        source: TaskSource of NumPy arrays.
     """
 
-    def __init__(self, maml, experiment, source):
+    def __init__(self, maml: MAML, experiment: Experiment, source: TaskSource):
         self._maml = maml
         self._experiment = experiment
         self._draw = lambda i: source.sample(experiment.seed, "train", i, experiment.meta_batch_size)
         self._batches = None
         self._next = None
-        self._cosine = None
+        self._measures = {}
 
-    def run(self, start, stop, every_seconds=0.2):
+    def run(self, start: int, stop: int, every_seconds: float = 0.2) -> Iterator[tuple[int, Metrics]]:
         """Does iterations start ... stop - 1, all of pretraining or all of meta-training.
 
         Yields:
-            (iterations done, dict of arrays of the figures of each iteration since the last yield), every so often and
-            at the end.
+            (iterations done, arrays of the metrics of each iteration since the last yield), every so often and at the
+            end.
         """
         if self._next != start:
             self.close()
             self._batches = Prefetcher(self._draw, start, self._experiment.iterations)
         step = self._maml.pretrain_step if start < self._experiment.pretrain_iterations else self._maml.train_step
-        figures, shown = [], time.monotonic()
+        metrics, shown = [], time.monotonic()
         for iteration in range(start, stop):
-            figures.append(step(next(self._batches)))
+            metrics.append(step(next(self._batches)))
             self._next = iteration + 1
             if iteration + 1 == stop or time.monotonic() - shown > every_seconds:
-                yield iteration + 1, {name: np.array([f[name].numpy() for f in figures]) for name in figures[0]}
-                figures, shown = [], time.monotonic()
+                yield iteration + 1, {name: np.array([m[name].numpy() for m in metrics]) for name in metrics[0]}
+                metrics, shown = [], time.monotonic()
 
-    def compile_ahead(self, start, *others):
+    def compile_ahead(self, start: int, *others: Callable[[], Any]) -> None:
         """Does nothing: what is compiled here is compiled in a moment, and would only slow down the steps."""
 
-    def curves(self, iteration, num_updates):
-        """What `MAML.evaluate` says of the tasks of an iteration, by the weights as they are now."""
-        return self._maml.evaluate(self._draw(iteration), num_updates)
+    def measure(self, function: Callable[[Tasks], Any], iteration: int) -> Any:
+        """What a function gives of the tasks of an iteration, by the weights as they are now.
 
-    def gradient_cosine(self, iteration):
-        """`gradient_cosine` on the tasks of an iteration, by the weights as they are now; a float."""
-        if self._cosine is None:
-            self._cosine = self._maml.compiled(lambda tasks: gradient_cosine(self._maml, tasks))
-        return float(self._cosine(self._draw(iteration)))
+        Args:
+            function: of Tasks of tensors, to a structure of tensors; compiled once.
+            iteration: whose tasks.
 
-    def close(self):
+        Returns:
+            The structure, of arrays.
+        """
+        if function not in self._measures:
+            self._measures[function] = self._maml.compiled(function)
+        tasks = tf.nest.map_structure(tf.convert_to_tensor, self._draw(iteration))
+        return tf.nest.map_structure(lambda t: t.numpy(), self._measures[function](tasks))
+
+    def close(self) -> None:
         """Ends the drawing thread."""
         if self._batches is not None:
             self._batches.close()
@@ -83,19 +94,18 @@ class CompiledSteps(contextlib.AbstractContextManager):
     Args as in `HostSteps`, with a source of TensorFlow tensors.
     """
 
-    LONGEST = 1000  # iterations in one call, for which the loop has room to note figures
+    LONGEST = 1000  # iterations in one call, for which the loop has room to note metrics
 
-    def __init__(self, maml, experiment, source):
+    def __init__(self, maml: MAML, experiment: Experiment, source: TaskSource):
         self._maml = maml
         self._pretrain_iterations = experiment.pretrain_iterations
         self._sample = lambda i: source.sample(experiment.seed, "train", i, experiment.meta_batch_size)
         self._pretrain = self._compiled_loop(maml.pretrain_graph, ("pre",))
         self._train = self._compiled_loop(maml.train_graph, ("pre", "post"))
-        self._curves = {}
-        self._cosine = None
+        self._measures = {}
         self._ahead, self._left = None, threading.Event()
 
-    def compile_ahead(self, start, *others):
+    def compile_ahead(self, start: int, *others: Callable[[], Any]) -> None:
         """Compiles in another thread the loop that iteration `start` will need, and what is called in `others`.
 
         XLA takes seconds for each, which otherwise would come one after the other. Nothing that is called may change
@@ -117,40 +127,31 @@ class CompiledSteps(contextlib.AbstractContextManager):
     def _compiled_loop(self, step, moments):
         names = self._maml.figure_names(*moments)
 
-        def body(start, i, figures):
+        def body(start, i, metrics):
             new = step(self._sample(start + i))
-            return i + 1, {name: figures[name].write(i, new[name]) for name in names}
+            return i + 1, {name: metrics[name].write(i, new[name]) for name in names}
 
         def loop(start, count):
             empty = {name: tf.TensorArray(self._maml.dtype, self.LONGEST, element_shape=[]) for name in names}
-            _, figures = tf.while_loop(lambda i, _: i < count, lambda *args: body(start, *args), (0, empty))
-            return {name: array.stack() for name, array in figures.items()}
+            _, metrics = tf.while_loop(lambda i, _: i < count, lambda *args: body(start, *args), (0, empty))
+            return {name: array.stack() for name, array in metrics.items()}
 
         return self._maml.compiled(loop)
 
-    def run(self, start, stop):
+    def run(self, start: int, stop: int) -> Iterator[tuple[int, Metrics]]:
         """As in `HostSteps`; yields after every call of the loop."""
         loop = self._loop(start)
         while start < stop:
             count = min(stop - start, self.LONGEST)
-            figures = loop(tf.constant(start), tf.constant(count))
+            metrics = loop(tf.constant(start), tf.constant(count))
             start += count
-            yield start, {name: values.numpy()[:count] for name, values in figures.items()}
+            yield start, {name: values.numpy()[:count] for name, values in metrics.items()}
 
-    def curves(self, iteration, num_updates):
+    def measure(self, function: Callable[[Tasks], Any], iteration: int) -> Any:
         """As in `HostSteps`, the drawing of tasks compiled with it."""
-        if num_updates not in self._curves:
-            self._curves[num_updates] = self._maml.compiled(
-                lambda i: self._maml.curves_graph(self._sample(i), num_updates)
-            )
-        figures = self._curves[num_updates](tf.constant(iteration))
-        return {name: value.numpy() for name, value in figures.items()}
-
-    def gradient_cosine(self, iteration):
-        """As in `HostSteps`, the drawing of tasks compiled with it."""
-        if self._cosine is None:
-            self._cosine = self._maml.compiled(lambda i: gradient_cosine(self._maml, self._sample(i)))
-        return float(self._cosine(tf.constant(iteration)))
+        if function not in self._measures:
+            self._measures[function] = self._maml.compiled(lambda i: function(self._sample(i)))
+        return tf.nest.map_structure(lambda t: t.numpy(), self._measures[function](tf.constant(iteration)))
 
     def __exit__(self, *error):
         self._left.set()
@@ -158,7 +159,7 @@ class CompiledSteps(contextlib.AbstractContextManager):
             self._ahead.join()  # the process must not end in the midst of a compilation
 
 
-def gradient_cosine(maml, tasks):
+def gradient_cosine(maml: MAML, tasks: Tasks) -> tf.Tensor:
     """The cosine between the first- and the second-order meta-gradient of the initial weights, at the present weights.
 
     Both are means over the same tasks, before any clipping. Whether `maml` itself trains to first or second order makes
@@ -177,7 +178,7 @@ def gradient_cosine(maml, tasks):
     return cosine(first, second)
 
 
-def cosine(gradients, others):
+def cosine(gradients: list[tf.Tensor], others: list[tf.Tensor]) -> tf.Tensor:
     """The cosine of the angle between two lists of tensors, each taken as one long vector; a float64 scalar."""
     return _inner(gradients, others) / tf.sqrt(_inner(gradients, gradients) * _inner(others, others))
 

@@ -10,7 +10,8 @@ from data_generators.errors import UserError
 from maml_tf.runs.checkpoints import available
 from maml_tf.supervised import build
 from maml_tf.supervised.build import load_run, run_folder, train_command
-from maml_tf.supervised.experiment import EVALUATION_TASKS, Experiment
+from maml_tf.supervised.datasets import EVALUATION_TASKS
+from maml_tf.supervised.experiment import Experiment
 from scripts.figures.sinusoid_errors import UPDATES
 
 ITERATIONS = 70_000

@@ -67,7 +67,7 @@ class MainRow(Row):
             diverged = int(means.get(f"diverged_update{self._update}", 0))  # older files do not have it
             median = float(means[f"median_update{self._update}"]) if diverged else None
         updates = f"{self._update} update{'' if self._update == 1 else 's'}"
-        if experiment.is_regression:
+        if self._learner:
             points = "support" if self._update == 0 else "query"
             swamped = f" (median {median:.3g}; {diverged} tasks diverged)" if diverged else ""
             return Figure(f"test, {updates}, {points} points", f"{mean:.3g} +- {ci95:.2g}{swamped}")
@@ -76,7 +76,7 @@ class MainRow(Row):
     @property
     def _update(self):
         # An oracle has nothing to adapt to. Before any update, the csv of the original has the figure on the support.
-        return 0 if self._experiment.baseline == "oracle" else self._experiment.published_update
+        return 0 if self._experiment.baseline == "oracle" else self._experiment.reported_update
 
     def _folder(self, options):
         return run_folder(self.experiment(options.iterations), options.logdir)

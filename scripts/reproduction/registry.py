@@ -5,7 +5,7 @@ import dataclasses
 from typing import NamedTuple
 
 from data_generators.errors import UserError
-from maml_tf.supervised.experiment import check_count
+from maml_tf.runs.settings import check
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Options:
     iterations: int | None = None
 
     def __post_init__(self):
-        check_count("iterations", self.iterations, 1)
+        check("iterations", self.iterations, least=1)
 
     def flags(self) -> list[str]:
         """The flags of the folders, where they are given."""

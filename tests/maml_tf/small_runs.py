@@ -1,13 +1,13 @@
 """Small runs for tests: their settings and data, and what their checkpoints hold."""
 
-import functools
-
 import numpy as np
 import tensorflow as tf
 
+from data_generators import omniglot
+from maml_tf.runs import loop
 from maml_tf.supervised import build
 from maml_tf.supervised.experiment import Experiment
-from maml_tf.supervised.training import Schedule, Training
+from maml_tf.supervised.training import Schedule, SupervisedTraining
 from tests.data_generators import synthetic_omniglot as synthetic
 
 # The meta-learner itself is tested elsewhere: few and small tasks will do.
@@ -17,9 +17,9 @@ NEVER = Schedule(summary=0, save=0, validate=0)
 
 
 def use_small_omniglot(monkeypatch, folder):
-    """Has `problems` load the small Omniglot, whatever folder it is asked for."""
+    """Has the project load the small Omniglot, whatever folder it is asked for."""
     splits = synthetic.load(synthetic.write_zips(folder) or folder)
-    monkeypatch.setattr(build, "load_omniglot", lambda data_dir: splits)
+    monkeypatch.setattr(omniglot, "load_omniglot", lambda data_dir: splits)
 
 
 def small(settings, metatrain_iterations, **others):
@@ -27,12 +27,23 @@ def small(settings, metatrain_iterations, **others):
     return Experiment.of(**settings, metatrain_iterations=metatrain_iterations, **others)
 
 
+class Run:
+    """A training and its checkpoints, as main.py runs them. Args as in `SupervisedTraining`."""
+
+    def __init__(self, experiment, maml, data, folder, schedule=NEVER, log=False, cosine=False):
+        self.maml, self.data = maml, data
+        self.training = SupervisedTraining(experiment, maml, data, folder, schedule, log, cosine)
+        self.store = build.store(folder, maml, experiment)
+
+    def run(self, resume=True):
+        """Whether it came to its end; see `loop.run`."""
+        return loop.run(self.training, self.store, resume=resume)
+
+
 def training(experiment, folder, schedule=NEVER, log=False, jit="auto"):
-    """A Training of an experiment, freshly built."""
-    problem = build.load(experiment, None)
-    maml = build.build(experiment, problem.source, jit=jit)
-    validation = functools.partial(problem.evaluation_tasks, "val")
-    return Training(experiment, maml, problem.source, validation, folder, schedule, log)
+    """A Run of an experiment, freshly built."""
+    data = build.load(experiment)
+    return Run(experiment, build.build(experiment, data.source, jit=jit), data, folder, schedule, log)
 
 
 def contents(path):

@@ -2,13 +2,11 @@
 
 import pytest
 
-from maml_tf.supervised import build
 from maml_tf.supervised.experiment import Experiment
-from maml_tf.supervised.training import Training
 from scripts.figures import sinusoid_errors
 from scripts.figures.sinusoid_errors import load_learners
 from tests.command import Result
-from tests.maml_tf.small_runs import NEVER
+from tests.maml_tf import small_runs
 
 ITERATIONS = 200
 SEEDS = 0, 3
@@ -22,9 +20,7 @@ def logdir(tmp_path_factory):
     settings = [{"metatrain_iterations": ITERATIONS, "seed": seed} for seed in SEEDS]
     for given in (*settings, pretrained, pretrained | {"baseline": "oracle"}):
         experiment = Experiment.of(**given)
-        problem = build.load(experiment, None)
-        maml = build.build(experiment, problem.source, jit=False)
-        Training(experiment, maml, problem.source, None, folder / experiment.name, NEVER, log=False).run()
+        small_runs.training(experiment, folder / experiment.name, jit=False).run()
     return folder
 
 

@@ -6,9 +6,9 @@ import signal
 
 import pytest
 
+from data_generators import miniimagenet
 from maml_tf.baselines.training import ClassifierTraining
 from maml_tf.runs import process
-from maml_tf.supervised import build
 from scripts import baselines
 from tests.data_generators.synthetic_classes import splits
 
@@ -22,7 +22,7 @@ QUICK = (
 def command(call, monkeypatch):
     """command(*arguments) runs on synthetic images instead of miniImagenet."""
     monkeypatch.setattr(process, "configure", lambda kind: None)  # can only be done once in a process
-    monkeypatch.setattr(build, "load_miniimagenet", lambda data_dir: splits())
+    monkeypatch.setattr(miniimagenet, "load_miniimagenet", lambda data_dir: splits())
     return lambda *arguments: call(baselines.main, *arguments)
 
 
@@ -63,7 +63,7 @@ def test_interrupted_resumed_and_finished(command, monkeypatch, tmp_path):
 
 def test_data_without_classes_to_train_on(command, monkeypatch):
     without = {name: data for name, data in splits().items() if name != "train"}
-    monkeypatch.setattr(build, "load_miniimagenet", lambda data_dir: without)
+    monkeypatch.setattr(miniimagenet, "load_miniimagenet", lambda data_dir: without)
     result = command(*QUICK)
     assert result.returncode == 2
     assert "training needs the splits train and val, but the data have only " in result.stderr
@@ -73,7 +73,7 @@ def test_breaking_off(command, monkeypatch, tmp_path):
     def ctrl_c(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(build, "load_images", ctrl_c)
+    monkeypatch.setattr(miniimagenet, "load_miniimagenet", ctrl_c)
     result = command(*QUICK)
     assert result.returncode == 130
     assert result.stderr.endswith("interrupted; run the same command again to resume\n")

@@ -62,7 +62,7 @@ def test_workloads_have_data_of_the_right_shape(name):
     experiment = Experiment.of(**benchmark.WORKLOADS[name].settings)
     source = benchmark_worker.random_source(experiment)
     tasks = source.sample(0, "train", 0, 2)
-    ways = 1 if experiment.is_regression else experiment.num_classes
+    ways = 1 if experiment.datasource == "sinusoid" else experiment.num_classes
     assert tasks.support_x.shape[:2] == (2, ways * experiment.update_batch_size)
     assert tasks.query_y.shape[1] == (75 if experiment.datasource == "miniimagenet" else tasks.support_y.shape[1])
 

@@ -37,8 +37,8 @@ def test_numbers_are_those_of_the_last_validation_at_each_iteration(folder):
     rows = plot_validation.numbers(folder)
     assert [(row["iteration"], row["updates"]) for row in rows] == [(i, update) for i in (2, 4) for update in range(11)]
     again = small_runs.training(small_runs.small(small_runs.SINUSOID, LAST), folder, jit=False)
-    again.checkpoints.restore(LAST)
-    expected = evaluation.evaluate(again.maml, again.validation, num_tasks=20, num_updates=10).mean
+    again.store.restore(LAST)
+    expected = evaluation.evaluate(again.maml, again.data.validation_tasks, num_tasks=20, num_updates=10).mean
     assert [row["loss"] for row in rows[11:]] == pytest.approx(expected, rel=1e-5)
 
 

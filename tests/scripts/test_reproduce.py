@@ -12,6 +12,7 @@ from maml_tf.supervised import build
 from maml_tf.supervised.build import run_folder
 from maml_tf.supervised.evaluation import Evaluation, write
 from maml_tf.supervised.experiment import Experiment
+from maml_tf.supervised.task_data import TaskData
 from scripts import baselines, reproduce
 from scripts.figures import style
 from scripts.reproduction import all_rows, registry, sessions  # noqa: F401 - the rows register themselves
@@ -172,7 +173,7 @@ def test_figures_are_read_from_what_the_runs_write(monkeypatch, tmp_path):
     written = Evaluation("accuracy", np.zeros(2), query)
     row = ROWS["omniglot_20way_1shot"]
     write(written, run_folder(row.experiment(), tmp_path), 1, 0.1)
-    monkeypatch.setattr(build, "load", lambda *arguments: build.Problem(None, None, None, ("train", "val")))
+    monkeypatch.setattr(build, "load", lambda *arguments: TaskData(None, None, None, ("train", "val")))
     assert row.figure(options) == Figure("val, 5 updates", "55.00 +- 55.44")
 
     row = ROWS["sinusoid_10shot_oracle"]

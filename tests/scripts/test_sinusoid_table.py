@@ -30,7 +30,7 @@ def table(call, rows, learners, monkeypatch):
 def evaluate(experiment, logdir, shots, split="test", step_size=None):
     """The errors as the test of main.py computes them."""
     run = load_run(experiment, logdir, shots=shots, jit=False)
-    draw = functools.partial(run.problem.evaluation_tasks, split)
+    draw = functools.partial(run.data.evaluation_tasks, split)
     return evaluation.evaluate(run.maml, draw, num_updates=10, step_size=step_size)
 
 

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from data_generators import files
-from maml_tf.runs.checkpoints import MAMLCheckpoints
+from maml_tf.supervised import build
 from tests.maml_tf.runs.stores import EXPERIMENT
 
 DATA = ".data-00000-of-00001"
@@ -23,11 +23,11 @@ def gone():
 
 @pytest.mark.parametrize("resume", [True, False])
 def test_next_run_removes_what_killed_ones_have_left(tiny_maml, tmp_path, gone, resume):
-    store = MAMLCheckpoints(tmp_path, tiny_maml, EXPERIMENT)
+    store = build.store(tmp_path, tiny_maml, EXPERIMENT)
     whole = []
     if resume:
         for iteration in range(1, 12):
-            MAMLCheckpoints(tmp_path, tiny_maml, EXPERIMENT, keep=11).save(iteration)
+            build.store(tmp_path, tiny_maml, EXPERIMENT, keep=11).save(iteration)
         whole = [f"model{iteration}{ending}" for iteration in range(2, 12) for ending in (".index", DATA)]
     (tmp_path / "saving").mkdir()
     (tmp_path / "saving" / f"model12{DATA}").write_bytes(b"half")

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from maml_tf.runs.log import summaries, validation_scalars
+from maml_tf.runs.log import summaries
 from maml_tf.supervised import training
 from maml_tf.supervised.evaluation import Evaluation
-from maml_tf.supervised.training import Schedule
+from maml_tf.supervised.training import Schedule, validation_scalars
 from tests.maml_tf.small_runs import IMAGES, assert_same_numbers
 from tests.maml_tf.supervised.trainings import END
 
@@ -23,7 +23,7 @@ def test_summaries_are_the_original_s(images, tmp_path, monkeypatch):
     images.training(tmp_path / "again", Schedule(summary=4, save=0, validate=0), log=True).run()
     assert scalars(tmp_path / "again") == {key: value for key, value in found.items() if key[0] in names}
     images.training(tmp_path)  # back to the initial weights
-    tasks = images.problem.source.sample(0, "train", 0, IMAGES["meta_batch_size"])
+    tasks = images.data.source.sample(0, "train", 0, IMAGES["meta_batch_size"])
     curves = images.maml.evaluate(tasks, 5)
     assert found["Pre-update loss", 0] == pytest.approx(curves["support_loss"].mean(), rel=1e-5)
     assert found["Post-update loss, step 1", 0] == pytest.approx(curves["losses"][:, 1].mean(), rel=1e-5)

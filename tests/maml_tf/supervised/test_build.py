@@ -56,10 +56,10 @@ def test_networks_are_the_paper_s():
 
 def test_oracle_is_told_the_task():
     experiment = Experiment.of(baseline="oracle")
-    problem = build.load(experiment, None)
-    assert problem.source.input_shape == (3,)
-    assert build.build(experiment, problem.source).model.input_shape == (None, 3)
-    assert problem.evaluation_tasks("test", 0, 2).query_x.shape == (2, 10, 3)
+    data = build.load(experiment)
+    assert data.source.input_shape == (3,)
+    assert build.build(experiment, data.source).model.input_shape == (None, 3)
+    assert data.evaluation_tasks("test", 0, 2).query_x.shape == (2, 10, 3)
 
 
 def test_settings_reach_the_meta_learner():
@@ -126,9 +126,9 @@ def test_initial_weights_follow_the_seed_alone():
 
 
 def test_test_tasks_of_the_sinusoid_are_the_original_s():
-    problem = build.load(Experiment.of(), None)
-    assert problem.splits == ("train", "val", "test")
-    for found, expected in zip(problem.evaluation_tasks("test", 3, 2), Sinusoid(10).test_tasks(600), strict=True):
+    data = build.load(Experiment.of(), None)
+    assert data.splits == ("train", "val", "test")
+    for found, expected in zip(data.evaluation_tasks("test", 3, 2), Sinusoid(10).test_tasks(600), strict=True):
         np.testing.assert_array_equal(found, expected[3:5])
 
 
@@ -143,8 +143,8 @@ def test_evaluation_tasks_are_fixed_whatever_the_seed_and_the_cut(split, setting
 
 def test_validation_and_test_tasks_differ(small_omniglot):
     for settings in ({}, IMAGES):
-        problem = build.load(small(settings, 1), None)
-        val, test = (problem.evaluation_tasks(split, 0, 2) for split in ("val", "test"))
+        data = build.load(small(settings, 1), None)
+        val, test = (data.evaluation_tasks(split, 0, 2) for split in ("val", "test"))
         assert not np.array_equal(val.support_x, test.support_x)
 
 
@@ -176,16 +176,16 @@ def test_training_and_its_validation_have_15_queries_and_tests_have_k(tmp_path, 
     side = 16 if datasource == "folder" else 84
     write(tmp_path, tree(SPLITS, width=side, height=side))
     experiment = Experiment.of(datasource=datasource, num_classes=2, image_size=16 if datasource == "folder" else None)
-    problem = build.load(experiment, tmp_path)
-    assert (problem.source.input_shape, problem.source.output_size) == ((side, side, 3), 2)
-    assert problem.splits == ("train", "val", "test")
-    for tasks in (problem.source.sample(0, "train", 0, 3), problem.validation_tasks(0, 3)):
+    data = build.load(experiment, tmp_path)
+    assert (data.source.input_shape, data.source.output_size) == ((side, side, 3), 2)
+    assert data.splits == ("train", "val", "test")
+    for tasks in (data.source.sample(0, "train", 0, 3), data.validation_tasks(0, 3)):
         assert (tasks.support_x.shape, tasks.query_x.shape) == ((3, 2, side, side, 3), (3, 30, side, side, 3))
     for split in ("val", "test"):
-        assert problem.evaluation_tasks(split, 0, 3).query_x.shape == (3, 2, side, side, 3)
+        assert data.evaluation_tasks(split, 0, 3).query_x.shape == (3, 2, side, side, 3)
     tested = build.load(experiment, tmp_path, shots=2)
     assert tested.evaluation_tasks("test", 0, 3).query_x.shape == (3, 4, side, side, 3)
-    problem.check_trainable()
+    data.check_trainable()
 
 
 def test_validation_tasks_are_a_fixed_list_of_the_validation_split(folder, small_omniglot):
@@ -198,23 +198,23 @@ def test_validation_tasks_are_a_fixed_list_of_the_validation_split(folder, small
 
 def test_omniglot_and_sinusoids_validate_on_the_tasks_of_a_test_on_that_split(small_omniglot):
     for settings in ({}, IMAGES):
-        problem = build.load(small(settings, 1), None)
-        for found, expected in zip(problem.validation_tasks(0, 4), problem.evaluation_tasks("val", 0, 4), strict=True):
+        data = build.load(small(settings, 1), None)
+        for found, expected in zip(data.validation_tasks(0, 4), data.evaluation_tasks("val", 0, 4), strict=True):
             np.testing.assert_array_equal(found, expected)
 
 
 def test_splits_that_are_missing(tmp_path):
     write(tmp_path, tree({"val/c": 4, "val/d": 4}, width=16, height=16))
-    problem = build.load(Experiment.of(**FOLDER), tmp_path)  # enough for a test, though not for training
-    assert problem.splits == ("val",)
-    assert problem.evaluation_tasks("val", 0, 2).query_x.shape == (2, 2, 16, 16, 3)
+    data = build.load(Experiment.of(**FOLDER), tmp_path)  # enough for a test, though not for training
+    assert data.splits == ("val",)
+    assert data.evaluation_tasks("val", 0, 2).query_x.shape == (2, 2, 16, 16, 3)
     with pytest.raises(UserError, match="training needs the splits train and val, but the data have only val"):
-        problem.check_trainable()
+        data.check_trainable()
     with pytest.raises(UserError, match="there are no classes of a test split: add them"):
-        problem.evaluation_tasks("test", 0, 2)
-    assert [problem.split_to_test(wanted) for wanted in (None, False)] == ["val", "val"]
+        data.evaluation_tasks("test", 0, 2)
+    assert [data.split_to_test(wanted) for wanted in (None, False)] == ["val", "val"]
     with pytest.raises(UserError, match="there are no classes of a test split: add them"):
-        problem.split_to_test(True)
+        data.split_to_test(True)
     write(tmp_path, tree({"train/a": 17, "train/b": 17, "test/e": 4, "test/f": 4}, width=16, height=16))
     with pytest.raises(
         UserError, match=r"1 support and 15 query images per class need 16 images, but 2 classes have fewer: c"
@@ -223,8 +223,8 @@ def test_splits_that_are_missing(tmp_path):
 
 
 def test_split_of_the_test_is_the_test_split_where_there_is_one():
-    problem = build.load(Experiment.of(), None)
-    assert [problem.split_to_test(wanted) for wanted in (None, False, True)] == ["test", "val", "test"]
+    data = build.load(Experiment.of(), None)
+    assert [data.split_to_test(wanted) for wanted in (None, False, True)] == ["test", "val", "test"]
 
 
 def test_missing_data(tmp_path, monkeypatch):

@@ -14,7 +14,7 @@ def values(experiment, *names):
 
 
 @pytest.mark.parametrize(
-    ("given", "update_lr", "num_updates", "meta_batch_size", "published_update", "iterations"),
+    ("given", "update_lr", "num_updates", "meta_batch_size", "reported_update", "iterations"),
     [
         ({}, 0.01, 1, 25, 10, 70000),
         (OMNIGLOT, 0.4, 1, 32, 3, 60000),
@@ -25,12 +25,12 @@ def values(experiment, *names):
     ],
 )
 def test_what_is_not_given_takes_the_paper_s_value(
-    given, update_lr, num_updates, meta_batch_size, published_update, iterations
+    given, update_lr, num_updates, meta_batch_size, reported_update, iterations
 ):
     experiment = Experiment.of(**given)
     assert experiment.meta_lr == 1e-3
-    names = ("update_lr", "num_updates", "meta_batch_size", "published_update", "iterations")
-    assert values(experiment, *names) == [update_lr, num_updates, meta_batch_size, published_update, iterations]
+    names = ("update_lr", "num_updates", "meta_batch_size", "reported_update", "iterations")
+    assert values(experiment, *names) == [update_lr, num_updates, meta_batch_size, reported_update, iterations]
 
 
 def test_networks_and_shots_are_the_paper_s():
@@ -46,9 +46,8 @@ def test_a_folder_of_images_takes_miniimagenet_s_settings_and_a_size():
     folder = dataclasses.asdict(Experiment.of(datasource="folder"))
     mini = dataclasses.asdict(Experiment.of(datasource="miniimagenet"))
     assert folder == mini | {"datasource": "folder", "image_size": 84, "image_channels": 3}
-    assert Experiment.of(datasource="folder").is_like_miniimagenet
-    names = ("published_update", "summary_updates", "test_updates", "tasks_per_call")
-    assert values(Experiment.of(datasource="folder"), *names) == [10, 5, 10, 10]
+    names = ("reported_update", "summary_updates", "test_updates", "image_side")
+    assert values(Experiment.of(datasource="folder"), *names) == [10, 5, 10, 84]
 
 
 def test_size_of_images_is_a_setting_of_folders_only():

@@ -11,8 +11,8 @@ import tensorflow as tf
 from data_generators.errors import UserError
 from maml_tf import losses, networks
 from maml_tf.maml import MAML
-from maml_tf.runs.checkpoints import MAMLCheckpoints, is_tf1
-from maml_tf.supervised import original_checkpoints
+from maml_tf.runs.checkpoints import is_tf1
+from maml_tf.supervised import build, original_checkpoints
 from tests.maml_tf.goldens import Golden, assert_close, by_role
 from tests.maml_tf.runs.stores import EXPERIMENT, make_maml
 from tests.maml_tf.supervised import original_checkpoints as original
@@ -157,7 +157,7 @@ def test_damaged_checkpoint(tmp_path):
 
 def test_ours_are_told_apart_and_training_does_not_resume_from_the_original_s(tmp_path):
     maml = make_maml(learn=False)
-    store = MAMLCheckpoints(tmp_path, maml, EXPERIMENT)
+    store = build.store(tmp_path, maml, EXPERIMENT)
     assert not is_tf1(store.save(5))
     assert not is_tf1(tmp_path / "model6")
     original.write(tmp_path / "model7", original.weights(maml.model))

@@ -3,8 +3,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from maml_tf.supervised.evaluation import Evaluation, report
+from maml_tf.supervised.evaluation import Evaluation
 from maml_tf.supervised.experiment import Experiment
+from maml_tf.supervised.report import report
 
 
 def images(seed=0, updates=10):

@@ -13,19 +13,20 @@ EXPERIMENT = small(SINUSOID, 6, pretrain_iterations=4)
 
 
 class Recorder:
-    """Stands in for MAML: its figures are the first number of the tasks, and it notes what it is asked to do."""
+    """Stands in for MAML: its metrics are the first number of the tasks, and it notes what it is asked to do."""
 
     def __init__(self):
-        self.steps = []
+        self.steps, self.functions = [], []
+
+    def compiled(self, function):
+        self.functions.append(function)
+        return function
 
     def train_step(self, tasks):
         return self._step("train", tasks)
 
     def pretrain_step(self, tasks):
         return self._step("pretrain", tasks)
-
-    def evaluate(self, tasks, num_updates):
-        return {"losses": [tasks, num_updates]}
 
     def _step(self, kind, tasks):
         self.steps.append((kind, int(tasks)))
@@ -34,6 +35,8 @@ class Recorder:
 
 class Counting:
     """A task source whose meta-batch is its iteration."""
+
+    in_graph = False
 
     def __init__(self):
         self.drawn = []
@@ -44,7 +47,7 @@ class Counting:
 
 
 class Numpy(np.float32):
-    """A figure as TensorFlow would give it."""
+    """A metric as TensorFlow would give it."""
 
     def numpy(self):
         return np.float32(self)
@@ -63,58 +66,58 @@ def variables(maml):
 
 
 def run_in_pieces(steps, ends):
-    """Runs up to each of `ends`; returns the figures of every iteration."""
+    """Runs up to each of `ends`; returns the metrics of every iteration."""
     calls = [call for begin, end in itertools.pairwise([0, *ends]) for call in steps.run(begin, end)]
     assert calls[-1][0] == ends[-1]
-    figures = [new for _, new in calls]
-    return {name: np.concatenate([f[name] for f in figures if name in f]) for name in ("pre_loss", "post_loss")}
+    metrics = [new for _, new in calls]
+    return {name: np.concatenate([f[name] for f in metrics if name in f]) for name in ("pre_loss", "post_loss")}
 
 
 def test_runner_fits_the_source(monkeypatch, tmp_path, recorder):
     use_small_omniglot(monkeypatch, tmp_path)
     images = small(IMAGES, 3)
     assert isinstance(steps_for(recorder, images, build.load(images, None).source), HostSteps)
-    source = build.load(EXPERIMENT, None).source
+    source = build.load(EXPERIMENT).source
     assert isinstance(steps_for(build.build(EXPERIMENT, source), EXPERIMENT, source), CompiledSteps)
 
 
 @pytest.mark.parametrize("jit", [True, False])
 def test_compiled_loop_does_not_depend_on_the_iterations_per_call(jit, monkeypatch):
-    source = build.load(EXPERIMENT, None).source
+    source = build.load(EXPERIMENT).source
     maml = build.build(EXPERIMENT, source, jit=jit)
     initial = [variable.numpy() for variable in variables(maml)]
     with CompiledSteps(maml, EXPERIMENT, source) as steps:
-        figures = run_in_pieces(steps, [4, 10])
-        assert len(figures["pre_loss"]) == 10
-        assert len(figures["post_loss"]) == 6
+        metrics = run_in_pieces(steps, [4, 10])
+        assert len(metrics["pre_loss"]) == 10
+        assert len(metrics["post_loss"]) == 6
         final = [variable.numpy() for variable in variables(maml)]
         for variable, value in zip(variables(maml), initial, strict=True):
             variable.assign(value)
         monkeypatch.setattr(CompiledSteps, "LONGEST", 2)
         for name, values in run_in_pieces(steps, [1, 4, 5, 10]).items():
-            np.testing.assert_array_equal(values, figures[name])
+            np.testing.assert_array_equal(values, metrics[name])
     for variable, value in zip(variables(maml), final, strict=True):
         np.testing.assert_array_equal(variable.numpy(), value)
     assert not np.array_equal(final[0], initial[0])
 
 
 def test_compiled_loop_does_what_single_steps_do():
-    source = build.load(EXPERIMENT, None).source
+    source = build.load(EXPERIMENT).source
     both = []
     for kind in (CompiledSteps, HostSteps):
         maml = build.build(EXPERIMENT, source, jit=False)
         with kind(maml, EXPERIMENT, source) as steps:
             both.append((run_in_pieces(steps, [4, 10]), [variable.numpy() for variable in variables(maml)]))
-    (figures, final), (expected_figures, expected_final) = both
-    for name in figures:
-        np.testing.assert_allclose(figures[name], expected_figures[name], rtol=1e-5)
+    (metrics, final), (expected_metrics, expected_final) = both
+    for name in metrics:
+        np.testing.assert_allclose(metrics[name], expected_metrics[name], rtol=1e-5)
     for value, expected in zip(final, expected_final, strict=True):
         np.testing.assert_allclose(value, expected, rtol=1e-4, atol=1e-7)
 
 
 @pytest.mark.parametrize("jit", [True, False])
 def test_compiling_ahead_changes_nothing_and_leaves_nothing_to_trace(jit):
-    source = build.load(EXPERIMENT, None).source
+    source = build.load(EXPERIMENT).source
     maml = build.build(EXPERIMENT, source, jit=jit)
     initial = [variable.numpy() for variable in variables(maml)]
     called = []
@@ -136,7 +139,7 @@ def test_compiling_ahead_changes_nothing_and_leaves_nothing_to_trace(jit):
 
 
 def test_leaving_waits_for_the_compilation_at_hand_only():
-    source = build.load(EXPERIMENT, None).source
+    source = build.load(EXPERIMENT).source
     begun, finished = threading.Event(), []
 
     def long():
@@ -158,7 +161,7 @@ def test_host_steps_draw_and_report_every_iteration_in_order(recorder):
     assert recorder.steps == [("pretrain", i) for i in range(4)] + [("train", i) for i in range(4, 9)]
     assert [done for done, _ in pretraining] == [4]
     np.testing.assert_array_equal(pretraining[0][1]["pre_loss"], [0, 1, 2, 3])
-    assert [(done, *figures["pre_loss"]) for done, figures in training] == [(i + 1, i) for i in range(4, 9)]
+    assert [(done, *metrics["pre_loss"]) for done, metrics in training] == [(i + 1, i) for i in range(4, 9)]
     assert source.drawn[:9] == [(0, "train", i, 2) for i in range(9)]
     assert all(iteration < EXPERIMENT.iterations for _, _, iteration, _ in source.drawn)
 
@@ -173,5 +176,18 @@ def test_host_steps_begin_anywhere_and_end_their_thread(recorder):
     assert [iteration for _, iteration in recorder.steps] == [6, 7, 5, 6]
 
 
-def test_curves_are_of_the_tasks_of_that_iteration(recorder):
-    assert HostSteps(recorder, EXPERIMENT, Counting()).curves(7, 3) == {"losses": [7, 3]}
+def test_measures_are_of_the_tasks_of_that_iteration_and_compiled_once(recorder):
+    def twice(tasks):
+        return {"twice": 2 * tasks}
+
+    steps = HostSteps(recorder, EXPERIMENT, Counting())
+    assert [steps.measure(twice, iteration) for iteration in (7, 3)] == [{"twice": 14}, {"twice": 6}]
+    assert recorder.functions == [twice]
+
+
+def test_compiled_measures_are_of_the_tasks_of_that_iteration():
+    source = build.load(EXPERIMENT).source
+    with CompiledSteps(build.build(EXPERIMENT, source, jit=False), EXPERIMENT, source) as steps:
+        for iteration in (7, 3):
+            found = steps.measure(lambda tasks: tasks.query_y, iteration)
+            np.testing.assert_array_equal(found, source.sample(EXPERIMENT.seed, "train", iteration, 2).query_y)

@@ -6,7 +6,6 @@ import tensorflow as tf
 
 import main
 from data_generators.errors import UserError
-from maml_tf.runs.checkpoints import MAMLCheckpoints
 from maml_tf.supervised import build
 from maml_tf.supervised.build import load_run, run_folder, train_command
 from maml_tf.supervised.experiment import Experiment
@@ -19,7 +18,7 @@ def trained(tmp_path_factory):
     logdir = tmp_path_factory.mktemp("logs")
     experiment = small(SINUSOID, 2, seed=1)
     maml = build.build(experiment, build.load(experiment, None).source, jit=False)
-    store = MAMLCheckpoints(logdir / experiment.name, maml, experiment)
+    store = build.store(logdir / experiment.name, maml, experiment)
     for iteration in (1, 2):
         maml.weights[0].assign_add(tf.ones_like(maml.weights[0]))
         store.save(iteration)
@@ -34,7 +33,7 @@ def test_a_run_is_restored_with_its_data(trained):
     assert run.experiment == experiment
     for variable, expected in zip(run.maml.weights, maml.weights, strict=True):
         np.testing.assert_array_equal(variable, expected)
-    assert run.problem.evaluation_tasks("test", 0, 4).support_x.shape == (4, 7, 1)
+    assert run.data.evaluation_tasks("test", 0, 4).support_x.shape == (4, 7, 1)
     earlier = load_run(experiment, logdir, iteration=1, jit=False)
     assert earlier.iteration == 1
     np.testing.assert_allclose(earlier.maml.weights[0] + 1, maml.weights[0], rtol=1e-6)

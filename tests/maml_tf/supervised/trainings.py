@@ -1,6 +1,5 @@
 """Trainings that are interrupted, resumed and compared."""
 
-import functools
 import os
 import signal
 
@@ -8,8 +7,8 @@ import pytest
 
 from maml_tf.supervised import build, training
 from maml_tf.supervised.steps import steps_for
-from maml_tf.supervised.training import Schedule, Training
-from tests.maml_tf.small_runs import NEVER, small
+from maml_tf.supervised.training import Schedule
+from tests.maml_tf.small_runs import NEVER, Run, small
 
 PRETRAIN, METATRAIN = 3, 5
 END = PRETRAIN + METATRAIN
@@ -32,8 +31,8 @@ class Runs:
     def __init__(self, settings):
         self.settings = settings
         self._compiled = {}
-        self.problem = build.load(self.experiment(), None)
-        self.maml = build.build(self.experiment(), self.problem.source, jit=False)
+        self.data = build.load(self.experiment())
+        self.maml = build.build(self.experiment(), self.data.source, jit=False)
         self.initial = [variable.numpy() for variable in self.variables]
 
     @property
@@ -47,23 +46,16 @@ class Runs:
         """The Experiment of these settings and others."""
         return small(self.settings, metatrain, **({"pretrain_iterations": PRETRAIN} | others))
 
-    def training(self, folder, schedule=NEVER, log=False, source=None, **settings):
-        """A Training that starts as a new process does, with the initial weights."""
+    def training(self, folder, schedule=NEVER, log=False, source=None, cosine=False, **settings):
+        """A Run that starts as a new process does, with the initial weights."""
         for variable, value in zip(self.variables, self.initial, strict=True):
             variable.assign(value)
-        validation = functools.partial(self.problem.evaluation_tasks, "val")
-        source = source or self.problem.source
-        run = Training(self.experiment(**settings), self.maml, source, validation, folder, schedule, log)
-        run.run = functools.partial(self._run, run.run)
-        return run
+        data = self.data._replace(source=source or self.data.source)
+        return _Compiled(self, self.experiment(**settings), self.maml, data, folder, schedule, log, cosine)
 
-    def _run(self, run, *args, **kwargs):
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(training, "steps_for", self._steps_for)
-            return run(*args, **kwargs)
-
-    def _steps_for(self, maml, experiment, source):
-        if not hasattr(source, "samples_in_graph"):
+    def steps_for(self, maml, experiment, source):
+        """As `steps.steps_for`, compiled once."""
+        if not source.in_graph:
             return steps_for(maml, experiment, source)
         key = experiment.seed, source  # what else the compiled loop depends on is the same in all of them
         if key not in self._compiled:
@@ -71,16 +63,29 @@ class Runs:
         return self._compiled[key]
 
 
+class _Compiled(Run):
+    """A Run that takes what `runs` has compiled before."""
+
+    def __init__(self, runs, *arguments):
+        super().__init__(*arguments)
+        self._runs = runs
+
+    def run(self, resume=True):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(training, "steps_for", self._runs.steps_for)
+            return super().run(resume)
+
+
 def at_save(run, iteration, act):
     """Acts just before the checkpoint of an iteration is written."""
-    save = run.checkpoints.save
+    save = run.store.save
 
     def acting(now):
         if now == iteration:
             act()
         return save(now)
 
-    run.checkpoints.save = acting
+    run.store.save = acting
     return run
 
 
