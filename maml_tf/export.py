@@ -9,10 +9,9 @@ import keras
 import tensorflow as tf
 
 import maml_tf
-from data_generators.errors import UserError
+from data_generators.errors import UserError, first_line
 from data_generators.files import remove_all_abandoned, replacing
 from maml_tf import losses
-from maml_tf.runs.command import first_line
 from maml_tf.signatures import Exportable, Signatures, text
 
 # TensorFlow keeps this folder of a SavedModel for what is not part of the graph.

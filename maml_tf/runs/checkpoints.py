@@ -12,9 +12,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from data_generators.errors import UserError
+from data_generators.errors import UserError, first_line
 from data_generators.files import flush
-from maml_tf.runs.command import first_line
 from maml_tf.runs.lock import RunLock, make_writable, remove_leftovers
 from maml_tf.runs.settings import Settings
 

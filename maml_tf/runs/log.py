@@ -7,13 +7,13 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from maml_tf.runs.command import user_sentence
+from data_generators.errors import user_sentence
 
 
 class Dispensable:
     """Writes for as long as that works; at the first error it says so on stderr, and then writes no more.
 
-    Only errors of files are taken so, see `command.user_sentence`: any other is ours, and raised.
+    Only errors of files are taken so, see `errors.user_sentence`: any other is ours, and raised.
 
     Args:
         what: is written, such as the path of a file.
