@@ -18,7 +18,7 @@ import time
 import numpy as np
 
 from rl import envs
-from rl.experiment import RLExperiment
+from rl.experiment import DEFAULT_ENV, RLExperiment
 from rl.sampling import sample
 from scripts import command
 
@@ -76,7 +76,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(flags):
     command.check_counts(flags, {"repeats": 10**6, "tasks": 10**6})
-    envs.make_vector("point_navigation", 1, 1, 1, threads=flags.workers)  # finds out whether they are too many
+    envs.make_vector(DEFAULT_ENV, 1, 1, 1, threads=flags.workers)  # finds out whether they are too many
     print(f"{'environment':24}{'steps':>9}{'steps/s':>10}{'policy':>8}")
     for name in flags.env or envs.ENVIRONMENTS:
         experiment = RLExperiment.of(env=name)
