@@ -113,7 +113,7 @@ def build(experiment, source, task_axis="auto", jit="auto", shots=None):
     shots = shots or experiment.update_batch_size
     loss, accuracy = losses.mse, None
     if not experiment.is_regression:
-        loss, accuracy = functools.partial(losses.softmax_cross_entropy, shots=shots), losses.accuracy
+        loss, accuracy = losses.SoftmaxCrossEntropy(shots), losses.accuracy
     return MAML(
         _network(experiment, source.input_shape, source.output_size),
         loss,

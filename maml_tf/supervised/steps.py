@@ -62,7 +62,7 @@ class HostSteps(contextlib.AbstractContextManager):
     def gradient_cosine(self, iteration):
         """`gradient_cosine` on the tasks of an iteration, by the weights as they are now; a float."""
         if self._cosine is None:
-            self._cosine = self._maml.compiled(lambda tasks: gradient_cosine(self._maml, tasks))
+            self._cosine = self._maml.compiler(lambda tasks: gradient_cosine(self._maml, tasks))
         return float(self._cosine(self._draw(iteration)))
 
     def close(self):
@@ -89,8 +89,8 @@ class CompiledSteps(contextlib.AbstractContextManager):
         self._maml = maml
         self._pretrain_iterations = experiment.pretrain_iterations
         self._sample = lambda i: source.sample(experiment.seed, "train", i, experiment.meta_batch_size)
-        self._pretrain = self._compiled_loop(maml.pretrain_graph, ("pre",))
-        self._train = self._compiled_loop(maml.train_graph, ("pre", "post"))
+        self._pretrain = self._compiled_loop(maml.pretrain_step.graph, ("pre",))
+        self._train = self._compiled_loop(maml.train_step.graph, ("pre", "post"))
         self._curves = {}
         self._cosine = None
         self._ahead, self._left = None, threading.Event()
@@ -115,7 +115,7 @@ class CompiledSteps(contextlib.AbstractContextManager):
         return self._pretrain if start < self._pretrain_iterations else self._train
 
     def _compiled_loop(self, step, moments):
-        names = self._maml.figure_names(*moments)
+        names = self._maml.learner.metric_names(*moments)
 
         def body(start, i, figures):
             new = step(self._sample(start + i))
@@ -126,7 +126,7 @@ class CompiledSteps(contextlib.AbstractContextManager):
             _, figures = tf.while_loop(lambda i, _: i < count, lambda *args: body(start, *args), (0, empty))
             return {name: array.stack() for name, array in figures.items()}
 
-        return self._maml.compiled(loop)
+        return self._maml.compiler(loop)
 
     def run(self, start, stop):
         """As in `HostSteps`; yields after every call of the loop."""
@@ -140,8 +140,8 @@ class CompiledSteps(contextlib.AbstractContextManager):
     def curves(self, iteration, num_updates):
         """As in `HostSteps`, the drawing of tasks compiled with it."""
         if num_updates not in self._curves:
-            self._curves[num_updates] = self._maml.compiled(
-                lambda i: self._maml.curves_graph(self._sample(i), num_updates)
+            self._curves[num_updates] = self._maml.compiler(
+                lambda i: self._maml.curves.graph(self._sample(i), num_updates=num_updates)
             )
         figures = self._curves[num_updates](tf.constant(iteration))
         return {name: value.numpy() for name, value in figures.items()}
@@ -149,7 +149,7 @@ class CompiledSteps(contextlib.AbstractContextManager):
     def gradient_cosine(self, iteration):
         """As in `HostSteps`, the drawing of tasks compiled with it."""
         if self._cosine is None:
-            self._cosine = self._maml.compiled(lambda i: gradient_cosine(self._maml, self._sample(i)))
+            self._cosine = self._maml.compiler(lambda i: gradient_cosine(self._maml, self._sample(i)))
         return float(self._cosine(tf.constant(iteration)))
 
     def __exit__(self, *error):
@@ -172,7 +172,7 @@ def gradient_cosine(maml, tasks):
         A float64 scalar: 1 where second derivatives change nothing but the length; NaN where a gradient is zero.
     """
     first, second = (
-        maml.meta_gradients_graph(tasks, first_order)[: len(maml.weights)] for first_order in (True, False)
+        maml.meta_gradients.graph(tasks, first_order=first_order)[: len(maml.weights)] for first_order in (True, False)
     )
     return cosine(first, second)
 
