@@ -22,11 +22,11 @@ from maml_tf.distribution import ALONE, Alone
 from maml_tf.optimizers import adam, optimizer_of
 from maml_tf.pure_model import PureModel
 from maml_tf.task_axis import MAP, Compiler, compiled, map_tasks, mean_over_tasks, resolve
-from maml_tf.task_learner import Adapted, Start, TaskLearner
+from maml_tf.task_learner import Adapted, Metrics, Start, TaskLearner
 
 __all__ = ["MAML", "Adapted", "adam"]
 
-Metrics, Curves = dict[str, tf.Tensor], dict[str, np.ndarray]
+Curves = dict[str, np.ndarray]
 _PLURAL = {"query_loss": "losses", "query_accuracy": "accuracies"}
 
 

@@ -61,7 +61,7 @@ class PureModel:
         if not self.adapted:
             raise UserError(f"no trainable variable of model {model.name!r} is to be adapted")
 
-    def __call__(self, adapted: list, shared: list, state: list, x: Any, training: bool = True):
+    def __call__(self, adapted: list, shared: list, state: list, x: Any, training: bool = True) -> tuple:
         """Calls the model.
 
         Args:

@@ -10,6 +10,9 @@ from data_generators.tasks import Tasks
 from maml_tf.adaptation import adapt
 from maml_tf.pure_model import PureModel
 
+Metrics = dict[str, tf.Tensor]  # scalars by name
+Measured = tuple[tf.Tensor, Metrics, list]  # an objective, metrics, the model's state
+
 
 class Start(NamedTuple):
     """What a task starts from, lists of tensors.
@@ -62,7 +65,9 @@ class TaskLearner(NamedTuple):
     accuracy: Callable | None = None
     first_order: bool = False
 
-    def adapt(self, start: Start, inner: Inner, x: Any, y: Any, num_updates: Any, first_update: int = 0):
+    def adapt(
+        self, start: Start, inner: Inner, x: Any, y: Any, num_updates: int | tf.Tensor, first_update: Any = 0
+    ) -> tuple[Start, Inner]:
         """Adapts to a support set: theta' = theta - alpha * grad L_support(theta), num_updates times.
 
         Args:
@@ -91,7 +96,7 @@ class TaskLearner(NamedTuple):
         state = self.model.after_adaptation(start.params, start.shared, inner.model_state, x)
         return Adapted(start.params, state)
 
-    def meta_objective(self, start: Start, task: Tasks, num_updates: int, query_weights: Any = None):
+    def meta_objective(self, start: Start, task: Tasks, num_updates: int, query_weights: Any = None) -> Measured:
         """The query loss after adaptation, L_query(theta'), with the losses that layers add.
 
         Args:
@@ -116,13 +121,13 @@ class TaskLearner(NamedTuple):
         objective = terms[0] if query_weights is None else tf.add_n(terms)
         return objective, before | self.metrics("post", loss, outputs, task.query_y), inner.model_state
 
-    def pretrain_objective(self, start: Start, task: Tasks):
+    def pretrain_objective(self, start: Start, task: Tasks) -> Measured:
         """The support loss without adaptation, L_support(theta); arguments and result as of `meta_objective`."""
         outputs, state, penalty = self.model(start.params, start.shared, start.state, task.support_x)
         loss = self._loss(outputs, task.support_y)
         return loss + penalty, self.metrics("pre", loss, outputs, task.support_y), state
 
-    def evaluate(self, start: Start, x: Any, y: Any, name: str, training: bool = True):
+    def evaluate(self, start: Start, x: Any, y: Any, name: str, training: bool = True) -> tuple[Metrics, list]:
         """Measures on x and y, [examples, ...].
 
         Args:
@@ -137,13 +142,13 @@ class TaskLearner(NamedTuple):
         outputs, state, _ = self.model(start.params, start.shared, start.state, x, training=training)
         return self.metrics(name, self._loss(outputs, y), outputs, y), state
 
-    def evaluate_start(self, start: Start, task: Tasks, transductive: bool):
+    def evaluate_start(self, start: Start, task: Tasks, transductive: bool) -> Metrics:
         """The metrics of support and query before any update."""
         support, observed = self.evaluate(start, task.support_x, task.support_y, "support")
         on_query = start if transductive else start._replace(state=observed)
         return support | self.evaluate(on_query, task.query_x, task.query_y, "query", transductive)[0]
 
-    def evaluate_update(self, start: Start, task: Tasks, i: Any, transductive: bool):
+    def evaluate_update(self, start: Start, task: Tasks, i: Any, transductive: bool) -> tuple[list, list, Metrics]:
         """Makes update i; returns (params, state, metrics of the query after it)."""
         start, inner = self.adapt(start, Inner(start.state), task.support_x, task.support_y, 1, i)
         state = settled = inner.model_state
@@ -152,7 +157,7 @@ class TaskLearner(NamedTuple):
         on_query = start._replace(state=settled)
         return start.params, state, self.evaluate(on_query, task.query_x, task.query_y, "query", transductive)[0]
 
-    def metrics(self, name: str, loss: tf.Tensor, outputs: Any, targets: Any) -> dict[str, tf.Tensor]:
+    def metrics(self, name: str, loss: tf.Tensor, outputs: Any, targets: Any) -> Metrics:
         """The metrics of outputs, scalars whose names begin with `name`."""
         metrics = {f"{name}_loss": loss}
         if self.accuracy:
