@@ -257,7 +257,9 @@ class _Search:
         inputs = tf.nest.map_structure(functools.partial(_numbers, rng=rng), self.inputs)
         yield adapted, shared, state, inputs
         owners = {site.layer for site in sites if site.layer >= 0}
-        if any(_is_floating(v) for owner in owners for v in self.layers[owner].non_trainable_variables):
+        if any(
+            tf.as_dtype(v.dtype).is_floating for owner in owners for v in self.layers[owner].non_trainable_variables
+        ):
             settled = tf.function(lambda *arguments: self.objective(*arguments)[1], autograph=False)
             for passes in _PASSES_TO_SETTLE:
                 for _ in range(passes):
@@ -295,7 +297,3 @@ def _numbers(given, rng):
     shape = [default if length is None else length for default, length in zip(lengths, given.shape, strict=False)]
     dtype = tf.as_dtype(given.dtype)
     return tf.cast(rng.normal(size=shape) if dtype.is_floating else rng.integers(2, size=shape), dtype)
-
-
-def _is_floating(variable):
-    return tf.as_dtype(variable.dtype).is_floating
