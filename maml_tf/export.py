@@ -8,10 +8,9 @@ import keras
 import tensorflow as tf
 
 import maml_tf
-from data_generators.errors import UserError
+from data_generators.errors import UserError, first_line
 from data_generators.files import remove_all_abandoned, replacing
 from maml_tf.maml import MAML
-from maml_tf.runs.command import first_line
 from maml_tf.signatures import Signatures, text
 from maml_tf.step_sizes import PER_WEIGHT
 

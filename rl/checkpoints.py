@@ -6,7 +6,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from data_generators.errors import UserError
-from maml_tf.runs.checkpoints import Checkpoints, as_text, available, read_experiment
+from maml_tf.runs.checkpoints import Checkpoints, as_text, read_settings
 
 
 class PolicyCheckpoints(Checkpoints):
@@ -26,7 +26,7 @@ class PolicyCheckpoints(Checkpoints):
 
     def __init__(self, folder, model, experiment, optimizer=None, keep=5, keep_every=None):
         self.folder = Path(folder)
-        self.experiment = experiment
+        self.experiment = self.settings = experiment
         self.keep = keep
         self.keep_every = keep_every
         self.best_return = tf.Variable(float("-inf"), dtype=tf.float64, trainable=False)
@@ -40,21 +40,8 @@ class PolicyCheckpoints(Checkpoints):
             **({"optimizer": optimizer} if optimizer else {}),
         )
 
-    def is_whole(self):
-        """Whether there is a checkpoint, and the latest can be read to its last byte."""
-        latest = max(available(self.folder), default=None)
-        if latest is None:
-            return False
-        try:
-            reader = tf.train.load_checkpoint(str(self.folder / f"model{latest}"))
-            for name in reader.get_variable_to_shape_map():
-                reader.get_tensor(name)
-        except Exception:  # TensorFlow documents no list of what a damaged checkpoint may raise
-            return False
-        return True
-
     def _refuse_other_settings(self, path):
-        made, now = read_experiment(path), dataclasses.asdict(self.experiment)
+        made, now = read_settings(path), dataclasses.asdict(self.experiment)
         # How long to train may change from one start to the next; what an iteration computes may not.
         differing = [name for name in now if made.get(name) != now[name] and name != "iterations"]
         if differing:

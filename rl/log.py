@@ -22,8 +22,7 @@ class ProgressLog:
     """
 
     def __init__(self, folder, columns, tensorboard=True):
-        self._columns = columns
-        self._table = Table(folder / FILE, columns)
+        self._table = Table(folder / FILE, columns, digits=7)
         self._summaries = Summaries(folder) if tensorboard else None
 
     def begin(self, iteration):
@@ -36,8 +35,7 @@ class ProgressLog:
 
     def write(self, iteration, figures):
         """Adds the figures of an iteration; those missing stay empty."""
-        texts = [f"{figures[name]:.7g}" if name in figures else "" for name in self._columns]
-        self._table.add(iteration, texts)
+        self._table.add(iteration, figures)
         if self._summaries:
             self._summaries.write(iteration, figures)
 

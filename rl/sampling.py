@@ -138,7 +138,7 @@ class Rollout(NamedTuple):
     """
 
     paths: Paths
-    advantages: advantages.Samples
+    samples: advantages.Samples
     explained_variance: float
 
 

@@ -179,7 +179,7 @@ class Training:
             checkpoints.best_return.assign(value)
 
     def _start(self, resume):
-        self.iteration = self.checkpoints.begin(resume)
+        self.iteration = self.checkpoints.start(resume)
         if self.iteration == 0:
             self.best.delete_from(0)  # what a process left that was killed before its first checkpoint
         elif not self.best.is_whole() and np.isfinite(self.checkpoints.best_return.numpy()):

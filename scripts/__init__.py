@@ -1,6 +1,6 @@
 """One file is one command."""
 
-from maml_tf.runs import command
+from maml_tf.runs.command import is_command, while_loading
 
-if command.is_command():
-    command.while_loading()
+if is_command():
+    while_loading()

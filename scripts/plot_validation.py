@@ -36,7 +36,7 @@ def _run(flags):
         from maml_tf.supervised.experiment import Experiment
 
     iteration = checkpoints.find(flags.folder)
-    settings = checkpoints.read_experiment(flags.folder / f"model{iteration}")
+    settings = checkpoints.read_settings(flags.folder / f"model{iteration}")
     if "datasource" not in settings:
         raise UserError(f"{flags.folder} is no run of main.py: scripts.plot_rl draws those of scripts.train_rl")
     experiment = Experiment.of(**settings)

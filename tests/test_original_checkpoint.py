@@ -5,7 +5,7 @@ import shutil
 import numpy as np
 import pytest
 
-from maml_tf.runs.checkpoints import Checkpoints
+from maml_tf.runs.checkpoints import MAMLCheckpoints
 from maml_tf.supervised import build, commands
 from maml_tf.supervised.build import load_run
 from maml_tf.supervised.experiment import Experiment
@@ -41,7 +41,7 @@ def test_weights_are_found_in_either_layout(weights, tmp_path):
         for variable, expected in zip(run.maml.weights, weights.weights, strict=True):
             np.testing.assert_array_equal(variable.numpy(), expected.numpy())
     # The folder of the run comes first.
-    Checkpoints(tmp_path / "alone" / EXPERIMENT.name, weights, EXPERIMENT).save(3)
+    MAMLCheckpoints(tmp_path / "alone" / EXPERIMENT.name, weights, EXPERIMENT).save(3)
     assert load_run(EXPERIMENT, tmp_path / "alone")[3:] == (3, tmp_path / "alone" / EXPERIMENT.name, False)
 
 

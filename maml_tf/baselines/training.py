@@ -26,8 +26,8 @@ from data_generators.prefetch import Prefetcher
 from data_generators.progress import progress as progress_display
 from maml_tf.baselines import comparison
 from maml_tf.baselines.classifier import PARTS, Settings, build
-from maml_tf.runs.lock import RunLock, remove_leftovers
-from maml_tf.runs.loop import Interrupted, StopRequest, make_writable
+from maml_tf.runs.lock import RunLock, make_writable, remove_leftovers
+from maml_tf.runs.loop import Interrupted, StopRequest
 from maml_tf.supervised import evaluation
 
 FILE = "classifier.npz"

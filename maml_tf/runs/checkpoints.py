@@ -6,16 +6,16 @@ import json
 import re
 import shutil
 import weakref
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
 
-from data_generators.errors import UserError
+from data_generators.errors import UserError, first_line
 from data_generators.files import flush
-from maml_tf.runs.command import first_line
-from maml_tf.runs.lock import RunLock, remove_leftovers
-from maml_tf.runs.loop import make_writable
-from maml_tf.supervised import original_checkpoints
+from maml_tf.runs.lock import RunLock, make_writable, remove_leftovers
+from maml_tf.runs.settings import Settings
 
 _EXPERIMENT = "experiment/.ATTRIBUTES/VARIABLE_VALUE"
 _SAVING = "saving"
@@ -23,41 +23,42 @@ _DATA = re.compile(r"model\d+\.data-\d{5}-of-\d{5}")
 
 
 class Checkpoints:
-    """The checkpoints `model<iteration>` of one run, in its folder.
+    """The checkpoints `model<iteration>` of one run, in its folder. Knows no learner.
 
-    Each holds the weights, the optimisers' state, the number of iterations done and the Experiment. It is written in a
-    folder of its own, flushed to the disk and moved into place, its index last; so a checkpoint that has an index is
-    whole, even if the process is killed or the power is lost meanwhile.
+    Each holds the objects given, the number of iterations done and the settings. It is written in a folder of its own,
+    flushed to the disk and moved into place, its index last; so a checkpoint that has an index is whole, even if the
+    process is killed or the power is lost meanwhile.
 
     Args:
-        folder: the run's folder; need not exist before the first `save`.
-        maml: MAML.
-        experiment: Experiment, its settings.
+        folder: the run's folder; need not exist before `start` or the first `save`.
+        settings: Settings; a checkpoint of other ones is refused.
+        objects: what is saved, by the key that it has in the checkpoint: models, optimisers, variables, lists of them.
         keep: number of checkpoints kept; older ones are deleted.
+        keep_every: checkpoints of multiples of this iteration are kept for good; None for none.
     """
 
-    keep_every = None  # multiples of this iteration are never deleted
     _lock = None
 
-    def __init__(self, folder, maml, experiment, keep=10):
+    def __init__(
+        self,
+        folder: str | Path,
+        settings: Settings,
+        objects: Mapping[str, Any],
+        *,
+        keep: int = 10,
+        keep_every: int | None = None,
+    ):
         self.folder = Path(folder)
-        self.experiment = experiment
-        self.keep = keep
+        self.settings = settings
+        self.keep, self.keep_every = keep, keep_every
         self._iteration = tf.Variable(0, dtype=tf.int64, trainable=False)
-        self._settings = tf.Variable(as_text(experiment), trainable=False)
-        self._checkpoint = tf.train.Checkpoint(
-            model=maml.model,
-            step_sizes=[s.value for s in maml.step_sizes],
-            optimizer=maml.optimizer,
-            pretrain_optimizer=maml.pretrain_optimizer,
-            iteration=self._iteration,
-            experiment=self._settings,
-        )
+        self._settings = tf.Variable(as_text(settings), trainable=False)
+        self._checkpoint = tf.train.Checkpoint(**objects, iteration=self._iteration, experiment=self._settings)
 
-    def begin(self, resume):
+    def start(self, resume: bool) -> int:
         """Makes the folder, and restores the latest checkpoint or, without `resume`, puts an earlier run aside.
 
-        No other process can begin in this folder until `end`, or the end of this process. What killed ones have left
+        No other process can start in this folder until `end`, or the end of this process. What killed ones have left
         is removed.
 
         Returns:
@@ -69,15 +70,15 @@ class Checkpoints:
         make_writable(self.folder)
         self._hold(RunLock(self.folder))
         try:
-            iteration = self._resume() if resume else self._begin_anew()
+            iteration = self._resume() if resume else self._start_anew()
             self._remove_leftovers()
         except BaseException:
             self.end()
             raise
         return iteration
 
-    def end(self):
-        """Lets other processes begin in this folder; without effect if that has been done."""
+    def end(self) -> None:
+        """Lets other processes start in this folder; without effect if that has been done."""
         if self._lock is not None:
             self._lock.release()
 
@@ -92,7 +93,7 @@ class Checkpoints:
         print(f"Resuming from the checkpoint of iteration {iteration}")
         return iteration
 
-    def _begin_anew(self):
+    def _start_anew(self):
         lock, aside = self._lock, put_aside(self.folder)
         if aside:
             lock.moved(aside)
@@ -104,7 +105,7 @@ class Checkpoints:
             print(f"The earlier run is now in {aside}")
         return 0
 
-    def save(self, iteration):
+    def save(self, iteration: int) -> Path:
         """Writes `model<iteration>`, then deletes the oldest beyond those to keep.
 
         Returns:
@@ -146,13 +147,13 @@ class Checkpoints:
         self._delete_surplus()
         remove_leftovers(self.folder)
 
-    def delete_from(self, iteration):
+    def delete_from(self, iteration: int) -> None:
         """Deletes the checkpoints of this iteration and of later ones."""
         for later in available(self.folder):
             if later >= iteration:
                 _delete(self.folder / f"model{later}")
 
-    def restore(self, iteration=None):
+    def restore(self, iteration: int | None = None) -> int:
         """Restores the latest checkpoint, or that of a given iteration.
 
         Returns:
@@ -163,7 +164,7 @@ class Checkpoints:
                 which has no optimiser state to resume with.
         """
         path = self.folder / f"model{find(self.folder, iteration)}"
-        if original_checkpoints.is_tf1(path):
+        if is_tf1(path):
             raise UserError(
                 f"checkpoint {path} is of the original code and without the optimiser's state, so that its training "
                 "cannot be resumed: test it with main.py --train=False, or train anew with another --logdir"
@@ -174,11 +175,46 @@ class Checkpoints:
         except Exception as error:  # TensorFlow documents no list of what a damaged checkpoint may raise
             reason = f"is damaged or of another model ({first_line(error)})"
             raise UserError(f"checkpoint {path} {reason}{_remedy(path)}") from error
-        self._settings.assign(as_text(self.experiment))  # reading has put those of the checkpoint there
+        self._settings.assign(as_text(self.settings))  # reading has put those of the checkpoint there
         return int(self._iteration.numpy())
 
     def _refuse_other_settings(self, path):
-        made, now = read_experiment(path), dataclasses.asdict(self.experiment)
+        differences = self.settings.differences(read_settings(path))
+        if differences:
+            made_with = ", ".join(differences)
+            raise UserError(
+                f"checkpoint {path} was made with {made_with}: give the same flags or, {self.settings.anew}"
+            )
+
+    def is_whole(self) -> bool:
+        """Whether there is a checkpoint, and the latest can be read to its last byte."""
+        latest = max(available(self.folder), default=None)
+        if latest is None:
+            return False
+        try:
+            reader = tf.train.load_checkpoint(str(self.folder / f"model{latest}"))
+            for name in reader.get_variable_to_shape_map():
+                reader.get_tensor(name)
+        except Exception:  # TensorFlow documents no list of what a damaged checkpoint may raise
+            return False
+        return True
+
+
+class MAMLCheckpoints(Checkpoints):
+    keep_every = None
+
+    def __init__(self, folder, maml, experiment, keep=10):
+        self.experiment = experiment
+        objects = {
+            "model": maml.model,
+            "step_sizes": [s.value for s in maml.step_sizes],
+            "optimizer": maml.optimizer,
+            "pretrain_optimizer": maml.pretrain_optimizer,
+        }
+        super().__init__(folder, experiment, objects, keep=keep)
+
+    def _refuse_other_settings(self, path):
+        made, now = read_settings(path), dataclasses.asdict(self.experiment)
         # How long to train may change from one start to the next; what an iteration computes may not.
         only_pretrained = made.get("metatrain_iterations") == now["metatrain_iterations"] == 0
         duration = "pretrain_iterations" if only_pretrained else "metatrain_iterations"
@@ -191,18 +227,18 @@ class Checkpoints:
             )
 
 
-def as_text(experiment):
-    """The settings of an Experiment as a checkpoint holds them; `read_experiment` gives them back."""
-    return json.dumps(dataclasses.asdict(experiment))
+def as_text(settings) -> str:
+    """Settings as a checkpoint holds them; `read_settings` gives them back."""
+    return json.dumps(dataclasses.asdict(settings))
 
 
-def available(folder):
+def available(folder: str | Path) -> list[int]:
     """The iterations of the whole checkpoints in a folder, ascending."""
     names = (re.fullmatch(r"model(\d+)\.index", file.name) for file in Path(folder).glob("model*.index"))
     return sorted(int(name[1]) for name in names if name)
 
 
-def find(folder, iteration=None):
+def find(folder: str | Path, iteration: int | None = None) -> int:
     """The iteration of the latest checkpoint in a folder, or the given one if it is there.
 
     Raises:
@@ -216,7 +252,7 @@ def find(folder, iteration=None):
     return iterations[-1] if iteration is None else iteration
 
 
-def put_aside(folder):
+def put_aside(folder: str | Path) -> Path | None:
     """Renames the folder of an earlier run, if it holds checkpoints, to `<folder>.old1` or the next that is free.
 
     Returns:
@@ -236,7 +272,7 @@ def put_aside(folder):
         raise UserError(message) from error
 
 
-def read_experiment(path):
+def read_settings(path: Path) -> dict[str, Any]:
     """The settings that a checkpoint was made with, as a dict.
 
     Raises:
@@ -247,6 +283,14 @@ def read_experiment(path):
     except Exception as error:  # TensorFlow documents no list of what a damaged checkpoint may raise
         reason = "is damaged, or not a checkpoint of this project"
         raise UserError(f"checkpoint {path} {reason}{_remedy(path)}") from error
+
+
+def is_tf1(path: str | Path) -> bool:
+    """Whether a checkpoint is one of TensorFlow 1; its path is without the endings of its files."""
+    try:
+        return "_CHECKPOINTABLE_OBJECT_GRAPH" not in tf.train.load_checkpoint(str(path)).get_variable_to_shape_map()
+    except Exception:  # TensorFlow documents no list of what a damaged checkpoint may raise
+        return False
 
 
 def _files(path):

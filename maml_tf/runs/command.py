@@ -4,15 +4,13 @@ Imports no TensorFlow, so that --help and mistakes are answered at once.
 """
 
 import contextlib
-import errno
 import os
-import re
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
 
-from data_generators.errors import UserError
+from data_generators.errors import user_sentence
 
 
 def while_loading() -> None:
@@ -39,13 +37,6 @@ def _end(number, frame):
     os._exit(130)
 
 
-_OF_FILES = "ENOENT EEXIST EACCES EPERM EROFS ENOSPC EDQUOT EFBIG EISDIR ENOTDIR EIO ENAMETOOLONG EMFILE ENFILE ELOOP"
-_ERRNO_TEXTS = tuple(os.strerror(getattr(errno, name)) for name in _OF_FILES.split() if hasattr(errno, name))
-
-# Lines before the reason, where an error comes from within a graph.
-_OF_DEVELOPERS = ("Graph execution error:", "Detected at node", "<stack traces unavailable>", " ", "\t")
-
-
 def guarded(body: Callable, *arguments, interrupted="interrupted") -> int:
     """Calls the body of a command and turns its errors into what a user expects.
 
@@ -70,54 +61,6 @@ def guarded(body: Callable, *arguments, interrupted="interrupted") -> int:
                 raise
             print(f"error: {' '.join(sentence.splitlines())}", file=sys.stderr)
             return 2
-
-
-def user_sentence(error: BaseException) -> str | None:
-    """What to tell the user of an error, in one sentence; None for one that is ours and needs its traceback.
-
-    Users can mend what is wrong with files, names and memory, whether Python or TensorFlow says so.
-    """
-    if isinstance(error, UserError):
-        return str(error)
-    if isinstance(error, OSError) and not isinstance(error, ChildProcessError):
-        names = [repr(name) if isinstance(name, int) else os.fsdecode(name) for name in _names(error)]
-        return ": ".join([*([" -> ".join(names)] if names else []), error.strerror or str(error)])
-    if isinstance(error, UnicodeEncodeError | UnicodeDecodeError):
-        remedy = "use another name" if isinstance(error.object, str) else "save it as UTF-8"
-        return f"{_shortened(error.object)} is not valid {error.encoding.upper()} ({error.reason}): {remedy}"
-    if isinstance(error, ValueError) and "embedded null" in str(error):
-        return "the name of a file holds a NUL byte: use another name"
-    if isinstance(error, MemoryError):
-        return f"there is not enough memory ({first_line(error)}): use smaller sizes"
-    return _of_tensorflow(error)
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error's message, without what TensorFlow adds to it for its own developers."""
-    lines = [line for line in str(error).splitlines() if line.strip() and not line.startswith(_OF_DEVELOPERS)]
-    text = re.sub(r"\{\{.*?\}\}|\s*\[Op:.*?\]", "", lines[0] if lines else "").strip(" ;")
-    return text or type(error).__name__
-
-
-def _of_tensorflow(error):
-    errors = getattr(sys.modules.get("tensorflow"), "errors", None)  # where it is not loaded, the error is not its
-    if errors is None or not isinstance(error, errors.OpError):
-        return None
-    text = first_line(error)
-    if any(reason in text for reason in _ERRNO_TEXTS) or isinstance(error, errors.DataLossError):
-        return text
-    if isinstance(error, errors.ResourceExhaustedError):
-        return f"there is not enough memory ({text}): use smaller sizes"
-    return None
-
-
-def _names(error):
-    return [name for name in (error.filename, error.filename2) if name is not None]
-
-
-def _shortened(name):
-    text = repr(name)
-    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 @contextlib.contextmanager

@@ -146,6 +146,21 @@ class RunLock:
         )
 
 
+def make_writable(folder):
+    """Makes a folder, and finds out whether files can be written there; UserError if not."""
+    try:
+        str(folder).encode()  # TensorFlow takes no other names, which is better said now than at the first checkpoint
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".writable"
+        probe.touch()
+        probe.unlink(missing_ok=True)  # another process may have tried it at the same moment
+    except OSError as error:
+        raise UserError(f"cannot write to {folder} ({error.strerror}): choose another --logdir") from error
+    except ValueError as error:
+        reason = "is not UTF-8" if isinstance(error, UnicodeError) else "holds a NUL byte"
+        raise UserError(f"the name {str(folder)!r} {reason}: choose another --logdir") from error
+
+
 def _lock(descriptor):
     """Whether the system has locked a file for us; None where it has no locks for it."""
     if fcntl is None:

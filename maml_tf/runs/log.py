@@ -7,13 +7,13 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from maml_tf.runs.command import user_sentence
+from data_generators.errors import user_sentence
 
 
 class Dispensable:
     """Writes for as long as that works; at the first error it says so on stderr, and then writes no more.
 
-    Only errors of files are taken so, see `command.user_sentence`: any other is ours, and raised.
+    Only errors of files are taken so, see `errors.user_sentence`: any other is ours, and raised.
 
     Args:
         what: is written, such as the path of a file.
@@ -44,14 +44,15 @@ GRADIENT_COSINE = "Cosine of first- and second-order meta-gradient"
 
 @contextlib.contextmanager
 def summaries(folder, log=True):
-    """A function write(scalars, iteration) for a dict of numbers by name; without `log`, one that writes nothing.
+    """A function write(scalars, iteration, flush=False) of numbers by name; without `log`, one that writes nothing.
 
-    Numbers that are not finite are left out. Where summaries cannot be written, for want of room on the disk perhaps,
-    one warning says so, and nothing is written from then on: no training should end for its summaries.
+    With `flush` they are in the file at once rather than within minutes. Numbers that are not finite are left out.
+    Where summaries cannot be written, for want of room on the disk perhaps, one warning says so, and nothing is written
+    from then on: no training should end for its summaries.
     """
     writer = _Writer(folder) if log else None
     try:
-        yield writer.write if log else lambda scalars, iteration: None
+        yield writer.write if log else lambda scalars, iteration, flush=False: None
     finally:
         if log:
             writer.close()
@@ -65,12 +66,14 @@ class _Writer:
         self._compiled = tf.function(_write, autograph=False)
         self._attempt(lambda: self._entered.enter_context(tf.summary.create_file_writer(str(folder)).as_default()))
 
-    def write(self, scalars, iteration):
+    def write(self, scalars, iteration, flush=False):
         with np.errstate(over="ignore"):
             values = {name: np.float32(value) for name, value in scalars.items()}
         # As tensors, since a float would be traced.
         tensors = {name: tf.constant(value) for name, value in values.items() if np.isfinite(value)}
         self._attempt(self._compiled, tensors, tf.constant(iteration, tf.int64))
+        if flush:
+            self._attempt(tf.summary.flush)
 
     def close(self):
         self._attempt(self._entered.close)  # which writes what is left

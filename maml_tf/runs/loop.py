@@ -1,10 +1,147 @@
-"""How runs stop: on request after the step at hand, and at once where their folder cannot be written."""
+"""The one loop of every training: resume, stop on request, progress, finite check, saving, events."""
 
 import contextlib
 import os
 import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
 
 from data_generators.errors import UserError
+from data_generators.progress import progress
+from maml_tf.runs.checkpoints import Checkpoints
+
+
+class Event(NamedTuple):
+    """Something that happens every so many iterations.
+
+    every: iterations; 0 is never.
+    act: function of the number of iterations done.
+    before: whether it happens before the next iteration, at 0 too; otherwise after an iteration, once it is saved.
+    """
+
+    every: int
+    act: Callable[[int], None]
+    before: bool = False
+
+
+class Training(Protocol):
+    """What a learner hands to `run`.
+
+    end: iterations in all.
+    save_every: iterations between checkpoints; 0 saves at the end and on request only.
+    events: in the order in which they happen.
+    remedy: what may help where numbers are no longer finite.
+    """
+
+    end: int
+    save_every: int
+    events: Sequence[Event]
+    remedy: str
+
+    def opened(self, iteration: int) -> AbstractContextManager:
+        """Holds threads, tables and writers open, to continue from an iteration."""
+
+    def advance(self, start: int, stop: int) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Does the iterations start ... stop - 1; yields (iterations done, metrics since the last yield)."""
+
+    def variables(self) -> list:
+        """The variables that must be finite whenever a checkpoint is saved."""
+
+    def status(self, metrics: dict[str, Any]) -> str:
+        """What the progress bar shows of the metrics."""
+
+
+def run(
+    training: Training, store: Checkpoints, *, resume: bool = True, label: str = "Training", unit: str = "step"
+) -> bool:
+    """Trains to the end, or until Ctrl-C or SIGTERM, and then saves and says how to resume.
+
+    Args:
+        training: Training.
+        store: its checkpoints.
+        resume: continue from the latest checkpoint, if there is one; otherwise the folder of an earlier run is renamed.
+        label, unit: of the progress bar.
+
+    Returns:
+        Whether it came to the end; a command that did not ends with exit code 130.
+
+    Raises:
+        UserError: the folder cannot be written, another process trains in it, its checkpoint is of other settings, or
+            numbers are not finite.
+    """
+    try:
+        iteration = store.start(resume)
+        if iteration >= training.end:
+            return True
+        iteration = _run(training, store, iteration, label, unit)
+    finally:
+        store.end()
+    if iteration >= training.end:
+        return True
+    again = "" if resume else ", without --resume=False,"
+    print(
+        f"Stopped after {iteration} of {training.end} iterations, which are saved. Run the same command again{again} "
+        "to resume."
+    )
+    return False
+
+
+def _run(training, store, iteration, label, unit):
+    """Returns the iterations done."""
+    saved, end = iteration, training.end
+    with StopRequest() as stop, training.opened(iteration), progress(end, label, unit, iteration) as bar:
+        while iteration < end and not stop.requested:
+            _act(training.events, iteration, before=True)
+            for done, metrics in training.advance(iteration, _pause(iteration, training)):
+                bar.set_postfix_str(training.status(metrics), refresh=False)
+                bar.update(done - iteration)
+                iteration = done
+                if stop.requested:
+                    break
+            if training.save_every and iteration % training.save_every == 0:
+                saved = _save(training, store, iteration)
+            _act(training.events, iteration, before=False)
+        if iteration > saved:
+            _save(training, store, iteration)
+    return iteration
+
+
+def _pause(iteration, training):
+    """The next iteration at which something is due, or the end."""
+    every = [training.save_every, *(event.every for event in training.events)]
+    return min([training.end, *((iteration // n + 1) * n for n in every if n)])
+
+
+def _act(events, iteration, before):
+    for event in events:
+        if event.before == before and event.every and iteration % event.every == 0:
+            event.act(iteration)
+
+
+def _save(training, store, iteration):
+    if not all(np.isfinite(np.asarray(variable)).all() for variable in training.variables()):
+        raise NotFinite(iteration, store.folder, training.remedy)
+    store.save(iteration)
+    return iteration
+
+
+class NotFinite(UserError):
+    """A loss or weights are no longer finite.
+
+    Args:
+        iteration: at which.
+        folder: of the run.
+        remedy: what may help.
+    """
+
+    def __init__(self, iteration, folder, remedy):
+        super().__init__(
+            f"the loss or the weights are no longer finite at iteration {iteration}: training stops and the "
+            f"checkpoints in {folder} stay as they are; {remedy}"
+        )
 
 
 class Interrupted(Exception):
@@ -33,18 +170,3 @@ class StopRequest:
     def __exit__(self, *error):
         for number, handler in self._previous.items():
             signal.signal(number, handler)
-
-
-def make_writable(folder):
-    """Makes a folder, and finds out whether files can be written there; UserError if not."""
-    try:
-        str(folder).encode()  # TensorFlow takes no other names, which is better said now than at the first checkpoint
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".writable"
-        probe.touch()
-        probe.unlink(missing_ok=True)  # another process may have tried it at the same moment
-    except OSError as error:
-        raise UserError(f"cannot write to {folder} ({error.strerror}): choose another --logdir") from error
-    except ValueError as error:
-        reason = "is not UTF-8" if isinstance(error, UnicodeError) else "holds a NUL byte"
-        raise UserError(f"the name {str(folder)!r} {reason}: choose another --logdir") from error

@@ -5,7 +5,7 @@ import csv
 import itertools
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,11 +35,12 @@ class Table:
 
     Args:
         path: of the file; its folder exists.
-        columns: names of the numbers of an iteration. "iteration" is the first column without being named.
+        columns: names of the metrics of an iteration. "iteration" is the first column without being named.
+        digits: of each number; None for all.
     """
 
-    def __init__(self, path: str | Path, columns: Iterable[str]):
-        self.path = Path(path)
+    def __init__(self, path: str | Path, columns: Iterable[str], digits: int | None = None):
+        self.path, self._digits = Path(path), digits
         self.columns = (ITERATION, *columns)
         self._attempt = Dispensable(self.path)
 
@@ -66,9 +67,13 @@ class Table:
         self._attempt(self._replace, kept, found.damaged)
         return kept
 
-    def add(self, iteration: int, texts: Iterable[str]) -> None:
-        """Adds the row of an iteration: a text for each column, "" where there is no number."""
+    def add(self, iteration: int, metrics: Mapping[str, float]) -> None:
+        """Adds the row of an iteration; what is missing stays empty, what has no column is left out."""
+        texts = [self._text(metrics[name]) if name in metrics else "" for name in self.columns[1:]]
         self._attempt(self._append, [str(iteration), *texts])
+
+    def _text(self, number):
+        return repr(float(number)) if self._digits is None else f"{number:.{self._digits}g}"
 
     def _replace(self, rows, damaged):
         with replacing(self.path) as part:

@@ -16,7 +16,7 @@ from data_generators.sinusoid import Sinusoid
 from data_generators.tasks import Tasks
 from maml_tf import losses, networks
 from maml_tf.maml import MAML, adam
-from maml_tf.runs.checkpoints import Checkpoints, available, find
+from maml_tf.runs.checkpoints import MAMLCheckpoints, available, find, is_tf1
 from maml_tf.supervised import original_checkpoints
 from maml_tf.supervised.experiment import EVALUATION_TASKS, Experiment
 
@@ -247,8 +247,8 @@ def restore(maml, experiment, folder, iteration=None) -> tuple[int, bool]:
     """
     iteration = find(folder, iteration)
     path = folder / f"model{iteration}"
-    if not original_checkpoints.is_tf1(path):
-        return Checkpoints(folder, maml, experiment).restore(iteration), False
+    if not is_tf1(path):
+        return MAMLCheckpoints(folder, maml, experiment).restore(iteration), False
     if maml.step_sizes:
         raise UserError(
             f"checkpoint {path} is of the original code, which learns no step sizes: --learn_update_lr=False"

@@ -8,17 +8,8 @@ import tensorflow as tf
 
 from data_generators.errors import UserError
 
-_OF_TENSORFLOW_2 = "_CHECKPOINTABLE_OBJECT_GRAPH"
 _NEVER_USED = ("moving_mean", "moving_variance")  # the original normalises by the batch's own statistics, always
 _SHOWN = 6  # differences that a message lists
-
-
-def is_tf1(path):
-    """Whether the checkpoint at a path, which is without the endings of its files, is one of TensorFlow 1."""
-    try:
-        return _OF_TENSORFLOW_2 not in tf.train.load_checkpoint(str(path)).get_variable_to_shape_map()
-    except Exception:  # TensorFlow documents no list of what a damaged checkpoint may raise
-        return False
 
 
 def load(path, model):

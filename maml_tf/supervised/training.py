@@ -45,7 +45,7 @@ class CosineLog:
     def add(self, iteration, cosine):
         """Adds a row. Where it cannot be written, a warning is printed, and the run continues without the file."""
         self._latest = cosine
-        self._table.add(iteration, [repr(float(cosine))])
+        self._table.add(iteration, {"cosine": cosine})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,7 +96,7 @@ class Training:
         self.schedule = schedule or Schedule()
         self.log = log
         self.log_gradient_cosine = log_gradient_cosine
-        self.checkpoints = checkpoints.Checkpoints(folder, maml, experiment)
+        self.checkpoints = checkpoints.MAMLCheckpoints(folder, maml, experiment)
         self.iteration = 0
         self._cosines = None
         self._write_scalars = None
@@ -146,7 +146,7 @@ class Training:
             raise Interrupted
 
     def _start(self, resume):
-        self.iteration = self.checkpoints.begin(resume)
+        self.iteration = self.checkpoints.start(resume)
         self._cosines = CosineLog(self.folder, self.iteration) if self.log_gradient_cosine else None
 
     def _next_pause(self):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from maml_tf.runs.checkpoints import Checkpoints, available
+from maml_tf.runs.checkpoints import MAMLCheckpoints, available
 from tests.maml_tf.exports import classifier, exported
 from tests.maml_tf.runs.stores import EXPERIMENT, fill, make_maml
 from tests.maml_tf.small_runs import IMAGES, SINUSOID, use_small_omniglot
@@ -53,7 +53,7 @@ def tiny_maml():
 @pytest.fixture
 def saved(tiny_maml, tmp_path):
     """Checkpoints at 5 and 10, their folder, and the numbers of the latter."""
-    store = Checkpoints(tmp_path / "run", tiny_maml, EXPERIMENT)
+    store = MAMLCheckpoints(tmp_path / "run", tiny_maml, EXPERIMENT)
     fill(tiny_maml, 1)
     store.save(5)
     numbers = fill(tiny_maml, 2)

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from data_generators.errors import UserError
-from maml_tf.runs.checkpoints import Checkpoints, available
+from maml_tf.runs.checkpoints import MAMLCheckpoints, available
 from tests.data_generators.synthetic_omniglot import snapshot
 from tests.maml_tf.runs.stores import EXPERIMENT, assert_numbers, everything, fill
 
@@ -108,7 +108,7 @@ def operations(monkeypatch, until=None):
 
 def test_a_kill_between_any_two_operations_leaves_whole_checkpoints_only(tiny_maml, tmp_path, monkeypatch):
     def begin(folder):
-        store = Checkpoints(folder, tiny_maml, EXPERIMENT, keep=2)
+        store = MAMLCheckpoints(folder, tiny_maml, EXPERIMENT, keep=2)
         fill(tiny_maml, 1)
         store.save(5)
         store.save(10)
@@ -140,7 +140,7 @@ def test_a_kill_between_any_two_operations_leaves_whole_checkpoints_only(tiny_ma
 
 def test_writing_over_a_checkpoint_never_leaves_a_mixture(tiny_maml, tmp_path, monkeypatch):
     for until in range(10):
-        store = Checkpoints(tmp_path / str(until), tiny_maml, EXPERIMENT)
+        store = MAMLCheckpoints(tmp_path / str(until), tiny_maml, EXPERIMENT)
         fill(tiny_maml, 1)
         store.save(5)
         fill(tiny_maml, 2)
@@ -183,6 +183,6 @@ def test_checkpoint_that_cannot_be_written(saved, tiny_maml, monkeypatch):
     with pytest.raises(UserError, match=r"model15 cannot be written \(x; No space left on device\)$"):
         store.save(15)
     assert snapshot(folder) == {name: content for name, content in before.items() if name.name != "saving"}
-    below_a_file = Checkpoints(folder / "model10.index" / "run", tiny_maml, EXPERIMENT)
+    below_a_file = MAMLCheckpoints(folder / "model10.index" / "run", tiny_maml, EXPERIMENT)
     with pytest.raises(UserError, match=r"model15 cannot be written"):
         below_a_file.save(15)

@@ -13,7 +13,7 @@ from data_generators.errors import UserError
 from maml_tf.runs import command
 from scripts.command import parser
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def raises(error):

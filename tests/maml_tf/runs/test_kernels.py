@@ -28,7 +28,7 @@ def uses_onednn(module, *arguments, **environment):
     program = PROGRAM.format(module=module, arguments=list(arguments))
     result = subprocess.run(
         [sys.executable, "-c", program],
-        cwd=Path(__file__).parents[2],
+        cwd=Path(__file__).parents[3],
         env=inherited | environment,
         capture_output=True,
         text=True,

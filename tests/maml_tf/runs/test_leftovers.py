@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from data_generators import files
-from maml_tf.runs.checkpoints import Checkpoints
+from maml_tf.runs.checkpoints import MAMLCheckpoints
 from tests.maml_tf.runs.stores import EXPERIMENT
 
 DATA = ".data-00000-of-00001"
@@ -23,11 +23,11 @@ def gone():
 
 @pytest.mark.parametrize("resume", [True, False])
 def test_next_run_removes_what_killed_ones_have_left(tiny_maml, tmp_path, gone, resume):
-    store = Checkpoints(tmp_path, tiny_maml, EXPERIMENT)
+    store = MAMLCheckpoints(tmp_path, tiny_maml, EXPERIMENT)
     whole = []
     if resume:
         for iteration in range(1, 12):
-            Checkpoints(tmp_path, tiny_maml, EXPERIMENT, keep=11).save(iteration)
+            MAMLCheckpoints(tmp_path, tiny_maml, EXPERIMENT, keep=11).save(iteration)
         whole = [f"model{iteration}{ending}" for iteration in range(2, 12) for ending in (".index", DATA)]
     (tmp_path / "saving").mkdir()
     (tmp_path / "saving" / f"model12{DATA}").write_bytes(b"half")
@@ -37,7 +37,7 @@ def test_next_run_removes_what_killed_ones_have_left(tiny_maml, tmp_path, gone, 
     others += ["model7.notes", "film.part", f"model12{DATA}.copy", "test.csv"]
     for name in (*left, *others):
         (tmp_path / name).write_bytes(b"half")
-    assert store.begin(resume) == (11 if resume else 0)
+    assert store.start(resume) == (11 if resume else 0)
     store.end()
     assert sorted(os.listdir(tmp_path)) == sorted(whole + others)
 

@@ -12,14 +12,14 @@ import pytest
 
 from data_generators.errors import UserError
 from maml_tf.runs import checkpoints, lock
-from maml_tf.runs.checkpoints import Checkpoints
+from maml_tf.runs.checkpoints import MAMLCheckpoints
 from maml_tf.runs.lock import NAME, RunLock
 from tests.data_generators.synthetic_omniglot import snapshot
 from tests.maml_tf.runs.stores import EXPERIMENT
 
 PROGRAM = """
 import os, sys, time
-from maml_tf import lock
+from maml_tf.runs import lock
 from maml_tf.runs.lock import RunLock
 if sys.argv[2] == "without":
     lock.fcntl = None
@@ -116,21 +116,21 @@ def test_who_cannot_be_seen_counts_for_as_long_as_it_touches_the_lock(tmp_path, 
 
 
 def test_run_of_another_process_is_neither_resumed_nor_put_aside(holder, tiny_maml, tmp_path):
-    store = Checkpoints(tmp_path, tiny_maml, EXPERIMENT)
+    store = MAMLCheckpoints(tmp_path, tiny_maml, EXPERIMENT)
     store.save(5)
     holder()
     before = snapshot(tmp_path)
     for resume in (True, False):
         with pytest.raises(UserError, match="another process trains in"):
-            store.begin(resume)
+            store.start(resume)
     assert store.restore() == 5  # reading needs no lock
     assert snapshot(tmp_path) == before
 
 
 def test_lock_is_held_from_the_begin_to_the_end_also_where_an_earlier_run_is_put_aside(system, tiny_maml, tmp_path):
-    store = Checkpoints(tmp_path / "run", tiny_maml, EXPERIMENT)
+    store = MAMLCheckpoints(tmp_path / "run", tiny_maml, EXPERIMENT)
     for resume in (True, False):
-        store.begin(resume)
+        store.start(resume)
         assert (tmp_path / "run" / NAME).exists()
         store.save(5)
         store.end()
@@ -140,7 +140,7 @@ def test_lock_is_held_from_the_begin_to_the_end_also_where_an_earlier_run_is_put
 
 
 def test_lock_ends_with_whoever_holds_it(tiny_maml, tmp_path):
-    store = Checkpoints(tmp_path, tiny_maml, EXPERIMENT)
-    store.begin(True)
+    store = MAMLCheckpoints(tmp_path, tiny_maml, EXPERIMENT)
+    store.start(True)
     del store
     assert os.listdir(tmp_path) == []

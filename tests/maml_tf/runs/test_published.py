@@ -6,7 +6,7 @@ import pytest
 from maml_tf.runs import published
 from maml_tf.supervised.experiment import Experiment
 
-FIGURES = json.loads(resources.files("maml_tf").joinpath("published.json").read_text())
+FIGURES = json.loads(resources.files("maml_tf.runs").joinpath("published.json").read_text())
 CELLS = [
     (datasource, key, setting, percent, ci95)
     for datasource, systems in FIGURES["table_1"].items()

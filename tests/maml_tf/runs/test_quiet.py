@@ -22,7 +22,7 @@ def test_a_stderr_that_is_closed_is_no_obstacle():
     program = (
         "import os; os.close(2)\n" + PROGRAM.split("os.write")[0] + "pass\n    print('done')\nexcept RuntimeError: pass"
     )
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     done = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=True)
     assert done.stdout == "done\n"
 
@@ -30,7 +30,7 @@ def test_a_stderr_that_is_closed_is_no_obstacle():
 def stderr_of(then, **environment):
     inherited = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
     command = [sys.executable, "-c", PROGRAM.format(then=then)]
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     return subprocess.run(
         command, cwd=root, env=inherited | environment, capture_output=True, text=True, check=True
     ).stderr

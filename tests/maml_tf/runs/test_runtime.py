@@ -22,29 +22,29 @@ for package in (maml_tf, data_generators):
     for module in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
         importlib.import_module(module.name)
 assert ({THREADS}) == (0, 0), "importing sets threads"
-from maml_tf import runtime
-runtime.configure(runtime.TASKS_SIDE_BY_SIDE, cores=3)
+from maml_tf.runs import process
+process.configure(process.TASKS_SIDE_BY_SIDE, cores=3)
 assert ({THREADS}) == (1, 3)
 from maml_tf import task_axis
 assert task_axis._parallel_iterations() == 3
 tf.zeros([1]) + 1
 try:
-    runtime.configure(runtime.LARGE_PRODUCTS)
+    process.configure(process.LARGE_PRODUCTS)
 except RuntimeError:
     print("ok")
 """
 PRODUCTS = f"""
 import tensorflow as tf
-from maml_tf import runtime
-runtime.configure(runtime.LARGE_PRODUCTS)
-assert ({THREADS}) == (runtime.available_cores(), 1)
+from maml_tf.runs import process
+process.configure(process.LARGE_PRODUCTS)
+assert ({THREADS}) == (process.available_cores(), 1)
 print("ok")
 """
 
 
 @pytest.mark.parametrize("program", [TASKS, PRODUCTS], ids=["tasks side by side", "large products"])
 def test_threads(program):
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     run = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=False)
     assert run.stdout.strip() == "ok", run.stderr
 

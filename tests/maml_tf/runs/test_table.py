@@ -2,6 +2,7 @@
 
 import os
 
+import numpy as np
 import pytest
 
 from maml_tf.runs.table import Table
@@ -28,12 +29,20 @@ def test_rows_are_added_and_those_that_come_again_are_dropped(path):
     table = Table(path, COLUMNS)
     assert table.begin(0) == []
     for iteration in range(3):
-        table.add(iteration, [str(iteration / 2), "", "1"])
-    assert path.read_text() == HEADER + "0,0.0,,1\n1,0.5,,1\n2,1.0,,1\n"
+        table.add(iteration, {"return": iteration / 2, "seconds": 1, "of no column": 2})
+    assert path.read_text() == HEADER + "0,0.0,,1.0\n1,0.5,,1.0\n2,1.0,,1.0\n"
     kept = Table(path, COLUMNS).begin(2)
     assert [row["return"] for row in kept] == ["0.0", "0.5"]
-    assert path.read_text() == HEADER + "0,0.0,,1\n1,0.5,,1\n"
+    assert path.read_text() == HEADER + "0,0.0,,1.0\n1,0.5,,1.0\n"
     assert os.listdir(path.parent) == [path.name]
+
+
+def test_numbers_have_so_many_digits(path):
+    for digits, text in ((7, "0,0.3333333,12345.68,\n"), (None, f"0,{1 / 3!r},12345.678901,\n")):
+        table = Table(path, COLUMNS, digits)
+        table.begin(0)
+        table.add(0, {"return": 1 / 3, "loss": np.float64(12345.678901)})
+        assert path.read_text() == HEADER + text
 
 
 @pytest.mark.parametrize(
@@ -125,11 +134,11 @@ def test_a_file_that_has_lost_everything_is_told(path, capsys):
 def test_a_full_disk_is_told_once_and_loses_no_earlier_row(path, capsys):
     table = Table(path, COLUMNS)
     table.begin(0)
-    table.add(0, ["1", "", ""])
+    table.add(0, {"return": 1})
     path.rename(path.with_name("elsewhere"))
     path.symlink_to("/dev/full")
     for iteration in (1, 2):
-        table.add(iteration, ["1", "", ""])
+        table.add(iteration, {"return": 1})
     told = (
         f"\nwarning: cannot write {path} (No space left on device): training continues without it, "
         "and what would be written there from now on is lost\n"
@@ -145,7 +154,7 @@ def test_a_damaged_file_stays_where_no_other_can_be_written(path, capsys, monkey
     monkeypatch.setattr("maml_tf.runs.table.flush", full)
     table = Table(path, COLUMNS)
     table.begin(3)
-    table.add(3, ["1", "", ""])
+    table.add(3, {"return": 1})
     assert path.read_text() == "x" + WHOLE
     assert os.listdir(path.parent) == [path.name]
     assert capsys.readouterr().err.count("warning: cannot write") == 1

@@ -10,7 +10,7 @@ import tensorflow as tf
 from data_generators.errors import UserError
 from maml_tf import losses, networks
 from maml_tf.maml import MAML
-from maml_tf.runs.checkpoints import Checkpoints
+from maml_tf.runs.checkpoints import MAMLCheckpoints, is_tf1
 from maml_tf.supervised import original_checkpoints
 from tests.maml_tf.goldens import Golden, assert_close, by_role
 from tests.maml_tf.runs.stores import EXPERIMENT, make_maml
@@ -71,7 +71,7 @@ def test_names_of_normalisations():
 def test_weights_come_back(tmp_path, make):
     written = numbered(make())
     original.write(tmp_path / "model7", original.weights(written))
-    assert original_checkpoints.is_tf1(tmp_path / "model7")
+    assert is_tf1(tmp_path / "model7")
     read = make()
     original_checkpoints.load(tmp_path / "model7", read)
     for variable, expected in zip(read.trainable_variables, written.trainable_variables, strict=True):
@@ -149,16 +149,16 @@ def test_damaged_checkpoint(tmp_path):
         with pytest.raises(UserError, match=r"model7 is damaged"):
             original_checkpoints.load(path, model)
     (tmp_path / "model7.index").write_bytes(b"")
-    assert not original_checkpoints.is_tf1(path)
+    assert not is_tf1(path)
     for variable, value in zip(model.trainable_variables, before, strict=True):
         np.testing.assert_array_equal(variable.numpy(), value)
 
 
 def test_ours_are_told_apart_and_training_does_not_resume_from_the_original_s(tmp_path):
     maml = make_maml(learn=False)
-    store = Checkpoints(tmp_path, maml, EXPERIMENT)
-    assert not original_checkpoints.is_tf1(store.save(5))
-    assert not original_checkpoints.is_tf1(tmp_path / "model6")
+    store = MAMLCheckpoints(tmp_path, maml, EXPERIMENT)
+    assert not is_tf1(store.save(5))
+    assert not is_tf1(tmp_path / "model6")
     original.write(tmp_path / "model7", original.weights(maml.model))
     with pytest.raises(
         UserError, match=r"model7 is of the original code .*: test it with main.py --train=False, or train"

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 import main
 from data_generators.errors import UserError
-from maml_tf.runs.checkpoints import Checkpoints
+from maml_tf.runs.checkpoints import MAMLCheckpoints
 from maml_tf.supervised import build
 from maml_tf.supervised.build import load_run, run_folder, train_command
 from maml_tf.supervised.experiment import Experiment
@@ -19,7 +19,7 @@ def trained(tmp_path_factory):
     logdir = tmp_path_factory.mktemp("logs")
     experiment = small(SINUSOID, 2, seed=1)
     maml = build.build(experiment, build.load(experiment, None).source, jit=False)
-    store = Checkpoints(logdir / experiment.name, maml, experiment)
+    store = MAMLCheckpoints(logdir / experiment.name, maml, experiment)
     for iteration in (1, 2):
         maml.weights[0].assign_add(tf.ones_like(maml.weights[0]))
         store.save(iteration)

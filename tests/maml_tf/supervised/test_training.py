@@ -15,7 +15,7 @@ from tests.maml_tf.supervised.trainings import END, EVERY, METATRAIN, PRETRAIN, 
 
 def test_training_trains(runs, straight):
     runs.training(straight.parent)
-    runs_checkpoints = checkpoints.Checkpoints(straight.parent, runs.maml, runs.experiment())
+    runs_checkpoints = checkpoints.MAMLCheckpoints(straight.parent, runs.maml, runs.experiment())
     runs_checkpoints.restore()
     changed = [not np.array_equal(v.numpy(), old) for v, old in zip(runs.variables, runs.initial, strict=True)]
     assert sum(changed) > 0.7 * len(changed)
