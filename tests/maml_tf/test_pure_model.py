@@ -126,7 +126,7 @@ class Dropped(keras.Model):
         return self.dense(self.dropout(x))
 
 
-def dropout_masks(pure, iteration, how, num_tasks=3, num_updates=2):
+def dropout_masks(pure, iteration, task_axis, num_tasks=3, num_updates=2):
     """Masks [tasks, updates, units] of one iteration, as the inner loop meets them."""
 
     def of_task(seeds):
@@ -137,7 +137,7 @@ def dropout_masks(pure, iteration, how, num_tasks=3, num_updates=2):
         return tf.stack(found)
 
     signature = tf.TensorSpec([num_updates, 50], tf.float64)
-    return axis.map_tasks(of_task, pure.seeds_per_task(iteration, num_tasks), signature, how)
+    return axis.map_tasks(of_task, pure.seeds_per_task(iteration, num_tasks), signature, task_axis)
 
 
 @pytest.fixture

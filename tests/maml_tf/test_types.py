@@ -1,7 +1,6 @@
-"""Types on the public functions of the library, and the words of its code."""
+"""Types on the public functions of the library."""
 
 import ast
-import re
 from pathlib import Path
 
 import pytest
@@ -23,10 +22,3 @@ def test_arguments_and_results_of_public_functions_have_types(file):
                 if function.returns is None and function.name != "__init__":
                     missing.append(f"{function.name}: result")
     assert missing == []
-
-
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_the_task_axis_is_called_so(file):
-    names = {node.arg for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.arg)}
-    assert "how" not in names
-    assert not re.search(r"\bfigures?\b", file.read_text())

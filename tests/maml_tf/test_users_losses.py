@@ -133,8 +133,8 @@ def test_maml_trains_by_names(settings, ids):
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
     kind = K.SparseCategoricalCrossentropy if ids else K.CategoricalCrossentropy
     maml = MAML(model, kind(from_logits=True), accuracy="accuracy", optimizer="adam", step_size=0.5, **settings)
-    figures = maml.train_step(tasks)
+    metrics = maml.train_step(tasks)
     curves = maml.evaluate(tasks, 5)
-    assert 0 < float(figures["pre_loss"]) < 5
+    assert 0 < float(metrics["pre_loss"]) < 5
     assert curves["accuracies"][:, 5].mean() > curves["accuracies"][:, 0].mean() + 0.1
     assert (curves["losses"] > 0).all()
