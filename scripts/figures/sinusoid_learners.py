@@ -29,7 +29,9 @@ class Learner:
         self.experiment = run.experiment
         self.maml = run.maml
         # One graph for all step sizes, where `MAML.evaluate` would compile one for each.
-        self._curves = run.maml.compiled(lambda tasks, step_size: run.maml.curves_graph(tasks, UPDATES, step_size))
+        self._curves = run.maml.compiler(
+            lambda tasks, step_size: run.maml.curves.graph(tasks, step_size, num_updates=UPDATES)
+        )
 
     def tasks(self, shots, split="test"):
         """The 600 tasks of a split as Tasks: "test", the original's own, or "val"."""
