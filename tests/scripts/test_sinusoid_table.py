@@ -86,7 +86,7 @@ def test_mean_over_seeds_and_the_authors_numbers_are_beside_them(rows):
 
 
 def test_statistics_by_hand():
-    assert DIVERGED == AMPLITUDE[1] ** 2
+    assert AMPLITUDE[1] ** 2 == DIVERGED
     found = statistics(np.array([[1.0, 2.0, np.nan, 30.0], [3.0, 2.0, 5.0, np.inf]]))
     assert np.isnan(found["mse"])
     # Means over seeds of the errors of at most 25: 2, 2, 15, 25.
