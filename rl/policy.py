@@ -22,10 +22,10 @@ class LogStd(keras.layers.Layer):
         means: [batch, act_dim]; only their number is used.
     """
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
         self.log_std = self.add_weight(name="log_std", shape=(input_shape[-1],), initializer="zeros")
 
-    def call(self, means):
+    def call(self, means: tf.Tensor) -> tf.Tensor:
         return tf.maximum(self.log_std, tf.constant(LOG_STD_FLOOR, self.log_std.dtype))
 
 

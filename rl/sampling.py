@@ -1,13 +1,16 @@
 """Samples whole trajectories of all tasks of a meta-batch with one policy call per time step. No TensorFlow here."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from data_generators.errors import UserError
 from rl.envs.noise import Stream, normal
 from rl.envs.vector import TaskVector
+
+if TYPE_CHECKING:  # which needs TensorFlow
+    from rl.policy import GaussianPolicy, Params
 
 Act = Callable[[np.ndarray], np.ndarray]
 
@@ -36,7 +39,9 @@ class Trajectories(NamedTuple):
         return np.sum(self.rewards * self.mask, axis=-1, dtype=np.float64)
 
 
-def sample_tasks(policy, params: list, envs: TaskVector, goals: np.ndarray, seed: Sequence[int]) -> Trajectories:
+def sample_tasks(
+    policy: "GaussianPolicy", params: "Params", envs: TaskVector, goals: np.ndarray, seed: Sequence[int]
+) -> Trajectories:
     """Samples trajectories of a policy of which each task has parameters of its own.
 
     Args:

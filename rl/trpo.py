@@ -131,7 +131,7 @@ def conjugate_gradient(
 def finite_difference_step(theta: tf.Tensor) -> tf.Tensor:
     """The step eps of the finite differences: 1 / (|theta| + 1e-8).
 
-    The original means its base of 1e-8 in place of the 1, but hands the number of slices to that argument. We keep the
+    The original means its base of 1e-8 in place of the 1, but passes the number of slices as that argument. We keep the
     1: in float32 a base of 1e-8 gives nothing but rounding errors.
     """
     return 1 / (tf.norm(theta) + 1e-8)

@@ -168,8 +168,8 @@ class GoalEnv:
 
     def init_goal(self, goal_range: GoalRange, goal: np.ndarray | float | None) -> None:
         """Sets the range of the goals, and the goal unless it is None."""
-        self._goal_range = goal_range
-        self.goal = np.zeros(goal_range.size)
+        self._goal_range = GoalRange(*goal_range)  # Gymnasium's specs, read from JSON, hold a list
+        self.goal = np.zeros(self._goal_range.size)
         self.set_task(goal)
 
     def set_task(self, goal: np.ndarray | float | None) -> None:

@@ -56,7 +56,7 @@ class Robot(abc.ABC):
 
     def __init__(self, task: str, goals: GoalRange):
         self.directed = task == "direction"
-        self.goals = goals
+        self.goals = GoalRange(*goals)  # Gymnasium's specs, read from JSON, hold a list
 
     def load_model(self) -> mujoco.MjModel:
         """The robot's model, with which a plain mj_step and mj_forward compute all that observations need.

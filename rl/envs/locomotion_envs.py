@@ -38,7 +38,7 @@ class LocomotionEnv(GoalEnv, MujocoEnv):
         space = spaces.Box(-np.inf, np.inf, (robot.obs_dim + oracle,), np.float64)
         super().__init__(robot.model_file, frame_skip=1, observation_space=space, **kwargs)
 
-    def step(self, action: np.ndarray):
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
         """Simulates one step of the robot's timestep with the action clipped to [-1, 1]."""
         action = np.clip(np.asarray(action, np.float64), -1.0, 1.0)
         self.data.ctrl[:] = action

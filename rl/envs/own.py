@@ -70,12 +70,12 @@ class Contract(gymnasium.Wrapper):
         super().__init__(env)
         self._name = name
 
-    def reset(self, *, seed=None, options=None):
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple:
         """As that of the environment."""
         result = self.env.reset(seed=seed, **({} if options is None else {"options": options}))
         return self._checked(result, 2, "reset", "observation, info")
 
-    def step(self, action):
+    def step(self, action: np.ndarray) -> tuple:
         """As that of the environment."""
         result = self.env.step(action)
         return self._checked(result, 5, "step", "observation, reward, terminated, truncated, info")

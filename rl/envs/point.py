@@ -64,14 +64,14 @@ class PointNavigation(GoalEnv, gymnasium.Env[np.ndarray, np.ndarray]):
         self.observation_space = spaces.Box(-np.inf, np.inf, (2 + 2 * oracle,), np.float64)
         self._trail = [np.zeros(2)]
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
         """Puts the point at the origin."""
         super().reset(seed=seed)
         self.begin_goal(self.np_random)
         self._trail = [np.zeros(2)]
         return self._observation(), {}
 
-    def step(self, action: np.ndarray):
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
         """Moves the point, see `move`."""
         position, reward, done = move(self._trail[-1], np.asarray(action, np.float64), self.goal)
         self._trail.append(position)

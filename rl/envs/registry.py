@@ -97,14 +97,14 @@ class Environment:
 
 
 def find(env: str) -> Environment:
-    """One of ENVIRONMENTS, or a user's own, see `rl.envs.own`: that there is one is found out where it is made."""
+    """One of ENVIRONMENTS, or else a user's own (see `rl.envs.own`), which need not exist until it is made."""
     return ENVIRONMENTS[env] if env in ENVIRONMENTS else _own(env)
 
 
 def _points(num_tasks, num_trajectories, horizon, oracle, threads):
     from rl.envs.point import PointNavigationTasks
 
-    return PointNavigationTasks(num_tasks, num_trajectories, horizon, oracle)  # in no need of threads
+    return PointNavigationTasks(num_tasks, num_trajectories, horizon, oracle)  # without threads
 
 
 _PLANE = GoalRange(-0.5, 0.5, 2, test_seed=1)
@@ -120,12 +120,12 @@ POINT_NAVIGATION = Environment(
     goals=_PLANE,
     meaning=f"the position to reach; {_PLANE}",
     paper={"iterations": 100, "meta_batch_size": 20, "fast_lr": 0.5},
-    # The authors published no checkpoints of these baselines: the numbers of iterations are ours.
+    # The iterations of the published checkpoints are not known: these are ours.
     baselines={
         "pretrained": {"iterations": 1000, "optimizer": "adam", "meta_batch_size": 20, "fast_batch_size": 20},
         "oracle": {"iterations": 500},
     },
-    protocol=EvaluationProtocol(40, 4, {"maml": 0.5, "pretrained": 0.5, "random": 0.5}),
+    protocol=EvaluationProtocol(trajectories=40, updates=4, step_sizes={"maml": 0.5, "pretrained": 0.5, "random": 0.5}),
     published="2d_navigation",
     random_nonlinearity="tanh",  # as in the original
     draws_trajectories=True,
@@ -163,9 +163,11 @@ HALF_CHEETAH_VELOCITY = _running(
     "the forward velocity to move at",
     name="half_cheetah_velocity",
     title="half-cheetah, goal velocity",
-    baselines={"pretrained": {"iterations": 475}, "oracle": {"iterations": 975}},  # those of the published checkpoints
+    baselines={"pretrained": {"iterations": 475}, "oracle": {"iterations": 975}},  # as published
     authors={"fast_batch_size": 10, "iterations": 475},
-    protocol=EvaluationProtocol(20, 3, {"maml": 0.1, "pretrained": 0.02, "random": 0.1}),
+    protocol=EvaluationProtocol(
+        trajectories=20, updates=3, step_sizes={"maml": 0.1, "pretrained": 0.02, "random": 0.1}
+    ),
     published="half_cheetah_goal_velocity",
 )
 
@@ -176,10 +178,10 @@ HALF_CHEETAH_DIRECTION = _running(
     "the direction to move in: backward below 1, forward from there on",
     name="half_cheetah_direction",
     title="half-cheetah, goal direction",
-    baselines={"pretrained": {"iterations": 1000}, "oracle": {"iterations": 1000}},  # ours
+    baselines={"pretrained": {"iterations": 1000}, "oracle": {"iterations": 1000}},  # ours, as above
     authors={"meta_step_size": 0.02, "iterations": 100},
     # The original's script holds both 1.0 and 0.5 for the random policy.
-    protocol=EvaluationProtocol(20, 3, {"maml": 0.1, "pretrained": 0.2, "random": 1.0}),
+    protocol=EvaluationProtocol(trajectories=20, updates=3, step_sizes={"maml": 0.1, "pretrained": 0.2, "random": 1.0}),
     published="half_cheetah_goal_direction",
 )
 
@@ -192,7 +194,7 @@ ANT_VELOCITY = _running(
     title="ant, goal velocity",
     baselines={"pretrained": {"iterations": 575}, "oracle": {"iterations": 550}},
     authors={"iterations": 375},
-    protocol=EvaluationProtocol(20, 3, {"maml": 0.1, "pretrained": 0.2, "random": 1.0}),
+    protocol=EvaluationProtocol(trajectories=20, updates=3, step_sizes={"maml": 0.1, "pretrained": 0.2, "random": 1.0}),
     published="ant_goal_velocity",
 )
 
@@ -206,7 +208,9 @@ ANT_DIRECTION = _running(
     paper={"fast_batch_size": 40},
     baselines={"pretrained": {"iterations": 2000}, "oracle": {"iterations": 1975}},
     authors={"iterations": 575},
-    protocol=EvaluationProtocol(40, 3, {"maml": 0.1, "pretrained": 0.2, "random": 1.0}, later=0.01),
+    protocol=EvaluationProtocol(
+        trajectories=40, updates=3, step_sizes={"maml": 0.1, "pretrained": 0.2, "random": 1.0}, later=0.01
+    ),
     published="ant_goal_direction",
 )
 

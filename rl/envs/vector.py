@@ -78,7 +78,8 @@ class TaskVector(abc.ABC):
 
         Args:
             goals: [tasks, goal_dim], or [tasks, trajectories, goal_dim] to give every trajectory its own.
-            seed: integers that determine the initial states, each by its place: how many others there are is no matter.
+            seed: integers that determine the initial states. That of a trajectory depends on its place, not on how many
+                there are.
 
         Returns:
             observations [tasks, trajectories, obs_dim], float64.

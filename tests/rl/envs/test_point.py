@@ -3,6 +3,7 @@
 import gymnasium
 import numpy as np
 import pytest
+from gymnasium.envs.registration import EnvSpec
 from gymnasium.utils.env_checker import check_env
 
 from data_generators.errors import UserError
@@ -35,6 +36,14 @@ def test_actions_are_scaled_to_the_bounds_as_in_the_original(kind):
     golden = part("normenv")
     scaled = to_bounds(golden["actions"], *golden[f"{kind}_bounds"].astype(float))
     np.testing.assert_array_equal(scaled, golden[f"{kind}_scaled"])
+
+
+@pytest.mark.parametrize("name", ["point_navigation", "ant_direction"])
+def test_a_specification_comes_back_from_json(name):
+    spec = gymnasium.spec(envs.find(name).gym_id)
+    made = gymnasium.make(EnvSpec.from_json(spec.to_json()), disable_env_checker=True).unwrapped
+    made.reset(seed=0)
+    assert made._goal_range == envs.find(name).goals
 
 
 @pytest.mark.parametrize("oracle", [False, True])
