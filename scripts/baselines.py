@@ -48,6 +48,7 @@ def run(flags: Flags) -> int:
     with quiet_import():
         from maml_tf.baselines import report
         from maml_tf.baselines.comparison import Comparison, Search
+        from maml_tf.baselines.training import iterations_done
         from scripts.figures import style
 
     search = Search(flags.step_sizes, flags.decays, flags.num_updates, flags.tuning_tasks)
@@ -61,9 +62,9 @@ def run(flags: Flags) -> int:
     if training is None:
         return 130
     fingerprint = training.use_best_weights()
-    outcomes = comparison.run(training.maml, fingerprint, search, training.path.parent, flags.num_tasks)
-    column, iteration = (flags.datasource, flags.num_classes, flags.shots), training.progress.iteration
-    print(report.report(outcomes, *column, _describe(training)))
+    outcomes = comparison.run(training.maml, fingerprint, search, training.folder, flags.num_tasks)
+    column, iteration = (flags.datasource, flags.num_classes, flags.shots), iterations_done(training.folder)
+    print(report.report(outcomes, *column, _describe(training, iteration)))
     path = logdir / f"baselines_{flags.num_classes}way_{flags.shots}shot.csv"
     print(f"Written to {style.write_csv(path, report.csv_rows(outcomes, *column, iteration))}")
     return 0
@@ -84,27 +85,20 @@ def _load(flags):
 
 def _train(flags, data, folder):
     """The finished ClassifierTraining, or None if it was interrupted."""
-    from maml_tf.baselines.classifier import Settings, describe
+    from maml_tf.baselines.classifier import ClassifierSettings, describe
     from maml_tf.baselines.training import ClassifierTraining
-    from maml_tf.runs.loop import Interrupted
 
-    names = ("num_filters", "batch_size", "learning_rate", "held_out", "seed")
-    settings = Settings(flags.datasource, describe(data), **{name: getattr(flags, name) for name in names})
-    training = ClassifierTraining(settings, data, folder)
-    try:
-        training.run(flags.iterations)
-    except Interrupted:
-        done = f"{training.progress.iteration} of {flags.iterations} iterations"
-        print(f"Stopped after {done}, which are saved. Run the same command again to resume.")
-        return None
-    return training
+    names = ("datasource", "num_filters", "batch_size", "learning_rate", "held_out", "seed")
+    settings = ClassifierSettings.of(classes=describe(data), **{name: getattr(flags, name) for name in names})
+    training = ClassifierTraining(settings, data, folder, flags.iterations)
+    return training if training.run() else None
 
 
-def _describe(training):
-    progress, settings = training.progress, training.settings
+def _describe(training, iterations):
+    settings = training.settings
     return (
-        f"classifier of {settings.classes}, {settings.num_filters} filters, {progress.iteration} iterations; taken at "
-        f"{progress.best_iteration}, where it classifies {100 * progress.accuracy:.2f} % of the held-out images"
+        f"classifier of {settings.classes}, {settings.num_filters} filters, {iterations} iterations; taken at "
+        f"{training.best_iteration}, where it classifies {100 * training.accuracy:.2f} % of the held-out images"
     )
 
 

@@ -123,10 +123,10 @@ def test_commands_are_valid(command):
             assert not named or named <= flags_of(arguments[1])
         return
     assert arguments[0] == "main.py"
-    values = main.parse(arguments)
-    trained, tested = main.experiments(values)
-    assert trained.iterations > 0
-    assert values.help or tested.name
+    if "--help" not in arguments:
+        trained, tested = main.experiments(main.parse(arguments))
+        assert trained.iterations > 0
+        assert tested.name
 
 
 @pytest.mark.parametrize("flag", flags_to_add())

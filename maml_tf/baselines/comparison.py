@@ -14,7 +14,7 @@ import numpy as np
 
 from data_generators.episodes import EVALUATION_SEED, ClassImages, Episodes
 from data_generators.errors import UserError
-from data_generators.files import DAMAGE, reading, replacing
+from data_generators.files import DAMAGE, replacing
 from data_generators.minibatches import halves
 from maml_tf.baselines.classifier import describe
 from maml_tf.baselines.learners import Choice, FineTuning, NearestNeighbor, Schedule, choose
@@ -23,7 +23,6 @@ from maml_tf.supervised import evaluation
 from maml_tf.supervised.datasets import EVALUATION_TASKS
 from maml_tf.supervised.evaluation import Evaluation
 
-REMEDY = "delete it, or give another --logdir"
 CHOICE, VAL, TEST = "choice", "val", "test"
 NEAREST_NEIGHBOR, FINE_TUNING = "nearest_neighbor_baseline", "fine_tuning_baseline"  # as in published.json
 
@@ -153,29 +152,6 @@ class Comparison:
 
     def _outcome(self, baseline, split, found, choice=None):
         return Outcome(baseline, split, self._episodes.splits[split].num_classes, found, choice)
-
-
-def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Writes a npz in one piece; makes its folder.
-
-    Raises:
-        UserError: it cannot be written; an older one is left as it was.
-    """
-    _write(path, lambda file: np.savez(file, **arrays))
-
-
-def read_arrays(path: Path) -> dict[str, np.ndarray] | None:
-    """What `write_arrays` wrote, or None where there is no such file.
-
-    Raises:
-        UserError: it is damaged, or cannot be read.
-    """
-    with reading(path, REMEDY):
-        try:
-            with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
-                return dict(arrays)
-        except (FileNotFoundError, NotADirectoryError):
-            return None
 
 
 class Figures:

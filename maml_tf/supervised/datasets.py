@@ -96,7 +96,7 @@ class Dataset(abc.ABC):
         source = self.tasks(experiment, data_dir).source
         return Shapes(source.input_shape, source.output_size)
 
-    def logdir(self, data_dir: str) -> str | None:
+    def logdir(self, data_dir: str | None) -> str | None:
         """Where the runs on this folder of data go, if not to logs/<name>."""
         return None
 
@@ -200,7 +200,7 @@ class ImageDataset(Dataset):
 
     def logdir(self, data_dir):
         """As `Dataset.logdir`; of two folders of images, one must not resume from the other's checkpoints."""
-        if self.data_dir is not None:
+        if self.data_dir is not None or not data_dir:
             return None
         path, here = Path(data_dir).resolve(), Path.cwd()
         return str(Path("logs", self.name, *path.relative_to(here if path.is_relative_to(here) else path.anchor).parts))

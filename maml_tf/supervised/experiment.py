@@ -56,7 +56,9 @@ class Experiment(Settings):
     max_pool: bool = setting("max-pooling in place of strided convolutions")
     stop_grad: bool = setting("first-order MAML: no second derivatives")
     learn_update_lr: bool = setting("meta-learn one inner step size per variable, starting at update_lr")
-    image_size: int | None = setting("height and width to which the images of a folder are resized; default 84")
+    image_size: int | None = setting(
+        "height and width in pixels to which a folder's images are resized; default 84", most=4096
+    )
     image_channels: int | None = setting("channels of the images of a folder: 3 (RGB, the default) or 1 (grey)")
     seed: int = setting(
         "of initial weights and training tasks, never of the data split or the evaluation tasks",
@@ -88,7 +90,7 @@ class Experiment(Settings):
 
     def check(self) -> None:
         """Checks the ranges, and what must fit together; UserError if it does not."""
-        check("num_classes", self.num_classes, least=self.dataset.least_ways)
+        check("num_classes", self.num_classes, least=self.dataset.least_ways, most=10_000)
         super().check()
         self._check_images()
         if self.baseline == "oracle" and not self.dataset.has_oracle:
@@ -103,7 +105,7 @@ class Experiment(Settings):
                     raise UserError(f"--{name} goes with --datasource=folder: {self.datasource} has its own")
             return
         least = 16 if self.conv and self.max_pool else 1  # each of four poolings halves the image
-        check("image_size", self.image_size, least=least, most=4096)
+        check("image_size", self.image_size, least=least)
         if self.image_channels not in (1, 3):
             raise UserError(f"--image_channels must be 1 (grey) or 3 (RGB), not {self.image_channels}")
 

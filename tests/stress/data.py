@@ -51,8 +51,8 @@ def use_small():
     edition = Edition(parts, made["images"], train=made["train"], val=made["val"])
     omniglot.load_omniglot = functools.partial(load_omniglot, edition=edition, download=False)
     prepare_omniglot.load_omniglot = functools.partial(load_omniglot, edition=edition)
-    save_every, judge_every = 20, 40  # in place of 500 and 1000
-    ClassifierTraining.__init__.__defaults__ = (save_every, judge_every, "auto", False)
+    save_every, evaluate_every = 20, 40  # in place of 500 and 1000
+    ClassifierTraining.__init__.__defaults__ = (save_every, evaluate_every, "auto", False)
 
 
 def miniimagenet(folder, images=4, suffix=".tar"):

@@ -33,7 +33,7 @@ def test_shapes_are_those_of_the_loaders():
 @pytest.mark.parametrize("ways", [5, 20])
 @pytest.mark.parametrize("name", DATASETS)
 def test_settings_of_the_paper_are_all_there(name, ways):
-    given = COMMON | find(name).paper(ways)
+    given = COMMON | find(name).paper(ways) | {"datasource": name, "num_classes": ways}
     experiment = Experiment.of(datasource=name, num_classes=ways)
     assert all(getattr(experiment, setting) == value for setting, value in given.items() if value is not None)
 

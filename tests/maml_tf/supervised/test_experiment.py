@@ -171,7 +171,7 @@ def test_settings_cannot_be_changed_afterwards():
         ({"pretrain_iterations": 2**31}, "--pretrain_iterations must be at most 2147483647, not 2147483648"),
         ({"metatrain_iterations": 2**31}, "--metatrain_iterations must be at most 2147483647, not 2147483648"),
         ({"datasource": "folder", "image_size": 10**18}, f"--image_size must be at most 4096, not {10**18}"),
-        ({"seed": 2**32}, "--seed must be below 2**32, not 4294967296"),
+        ({"seed": 2**32}, "--seed must be at most 4294967295, not 4294967296"),
     ],
 )
 def test_a_setting_out_of_range_is_named(given, message):
