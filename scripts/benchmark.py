@@ -3,7 +3,7 @@
 python -m scripts.benchmark
 python -m scripts.benchmark --workload=omniglot_5way_1shot --workload=sinusoid_loop --csv=benchmark.csv
 
-Each workload runs in a fresh process, on random data of the right shapes, so that it needs none. The columns:
+Each workload runs in a fresh process, on random data of the right shapes: it needs no dataset. The columns:
 
   ms/step     median time of a meta-training step, Adam included, after steps that warm up
   IQR ms      interquartile range of that time
@@ -108,10 +108,10 @@ COLUMNS = (
 
 def define(flags: Flags) -> None:
     """Defines the flags."""
-    flags.several("workload", WORKLOADS, "what to measure; may be repeated; default: all")
-    steps = "steps to time; the loops round it to hundreds; default: as fits each"
+    flags.several("workload", WORKLOADS, "what to measure; default: all")
+    steps = "steps to time; the loops round it to hundreds; default: 20 to 5000, by workload"
     flags.integer("steps", None, steps, least=1, most=10**9)
-    flags.path("csv", None, "file to write the table to, too")
+    flags.path("csv", None, "file that the table is also written to")
     flags.choice("task_axis", "auto", ["auto", "map", "vectorize"], "as in main.py")
     flags.choice("jit", "auto", ["auto", "true", "false"], "as in main.py")
 

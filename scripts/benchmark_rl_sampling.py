@@ -10,7 +10,7 @@ from scripts import benchmark_rl
 
 def define(flags: Flags) -> None:
     """Defines the flags."""
-    flags.several("env", envs.ENVIRONMENTS, "may be repeated; default: all")
+    flags.several("env", envs.ENVIRONMENTS, "default: all")
     flags.integer("workers", None, "threads that simulate; default: all cores", least=1, most=1024)
     flags.integer("repeats", 3, "meta-batches to take the median of", least=1, most=10**6)
     flags.integer("tasks", None, "tasks in a meta-batch; default: the paper's", least=1, most=10**6)

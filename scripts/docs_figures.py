@@ -45,7 +45,7 @@ def _of_returns(run, *training):
 
 def define(flags: Flags) -> None:
     """Defines the flags."""
-    flags.several("picture", commands(), "which to draw; may be repeated; default: all")
+    flags.several("picture", commands(), "which to draw; default: all")
 
 
 def run(flags: Flags) -> int:

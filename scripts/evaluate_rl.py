@@ -24,7 +24,7 @@ def define(flags: Flags) -> None:
     """Defines the flags."""
     flags.settings(RLExperiment)
     flags.string("logdir", None, "the runs are in its subfolder <env>; default: logs")
-    flags.several("policy", POLICIES, "which to evaluate; may be repeated; default: all that were trained")
+    flags.several("policy", POLICIES, "to evaluate; default: all that were trained")
     flags.choice("update", "vpg", ["vpg", "trpo"], "a plain gradient step, or a TRPO step")
     flags.integer("num_updates", None, "default: as many as published, 4 or 3", least=1, most=1000)
     trajectories = "per goal and update; default: the original's, 20 or 40"
@@ -69,7 +69,7 @@ def run(flags: Flags) -> None:
         trajectories=flags.trajectories,
         required=required,
     )
-    rows = rl_returns.with_published(rl_returns.rows_of(adaptations, flags.update), experiment.env)
+    rows = rl_returns.numbers(adaptations, flags.update, experiment.env)
     print(*rl_returns.table(rows), sep="\n")
     style.write(returns, rows, rl_returns.draw, rl_returns.SIZE)
     if trajectories and "maml" in adaptations:

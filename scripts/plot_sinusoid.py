@@ -1,4 +1,4 @@
-"""Draws the pictures of the paper's section 5.1 from the runs of main.py, each with its numbers in a csv beside it.
+"""Draws the figures of the paper's section 5.1 from the runs of main.py, each with its numbers in a csv beside it.
 
 python -m scripts.plot_sinusoid
 python -m scripts.plot_sinusoid --logdir=logs/sinusoid --format=pdf
@@ -28,7 +28,7 @@ from scripts.figures import style
 def define(flags: Flags) -> None:
     """Defines the flags."""
     sinusoid_table.define_runs(flags)
-    flags.several("figure", ["fits", "errors", "sensitivity"], "which to draw; may be repeated; default: all")
+    flags.several("figure", ["fits", "errors", "sensitivity"], "which to draw; default: all")
     style.define(flags, "that of the runs")
 
 

@@ -17,7 +17,7 @@ from maml_tf.runs.flags import Flags, command
 
 def define(flags: Flags) -> None:
     """Defines the flags."""
-    flags.several("source", Path, "folder or tar of the images; may be repeated; default: <data_dir>/images")
+    flags.several("source", Path, "folder or tar of the images; default: <data_dir>/images")
     csv_dir = "folder of train.csv, val.csv and test.csv; default: the first source that holds them, else <data_dir>"
     flags.path("csv_dir", None, csv_dir)
     flags.path("data_dir", "data/miniImagenet", "the folder to make")

@@ -161,10 +161,9 @@ class Baseline(Result):
         return self._logdir(options) / "classifier"
 
     def done(self, options):
-        from maml_tf.baselines.training import progress_of
+        from maml_tf.baselines.training import iterations_done
 
-        progress = progress_of(self.folder(options))
-        return progress.iteration if progress else 0
+        return iterations_done(self.folder(options))
 
     def ours(self, options):
         """On the test classes or, without them, on the second half of the validation classes."""

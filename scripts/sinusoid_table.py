@@ -5,13 +5,12 @@ python -m scripts.sinusoid_table --logdir=logs/sinusoid --seed=0 --seed=1 --seed
 
 As in the paper, every learner was trained with K = 10 and is tested with 5, 10 and 20 points. The pretrained baseline
 appears with the step size of training and, tuned, with the best of several on 600 separate (validation) tasks of the
-same K: that with the least mean error after 10 updates. The oracle is told the task: read it at update 0:
-updates make it diverge, perhaps to NaN.
+same K: that with the least mean error after 10 updates. The oracle's inputs hold the task: its error is that at update
+0, since updates make it diverge, perhaps to NaN.
 
 The last columns are of the errors after 10 updates: their median over tasks, and how many are above 25, the square of
-the largest amplitude. The updates diverge on these tasks, and dominate the means. The csv
-has the errors after every update, also their means with errors above 25 counted as 25 (capped), and those by which the
-step size was chosen.
+the largest amplitude. The updates diverge on these tasks, which dominate the means. The csv has the errors after every
+update, also their means with errors above 25 counted as 25 (capped), and those by which the step size was chosen.
 """
 
 import sys
@@ -29,7 +28,7 @@ SHOWN_UPDATES = (0, 1, 5, 10)
 def define_runs(flags: Flags) -> None:
     """Defines the flags that say which runs of section 5.1 to take."""
     flags.string("logdir", None, "folder of the runs, as given to main.py; default: logs/sinusoid")
-    flags.several("seed", int, "of a MAML run; may be repeated; default: all finished")
+    flags.several("seed", int, "of a MAML run; default: all finished")
     flags.integer("iterations", 70_000, "of training; the paper's")
 
 

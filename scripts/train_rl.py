@@ -3,8 +3,8 @@
 python -m scripts.train_rl --env=point_navigation
 python -m scripts.train_rl --env=half_cheetah_direction --baseline=pretrained --seed=1
 
-Writes <logdir>/<env>/<run>/: checkpoints, from which the same command resumes; best/, the policy with
-the best return after its inner updates; progress.csv and TensorBoard summaries:
+Writes <logdir>/<env>/<run>/: checkpoints, from which the same command resumes; best/, the policy with the best return
+after its inner updates; progress.csv and TensorBoard summaries:
 
   return_before, return_after  mean undiscounted return of the trajectories before and after the inner updates
   loss_before, loss            the meta-loss before and after the step; kl_before, kl: the mean KL divergence

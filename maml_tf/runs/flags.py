@@ -64,8 +64,12 @@ class Flags:
 
     def several(self, name: str, kind: type[int] | type[Path] | Iterable[str], help: str) -> None:
         """Defines a flag that may be repeated: a list of integers, paths or names; None if not given."""
-        parser = _PARSERS[kind]() if isinstance(kind, type) else flags.EnumParser(list(kind))
+        if isinstance(kind, type):
+            parser = _PARSERS[kind]()
+        else:
+            parser, help = flags.EnumParser(list(kind)), f"<{'|'.join(kind)}>: {help}"
         flags.DEFINE_multi(parser, flags.ArgumentSerializer(), name, None, help, flag_values=self._values)
+        self._values[name].help = f"{help}; may be repeated"  # absl says so in more words
 
     def numbers(self, name: str, default: Sequence[float] | None, help: str) -> None:
         """Defines a tuple of numbers, with commas between them."""

@@ -1,9 +1,12 @@
 """Picture of the returns during meta-training, beside those of the original code."""
 
+from collections.abc import Sequence
+
 from data_generators.errors import UserError
 from maml_tf.runs import published, table
 from rl.build import run_folder, train_command
 from rl.envs import find
+from rl.experiment import RLExperiment
 from rl.training import COLUMNS, PROGRESS
 from scripts.figures import style
 
@@ -17,7 +20,7 @@ _STYLES = {
 }
 
 
-def numbers(experiments, logdir):
+def numbers(experiments: Sequence[RLExperiment], logdir: str | None) -> list[dict]:
     """Rows of whose, seed, iteration, before and after, from the progress.csv of trained runs.
 
     Args:
@@ -37,7 +40,7 @@ def numbers(experiments, logdir):
     return rows
 
 
-def draw(figure, rows):
+def draw(figure, rows: list[dict]) -> None:
     """Return against iterations, a thin line for each seed."""
     panel = figure.subplots()
     for (moment, whose), line in _STYLES.items():

@@ -1,5 +1,7 @@
 """Picture of trajectories in 2D navigation before and after adaptation, for a few goals (figure 4 of the paper)."""
 
+import numpy as np
+
 from scripts.figures import style
 
 SIZE = 7.6, 2.9
@@ -9,7 +11,7 @@ TRAJECTORIES = 5  # shown of each batch
 _COLOURS = (style.GREY, style.ORANGE, style.BLUE)
 
 
-def numbers(adaptation, goals):
+def numbers(adaptation, goals: np.ndarray) -> list[dict]:
     """Rows of task, goal_x, goal_y, updates, path (its trajectory), step, x, y: before, after one and the last update.
 
     Args:
@@ -28,7 +30,7 @@ def numbers(adaptation, goals):
     return rows
 
 
-def draw(figure, rows):
+def draw(figure, rows: list[dict]) -> None:
     """A panel per goal."""
     tasks = sorted({row["task"] for row in rows})
     shown = sorted({row["updates"] for row in rows})

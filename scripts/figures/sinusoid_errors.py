@@ -132,7 +132,7 @@ _MAML_STYLE = {"color": style.BLUE, "linestyle": "-", "marker": "o", "label": "M
 _PRETRAINED_STYLE = {"color": style.ORANGE, "linestyle": "--", "marker": "s", "label": "pretrained, step size tuned"}
 
 
-def draw(figure, rows):
+def draw(figure, rows: list[dict]) -> None:
     """One panel for each number of shots: MAML, its mean over seeds; pretrained, tuned; and the oracle, flat."""
     panels = figure.subplots(1, len(SHOTS), sharex=True, sharey=True)
     for panel, shots in zip(panels, SHOTS, strict=True):

@@ -68,7 +68,7 @@ def gradient_norms(maml, tasks):
     return maml.compiler(lambda tasks: tf.vectorized_map(of_task, tasks))(tasks).numpy()
 
 
-def draw(figure, rows):
+def draw(figure, rows: list[dict]) -> None:
     """The loss along the gradient, its decrease by a step of the usual size, and the gradient's norm."""
     along, decrease, norm = figure.subplots(1, 3, width_ratios=(1.8, 1, 1))
     for name, (color, line, marker, _) in _STYLES.items():

@@ -139,7 +139,11 @@ def test_help_needs_nothing_else(capsys):
         out, err = capsys.readouterr()
         assert out.startswith("Bakes.\n\n  oven                      which\n")
         assert err == ""
-        for line in ("  --eggs                    in the dough", "of the pieces (default: 0.5,0.1)"):
+        for line in (
+            "  --eggs                    in the dough",
+            "of the pieces (default: 0.5,0.1)",
+            "in millimetres; may be repeated",
+        ):
             assert line in out
 
 
