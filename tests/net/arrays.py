@@ -14,7 +14,7 @@ _GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 def in_folder(folder, *patterns):
     """{"<file below the folder>/<name in the file>": array} of all files, or of those that a pattern finds.
 
-    Times are left out. A checkpoint's settings, and an export's description, are one text each.
+    Times are left out. A checkpoint's settings are one text, and so is each part of an export's description.
     """
     found = {}
     for path in sorted({path for pattern in patterns or ("**/*",) for path in folder.glob(pattern)}):
@@ -71,7 +71,9 @@ def _figures(path):
 
 
 def _description(path):
-    return {"text": _text(json.loads(path.read_text()))}
+    """What an export says of itself, but for versions and sentences."""
+    left_out = {"maml_tf", "tensorflow", "keras", "goal", "actions", "advantages"}
+    return {key: _text(value) for key, value in json.loads(path.read_text()).items() if key not in left_out}
 
 
 def _summaries(path):
@@ -79,7 +81,8 @@ def _summaries(path):
     found = {}
     for event in tf.compat.v1.train.summary_iterator(str(path)):
         for value in event.summary.value:
-            found.setdefault(value.tag, []).append((event.step, float(tf.make_ndarray(value.tensor))))
+            if not value.tag.startswith("seconds"):
+                found.setdefault(value.tag, []).append((event.step, float(tf.make_ndarray(value.tensor))))
     return found
 
 

@@ -59,7 +59,10 @@ RUNS = {
     ),
     "folder": (
         data.pictures,
-        ("main", *_PICTURES, "--num_updates=2", "--metatrain_iterations=3", "--meta_batch_size=2", "--transductive=false"),
+        (
+            *("main", *_PICTURES, "--num_updates=2", "--metatrain_iterations=3", "--meta_batch_size=2"),
+            "--transductive=false",
+        ),
     ),
     "policies": (
         None,
@@ -122,9 +125,9 @@ def compare(before, after):
     print(f"{len(both) - len(different)} of {len(both)} arrays are equal bit for bit")
     for name in different:
         print(f"differs: {name}{_how(a[name], b[name])}")
-    for title, names, found, others in (("only before", a.keys() - b.keys(), a, b), ("only now", b.keys() - a.keys(), b, a)):
+    for title, found, others in (("only before", a, b), ("only now", b, a)):
         elsewhere = {_bits(others[name]): name for name in others.keys() - found.keys()}
-        for name in sorted(names):
+        for name in sorted(found.keys() - others.keys()):
             same = elsewhere.get(_bits(found[name]))
             print(f"{title}: {name}" + (f" (as {same}?)" if same else ""))
     return not different and a.keys() == b.keys()
