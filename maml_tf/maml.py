@@ -91,7 +91,7 @@ class MAML:
         self.learner = TaskLearner(self.pure, self.loss, self.accuracy, first_order)
         self._checked = False
         if not first_order and self.pure.built_on is not None:
-            self._check_second_derivatives(self.pure.built_on, stacklevel=3)
+            self._checked = second_derivatives.check(self.pure, self.pure.built_on, stacklevel=2)
         self.step_size, self.learn_step_size, self.query_weights = step_size, learn_step_size, query_weights
         self.step_sizes = step_sizes.learned(learn_step_size, step_size, self.pure.adapted, self.num_updates)
         self.optimizer, self.pretrain_optimizer = optimizer_of(optimizer), optimizer_of(pretrain_optimizer)
@@ -155,8 +155,9 @@ class MAML:
 
     def _meta_objective(self, tasks, first_order=None):
         learner = self.learner if first_order is None else self.learner._replace(first_order=first_order)
-        if not learner.first_order:
-            self._check_second_derivatives(checks.of_one_task(self.pure.inputs(tasks[0], "support_x")), stacklevel=6)
+        if not (learner.first_order or self._checked):
+            inputs = checks.of_one_task(self.pure.inputs(tasks[0], "support_x"))
+            self._checked = second_derivatives.check(self.pure, inputs, stacklevel=5)
         weights = self.query_weights and tf.cast(self.query_weights(self.optimizer.iterations), self.dtype)
         if weights is not None and weights.shape != (self.num_updates,):
             raise UserError(f"query_weights gives {weights.shape}, but must give a weight for each update")
@@ -258,7 +259,8 @@ class MAML:
             adapted: what `adapt` returned.
             transductive: normalise x by its own batch statistics, as the original does in its tests, so that an answer
                 depends on what else is asked; otherwise by those in the state of `adapted`, the support's (the model is
-                then called with training=False). Stock Keras layers keep moving averages there.
+                then called with training=False). Stock Keras layers keep moving averages there, which every pass over
+                the support moves a little towards its own.
         """
         start = self.start()
         params, state = adapted or (start.params, start.state)
@@ -294,7 +296,3 @@ class MAML:
         iteration = self.optimizer.iterations + self.pretrain_optimizer.iterations
         count = checks.number_of(tasks, queries)
         return tasks, [s[first:] for s in self.pure.seeds_per_task(iteration, first + count)], count
-
-    def _check_second_derivatives(self, inputs, stacklevel):
-        if not self._checked:
-            self._checked = second_derivatives.check(self.pure, inputs, stacklevel)

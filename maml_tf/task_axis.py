@@ -1,6 +1,7 @@
 """The seam between one task and a meta-batch: a function of one task, mapped or vectorised, and compiled."""
 
 import functools
+import inspect
 import weakref
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -170,7 +171,7 @@ class Compiler:
 class compiled:
     """A method that is compiled once for each object and each set of its keyword arguments.
 
-    Positional arguments are tensors, arrays or structures of them; keyword arguments are Python values, fixed when the
+    Positional arguments are tensors, arrays or structures of them; keyword-only ones are Python values, fixed when the
     method is traced. `learner.step(x)` is compiled by the object's `compiler`; `learner.step.graph(x)` is the method
     itself, for use within another compiled function.
 
@@ -204,14 +205,16 @@ class _Compiled:
 
     def __init__(self, method, compiler):
         self.graph, self._compiler, self._known = method, compiler, {}
+        self._signature = inspect.signature(method)
         functools.update_wrapper(self, method)
 
-    def __call__(self, *tensors, **values):
-        key = tuple(sorted(values.items()))
+    def __call__(self, *args, **kwargs):
+        given = self._signature.bind(*args, **kwargs)  # tensors may be given by their names, too
+        key = tuple(sorted(given.kwargs.items()))
         if key not in self._known:
-            function = self._compiler(functools.partial(self.graph, **values))
+            function = self._compiler(functools.partial(self.graph, **given.kwargs))
             self._known.setdefault(key, function)  # two threads may be here at once
-        return self._known[key](*map(checks.arrays, tensors))
+        return self._known[key](*map(checks.arrays, given.args))
 
 
 def _own_gradients(graph):

@@ -35,6 +35,7 @@ def test_a_compiled_method_is_traced_once_for_each_object_and_keyword():
         assert [float(one.power(3.0)) for one in (first, second)] == [9, 9]
         assert float(first.power(tf.constant(2.0), exponent=3)) == 8
     assert (first.traces, second.traces) == (2, 1)
+    assert float(first.power(x=3.0)) == 9
     assert first.power is first.power
     assert first.power.graph(2) == 4
     assert first.power.__doc__ == Counted.power.__doc__ == "x to the power of exponent."
