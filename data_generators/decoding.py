@@ -2,7 +2,7 @@
 
 import io
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -31,7 +31,9 @@ class Decoder:
         formats: Pillow's names of the formats to read; default, all that it knows.
     """
 
-    def __init__(self, side: int, channels: int, resize: bool, upright=False, formats: Sequence[str] | None = None):
+    def __init__(
+        self, side: int, channels: int, resize: bool, upright: bool = False, formats: Sequence[str] | None = None
+    ):
         self.shape = (side, side, channels)
         self._mode = MODES[channels]
         self.resize = resize
@@ -74,7 +76,7 @@ class Decoder:
                 f"there is not enough memory for images of {width:,}x{height:,} pixels: use a smaller --image_size."
             ) from error
 
-    def report(self):
+    def report(self) -> None:
         """Logs how many images have been converted since the last report, if any."""
         if self._converted:
             converted, self._converted = sorted(self._converted), set()
@@ -131,7 +133,7 @@ def is_decoded(kind: str) -> bool:
 
 
 @contextmanager
-def whole(name: str):
+def whole(name: str) -> Iterator[None]:
     """Turns whatever Pillow may raise while it decodes an image into one sentence; name is the image's."""
     try:
         yield

@@ -40,7 +40,7 @@ _EARLIER_SECONDS = 3600  # the same for the names of earlier versions, which do 
 
 
 @contextmanager
-def reading(path: str | Path, remedy="put a whole one in its place") -> Iterator[None]:
+def reading(path: str | Path, remedy: str = "put a whole one in its place") -> Iterator[None]:
     """Turns whatever can go wrong while a file is read into one sentence.
 
     Args:

@@ -118,7 +118,7 @@ def load_splits(data_dir: Path, folders: Mapping[str, ClassFolders | None], deco
     if shared:
         name, *where = shared[0]
         more = f" (and {len(shared) - 1} more)" if len(shared) > 1 else ""
-        message = "class %s%s is in both %s and %s, so that figures on the latter are no figures on new classes"
+        message = "class %s%s is in both %s and %s, so that a test on the latter is no test on new classes"
         logging.getLogger(__name__).warning(message, name, more, *where)
     return splits
 

@@ -41,7 +41,7 @@ def halves(data: ClassImages) -> tuple[ClassImages, ClassImages]:
 
 
 def hold_out(data: ClassImages, fraction: float) -> tuple[ClassImages, ClassImages]:
-    """Divides every class: its first images to train on, and its last ones, at least one, to judge by.
+    """Divides every class: its first images to train on, and its last ones, at least one, to evaluate on.
 
     Args:
         data: the classes.

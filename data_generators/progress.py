@@ -3,13 +3,14 @@
 import sys
 import threading
 import time
+from typing import TextIO
 
 from tqdm import tqdm
 
 EVERY_SECONDS = 30
 
 
-def progress(total: int, what: str, unit: str, done: int = 0, leave: bool = True):
+def progress(total: int, what: str, unit: str, done: int = 0, leave: bool = True) -> "tqdm | Lines":
     """Shows how far something has come, while it is entered as a context.
 
     Args:
@@ -29,7 +30,7 @@ def progress(total: int, what: str, unit: str, done: int = 0, leave: bool = True
     return Lines(total, what, unit, done)
 
 
-def say(text: str, file=None) -> None:
+def say(text: str, file: TextIO | None = None) -> None:
     """Prints a line above whatever bars are shown, to stdout or another stream."""
     tqdm.write(text, file=file)
 

@@ -1,6 +1,7 @@
 """Sinusoid regression tasks (Finn et al. 2017, section 5.1; the original's generate_sinusoid_batch)."""
 
 import math
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -50,7 +51,9 @@ class Sinusoid:
         """Number of values that a model predicts per input."""
         return 1
 
-    def sample(self, seed, split: str, iteration, num_tasks: int, part: tuple[int, int] | None = None) -> Tasks:
+    def sample(
+        self, seed: Any, split: str, iteration: Any, num_tasks: int, part: tuple[int, int] | None = None
+    ) -> Tasks:
         """Draws the meta-batch that belongs to (seed, split, iteration): same arguments, same tasks.
 
         Pure TensorFlow, so it may be called eagerly or inside tf.function, tf.while_loop and XLA (under XLA the last

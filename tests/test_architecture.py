@@ -62,7 +62,7 @@ MAY_IMPORT = {
     "rl.envs": {"rl.envs", "data_generators.errors", "maml_tf.runs.process"},
     "rl": {"rl", "rl.envs", "maml_tf", "maml_tf.runs"} | GROUND,
     "main": {"maml_tf", "maml_tf.runs", "maml_tf.supervised"} | GROUND,
-    "scripts": {*PARTS, "maml_tf.runs", "maml_tf.supervised", "maml_tf.baselines", "rl.envs"},
+    "scripts": {*PARTS, "main", "maml_tf.runs", "maml_tf.supervised", "maml_tf.baselines", "rl.envs"},
 }
 
 

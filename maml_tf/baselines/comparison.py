@@ -1,6 +1,6 @@
-"""Both baselines on few-shot tasks: settings chosen on one half of the validation classes, figures on the other.
+"""Both baselines on few-shot tasks: settings chosen on one half of the validation classes, evaluated on the other.
 
-The figures on the test classes, where there are any, are on the tasks of `main.py`'s test.
+They are evaluated on the test classes too, where there are any, on the tasks of `main.py`'s test.
 """
 
 import functools
@@ -16,8 +16,10 @@ from data_generators.episodes import EVALUATION_SEED, ClassImages, Episodes
 from data_generators.errors import UserError
 from data_generators.files import DAMAGE, replacing
 from data_generators.minibatches import halves
+from data_generators.tasks import Tasks
 from maml_tf.baselines.classifier import describe
 from maml_tf.baselines.learners import Choice, FineTuning, NearestNeighbor, Schedule, choose
+from maml_tf.maml import MAML
 from maml_tf.runs.settings import check
 from maml_tf.supervised import evaluation
 from maml_tf.supervised.datasets import EVALUATION_TASKS
@@ -39,7 +41,7 @@ class Search(NamedTuple):
         """Every pair of step size and decay."""
         return [Schedule(step_size, decay) for step_size in self.step_sizes for decay in self.decays]
 
-    def validate(self):
+    def validate(self) -> None:
         """Checks the values.
 
         Raises:
@@ -99,14 +101,21 @@ class Comparison:
 
     @property
     def reported(self) -> list[str]:
-        """The splits with figures to report."""
+        """The splits to evaluate on and report."""
         return [split for split in (VAL, TEST) if split in self._episodes.splits]
 
-    def draw(self, split: str):
+    def draw(self, split: str) -> Callable[[int, int], Tasks]:
         """Function (first, count) -> Tasks of the fixed list of CHOICE, VAL or TEST."""
         return functools.partial(self._episodes.episodes, EVALUATION_SEED, split)
 
-    def run(self, classifier, fingerprint: str, search: Search, folder: str | Path, num_tasks=EVALUATION_TASKS):
+    def run(
+        self,
+        classifier: MAML,
+        fingerprint: str,
+        search: Search,
+        folder: str | Path,
+        num_tasks: int = EVALUATION_TASKS,
+    ) -> list[Outcome]:
         """Evaluates both baselines.
 
         What has been computed is kept in the folder, so that the same call resumes after an interruption.
@@ -116,15 +125,12 @@ class Comparison:
             fingerprint: of its weights.
             search: Search.
             folder: for `figures.json`.
-            num_tasks: tasks whose figures are reported.
-
-        Returns:
-            list of Outcome.
+            num_tasks: tasks to evaluate on.
 
         Raises:
             UserError: the folder cannot be written.
         """
-        known = Figures(Path(folder) / "figures.json", fingerprint)
+        known = KeptEvaluations(Path(folder) / "figures.json", fingerprint)
         evaluate = functools.partial(self._evaluate, known)
         neighbor = NearestNeighbor(classifier)
         outcomes = [
@@ -154,7 +160,7 @@ class Comparison:
         return Outcome(baseline, split, self._episodes.splits[split].num_classes, found, choice)
 
 
-class Figures:
+class KeptEvaluations:
     """Evaluations by a key, kept in a file, so that what was computed once is not computed again.
 
     Args:
@@ -176,19 +182,19 @@ class Figures:
         if key not in self._known:
             found = _from_lists(_as_lists(compute()))
             self._known |= self._read() | {key: found}  # another process may have added some meanwhile
-            figures = {key: _as_lists(evaluation) for key, evaluation in self._known.items()}
-            made = {"classifier": self._fingerprint, "checksum": _checksum(figures), "figures": figures}
+            kept = {key: _as_lists(evaluation) for key, evaluation in self._known.items()}
+            made = {"classifier": self._fingerprint, "checksum": _checksum(kept), "figures": kept}
             _write(self.path, lambda file: file.write(json.dumps(made).encode()))
         return self._known[key]
 
     def _read(self):
         try:
             made = json.loads(self.path.read_text(encoding="utf-8"))
-            figures, expected = made["figures"], _checksum(made["figures"])
+            kept, expected = made["figures"], _checksum(made["figures"])
             # Files of earlier versions have no checksum.
             if made["classifier"] != self._fingerprint or made.get("checksum", expected) != expected:
                 return {}
-            return {key: _from_lists(kept) for key, kept in figures.items()}
+            return {key: _from_lists(lists) for key, lists in kept.items()}
         except DAMAGE:
             return {}
 
@@ -203,14 +209,14 @@ def _from_lists(kept):
     support, query = (np.array(kept[name], np.float64) for name in ("support", "query"))
     losses = np.array(kept["losses"], np.float64) if "losses" in kept else None
     if support.ndim != 1 or query.ndim != 2 or len(query) != len(support) or not query.size:
-        raise ValueError("these are not figures of tasks")
+        raise ValueError("these are not accuracies of tasks")
     if losses is not None and losses.shape != query.shape:
         raise ValueError("these are not losses of tasks")
     return Evaluation("accuracy", support, query, losses=losses)
 
 
-def _checksum(figures):
-    return zlib.crc32(json.dumps(figures).encode())
+def _checksum(kept):
+    return zlib.crc32(json.dumps(kept).encode())
 
 
 def _write(path, write_to):

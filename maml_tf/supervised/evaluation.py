@@ -9,6 +9,7 @@ import dataclasses
 import pickle
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -20,6 +21,15 @@ from data_generators.tasks import Tasks
 from maml_tf.supervised.datasets import EVALUATION_TASKS
 
 Draw = Callable[[int, int], Tasks]
+
+
+class Learner(Protocol):
+    """What can be evaluated: a MAML, or a baseline."""
+
+    def evaluate(
+        self, tasks: Tasks, num_updates: int, step_size: float | None = None, transductive: bool = True
+    ) -> dict[str, np.ndarray]:
+        """As `MAML.evaluate`."""
 
 
 # A task at this bound alone moves the mean of 600 tasks by more than the loss that they had before any update.
@@ -145,7 +155,7 @@ class Evaluation:
 
 
 def evaluate(
-    maml,
+    maml: Learner,
     draw: Draw,
     *,
     num_tasks: int = EVALUATION_TASKS,
@@ -160,7 +170,7 @@ def evaluate(
     Every call takes the same number of tasks (the last is filled up), so that one graph serves all of them.
 
     Args:
-        maml: MAML.
+        maml: Learner.
         draw: function (first, count) -> Tasks, the tasks first ... first + count - 1 of the list. It is called from
             another thread, in order, and never beyond num_tasks.
         num_tasks: how many tasks.

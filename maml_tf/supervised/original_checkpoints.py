@@ -4,6 +4,9 @@ The names are those that `construct_conv_weights` and `construct_fc_weights` (ma
 (utils.py) lead to: a tensor that they give no name is `Variable`, `Variable_1`, ... in the order of creation.
 """
 
+from pathlib import Path
+
+import keras
 import tensorflow as tf
 
 from data_generators.errors import UserError
@@ -12,7 +15,7 @@ _NEVER_USED = ("moving_mean", "moving_variance")  # the original normalises by t
 _SHOWN = 6  # differences that a message lists
 
 
-def load(path, model):
+def load(path: str | Path, model: keras.Model) -> None:
     """Assigns the weights of a checkpoint to one of our networks; what an optimiser left in it is ignored.
 
     Args:
@@ -42,7 +45,7 @@ def load(path, model):
         variable.assign(tensors[name])
 
 
-def variables_by_name(model):
+def variables_by_name(model: keras.Model) -> dict[str, keras.Variable]:
     """{name in the original: variable} for the trainable variables of what `networks.mlp` or `networks.conv4` made."""
     of_conv4 = model.name == "conv4"
     names, unnamed = {}, 0

@@ -109,7 +109,7 @@ def _table_1_lines(evaluation, experiment, split, shots):
     ways = experiment.num_classes
     rows = published.published_rows(experiment.datasource, ways, shots)
     if not rows:
-        return [f"The paper has no {ways}-way {shots}-shot figures for {experiment.dataset.name}."]
+        return [f"The paper has no {ways}-way {shots}-shot results for {experiment.dataset.name}."]
     match = published.matching_row(experiment) if shots == experiment.update_batch_size else None
     update = min(experiment.reported_update, evaluation.num_updates)
     ours = _percent(evaluation.mean[update], evaluation.ci95[update])
@@ -119,7 +119,7 @@ def _table_1_lines(evaluation, experiment, split, shots):
     digits = experiment.dataset.digits  # as many as the table gives
     for row in sorted(rows, key=lambda row: row != match):
         table.append((f"{row.system}{label}", f"{row.percent:.{digits}f}{_interval(row.ci95, digits)}"))
-    none = [] if match else ["The paper has no figure of MAML for these settings."]
+    none = [] if match else ["The paper has no result of MAML for these settings."]
     return [f"{ways}-way {shots}-shot {experiment.datasource}, table 1 of the paper:", *aligned(table), *none]
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from data_generators.errors import UserError
-from maml_tf.baselines.comparison import Figures
+from maml_tf.baselines.comparison import KeptEvaluations
 from maml_tf.baselines.training import EARLIER, iterations_done
 from maml_tf.runs.checkpoints import available
 from maml_tf.supervised.evaluation import Evaluation
@@ -113,7 +113,7 @@ FOUND = Evaluation("accuracy", QUERY[:, 0], QUERY, losses=QUERY + 1)
 def remembered(path):
     """Whether figures were kept; whatever is there, the right ones come back."""
     computed = []
-    found = Figures(path, "weights").remember("a", lambda: computed.append(1) or FOUND)
+    found = KeptEvaluations(path, "weights").remember("a", lambda: computed.append(1) or FOUND)
     np.testing.assert_array_equal(found.query, QUERY)
     np.testing.assert_array_equal(found.losses, QUERY + 1)
     np.testing.assert_array_equal(found.support, QUERY[:, 0])
@@ -148,19 +148,19 @@ def test_figures_that_are_damaged_are_computed_anew(tmp_path):
 def test_figures_of_earlier_versions_are_kept(tmp_path):
     path = tmp_path / "figures.json"
     path.write_text(json.dumps({"classifier": "weights", "figures": {"a": {"support": [0.5], "query": [[0.25]]}}}))
-    found = Figures(path, "weights").remember("a", None)
+    found = KeptEvaluations(path, "weights").remember("a", None)
     assert (found.support, found.query, found.losses) == (0.5, 0.25, None)
 
 
 def test_figures_that_another_process_has_computed_meanwhile_are_kept(tmp_path):
     path = tmp_path / "figures.json"
-    mine, theirs = Figures(path, "weights"), Figures(path, "weights")
+    mine, theirs = KeptEvaluations(path, "weights"), KeptEvaluations(path, "weights")
 
     def compute():
         theirs.remember("b", lambda: FOUND)
         return FOUND
 
     mine.remember("a", compute)
-    again = Figures(path, "weights")
+    again = KeptEvaluations(path, "weights")
     for key in ("a", "b"):
         np.testing.assert_array_equal(again.remember(key, None).query, QUERY)
