@@ -10,6 +10,11 @@ class Tasks(NamedTuple):
     support_y: [tasks, support, outputs] their targets: regression values, or one-hot labels.
     query_x: [tasks, query, ...] inputs to evaluate on after adaptation.
     query_y: [tasks, query, outputs] their targets.
+
+    Example:
+        >>> x = np.zeros((25, 20, 1))  # 25 tasks of 10 examples to adapt on and 10 to be measured on
+        >>> Tasks(x[:, :10], np.sin(x[:, :10]), x[:, 10:], np.sin(x[:, 10:])).query_y.shape
+        (25, 10, 1)
     """
 
     support_x: Any

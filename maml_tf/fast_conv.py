@@ -5,6 +5,8 @@ a third of the time of TensorFlow's own. Chunks: a large batch a few images at a
 leave the processor's caches.
 """
 
+from collections.abc import Callable, Sequence
+
 import tensorflow as tf
 
 from maml_tf.normalisation import channel_mean
@@ -13,7 +15,7 @@ from maml_tf.normalisation import channel_mean
 _MOST_BYTES = 10e6
 
 
-def in_chunks(part, x, bytes_per_image):
+def in_chunks(part: Callable, x: tf.Tensor, bytes_per_image: int) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """`part` of a few images of x at a time, as if it had been called with all of them.
 
     Args:
@@ -52,7 +54,7 @@ def _images_at_a_time(batch, bytes_per_image):
     return max(n for n in range(1, batch + 1) if batch % n == 0 and (n == 1 or n * bytes_per_image <= _MOST_BYTES))
 
 
-def patches_3x3(x, strides):
+def patches_3x3(x: tf.Tensor, strides: int) -> tf.Tensor:
     """The 3x3 patches that a convolution with SAME padding multiplies with its filters.
 
     Args:
@@ -76,13 +78,13 @@ def patches_3x3(x, strides):
     return tf.reshape(tf.stack(pieces, axis=-2), [-1, rows, columns, 9 * x.shape[3]])
 
 
-def patches_by_convolution(x, strides):
+def patches_by_convolution(x: tf.Tensor, strides: int) -> tf.Tensor:
     """As `patches_3x3`, by a convolution with unit filters: fastest on CPU for few channels, but not vectorisable."""
     size = 9 * x.shape[3]
     return tf.nn.conv2d(x, tf.reshape(tf.eye(size, dtype=x.dtype), [3, 3, x.shape[3], size]), strides, "SAME")
 
 
-def patch_moments(patches):
+def patch_moments(patches: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Mean [size] and covariance [size, size] of patches [batch, height, width, size] over all positions."""
     mean = channel_mean(patches)
     rows = tf.reshape(patches - mean, [-1, patches.shape[-1]])
@@ -93,7 +95,7 @@ def patch_moments(patches):
 # be the gradient of the other.
 
 
-def crop(x, starts, sizes):
+def crop(x: tf.Tensor, starts: Sequence[int], sizes: Sequence[int]) -> tf.Tensor:
     """The window of x [batch, height, width, channels] that begins at `starts` and has `sizes`."""
 
     @tf.custom_gradient
@@ -104,7 +106,7 @@ def crop(x, starts, sizes):
     return run(x)
 
 
-def embed(x, starts, sizes):
+def embed(x: tf.Tensor, starts: Sequence[int], sizes: Sequence[int]) -> tf.Tensor:
     """Zeros of `sizes` around x [batch, height, width, channels], which begins at `starts`."""
 
     @tf.custom_gradient
@@ -115,7 +117,7 @@ def embed(x, starts, sizes):
     return run(x)
 
 
-def max_pool_2x2(x):
+def max_pool_2x2(x: tf.Tensor) -> tf.Tensor:
     """2x2 max-pooling with VALID padding; the gradient goes to the first of equal maxima, as TensorFlow's does.
 
     Where the maxima are is found once, as a mask, for the gradient and for the gradients of the gradient.

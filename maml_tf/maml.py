@@ -1,29 +1,33 @@
-"""MAML: meta-gradients through the inner loop, the meta-training step, the pretraining step and evaluation.
+"""MAML: algorithms 1 and 2 of Finn, Abbeel and Levine (2017), `maml.py` of cbfinn/maml.
 
-Finn, Abbeel and Levine (2017), algorithms 1 and 2; `maml.py` of cbfinn/maml.
+    theta'_i = theta - alpha * grad_theta L_support,i(theta)                         for each task i of a meta-batch
+    theta <- theta - beta * grad_theta mean_i L_query,i(theta'_i)                    by Adam, beta its learning rate
+
+`MAML.train_step` is one such meta-update. Its gradient goes through the inner update: hence the second derivatives.
 """
 
-from typing import NamedTuple
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
+from data_generators.errors import UserError
 from data_generators.tasks import Tasks
-from maml_tf import checks, losses, second_derivatives
-from maml_tf import task_axis as axis
-from maml_tf.curves import curves
-from maml_tf.export import export
-from maml_tf.meta_gradients import meta_gradients, pretrain_gradients
+from maml_tf import checks, losses, second_derivatives, step_sizes
+from maml_tf.distribution import ALONE, Alone
+from maml_tf.optimizers import adam, optimizer_of
 from maml_tf.pure_model import PureModel
-from maml_tf.task_axis import Compiler
-from maml_tf.task_learner import TaskLearner
+from maml_tf.task_axis import MAP, Compiler, compiled, map_tasks, mean_over_tasks, resolve
+from maml_tf.task_learner import Adapted, Metrics, Start, TaskLearner
 
+__all__ = ["MAML", "Adapted", "adam"]
 
-class Adapted(NamedTuple):
-    """What one task's adaptation leaves: fast weights, and the state with the support's statistics under them."""
-
-    params: list
-    state: list
+Curves = dict[str, np.ndarray]
+_PLURAL = {"query_loss": "losses", "query_accuracy": "accuracies"}
 
 
 class MAML:
@@ -32,180 +36,223 @@ class MAML:
     Args:
         model: a built keras.Model.
         loss: function (outputs, targets) -> scalar; or a loss of Keras, or its name ("mse").
-        step_size: of the inner loop (alpha).
+        step_size: alpha, of the inner loop.
         num_updates: inner updates in meta-training, at least 1.
         first_order: ignore second derivatives (`stop_grad` of the original).
-        learn_step_size: meta-learn one step size per adapted variable, starting at `step_size`.
+        learn_step_size: meta-learn alpha, starting at `step_size`. True: one for each adapted variable; "per_update" or
+            "per_weight": for each update or weight of it, too (LSLR, Meta-SGD); see `step_sizes.learned`.
+        query_weights: function, meta-updates done (an integer tensor) -> [num_updates] weights of the query loss after
+            each update, whose weighted sum is the meta-objective (MAML++); default, the loss after the last one.
         accuracy: optional function (outputs, targets) -> scalar that is reported beside the loss; or a metric of Keras,
             or its name ("accuracy").
         optimizer, pretrain_optimizer: of the meta-update and of pretraining, a Keras optimizer or its name; default
             `adam()`.
-        adapts: predicate on a variable, whether the inner loop adapts it; default, see
-            `pure_model.adapts_by_default`. The others are meta-learned only.
-        task_axis: "auto", "map" or "vectorize"; see `task_axis.resolve`.
-        jit: "auto", or whether to compile by XLA.
+        adapts: predicate on a variable, whether the inner loop adapts it; default, see `pure_model.adapts_by_default`.
+            The others are meta-learned only. `networks.is_head` adapts the last layer alone (ANIL).
+        task_axis, jit: "map" or "vectorize", and whether to compile by XLA; "auto", see `task_axis.resolve`.
+        workers: the processes that share each meta-batch.
 
     Raises:
         UserError: an argument does not fit, here as in all methods.
+
+    Example:
+        >>> model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(8, "tanh"), keras.layers.Dense(1)])
+        >>> maml = MAML(model, "mse", step_size=0.02)
+        >>> x = np.linspace(-1, 1, 40).reshape(2, 20, 1)  # two tasks: y = x and y = -x
+        >>> y = x * [[[1]], [[-1]]]
+        >>> sorted(maml.train_step(Tasks(x[:, ::2], y[:, ::2], x[:, 1::2], y[:, 1::2])))
+        ['post_loss', 'pre_loss']
+        >>> maml.predict(x[0], maml.adapt(x[0], y[0], num_updates=5)).shape
+        TensorShape([20, 1])
     """
 
     def __init__(
         self,
-        model,
-        loss,
+        model: keras.Model,
+        loss: Callable | str,
         *,
-        step_size=0.01,
-        num_updates=1,
-        first_order=False,
-        learn_step_size=False,
-        accuracy=None,
-        optimizer=None,
-        pretrain_optimizer=None,
-        adapts=None,
-        task_axis="auto",
-        jit="auto",
+        step_size: float = 0.01,
+        num_updates: int = 1,
+        first_order: bool = False,
+        learn_step_size: bool | str = False,
+        query_weights: Callable | None = None,
+        accuracy: Callable | str | None = None,
+        optimizer: keras.optimizers.Optimizer | str | None = None,
+        pretrain_optimizer: keras.optimizers.Optimizer | str | None = None,
+        adapts: Callable | None = None,
+        task_axis: str = "auto",
+        jit: bool | str = "auto",
+        workers: Alone = ALONE,
     ):
         self.num_updates, self.first_order = checks.count(num_updates, "num_updates", 1), first_order
         self.loss, self.accuracy = losses.as_loss(loss), losses.as_accuracy(accuracy)
         self.pure = PureModel(model, adapts)
-        self.model = model
+        self.model, self.dtype = model, self.pure.dtype
         self.learner = TaskLearner(self.pure, self.loss, self.accuracy, first_order)
         self._checked = False
         if not first_order and self.pure.built_on is not None:
-            self._check_second_derivatives(self.pure.built_on, stacklevel=3)
-        self.step_size = step_size
-        self.step_sizes = []
-        if learn_step_size:
-            self.step_sizes = [keras.Variable(step_size, dtype=v.dtype, name="step_size") for v in self.pure.adapted]
-        self.optimizer, self.pretrain_optimizer = (
-            checks.optimizer(o) or adam() for o in (optimizer, pretrain_optimizer)
-        )
+            self._checked = second_derivatives.check(self.pure, self.pure.built_on, stacklevel=2)
+        self.step_size, self.learn_step_size, self.query_weights = step_size, learn_step_size, query_weights
+        self.step_sizes = step_sizes.learned(learn_step_size, step_size, self.pure.adapted, self.num_updates)
+        self.optimizer, self.pretrain_optimizer = optimizer_of(optimizer), optimizer_of(pretrain_optimizer)
         self.optimizer.build(self.meta_variables)
         self.pretrain_optimizer.build(self.weights)
-        self.task_axis, self.jit = axis.resolve(task_axis, jit, model)
-        self.dtype = self.pure.dtype
+        self.task_axis, self.jit = resolve(task_axis, jit, model)
         self.target_spec = None  # of the targets [examples, ...], known from the first tasks on
-        self._compiler = Compiler(self.task_axis, self.jit)
+        self.workers = workers
+        self.compiler = Compiler(self.task_axis, self.jit, apart=workers.count > 1)
         # What serves one task at a time: traced once for any number of examples and updates, which XLA could not.
-        self._server = Compiler(axis.MAP, jit=False)
+        self._server = Compiler(MAP, jit=False)
 
     @property
-    def weights(self):
+    def weights(self) -> list[keras.Variable]:
         """The model's trainable variables, adapted ones first."""
         return self.pure.adapted + self.pure.shared
 
     @property
-    def meta_variables(self):
+    def meta_variables(self) -> list[keras.Variable]:
         """What the meta-update changes: the model's trainable variables, and the step sizes where they are learned."""
         return self.weights + self.step_sizes
 
-    def train_step(self, tasks):
-        """One meta-update.
+    @compiled
+    def train_step(self, tasks: Tasks, *, first: int = 0) -> Metrics:
+        """One meta-update: theta <- Adam(theta, the mean over tasks of grad_theta L_query(theta')).
 
         Args:
-            tasks: Tasks.
+            tasks: Tasks, this worker's share of the meta-batch.
+            first: index of the first of them in the meta-batch, for the seeds of random layers.
 
         Returns:
             dict of scalars, means over tasks: `pre_loss` on the support before adaptation, `post_loss` on the query
             after it, and `pre_accuracy` and `post_accuracy` where there is an accuracy.
         """
-        return self._call("train", self.train_graph, tasks)
+        objective, moments = self._meta_objective(tasks), ("pre", "post")
+        gradients, metrics, statistics = self._mean_over_tasks(objective, moments, self.meta_variables, tasks, first)
+        self.compiler.part(lambda *g: self.optimizer.apply(g, self.meta_variables), *gradients)
+        self.pure.assign_statistics(statistics)
+        return metrics
 
-    def pretrain_step(self, tasks):
+    @compiled
+    def pretrain_step(self, tasks: Tasks, *, first: int = 0) -> Metrics:
         """One update of the weights on the mean support loss over tasks, without adaptation: the paper's baseline.
 
-        Args and result as in `train_step`, without the post figures.
+        Args and result as of `train_step`, without the metrics after adaptation.
         """
-        return self._call("pretrain", self.pretrain_graph, tasks)
-
-    def meta_gradients(self, tasks):
-        """The gradient of the mean query loss after adaptation: a list for `meta_variables`, before any clipping."""
-        return self._call("meta_gradients", self.meta_gradients_graph, tasks)
-
-    def pretrain_gradients(self, tasks):
-        """The gradient of the mean support loss without adaptation: a list for `weights`."""
-        return self._call("pretrain_gradients", lambda t: self._pretrain_gradients(t)[0], tasks)
-
-    def train_graph(self, tasks):
-        """`train_step`, uncompiled: for use inside a compiled loop."""
-        gradients, figures, statistics = self._meta_gradients(tasks)
-        self.optimizer.apply(gradients, self.meta_variables)
+        objective, moments = self.learner.pretrain_objective, ("pre",)
+        gradients, metrics, statistics = self._mean_over_tasks(objective, moments, self.weights, tasks, first)
+        self.compiler.part(lambda *g: self.pretrain_optimizer.apply(g, self.weights), *gradients)
         self.pure.assign_statistics(statistics)
-        return figures
+        return metrics
 
-    def pretrain_graph(self, tasks):
-        """`pretrain_step`, uncompiled: for use inside a compiled loop."""
-        gradients, figures, statistics = self._pretrain_gradients(tasks)
-        self.pretrain_optimizer.apply(gradients, self.weights)
-        self.pure.assign_statistics(statistics)
-        return figures
+    @compiled
+    def meta_gradients(self, tasks: Tasks, *, first_order: bool | None = None, first: int = 0) -> list[tf.Tensor]:
+        """The gradient that `train_step` descends, before any clipping: a list for `meta_variables`.
 
-    def meta_gradients_graph(self, tasks, first_order=None):
-        """`meta_gradients`, uncompiled; to first or second order as asked for, by default as in training."""
-        return self._meta_gradients(tasks, first_order)[0]
+        Args as of `train_step`; first_order: in place of that of training.
+        """
+        objective = self._meta_objective(tasks, first_order)
+        return self._mean_over_tasks(objective, ("pre", "post"), self.meta_variables, tasks, first)[0]
 
-    def curves_graph(self, tasks, num_updates, step_size=None, transductive=True):
-        """`evaluate`, uncompiled, which returns tensors."""
-        step_size = self._step_size() if step_size is None else step_size
-        elements, how = self._elements(tasks), self.task_axis
-        return curves(self.learner, self._initial(), step_size, *elements, num_updates, how, transductive)
+    def _meta_objective(self, tasks, first_order=None):
+        learner = self.learner if first_order is None else self.learner._replace(first_order=first_order)
+        if not (learner.first_order or self._checked):
+            inputs = checks.of_one_task(self.pure.inputs(tasks[0], "support_x"))
+            self._checked = second_derivatives.check(self.pure, inputs, stacklevel=5)
+        weights = self.query_weights and tf.cast(self.query_weights(self.optimizer.iterations), self.dtype)
+        if weights is not None and weights.shape != (self.num_updates,):
+            raise UserError(f"query_weights gives {weights.shape}, but must give a weight for each update")
+        return functools.partial(learner.meta_objective, num_updates=self.num_updates, query_weights=weights)
 
-    def figure_names(self, *moments):
-        """The figures' names at some moments of a step: "pre" or "post" adaptation."""
-        return self.learner.figure_names(*moments)
+    def _mean_over_tasks(self, objective, moments, variables, tasks, first):
+        """Means over a meta-batch of an objective's gradients, metrics and statistics: lines 4 to 10 of algorithm 1."""
+        start, (tasks, seeds, count) = self.start(), self._elements(tasks, first, queries="post" in moments)
+        self.pure.observe(checks.of_one_task(tasks.support_x))
+        watched = start.trainable[: len(variables)]
 
-    def evaluate(self, tasks, num_updates, step_size=None, transductive=True):
-        """Adapts to every task and judges it on its queries before and after every update.
+        def of_task(element):
+            task, seeds = element
+            with tf.GradientTape() as tape:
+                tape.watch(watched)
+                seeded = start._replace(state=self.pure.with_seeds(start.state, seeds))
+                value, metrics, state = objective(seeded, task)
+            gradients = tape.gradient(value, watched, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+            return [tf.convert_to_tensor(g) for g in gradients], metrics, self.pure.statistics(state)
+
+        statistics = checks.specs(self.pure.statistics(start.state))
+        signature = checks.specs(watched), self.learner.metric_specs(*moments), statistics
+        mean = functools.partial(mean_over_tasks, of_task, signature=signature, task_axis=self.task_axis)
+        return self.workers.mean(self.compiler.part(mean, (tasks, seeds)), count)
+
+    def evaluate(self, tasks: Tasks, num_updates: int, step_size: Any = None, transductive: bool = True) -> Curves:
+        """Adapts to every task and measures its queries before and after every update.
 
         Args:
             tasks: Tasks.
             num_updates: inner updates.
-            step_size: a float, a scalar tensor, or a list of them for the adapted variables; default, that of training.
-            transductive: as for `predict`; by default queries are normalised by their own statistics, as in the paper's
-                tests.
+            step_size: a number; a list, for each adapted variable one; or an array [num_updates]. Default, as trained.
+            transductive: as for `predict`; by default as in the paper's tests, each query set by its own statistics.
 
         Returns:
             dict of arrays: `support_loss` [tasks] before adaptation, `losses` [tasks, 1 + num_updates] on the query
             after 0, 1, ... updates; `support_accuracy` and `accuracies` likewise where there is an accuracy.
         """
         num_updates = checks.count(num_updates, "num_updates", 0)
-        key = ("evaluate", num_updates, transductive)
+        step_size = step_sizes.given(step_size, num_updates, self.dtype)
+        curves = self.curves(tasks, step_size, num_updates=num_updates, transductive=transductive)
+        return {name: value.numpy() for name, value in curves.items()}
 
-        def graph(tasks, step_size):
-            return self.curves_graph(tasks, num_updates, step_size, transductive)
+    @compiled
+    def curves(self, tasks: Tasks, step_size: Any = None, *, num_updates: int, transductive: bool = True) -> Metrics:
+        """`evaluate`, compiled. The outer loop is that over updates, so that the graph holds one update only."""
+        learner, start, (tasks, seeds, count) = self.learner, self.start(step_size), self._elements(tasks)
+        params, state = tf.nest.map_structure(lambda t: tf.repeat(t[None], count, axis=0), (start.params, start.state))
+        state = self.pure.with_seeds(state, seeds)
+        of_one, on_query = checks.of_one_task((params, state)), learner.metric_specs("query")
 
-        figures = self._call(key, graph, tasks, self._as_tensors(step_size))
-        return {name: value.numpy() for name, value in figures.items()}
+        def before(element):
+            params, state, task = element
+            return learner.evaluate_start(start._replace(params=params, state=state), task, transductive)
 
-    def adapt(self, x, y, num_updates=None, step_size=None):
-        """Adapts to one task and returns its fast weights; the model itself stays as it is.
+        def after(i, element):
+            params, state, task = element
+            return learner.evaluate_update(start._replace(params=params, state=state), task, i, transductive)
 
-        Compiled once for any number of examples and updates.
+        def update(i, params, state, curves):
+            elements, signature = (params, state, tasks), (*of_one, on_query)
+            params, state, metrics = map_tasks(functools.partial(after, i), elements, signature, self.task_axis)
+            return i + 1, params, state, {name: curves[name].write(i + 1, metrics[name]) for name in curves}
+
+        first = map_tasks(before, (params, state, tasks), learner.metric_specs("support", "query"), self.task_axis)
+        empty = {name: tf.TensorArray(self.dtype, num_updates + 1, element_shape=[count]) for name in on_query}
+        curves = {name: curve.write(0, first.pop(name)) for name, curve in empty.items()}
+        at_start = (0, params, state, curves)
+        *_, curves = tf.while_loop(lambda i, *_: i < num_updates, update, at_start, parallel_iterations=1)
+        return first | {_PLURAL[name]: tf.transpose(curve.stack()) for name, curve in curves.items()}
+
+    def adapt(self, x: Any, y: Any, num_updates: int | None = None, step_size: Any = None) -> Adapted:
+        """Adapts to one task and returns its fast weights; the model itself stays as it is. Any size is one graph.
 
         Args:
             x: [support, ...] inputs, or a structure of them where the model has several.
             y: [support, outputs] targets, or whatever the loss takes.
             num_updates, step_size: as for `evaluate`; default, those of training.
-
-        Returns:
-            Adapted, for `predict`.
         """
         num_updates = self.num_updates if num_updates is None else checks.count(num_updates, "num_updates", 0)
-        x, y = self._inputs(x, "x", axis=0), self._targets(y)
+        x, y = self.pure.inputs(x, "x", axis=0), self.pure.targets(y)
         checks.support(x, y)
 
-        def graph(x, y, num_updates, step_size):
-            return Adapted(*self.learner.fast_weights(*self._initial(), x, y, num_updates, step_size))
+        def graph(x, y, num_updates, step_size=None):
+            return self.learner.adapted(self.start(step_size), x, y, num_updates)
 
-        step_size = self._as_tensors(self._step_size() if step_size is None else step_size)
-        settings = tf.nest.map_structure(tf.convert_to_tensor, (num_updates, step_size))
+        # As an argument, even if it is that of training, so that one graph serves all; but for learned ones.
+        step_size = self.step_size if step_size is None and not self.step_sizes else step_size
+        settings = num_updates, step_sizes.given(step_size, num_updates, self.dtype)
+        settings = tf.nest.map_structure(tf.convert_to_tensor, settings if step_size is not None else settings[:1])
         specs = checks.any_number(x, self.pure.input_specs), checks.any_number(y), *map(checks.specs, settings)
-        return self._server.call_as("adapt", graph, (x, y, *settings), specs)
+        return self._server.call_as(specs, "adapt", graph, x, y, *settings)
 
-    def predict(self, x, adapted=None, transductive=False):
-        """Outputs for x by adapted weights, or by the initialisation where none are given.
-
-        Compiled once for any number of examples.
+    def predict(self, x: Any, adapted: Adapted | None = None, transductive: bool = False) -> Any:
+        """Outputs [examples, ...] for x by adapted weights, or by the initial ones. Any size is one graph.
 
         Args:
             x: [examples, ...], or a structure of such where the model has several inputs.
@@ -214,83 +261,38 @@ class MAML:
                 depends on what else is asked; otherwise by those in the state of `adapted`, the support's (the model is
                 then called with training=False). Stock Keras layers keep moving averages there, which every pass over
                 the support moves a little towards its own.
-
-        Returns:
-            [examples, outputs].
         """
-        initial_params, _, initial_state = self._initial()
-        params, state = adapted or (initial_params, initial_state)
+        start = self.start()
+        params, state = adapted or (start.params, start.state)
 
         def graph(x, params, state):
-            shared = self._initial()[1]
-            return self.pure(params, shared, state, x, training=transductive)[0]
+            return self.pure(params, self.start().shared, state, x, training=transductive)[0]
 
-        x = self._inputs(x, "x", axis=0)
+        x = self.pure.inputs(x, "x", axis=0)
         specs = checks.any_number(x, self.pure.input_specs), checks.specs(params), checks.specs(state)
-        return self._server.call_as(("predict", transductive), graph, (x, params, state), specs)
+        return self._server.call_as(specs, ("predict", transductive), graph, x, params, state)
 
-    def export(self, path, **settings):
+    def export(self, path: str | Path, **settings: Any) -> Path:
         """Writes a SavedModel that adapts without this project; see `export.export`."""
+        from maml_tf.export import export
+
         return export(self, path, **settings)
 
-    def _call(self, key, graph, tasks, *others):
-        return self._compiler.call(key, graph, Tasks(*map(checks.arrays, tasks)), *others)
+    def start(self, step_size: Any = None) -> Start:
+        """What every task starts from, as the variables are now; step_size: of `step_sizes.given`; None, as trained."""
+        groups = self.pure.adapted, self.pure.shared, self.pure.state, self.step_sizes
+        *tensors, learned = ([tf.convert_to_tensor(v) for v in group] for group in groups)
+        if step_size is not None:
+            step_size = step_sizes.by_update(step_size)
+        elif learned:
+            step_size = step_sizes.as_adapt_takes(self.learn_step_size, learned, self.num_updates)
+        return Start(*tensors, self.step_size if step_size is None else step_size, learned)
 
-    def _check_second_derivatives(self, inputs, stacklevel):
-        if not self._checked:
-            self._checked = second_derivatives.check(self.pure, inputs, stacklevel)
-
-    def _meta_gradients(self, tasks, first_order=None):
-        learner = self.learner if first_order is None else self.learner._replace(first_order=first_order)
-        elements = self._elements(tasks)
-        if not learner.first_order:
-            self._check_second_derivatives(checks.of_one_task(elements[0].support_x), stacklevel=6)
-        return meta_gradients(learner, self._start(), elements, self.num_updates, self.task_axis)
-
-    def _pretrain_gradients(self, tasks):
-        return pretrain_gradients(self.learner, self._start(), self._elements(tasks, queries=False), self.task_axis)
-
-    def _elements(self, tasks, queries=True):
-        """Tasks, each with its own seeds for random layers."""
-        tasks = Tasks(
-            self._inputs(tasks[0], "support_x"),
-            self._targets(tasks[1]),
-            self._inputs(tasks[2], "query_x"),
-            self._targets(tasks[3]),
-        )
+    def _elements(self, tasks, first=0, queries=True):
+        """Tasks, each with its own seeds for random layers, and their number."""
+        tasks = self.pure.tasks(tasks)
         if tf.is_tensor(tasks.support_y):
             self.target_spec = tf.TensorSpec([None, *tasks.support_y.shape[2:]], tasks.support_y.dtype)
         iteration = self.optimizer.iterations + self.pretrain_optimizer.iterations
-        return tasks, self.pure.seeds_per_task(iteration, checks.number_of(tasks, queries))
-
-    def _step_size(self):
-        return [tf.convert_to_tensor(s) for s in self.step_sizes] or self.step_size
-
-    def _as_tensors(self, step_size):
-        """A step size, or a list of them, for a compiled function; a float must not pass through float32."""
-        return tf.nest.map_structure(lambda s: tf.constant(s, self.dtype) if isinstance(s, float) else s, step_size)
-
-    def _start(self):
-        return *self._initial(), self._step_size()
-
-    def _initial(self):
-        groups = self.pure.adapted, self.pure.shared, self.pure.state
-        return tuple([tf.convert_to_tensor(v) for v in group] for group in groups)
-
-    def _inputs(self, value, name, axis=1):
-        specs = self.pure.input_specs
-        value = checks.tensors(value, self.dtype, single=specs and len(specs) == 1)
-        checks.inputs(value, specs, name, axis)
-        return value
-
-    def _targets(self, value):
-        return checks.tensors(value, self.dtype, single=self.pure.has_one_output)
-
-    def compiled(self, function):
-        """A function of tensors compiled as this object's own steps are."""
-        return self._compiler.compiled(function)
-
-
-def adam(learning_rate=1e-3, clip=None):
-    """Adam with the epsilon of TensorFlow 1, which the original used, and optional elementwise gradient clipping."""
-    return keras.optimizers.Adam(learning_rate, epsilon=1e-8, clipvalue=clip)
+        count = checks.number_of(tasks, queries)
+        return tasks, [s[first:] for s in self.pure.seeds_per_task(iteration, first + count)], count

@@ -4,15 +4,17 @@ The checks are part of the graph, so they hold wherever the model is loaded.
 """
 
 import re
-from typing import NamedTuple
+from collections.abc import Callable, Iterable
+from typing import Any
 
+import keras
 import tensorflow as tf
 
-from maml_tf.adaptation import adapt
-from maml_tf.pure_model import PureModel
+from maml_tf.losses import SoftmaxCrossEntropy
+from maml_tf.step_sizes import PER_UPDATE, PER_WEIGHT
 
 
-def shaped(value, spec, name):
+def shaped(value: tf.Tensor, spec: tf.TensorSpec, name: str) -> tf.Tensor:
     """The value of an argument; running it fails where its shape is not that of `spec`, naming both, or it holds a NaN.
 
     It would not show in the answer: TensorFlow's fused ReLU makes a number of a NaN.
@@ -24,12 +26,14 @@ def shaped(value, spec, name):
     return finite(tf.ensure_shape(value, spec.shape), name)
 
 
-def finite(value, name):
+def finite(value: tf.Tensor, name: str) -> tf.Tensor:
     """The value of an argument; running it fails where it holds a NaN or an infinity."""
     return tf.debugging.check_numerics(value, f"{name} must be finite") if value.dtype.is_floating else value
 
 
-def same_number_of_examples(support_inputs, support_labels, inputs, targets):
+def same_number_of_examples(
+    support_inputs: tf.Tensor, support_labels: tf.Tensor, inputs: tf.TensorSpec, targets: tf.TensorSpec
+) -> None:
     """Fails where the support is empty, or has not a label for each input; `inputs` and `targets` are their specs."""
     examples, labels = tf.shape(support_inputs)[0], tf.shape(support_labels)[0]
     expected = f"expected support_inputs {text(inputs)} and support_labels {text(targets)}"
@@ -37,76 +41,19 @@ def same_number_of_examples(support_inputs, support_labels, inputs, targets):
     tf.debugging.assert_equal(labels, examples, f"{expected}, with as many labels as inputs")
 
 
-def at_least_one(value, name):
+def at_least_one(value: tf.Tensor, name: str) -> tf.Tensor:
     """The value of a scalar argument; running it fails where it is less than 1."""
     assertion = tf.debugging.assert_positive(value, f"{name} must be a scalar of at least 1")
     with tf.control_dependencies([assertion]):
         return tf.identity(value)
 
 
-def text(spec, axis="examples"):
+def text(spec: tf.TensorSpec, axis: str = "examples") -> str:
     """The shape of a spec as messages show it, [examples, 28, 28, 1]; "any" is another axis whose size is free."""
     sizes = ["any" if size is None else str(size) for size in spec.shape]
     if sizes and sizes[0] == "any":
         sizes[0] = axis
     return f"[{', '.join(sizes)}]"
-
-
-class Exportable(NamedTuple):
-    """What can be exported: a model, and how it adapts.
-
-    pure: PureModel.
-    loss: function (outputs, *targets) -> scalar, of one task's support.
-    step_size: of the inner loop: a float, or a list of keras.Variable, one for each adapted variable.
-    num_updates: inner updates of training.
-    transductive: normalise queries by their own batch statistics; otherwise by the support's.
-    """
-
-    pure: PureModel
-    loss: object
-    step_size: object
-    num_updates: int
-    transductive: bool
-
-    def adapt(self, inputs, targets, step_size=None, num_updates=None):
-        """Adapts the initialisation to one task, by the step size and number of updates of training unless given.
-
-        Args:
-            inputs: [support, ...].
-            targets: tuple of tensors that the loss takes beside the outputs.
-            step_size: scalar, or [adapted variables].
-            num_updates: integer scalar.
-
-        Returns:
-            (params, state), lists of tensors.
-        """
-        shared = _values(self.pure.shared)
-        if step_size is None:
-            step_size = self.trained_step_size()
-        elif step_size.shape.rank:
-            step_size = tf.unstack(step_size)
-
-        def support_loss(params, state):
-            outputs, state, _ = self.pure(params, shared, state, inputs)
-            return self.loss(outputs, *targets), state
-
-        # As a tensor even where it is known, which makes the graph hold one update rather than all.
-        num_updates = tf.constant(self.num_updates) if num_updates is None else num_updates
-        params, state = adapt(support_loss, *self.initial(), step_size=step_size, num_updates=num_updates)
-        return params, self.pure.after_adaptation(params, shared, state, inputs)
-
-    def predict(self, params, state, inputs):
-        """Outputs of the network with these weights and state."""
-        shared = _values(self.pure.shared)
-        return self.pure(params, shared, state, inputs, training=self.transductive)[0]
-
-    def initial(self):
-        """(params, state) before any adaptation."""
-        return _values(self.pure.adapted), _values(self.pure.state)
-
-    def trained_step_size(self):
-        """The step size of training as `adapt` takes it."""
-        return _values(self.step_size) if isinstance(self.step_size, list) else self.step_size
 
 
 class Signatures:
@@ -119,34 +66,37 @@ class Signatures:
     returns a scalar, the number of support examples: such a server refuses outputs that it cannot take apart again.
 
     Args:
-        learner: Exportable.
+        maml: MAML. The divisor of SoftmaxCrossEntropy is taken from the support at hand, whatever its shots.
+        transductive: normalise queries by their own batch statistics; otherwise by the support's.
         inputs: tf.TensorSpec of the model's inputs, [examples, ...].
         targets: tf.TensorSpec of what the loss compares the outputs with, [examples, ...].
     """
 
-    def __init__(self, learner, inputs, targets):
-        self._learner = learner
+    def __init__(self, maml: Any, transductive: bool, inputs: tf.TensorSpec, targets: tf.TensorSpec):
+        loss = SoftmaxCrossEntropy() if isinstance(maml.loss, SoftmaxCrossEntropy) else maml.loss
+        self._learner = maml.learner._replace(loss=loss, first_order=False)
+        self._maml, self._transductive = maml, transductive
         self._inputs, self._targets = inputs, targets
-        self._params = named_specs(learner.pure.adapted, {"inputs"})
-        self._state = named_specs(learner.pure.state, {"inputs", *(spec.name for spec in self._params)})
+        self._params = named_specs(maml.pure.adapted, {"inputs"})
+        self._state = named_specs(maml.pure.state, {"inputs", *(spec.name for spec in self._params)})
 
     @property
-    def weight_names(self):
+    def weight_names(self) -> list[str]:
         """The names of the adapted weights, in the order of learned step sizes."""
         return [spec.name for spec in self._params]
 
     @property
-    def state_names(self):
+    def state_names(self) -> list[str]:
         """The names of the rest that adaptation changes: normalisation statistics, and seeds of random layers."""
         return [spec.name for spec in self._state]
 
-    def all(self):
+    def all(self) -> dict[str, tuple[Callable, list]]:
         """dict name -> (function, list of the tf.TensorSpec of its arguments)."""
         support = [_spec(self._inputs, "support_inputs"), _spec(self._targets, "support_labels")]
         query, inputs = _spec(self._inputs, "query_inputs"), _spec(self._inputs, "inputs")
         dtype = self._params[0].dtype
-        per_weight = isinstance(self._learner.step_size, list)
-        step_size = tf.TensorSpec([len(self._params)] if per_weight else [], dtype, "step_size")
+        one_for_each = self._maml.learn_step_size not in (False, PER_UPDATE, PER_WEIGHT)
+        step_size = tf.TensorSpec([len(self._params)] if one_for_each else [], dtype, "step_size")
         settings = [step_size, tf.TensorSpec([], tf.int32, "num_updates")]
         adapted = {spec.name: spec for spec in self._params + self._state}
         arguments = {
@@ -159,39 +109,50 @@ class Signatures:
         }
         return {name: (getattr(self, name), specs) for name, specs in arguments.items()}
 
-    def predict(self, inputs):
+    def predict(self, inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         """Outputs of the initialisation."""
         inputs = shaped(inputs, self._inputs, "inputs")
-        return {"outputs": self._learner.predict(*self._learner.initial(), inputs)}
+        return {"outputs": self._predict(self._maml.start(), inputs)}
 
-    def adapt_and_predict(self, support_inputs, support_labels, query_inputs):
+    def adapt_and_predict(
+        self, support_inputs: tf.Tensor, support_labels: tf.Tensor, query_inputs: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
         """Outputs for the queries after adaptation to the support, as in training."""
         return self._adapt_and_predict(support_inputs, support_labels, query_inputs)
 
-    def adapt_and_predict_with(self, support_inputs, support_labels, query_inputs, step_size, num_updates):
+    def adapt_and_predict_with(
+        self,
+        support_inputs: tf.Tensor,
+        support_labels: tf.Tensor,
+        query_inputs: tf.Tensor,
+        step_size: tf.Tensor,
+        num_updates: tf.Tensor,
+    ) -> dict[str, tf.Tensor]:
         """`adapt_and_predict` by another step size and number of updates."""
         return self._adapt_and_predict(support_inputs, support_labels, query_inputs, step_size, num_updates)
 
-    def adapt(self, support_inputs, support_labels):
+    def adapt(self, support_inputs: tf.Tensor, support_labels: tf.Tensor) -> dict[str, tf.Tensor]:
         """Weights and state after adaptation to the support, as in training."""
         return self._named(self._adapt(support_inputs, support_labels))
 
-    def adapt_with(self, support_inputs, support_labels, step_size, num_updates):
+    def adapt_with(
+        self, support_inputs: tf.Tensor, support_labels: tf.Tensor, step_size: tf.Tensor, num_updates: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
         """`adapt` by another step size and number of updates."""
         return self._named(self._adapt(support_inputs, support_labels, step_size, num_updates))
 
-    def predict_with(self, inputs, adapted):
+    def predict_with(self, inputs: tf.Tensor, adapted: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Outputs of the network with the weights and state that `adapt` returned."""
         inputs = shaped(inputs, self._inputs, "inputs")
         params, state = (
             [shaped(adapted[spec.name], spec, spec.name) for spec in specs] for specs in (self._params, self._state)
         )
-        return {"outputs": self._learner.predict(params, state, inputs)}
+        return {"outputs": self._predict(self._maml.start()._replace(params=params, state=state), inputs)}
 
     def _adapt_and_predict(self, support_inputs, support_labels, query_inputs, *settings):
         query_inputs = shaped(query_inputs, self._inputs, "query_inputs")
         params, state = self._adapt(support_inputs, support_labels, *settings)
-        query_outputs = self._learner.predict(params, state, query_inputs)
+        query_outputs = self._predict(self._maml.start()._replace(params=params, state=state), query_inputs)
         return {"query_outputs": query_outputs, "support_examples": tf.shape(support_inputs)[0]}
 
     def _adapt(self, support_inputs, support_labels, step_size=None, num_updates=None):
@@ -201,14 +162,21 @@ class Signatures:
         if num_updates is not None:
             num_updates = at_least_one(num_updates, "num_updates")
             step_size = finite(step_size, "step_size")
-        return self._learner.adapt(support_inputs, (support_labels,), step_size, num_updates)
+            step_size = tf.unstack(step_size) if step_size.shape.rank else step_size
+        # As a tensor even where it is known, which makes the graph hold one update rather than all.
+        num_updates = tf.constant(self._maml.num_updates) if num_updates is None else num_updates
+        return self._learner.adapted(self._maml.start(step_size), support_inputs, support_labels, num_updates)
+
+    def _predict(self, start, inputs):
+        pure = self._learner.model
+        return pure(start.params, start.shared, start.state, inputs, training=self._transductive)[0]
 
     def _named(self, adapted):
         params, state = adapted
         return dict(zip([*self.weight_names, *self.state_names], [*params, *state], strict=True))
 
 
-def named_specs(variables, taken):
+def named_specs(variables: Iterable[keras.Variable], taken: Iterable[str]) -> list[tf.TensorSpec]:
     """Specs of variables, named by their paths: conv1/kernel is conv1_kernel; names that are taken get a number."""
     taken, specs = set(taken), []
     for variable in variables:
@@ -220,10 +188,6 @@ def named_specs(variables, taken):
         taken.add(name)
         specs.append(tf.TensorSpec(variable.shape, variable.dtype, name))
     return specs
-
-
-def _values(variables):
-    return [tf.convert_to_tensor(v) for v in variables]
 
 
 def _spec(spec, name):

@@ -9,11 +9,13 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from rl.sampling import Trajectories
+
 RIDGE = 1e-5
 _ATTEMPTS = 5  # each with ten times the ridge, while the solution is not a number
 
 
-def features(observations):
+def features(observations: np.ndarray) -> np.ndarray:
     """[o, o^2, t, t^2, t^3, 1] with o clipped to +-10 and t = step / 100.
 
     Args:
@@ -28,7 +30,7 @@ def features(observations):
     return np.concatenate([clipped, clipped**2, of_time], axis=-1)
 
 
-def fit(rows, targets):
+def fit(rows: np.ndarray, targets: np.ndarray) -> np.ndarray:
     """Coefficients w that minimise |rows w - targets|^2 + RIDGE |w|^2.
 
     Args:
@@ -49,16 +51,16 @@ def fit(rows, targets):
     return coefficients
 
 
-def fitted_values(observations, returns, mask):
+def fitted_values(observations: np.ndarray, returns: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Fits a baseline to each task's returns and predicts these same returns, as the original does.
 
     Args:
-        observations: [tasks, paths, horizon, obs_dim].
-        returns: [tasks, paths, horizon] discounted.
-        mask: [tasks, paths, horizon], 1 for steps that were taken.
+        observations: [tasks, trajectories, horizon, obs_dim].
+        returns: [tasks, trajectories, horizon] discounted.
+        mask: [tasks, trajectories, horizon], 1 for steps that were taken.
 
     Returns:
-        [tasks, paths, horizon] float64, 0 after the end of a path.
+        [tasks, trajectories, horizon] float64, 0 after the end of a trajectory.
     """
     predictions = np.zeros(returns.shape)
     # Task by task, because the features of a whole batch of ants take 600 MB.
@@ -69,7 +71,7 @@ def fitted_values(observations, returns, mask):
     return predictions
 
 
-def discounted_sums(values, discount):
+def discounted_sums(values: np.ndarray, discount: float) -> np.ndarray:
     """y[t] = values[t] + discount * y[t + 1] along the last axis.
 
     Args:
@@ -85,20 +87,22 @@ def discounted_sums(values, discount):
     return sums
 
 
-def generalised_advantages(rewards, values, mask, discount, gae_lambda):
+def generalised_advantages(
+    rewards: np.ndarray, values: np.ndarray, mask: np.ndarray, discount: float, gae_lambda: float
+) -> np.ndarray:
     """Generalised advantage estimates (Schulman et al. 2016, equation 16), centred per task.
 
-    As in the original, the value after the last step of a path is 0, even where the time limit ended it.
+    As in the original, the value after the last step of a trajectory is 0, even where the time limit ended it.
 
     Args:
-        rewards: [..., paths, horizon], 0 after the end of a path.
-        values: [..., paths, horizon], the baseline's predictions.
-        mask: [..., paths, horizon], 1 for steps that were taken.
+        rewards: [..., trajectories, horizon], 0 after the end of a trajectory.
+        values: [..., trajectories, horizon], the baseline's predictions.
+        mask: [..., trajectories, horizon], 1 for steps that were taken.
         discount: gamma.
         gae_lambda: lambda; 1 gives discounted return minus value.
 
     Returns:
-        [..., paths, horizon] float64, over the steps taken of a task with mean 0 and standard deviation 1; 0 elsewhere.
+        [..., trajectories, horizon] float64: mean 0 and standard deviation 1 over a task's steps taken; 0 elsewhere.
     """
     values = values * mask
     next_values = np.concatenate([values[..., 1:], np.zeros_like(values[..., :1])], axis=-1)
@@ -106,7 +110,7 @@ def generalised_advantages(rewards, values, mask, discount, gae_lambda):
     return centred(discounted_sums(errors, discount * gae_lambda), mask)
 
 
-def centred(values, mask):
+def centred(values: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """(values - mean) / (std + 1e-8) over the steps taken of each task (the last two axes); 0 elsewhere."""
     axes = (-2, -1)
     count = mask.sum(axes, keepdims=True, dtype=np.float64)
@@ -115,7 +119,7 @@ def centred(values, mask):
     return deviations / (np.sqrt((deviations**2).sum(axes, keepdims=True) / count) + 1e-8)
 
 
-def explained_variance(predictions, targets, mask):
+def explained_variance(predictions: np.ndarray, targets: np.ndarray, mask: np.ndarray) -> float:
     """1 - var(targets - predictions) / var(targets) over all steps taken; 1 or 0 as in rllab for constant targets.
 
     Args:
@@ -130,7 +134,7 @@ def explained_variance(predictions, targets, mask):
 
 
 class Samples(NamedTuple):
-    """Steps of a batch of tasks, the paths of a task one after the other; without the task axis, of one task.
+    """Steps of a batch of tasks, the trajectories of a task one after the other; without the task axis, of one task.
 
     observations: [tasks, samples, obs_dim].
     actions: [tasks, samples, act_dim], not clipped.
@@ -148,32 +152,35 @@ class Samples(NamedTuple):
     log_stds: tf.Tensor
 
 
-def from_paths(paths, discount, gae_lambda, dtype=np.float32):
-    """Fits the baseline to every task and flattens its paths.
+def estimate(
+    trajectories: Trajectories, discount: float = 0.99, gae_lambda: float = 1.0, dtype: type = np.float32
+) -> tuple[Samples, float]:
+    """Fits the baseline to every task, estimates advantages and flattens the trajectories.
 
     Args:
-        paths: Paths.
+        trajectories: Trajectories.
         discount: gamma.
         gae_lambda: lambda of the advantages.
         dtype: of the tensors.
 
     Returns:
-        (Samples, explained variance of the baseline over all tasks).
+        (Samples, explained variance of the returns by the baseline over all tasks).
     """
-    returns = discounted_sums(paths.rewards * paths.mask, discount)
-    values = fitted_values(paths.observations, returns, paths.mask)
-    advantages = generalised_advantages(paths.rewards * paths.mask, values, paths.mask, discount, gae_lambda)
-    tasks = len(paths.mask)
+    mask = trajectories.mask
+    rewards = trajectories.rewards * mask
+    returns = discounted_sums(rewards, discount)
+    values = fitted_values(trajectories.observations, returns, mask)
+    advantages = generalised_advantages(rewards, values, mask, discount, gae_lambda)
 
     def flat(array):
-        return tf.constant(array.reshape(tasks, -1, *array.shape[3:]), dtype)
+        return tf.constant(array.reshape(len(mask), -1, *array.shape[3:]), dtype)
 
     samples = Samples(
-        flat(paths.observations),
-        flat(paths.actions),
+        flat(trajectories.observations),
+        flat(trajectories.actions),
         flat(advantages),
-        flat(paths.mask),
-        flat(paths.means),
-        tf.constant(paths.log_stds, dtype),
+        flat(mask),
+        flat(trajectories.means),
+        tf.constant(trajectories.log_stds, dtype),
     )
-    return samples, explained_variance(values, returns, paths.mask)
+    return samples, explained_variance(values, returns, mask)

@@ -5,18 +5,19 @@
 
 import tensorflow as tf
 
-from maml_tf import task_axis
 from maml_tf.adaptation import adapt
 from maml_tf.maml import adam
-from rl.policy import gaussian
+from maml_tf.task_axis import MAP, map_tasks, mean_over_tasks
+from rl.advantages import Samples
+from rl.policy import GaussianPolicy, Params, gaussian
 
 
-def masked_mean(values, mask):
+def masked_mean(values: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
     """Mean over the samples whose mask is 1; values and mask [samples]."""
     return tf.reduce_sum(values * mask) / tf.reduce_sum(mask)
 
 
-def policy_gradient_loss(policy, params, samples):
+def policy_gradient_loss(policy: GaussianPolicy, params: Params, samples: Samples) -> tf.Tensor:
     """-mean(log pi(a|s) * advantage), whose gradient is the policy gradient.
 
     Args:
@@ -31,7 +32,7 @@ def policy_gradient_loss(policy, params, samples):
     return -masked_mean(log_prob * samples.advantages, samples.mask)
 
 
-def update(policy, params, samples, step_size):
+def update(policy: GaussianPolicy, params: Params, samples: Samples, step_size: float | tf.Tensor) -> Params:
     """One gradient step of one task on `policy_gradient_loss`, log_std included; differentiable in params.
 
     Args:
@@ -53,15 +54,15 @@ class TaskUpdate:
 
     Args:
         policy: GaussianPolicy.
-        how: task_axis.MAP or VECTORIZE.
+        task_axis: MAP or VECTORIZE of `maml_tf.task_axis`.
     """
 
-    def __init__(self, policy, how=task_axis.MAP):
+    def __init__(self, policy: GaussianPolicy, task_axis: str = MAP):
         self.policy = policy
-        self.how = how
+        self.task_axis = task_axis
         self._compiled = tf.function(self._update, autograph=False)
 
-    def __call__(self, params, samples, step_size):
+    def __call__(self, params: Params, samples: Samples, step_size: float) -> Params:
         """Updates every task.
 
         Args:
@@ -77,7 +78,7 @@ class TaskUpdate:
     def _update(self, params, samples, step_size):
         signature = [tf.TensorSpec(shape, self.policy.dtype) for shape in self.policy.shapes]
         tasks = (params, samples)
-        return task_axis.map_tasks(lambda task: update(self.policy, *task, step_size), tasks, signature, self.how)
+        return map_tasks(lambda task: update(self.policy, *task, step_size), tasks, signature, self.task_axis)
 
 
 LEARNING_RATE = 1e-3
@@ -88,17 +89,17 @@ class AdamPretraining:
 
     Args:
         policy: GaussianPolicy, whose variables it changes.
-        how: over tasks, task_axis.MAP or VECTORIZE.
+        task_axis: MAP or VECTORIZE of `maml_tf.task_axis`.
     """
 
-    def __init__(self, policy, how=task_axis.MAP):
+    def __init__(self, policy: GaussianPolicy, task_axis: str = MAP):
         self.policy = policy
-        self.how = how
+        self.task_axis = task_axis
         self.optimizer = adam(LEARNING_RATE)
         self.optimizer.build(policy.variables)
         self._compiled = tf.function(self._gradients, autograph=False)
 
-    def step(self, before, after):
+    def step(self, before: tuple[()], after: Samples) -> dict[str, float]:
         """One update; assigns the policy's variables.
 
         Args:
@@ -122,4 +123,5 @@ class AdamPretraining:
             return loss, tape.gradient(loss, params)
 
         vectors = [tf.TensorSpec(shape, self.policy.dtype) for shape in self.policy.shapes]
-        return task_axis.mean_over_tasks(of_task, samples, (tf.TensorSpec([], self.policy.dtype), vectors), self.how)
+        signature = tf.TensorSpec([], self.policy.dtype), vectors
+        return mean_over_tasks(of_task, samples, signature, self.task_axis)

@@ -14,6 +14,28 @@ from tests.maml_tf.small_runs import use_small_omniglot
 
 _LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 _LEVEL_AT_START = os.environ.get(_LOG_LEVEL)
+_TESTS = Path(__file__).parent
+_MISSING = pytest.StashKey()
+
+
+@pytest.hookimpl(tryfirst=True)  # before those that -m leaves out are dropped
+def pytest_collection_modifyitems(config, items):
+    """Marks the tests that quick.txt names as `quick`."""
+    lines = (_TESTS / "quick.txt").read_text(encoding="utf-8").splitlines()
+    quick, found = {line for line in lines if line and not line.startswith("#")}, set()
+    for item in items:
+        names = quick & {item.name, item.originalname}
+        found |= names
+        if names and not item.get_closest_marker("slow"):
+            item.add_marker("quick")
+    all_were_collected = [Path(arg).absolute() for arg in config.args] == [_TESTS]
+    config.stash[_MISSING] = quick - found if all_were_collected else set()
+
+
+@pytest.fixture
+def missing_quick_tests(request):
+    """The names in quick.txt that no test has; none where not all tests were collected."""
+    return request.config.stash[_MISSING]
 
 
 @pytest.fixture(autouse=True)

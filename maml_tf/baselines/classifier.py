@@ -1,7 +1,6 @@
 """The network that classifies all classes of the training split jointly."""
 
 import dataclasses
-import functools
 import zlib
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -86,7 +85,7 @@ def build(
     keras.utils.set_random_seed(settings.seed)
     return MAML(
         networks.conv4(input_shape, num_classes, settings.num_filters, max_pool=True, flatten=True),
-        functools.partial(losses.softmax_cross_entropy, shots=settings.part_size),  # which makes it a mean over images
+        losses.SoftmaxCrossEntropy(settings.part_size),  # which makes it a mean over images
         accuracy=losses.accuracy,
         first_order=True,
         adapts=lambda variable: True,

@@ -14,7 +14,6 @@ flattened maps of the fourth block; similarity is the cosine; and with several s
 decides, not a mean per class.
 """
 
-import functools
 from typing import NamedTuple
 
 import keras
@@ -26,7 +25,6 @@ from maml_tf import task_axis as axis
 from maml_tf.maml import MAML
 from maml_tf.pure_model import PureModel
 from maml_tf.supervised import evaluation
-from maml_tf.task_learner import Inner
 
 UPDATES = 15
 STEP_SIZES = (0.5, 0.1, 0.01, 0.001)
@@ -60,7 +58,7 @@ class Choice(NamedTuple):
 class FineTuning:
     """A classifier whose linear layer is replaced, adapted to few-shot tasks by `adaptation.adapt`.
 
-    One graph takes one step on every task of a call, so that a search over schedules compiles once.
+    The step sizes are an argument of the graph, so that a search over schedules compiles once.
 
     Args:
         classifier: MAML of a model whose last layer is linear; its weights are used and never changed.
@@ -71,15 +69,13 @@ class FineTuning:
     def __init__(self, classifier, ways: int, shots: int):
         self._maml = MAML(
             with_fresh_head(classifier.model, ways),
-            functools.partial(losses.softmax_cross_entropy, shots=ways * shots),  # which makes it a mean over examples
+            losses.SoftmaxCrossEntropy(ways * shots),  # which makes it a mean over examples
             accuracy=losses.accuracy,
             first_order=True,
             adapts=lambda variable: True,
             task_axis=classifier.task_axis,
             jit=classifier.jit,
         )
-        self._before = self._maml.compiled(self._before_graph)
-        self._update = self._maml.compiled(self._update_graph)
 
     def at(self, schedule: Schedule) -> "Scheduled":
         """What `evaluation.evaluate` takes, with the step sizes of a schedule."""
@@ -89,50 +85,11 @@ class FineTuning:
         """Adapts to every task and judges it on its queries before and after every update; as `MAML.evaluate`.
 
         Returns:
-            dict of arrays: `support_accuracy` [tasks] before adaptation, `accuracies` and `losses`
+            dict of arrays: `support_accuracy` and `support_loss` [tasks] before adaptation, `accuracies` and `losses`
             [tasks, 1 + num_updates] on the query.
         """
-        tasks = tf.nest.map_structure(tf.convert_to_tensor, tasks)
-        count = tf.nest.flatten(tasks)[0].shape[0]
-        pure = self._maml.pure
-        start = [[tf.convert_to_tensor(v) for v in group] for group in (pure.adapted, pure.state)]
-        params, state = tf.nest.map_structure(lambda t: tf.repeat(t[None], count, axis=0), start)
-        first = self._before(params, state, tasks)
-        curves = [first]
-        for step in range(num_updates):
-            step_size = tf.constant(schedule.at(step), self._maml.dtype)
-            params, state, figures = self._update(params, state, tasks, step_size)
-            curves.append(figures)
-        accuracies, losses = (np.stack([c[f"query_{kind}"] for c in curves], axis=1) for kind in ("accuracy", "loss"))
-        return {"support_accuracy": first["support_accuracy"].numpy(), "accuracies": accuracies, "losses": losses}
-
-    def _before_graph(self, params, state, tasks):
-        learner = self._maml.learner
-
-        def one_task(element):
-            params, state, task = element
-            on_support = learner.judge(params, [], state, task.support_x, task.support_y, "support")
-            return on_support | learner.judge(params, [], state, task.query_x, task.query_y, "query")
-
-        signature = self._figures("support") | self._figures("query")
-        return axis.map_tasks(one_task, (params, state, tasks), signature, self._maml.task_axis)
-
-    def _update_graph(self, params, state, tasks, step_size):
-        learner = self._maml.learner
-
-        def one_task(element):
-            params, state, task = element
-            params, inner = learner.adapt(params, [], Inner(state), task.support_x, task.support_y, 1, step_size)
-            figures = learner.judge(params, [], inner.model_state, task.query_x, task.query_y, "query")
-            return params, inner.model_state, figures
-
-        of_task = tf.nest.map_structure(lambda t: tf.TensorSpec(t.shape[1:], t.dtype), (params, state))
-        signature = (*of_task, self._figures("query"))
-        return axis.map_tasks(one_task, (params, state, tasks), signature, self._maml.task_axis)
-
-    def _figures(self, name):
-        scalar = tf.TensorSpec([], self._maml.dtype)
-        return {f"{name}_{kind}": scalar for kind in self._maml.learner.figure_kinds}
+        step_sizes = np.array([schedule.at(step) for step in range(num_updates)])
+        return self._maml.evaluate(tasks, num_updates, step_sizes)
 
 
 class Scheduled(NamedTuple):
@@ -182,7 +139,7 @@ class NearestNeighbor:
         model = classifier.model
         self._embedding = PureModel(keras.Model(model.input, model.layers[-1].input), lambda variable: True)
         self._classifier = classifier
-        self._compiled = classifier.compiled(self._graph)
+        self._compiled = classifier.compiler(self._graph)
 
     def evaluate(self, tasks, num_updates=0, step_size=None, transductive=True):
         """The accuracy on every task; as `MAML.evaluate`, without updates.

@@ -3,7 +3,7 @@
 import dataclasses
 import sys
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +30,13 @@ class Flags:
         self._values.set_gnu_getopt(True)  # flags may follow what is none
         self._arguments: list[tuple[str, str, int, float]] = []
         self._ranges: dict[str, dict] = {}
-        self._given: list[str] = []
+        self._required: list[str] = []
+        self._exclusive: list[tuple[str, str, str]] = []
 
-    def string(self, name: str, default: str | None, help: str) -> None:
+    def string(self, name: str, default: str | None, help: str, *, required: bool = False) -> None:
         """Defines a text."""
         flags.DEFINE_string(name, default, help, flag_values=self._values)
+        self._required += [name] * required
 
     def path(self, name: str, default: str | None, help: str) -> None:
         """Defines the path of a file or folder."""
@@ -60,13 +62,22 @@ class Flags:
         """Defines one of some names."""
         flags.DEFINE_enum(name, default, list(choices), help, flag_values=self._values)
 
-    def several(self, name: str, choices: Sequence[str], help: str) -> None:
-        """Defines a flag that may be repeated, and is a list of some names; None where it is not given."""
-        flags.DEFINE_multi_enum(name, None, list(choices), help, flag_values=self._values)
+    def several(self, name: str, kind: type[int] | type[Path] | Iterable[str], help: str) -> None:
+        """Defines a flag that may be repeated: a list of integers, paths or names; None if not given."""
+        if isinstance(kind, type):
+            parser = _PARSERS[kind]()
+        else:
+            parser, help = flags.EnumParser(list(kind)), f"<{'|'.join(kind)}>: {help}"
+        flags.DEFINE_multi(parser, flags.ArgumentSerializer(), name, None, help, flag_values=self._values)
+        self._values[name].help = f"{help}; may be repeated"  # absl says so in more words
 
     def numbers(self, name: str, default: Sequence[float] | None, help: str) -> None:
         """Defines a tuple of numbers, with commas between them."""
         flags.DEFINE(_Numbers(), name, default, help, self._values, flags.CsvListSerializer(","))
+
+    def exclusive(self, first: str, second: str, why: str) -> None:
+        """Says why two flags cannot both be given; `why` is the predicate of a sentence."""
+        self._exclusive.append((first, second, why))
 
     def settings(self, kind: type[Settings]) -> None:
         """Defines a flag for every setting; one that is not given is None, and takes its usual value."""
@@ -92,6 +103,12 @@ class Flags:
             raise UserError(f"the file of --flagfile cannot be read ({error}): give another") from error
         for name, bounds in self._ranges.items():
             check(name, self._values[name].value, **bounds)
+        for name in self._required:
+            if self._values[name].value is None:
+                raise UserError(f"--{name} is missing: --help says what it is")
+        for first, second, why in self._exclusive:
+            if self._values[first].present and self._values[second].present:
+                raise UserError(f"--{first} and --{second} {why}: give one of them")
         self._take(rest)
         return self
 
@@ -175,13 +192,16 @@ class _Path(flags.ArgumentParser):
         return Path(argument)
 
 
+_PARSERS = {int: flags.IntegerParser, Path: _Path}
+
+
 class _Numbers(flags.ArgumentParser):
     def parse(self, argument):
         return tuple(float(number) for number in (argument.split(",") if isinstance(argument, str) else argument))
 
 
 def _default(flag):
-    return "" if flag.default in (None, False) else f"(default: {flag.default_as_str[1:-1]})"
+    return "" if flag.default is None or flag.default is False else f"(default: {flag.default_as_str[1:-1]})"
 
 
 def _entry(name, help):

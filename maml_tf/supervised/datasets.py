@@ -11,7 +11,6 @@ TensorFlow nor NumPy; what needs them imports them when called.
 
 import abc
 import dataclasses
-import functools
 import importlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -191,7 +190,7 @@ class ImageDataset(Dataset):
     def loss(self, shots):
         from maml_tf import losses
 
-        return functools.partial(losses.softmax_cross_entropy, shots=shots), losses.accuracy
+        return losses.SoftmaxCrossEntropy(shots), losses.accuracy
 
     def shapes(self, experiment, data_dir=None):
         """As `Dataset.shapes`; the images need not be there."""

@@ -72,7 +72,7 @@ class HostSteps(contextlib.AbstractContextManager):
             The structure, of arrays.
         """
         if function not in self._measures:
-            self._measures[function] = self._maml.compiled(function)
+            self._measures[function] = self._maml.compiler(function)
         tasks = tf.nest.map_structure(tf.convert_to_tensor, self._draw(iteration))
         return tf.nest.map_structure(lambda t: t.numpy(), self._measures[function](tasks))
 
@@ -100,8 +100,8 @@ class CompiledSteps(contextlib.AbstractContextManager):
         self._maml = maml
         self._pretrain_iterations = experiment.pretrain_iterations
         self._sample = lambda i: source.sample(experiment.seed, "train", i, experiment.meta_batch_size)
-        self._pretrain = self._compiled_loop(maml.pretrain_graph, ("pre",))
-        self._train = self._compiled_loop(maml.train_graph, ("pre", "post"))
+        self._pretrain = self._compiled_loop(maml.pretrain_step.graph, ("pre",))
+        self._train = self._compiled_loop(maml.train_step.graph, ("pre", "post"))
         self._measures = {}
         self._ahead, self._left = None, threading.Event()
 
@@ -125,7 +125,7 @@ class CompiledSteps(contextlib.AbstractContextManager):
         return self._pretrain if start < self._pretrain_iterations else self._train
 
     def _compiled_loop(self, step, moments):
-        names = self._maml.figure_names(*moments)
+        names = self._maml.learner.metric_names(*moments)
 
         def body(start, i, metrics):
             new = step(self._sample(start + i))
@@ -136,7 +136,7 @@ class CompiledSteps(contextlib.AbstractContextManager):
             _, metrics = tf.while_loop(lambda i, _: i < count, lambda *args: body(start, *args), (0, empty))
             return {name: array.stack() for name, array in metrics.items()}
 
-        return self._maml.compiled(loop)
+        return self._maml.compiler(loop)
 
     def run(self, start: int, stop: int) -> Iterator[tuple[int, Metrics]]:
         """As in `HostSteps`; yields after every call of the loop."""
@@ -150,7 +150,7 @@ class CompiledSteps(contextlib.AbstractContextManager):
     def measure(self, function: Callable[[Tasks], Any], iteration: int) -> Any:
         """As in `HostSteps`, the drawing of tasks compiled with it."""
         if function not in self._measures:
-            self._measures[function] = self._maml.compiled(lambda i: function(self._sample(i)))
+            self._measures[function] = self._maml.compiler(lambda i: function(self._sample(i)))
         return tf.nest.map_structure(lambda t: t.numpy(), self._measures[function](tf.constant(iteration)))
 
     def __exit__(self, *error):
@@ -173,7 +173,7 @@ def gradient_cosine(maml: MAML, tasks: Tasks) -> tf.Tensor:
         A float64 scalar: 1 where second derivatives change nothing but the length; NaN where a gradient is zero.
     """
     first, second = (
-        maml.meta_gradients_graph(tasks, first_order)[: len(maml.weights)] for first_order in (True, False)
+        maml.meta_gradients.graph(tasks, first_order=first_order)[: len(maml.weights)] for first_order in (True, False)
     )
     return cosine(first, second)
 

@@ -142,7 +142,7 @@ class SupervisedTraining:
         self._write_scalars(curve_scalars(self._steps.measure(self._curves, iteration)), iteration)
 
     def _curves(self, tasks):
-        return self.maml.curves_graph(tasks, self.experiment.summary_updates)
+        return self.maml.curves.graph(tasks, num_updates=self.experiment.summary_updates)
 
     def _note_gradient_cosine(self, iteration):
         if iteration < self.experiment.pretrain_iterations:

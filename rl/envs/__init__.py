@@ -1,11 +1,72 @@
 """The environments by name: for the meta-learner (`make_vector`), and registered with Gymnasium.
 
     gymnasium.make("maml/AntVelocity-v0", goal=1.5)                 # after `import rl.envs`
-    gymnasium.make_vec("maml/PointNavigation-v0", num_envs=400)
+    gymnasium.make_vec("maml/PointNavigation-v0", num_envs=8)
 
 Importing this registers them and loads neither MuJoCo nor an environment. None of it imports TensorFlow.
 """
 
-from rl.envs.registry import NAMES, make_single, make_vector, sample_goals, test_goals
+import gymnasium
+import numpy as np
 
-__all__ = ["NAMES", "make_single", "make_vector", "sample_goals", "test_goals"]
+from data_generators.errors import UserError
+from rl.envs.noise import Stream, generator
+from rl.envs.registry import ENVIRONMENTS, Environment, EvaluationProtocol, find
+from rl.envs.vector import TaskVector
+
+__all__ = [
+    "ENVIRONMENTS",
+    "Environment",
+    "EvaluationProtocol",
+    "find",
+    "make_vector",
+    "sample_goals",
+    "test_goals",
+]
+
+NUM_TEST_GOALS = 40
+_MOST_THREADS = 1024
+
+for _env in ENVIRONMENTS.values():
+    gymnasium.register(_env.gym_id, _env.entry_point, max_episode_steps=_env.horizon, kwargs=dict(_env.arguments))
+
+
+def make_vector(
+    env: str, num_tasks: int, num_trajectories: int, horizon: int, oracle: bool = False, threads: int | None = None
+) -> TaskVector:
+    """Makes num_tasks x num_trajectories environments that are stepped together.
+
+    Args:
+        env: one of ENVIRONMENTS, or the Gymnasium id of an environment with goals of your own (see `rl.envs.own`).
+        num_tasks: tasks in the meta-batch.
+        num_trajectories: of each task.
+        horizon: steps that a trajectory has at most.
+        oracle: append the goal, or the direction, to the observations.
+        threads: that simulate; None takes all cores. The numbers do not depend on it. 2D navigation is a few array
+            operations, and an environment of your own runs in Python: neither uses them.
+
+    Raises:
+        UserError: the name is unknown, a number is not positive, or your environment lacks what is needed.
+    """
+    if threads is not None and not 1 <= threads <= _MOST_THREADS:
+        raise UserError(f"The number of threads must be at least 1 and at most {_MOST_THREADS}, not {threads}.")
+    return find(env).make(num_tasks, num_trajectories, horizon, oracle, threads)
+
+
+def sample_goals(env: str, seed: int, iteration: int, n: int) -> np.ndarray:
+    """The training goals [n, goal_dim] of a meta-iteration, float64: a pure function of the arguments.
+
+    Raises:
+        UserError: the name is unknown, or the goals of your environment are not supported.
+    """
+    return find(env).goals.draw(generator((seed, iteration), Stream.GOALS), n)
+
+
+def test_goals(env: str) -> np.ndarray:
+    """The 40 published test goals [40, goal_dim], float64; for an environment of your own, 40 goals of a fixed seed.
+
+    Raises:
+        UserError: the name is unknown, or the goals of your environment are not supported.
+    """
+    goals = find(env).goals
+    return goals.draw(goals.test_generator(), NUM_TEST_GOALS)

@@ -1,4 +1,4 @@
-"""Goals: the range each environment draws them from, the 40 published ones, and the vectors they travel as.
+"""Goals: ranges they are drawn from, the 40 of the evaluation, and the vectors they travel as.
 
 A user's goals may be numbers, arrays, or dicts, lists and tuples of them.
 """
@@ -8,42 +8,35 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from data_generators.errors import UserError
-from rl.envs.noise import Stream, generator
-
-NUM_TEST_GOALS = 40
 
 
 class GoalRange(NamedTuple):
-    """Goals are uniform in [low, high), in `size` dimensions; test_seed is NumPy's seed of the published test goals."""
+    """Goals are uniform in [low, high), in `size` dimensions: positions in metres, or velocities in m/s.
+
+    A goal direction is drawn as a number too: backward in the lower half. test_seed is NumPy's seed of the published
+    test goals.
+    """
 
     low: float
     high: float
     size: int
     test_seed: int
 
+    @property
+    def middle(self) -> float:
+        """Goal directions below it mean backward."""
+        return (self.low + self.high) / 2
+
     def draw(self, random: np.random.Generator | np.random.RandomState, n: int) -> np.ndarray:
         """Draws goals [n, size], float64."""
         return random.uniform(self.low, self.high, (n, self.size))
 
+    def test_generator(self) -> np.random.RandomState:
+        """Draws the goals of the original's test scripts, which seed NumPy's global generator (an MT19937)."""
+        return np.random.RandomState(self.test_seed)
 
-# Positions in metres, and velocities in m/s. A goal direction is drawn as a number too: backward in the lower half.
-GOAL_RANGES = {
-    "point_navigation": GoalRange(-0.5, 0.5, 2, 1),
-    "half_cheetah_velocity": GoalRange(0.0, 2.0, 1, 1),
-    "half_cheetah_direction": GoalRange(0.0, 2.0, 1, 1),
-    "ant_velocity": GoalRange(0.0, 3.0, 1, 1),
-    "ant_direction": GoalRange(0.0, 3.0, 1, 2),
-}
-
-
-def training_goals(goal_range: GoalRange, seed: int, iteration: int, n: int) -> np.ndarray:
-    """Goals [n, size] of a meta-iteration: a pure function of the arguments, whatever was drawn before."""
-    return goal_range.draw(generator((seed, iteration), Stream.GOALS), n)
-
-
-def published_goals(goal_range: GoalRange) -> np.ndarray:
-    """The goals [40, size] of the original's test scripts, which seed NumPy's global generator (an MT19937)."""
-    return goal_range.draw(np.random.RandomState(goal_range.test_seed), NUM_TEST_GOALS)
+    def __str__(self):
+        return f"uniform in [{self.low:g}, {self.high:g})"
 
 
 SUPPORTED = (
@@ -175,8 +168,8 @@ class GoalEnv:
 
     def init_goal(self, goal_range: GoalRange, goal: np.ndarray | float | None) -> None:
         """Sets the range of the goals, and the goal unless it is None."""
-        self._goal_range = goal_range
-        self.goal = np.zeros(goal_range.size)
+        self._goal_range = GoalRange(*goal_range)  # Gymnasium's specs, read from JSON, hold a list
+        self.goal = np.zeros(self._goal_range.size)
         self.set_task(goal)
 
     def set_task(self, goal: np.ndarray | float | None) -> None:
@@ -197,5 +190,5 @@ class GoalEnv:
         return self._goal_range.draw(random, 1)[0]
 
     def begin_goal(self, random: np.random.Generator) -> None:
-        """To be called by every reset: the goal of the path that begins."""
+        """Every reset calls this: it sets the goal of the trajectory that begins."""
         self.goal = self.sample_task(random) if self._fixed_goal is None else self._fixed_goal

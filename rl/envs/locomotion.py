@@ -16,7 +16,7 @@ import mujoco
 import numpy as np
 from mujoco.batch import Batch
 
-from rl.envs.goals import GOAL_RANGES, GoalRange
+from rl.envs.goals import GoalRange
 
 TORSO = 1  # the robot's first body, after the world
 
@@ -37,21 +37,16 @@ class Robot(abc.ABC):
 
     Args:
         task: "velocity" or "direction".
+        goals: range of the goals.
 
     Attributes:
-        name: of the environment, as in GOAL_RANGES.
-        goal_range: the goals that training draws from.
         model_file: among the model files that Gymnasium ships.
         fields: fields of mjData that observations and rewards use, besides the state.
         stage: what must be computed anew after a step so that these fields belong to the state reached.
         timestep: seconds per step.
         obs_dim, act_dim: sizes of an observation and an action.
-        middle: goals below it mean backward in the direction task.
     """
 
-    name: str
-    goal_range: GoalRange
-    kind: ClassVar[str]
     model_file: ClassVar[str]
     fields: ClassVar[tuple[str, ...]]
     stage: ClassVar[mujoco.mjtStage]
@@ -59,11 +54,9 @@ class Robot(abc.ABC):
     obs_dim: ClassVar[int]
     act_dim: ClassVar[int]
 
-    def __init__(self, task: str):
+    def __init__(self, task: str, goals: GoalRange):
         self.directed = task == "direction"
-        self.name = f"{self.kind}_{task}"
-        self.goal_range = GOAL_RANGES[self.name]
-        self.middle = (self.goal_range.low + self.goal_range.high) / 2
+        self.goals = GoalRange(*goals)  # Gymnasium's specs, read from JSON, hold a list
 
     def load_model(self) -> mujoco.MjModel:
         """The robot's model, with which a plain mj_step and mj_forward compute all that observations need.
@@ -93,7 +86,7 @@ class Robot(abc.ABC):
 
     @abc.abstractmethod
     def initial_positions(self, model: mujoco.MjModel) -> np.ndarray:
-        """The joint positions [nq] around which paths begin."""
+        """The joint positions [nq] around which trajectories begin."""
 
     @abc.abstractmethod
     def positions(self, observation: np.ndarray) -> np.ndarray:
@@ -118,7 +111,7 @@ class Robot(abc.ABC):
 
     def hint(self, goals: np.ndarray) -> np.ndarray:
         """What an oracle observes of goals [..., 1]: the velocity itself, or the direction as -1 or 1."""
-        return np.where(goals < self.middle, -1.0, 1.0) if self.directed else goals
+        return np.where(goals < self.goals.middle, -1.0, 1.0) if self.directed else goals
 
     def forward_reward(self, data: mujoco.MjData | Batch, goals: np.ndarray) -> np.ndarray:
         """-|v - goal|, or v in the goal's direction, where v is the velocity of the whole robot's centre of mass."""
@@ -140,7 +133,6 @@ def _ignore(message: str) -> None:
 class HalfCheetah(Robot):
     """Observes its joints (without the position along the track), their velocities, and its centre of mass."""
 
-    kind = "half_cheetah"
     model_file = "half_cheetah.xml"
     fields = ("subtree_com", "subtree_linvel")
     stage = mujoco.mjtStage.mjSTAGE_VEL  # no forces are observed
@@ -167,7 +159,6 @@ class HalfCheetah(Robot):
 class Ant(Robot):
     """Observes joints, velocities, contact forces on every body, the torso's rotation, and the centre of mass."""
 
-    kind = "ant"
     model_file = "ant.xml"
     fields = ("subtree_com", "subtree_linvel", "cfrc_ext", "xmat")
     stage = mujoco.mjtStage.mjSTAGE_ACC  # forces need the whole of mj_forward

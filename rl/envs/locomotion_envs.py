@@ -1,6 +1,5 @@
 """Half-cheetah and ant as Gymnasium's single environments, and all trajectories of a meta-batch at once."""
 
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +10,8 @@ from gymnasium.envs.mujoco import MujocoEnv
 from mujoco.batch import Batch, SimulationError
 
 from data_generators.errors import UserError
-from rl.envs.goals import GoalEnv
+from maml_tf.runs.process import available_cores
+from rl.envs.goals import GoalEnv, GoalRange
 from rl.envs.locomotion import TORSO, Ant, HalfCheetah, Robot, diverged
 from rl.envs.noise import Stream, normal
 from rl.envs.vector import TaskVector
@@ -20,11 +20,11 @@ from rl.envs.vector import TaskVector
 class LocomotionEnv(GoalEnv, MujocoEnv):
     """A robot with a goal, as a Gymnasium environment.
 
-    A simulation that diverges ends its path: reward 0, the last sound observation, and info["diverged"] is True.
+    A simulation that diverges ends its trajectory: reward 0, the last sound observation, and info["diverged"] is True.
 
     Args:
         robot: what moves, and its task.
-        goal: fixed for all paths; None draws one at every reset.
+        goal: fixed for all trajectories; None draws one at every reset.
         oracle: append the goal, or the direction, to the observation.
         kwargs: of Gymnasium's MujocoEnv: render_mode, width, height, camera_id, ...
     """
@@ -34,11 +34,11 @@ class LocomotionEnv(GoalEnv, MujocoEnv):
     def __init__(self, robot: Robot, goal: np.ndarray | float | None = None, oracle: bool = False, **kwargs):
         self.robot = robot
         self.oracle = oracle
-        self.init_goal(robot.goal_range, goal)
+        self.init_goal(robot.goals, goal)
         space = spaces.Box(-np.inf, np.inf, (robot.obs_dim + oracle,), np.float64)
         super().__init__(robot.model_file, frame_skip=1, observation_space=space, **kwargs)
 
-    def step(self, action: np.ndarray):
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
         """Simulates one step of the robot's timestep with the action clipped to [-1, 1]."""
         action = np.clip(np.asarray(action, np.float64), -1.0, 1.0)
         self.data.ctrl[:] = action
@@ -64,7 +64,7 @@ class LocomotionEnv(GoalEnv, MujocoEnv):
         return self._last_observation.copy()
 
     def place(self, observation: np.ndarray) -> None:
-        """Puts the robot as an observation saw it, to render a path that was sampled elsewhere."""
+        """Puts the robot as an observation saw it, to render a trajectory that was sampled elsewhere."""
         positions = self.robot.positions(np.asarray(observation, np.float64))
         self.set_state(positions, np.zeros(self.model.nv))
         # Where the robot is along the track shows in the centre of mass, the last three numbers.
@@ -98,21 +98,21 @@ class LocomotionEnv(GoalEnv, MujocoEnv):
 
 
 class HalfCheetahEnv(LocomotionEnv):
-    """Half-cheetah as a Gymnasium environment; task is "velocity" or "direction", see `LocomotionEnv`."""
+    """Half-cheetah as a Gymnasium environment; task and goals are those of `Robot`, the rest of `LocomotionEnv`."""
 
     metadata = LocomotionEnv.metadata | {"render_fps": 100}
 
-    def __init__(self, task: str = "velocity", **kwargs):
-        super().__init__(HalfCheetah(task), **kwargs)
+    def __init__(self, task: str, goals: GoalRange, **kwargs):
+        super().__init__(HalfCheetah(task, goals), **kwargs)
 
 
 class AntEnv(LocomotionEnv):
-    """Ant as a Gymnasium environment; task is "velocity" or "direction", see `LocomotionEnv`."""
+    """Ant as a Gymnasium environment; task and goals are those of `Robot`, the rest of `LocomotionEnv`."""
 
     metadata = LocomotionEnv.metadata | {"render_fps": 50}
 
-    def __init__(self, task: str = "velocity", **kwargs):
-        super().__init__(Ant(task), **kwargs)
+    def __init__(self, task: str, goals: GoalRange, **kwargs):
+        super().__init__(Ant(task, goals), **kwargs)
 
 
 class LocomotionTasks(TaskVector):
@@ -123,33 +123,33 @@ class LocomotionTasks(TaskVector):
 
     Args:
         robot: what moves, and its task.
-        workers: threads; None takes all the cores that the process may use.
+        threads: None takes all the cores that the process may use.
     """
 
     def __init__(
         self,
         robot: Robot,
         num_tasks: int,
-        paths_per_task: int,
+        num_trajectories: int,
         horizon: int,
         oracle: bool = False,
-        workers: int | None = None,
+        threads: int | None = None,
     ):
         sizes = {"obs_dim": robot.obs_dim, "act_dim": robot.act_dim, "goal_dim": 1}
-        super().__init__(num_tasks, paths_per_task, horizon, **sizes, oracle=oracle)
-        workers = _available_cores() if workers is None else workers
+        super().__init__(num_tasks, num_trajectories, horizon, **sizes, oracle=oracle)
+        threads = available_cores() if threads is None else threads
         self._robot = robot
         self._model = robot.load_model()
         # A persistent batch continues from the stages that it computed at the end of the step before. That made
         # half-cheetahs 13 % faster; for ants the larger memory cost as much as it saved.
         persistent = robot.stage == mujoco.mjtStage.mjSTAGE_VEL
-        self._batch = Batch(self._model, num_tasks * paths_per_task, workers, persistent=persistent)
+        self._batch = Batch(self._model, num_tasks * num_trajectories, threads, persistent=persistent)
         for field in robot.fields:
             self._batch.bind(field)
 
     def _start(self, seed: Sequence[int]) -> np.ndarray:
         model = self._model
-        noise = normal(seed, Stream.RESETS, self.num_tasks, (self.paths_per_task, model.nq + model.nv))
+        noise = normal(seed, Stream.RESETS, self.num_tasks, (self.num_trajectories, model.nq + model.nv))
         self._batch.reset(stage=int(mujoco.mjtStage.mjSTAGE_NONE))
         self._batch.qpos, self._batch.qvel = self._robot.start(model, noise.reshape(-1, model.nq + model.nv))
         self._batch.forward()
@@ -174,8 +174,3 @@ class LocomotionTasks(TaskVector):
 
     def _hint(self, goals: np.ndarray) -> np.ndarray:
         return self._robot.hint(goals)
-
-
-def _available_cores() -> int:
-    """How many cores this process may run on, which `taskset` or a container may have limited."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

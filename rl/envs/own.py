@@ -70,12 +70,12 @@ class Contract(gymnasium.Wrapper):
         super().__init__(env)
         self._name = name
 
-    def reset(self, *, seed=None, options=None):
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple:
         """As that of the environment."""
         result = self.env.reset(seed=seed, **({} if options is None else {"options": options}))
         return self._checked(result, 2, "reset", "observation, info")
 
-    def step(self, action):
+    def step(self, action: np.ndarray) -> tuple:
         """As that of the environment."""
         result = self.env.step(action)
         return self._checked(result, 5, "step", "observation, reward, terminated, truncated, info")
@@ -129,7 +129,7 @@ SUPPORTED = "supported are a bounded Box of actions, a Box of observations, set_
 
 
 class OwnTasks(TaskVector):
-    """Any Gymnasium environment with goals, stepped one path after the other; see `TaskVector`.
+    """Any Gymnasium environment with goals, stepped one trajectory after the other; see `TaskVector`.
 
     Args:
         name: an id that gymnasium.make knows; "module:Id" imports the module first.
@@ -139,13 +139,13 @@ class OwnTasks(TaskVector):
             and `step`, for what the environment returns.
     """
 
-    def __init__(self, name: str, num_tasks: int, paths_per_task: int, horizon: int, oracle: bool = False):
+    def __init__(self, name: str, num_tasks: int, num_trajectories: int, horizon: int, oracle: bool = False):
         first = make(name)
         actions, observations = first.action_space, first.observation_space
         self._form = goal_form(first)
         super().__init__(
             num_tasks,
-            paths_per_task,
+            num_trajectories,
             horizon,
             obs_dim=int(np.prod(observations.shape)),
             act_dim=int(np.prod(actions.shape)),
@@ -154,7 +154,7 @@ class OwnTasks(TaskVector):
         )
         self._name, self._shape = name, observations.shape
         self._low, self._high = np.float64(actions.low.ravel()), np.float64(actions.high.ravel())
-        self._envs = [first, *(make(name) for _ in range(num_tasks * paths_per_task - 1))]
+        self._envs = [first, *(make(name) for _ in range(num_tasks * num_trajectories - 1))]
 
     def close(self) -> None:
         for env in self._envs:
@@ -163,10 +163,10 @@ class OwnTasks(TaskVector):
     def _start(self, seed: Sequence[int]) -> np.ndarray:
         observations = np.empty_like(self._observations)
         for i, env in enumerate(self._envs):
-            task, path = divmod(i, self.paths_per_task)
+            task, trajectory = divmod(i, self.num_trajectories)
             env.unwrapped.set_task(self._form.restore(self._goals[i]))
-            path_seed = int(generator((*seed, path), Stream.RESETS, task).integers(2**31))
-            observation, _ = env.reset(seed=path_seed)
+            own_seed = int(generator((*seed, trajectory), Stream.RESETS, task).integers(2**31))
+            observation, _ = env.reset(seed=own_seed)
             observations[i] = self._flat(observation, "reset")
         return observations
 

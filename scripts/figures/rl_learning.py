@@ -1,11 +1,13 @@
 """Picture of the returns during meta-training, beside those of the original code."""
 
+from collections.abc import Sequence
+
 from data_generators.errors import UserError
 from maml_tf.runs import published, table
 from rl.build import run_folder, train_command
-from rl.experiment import test_adaptation
-from rl.log import FILE
-from rl.training import COLUMNS
+from rl.envs import find
+from rl.experiment import RLExperiment
+from rl.training import COLUMNS, PROGRESS
 from scripts.figures import style
 
 SIZE = 6.2, 3.2
@@ -18,7 +20,7 @@ _STYLES = {
 }
 
 
-def numbers(experiments, logdir):
+def numbers(experiments: Sequence[RLExperiment], logdir: str | None) -> list[dict]:
     """Rows of whose, seed, iteration, before and after, from the progress.csv of trained runs.
 
     Args:
@@ -32,13 +34,13 @@ def numbers(experiments, logdir):
     for experiment in experiments:
         returns = _returns(experiment, logdir)
         rows += [_row("ours", experiment.seed, int(i), float(before), float(after)) for i, before, after in returns]
-    curve = published.original_learning_curve(test_adaptation(experiments[0].env).published)
+    curve = published.original_learning_curve(find(experiments[0].env).published)
     if curve:
         rows += [_row("original", 1, i, *returns) for i, returns in enumerate(zip(*curve, strict=True))]
     return rows
 
 
-def draw(figure, rows):
+def draw(figure, rows: list[dict]) -> None:
     """Return against iterations, a thin line for each seed."""
     panel = figure.subplots()
     for (moment, whose), line in _STYLES.items():
@@ -53,7 +55,7 @@ def draw(figure, rows):
 
 def _returns(experiment, logdir):
     """Texts of iteration, return before and after, of the rows of progress.csv that can be read."""
-    path = run_folder(experiment, logdir) / FILE
+    path = run_folder(experiment, logdir) / PROGRESS
     reason = "it has no rows of them"
     try:
         found = table.read(path, (table.ITERATION, *COLUMNS))

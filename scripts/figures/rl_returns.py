@@ -1,11 +1,12 @@
 """Returns on the published test goals after every update, by policy, and their table and picture."""
 
+from collections.abc import Mapping
+
 from maml_tf.runs import published
 from maml_tf.supervised.report import aligned
-from rl.experiment import test_adaptation
+from rl.envs import find
 from scripts.figures import style
 
-POLICIES = ("maml", "pretrained", "random", "oracle")
 SIZE = 6.4, 3.4
 
 _STYLES = {
@@ -16,28 +17,28 @@ _STYLES = {
 }
 
 
-def rows_of(adaptations, update):
-    """Rows of policy, update ("vpg" or "trpo"), updates, mean, ci95, and the published mean and ci95.
+def numbers(adaptations: Mapping, update: str, env: str) -> list[dict]:
+    """Rows of policy, update, updates, mean, ci95, published_mean and published_ci95.
+
+    The last two are None where there is no such number, or the update is TRPO's.
 
     Args:
-        adaptations: dict of testing.Adaptation by policy.
-        update: how they were adapted.
+        adaptations: evaluation.Adaptation by policy.
+        update: by which they were adapted, "vpg" or "trpo".
+        env: name of the environment.
     """
-    return [
-        {"policy": policy, "update": update, "updates": number, "mean": float(mean), "ci95": float(ci95)}
-        for policy, adaptation in adaptations.items()
-        for number, (mean, ci95) in enumerate(zip(adaptation.mean, adaptation.ci95, strict=True))
-    ]
+    name, rows = find(env).published, []
+    curves = published.published_returns(name) if name and update == "vpg" else {}
+    for policy, adaptation in adaptations.items():
+        theirs = [*zip(*curves[policy], strict=True)] if policy in curves else []
+        for updates, (mean, ci95) in enumerate(zip(adaptation.mean, adaptation.ci95, strict=True)):
+            row = {"policy": policy, "update": update, "updates": updates, "mean": float(mean), "ci95": float(ci95)}
+            mean, ci95 = theirs[updates] if updates < len(theirs) else (None, None)
+            rows.append(row | {"published_mean": mean, "published_ci95": ci95})
+    return rows
 
 
-def with_published(rows, env):
-    """The rows with published_mean and published_ci95; None where there is no such figure or the update is TRPO's."""
-    name = test_adaptation(env).published
-    curves = published.published_returns(name) if name else {}
-    return [row | _published(row, curves.get(row["policy"])) for row in rows]
-
-
-def table(rows):
+def table(rows: list[dict]) -> list[str]:
     """Lines of a table: ours and the published returns side by side."""
     cells = [("policy", "updates", "return", "published")]
     for row in rows:
@@ -47,7 +48,7 @@ def table(rows):
     return aligned(cells)
 
 
-def draw(figure, rows):
+def draw(figure, rows: list[dict]) -> None:
     """Return against gradient steps with 95 % confidence bands; the published MAML is thin."""
     panel = figure.subplots()
     last = max(row["updates"] for row in rows)
@@ -70,9 +71,3 @@ def draw(figure, rows):
     panel.set_xlabel("number of gradient steps")
     panel.set_ylabel("return")
     style.legend_below(figure, panel)
-
-
-def _published(row, curve):
-    known = curve is not None and row["update"] == "vpg" and row["updates"] < len(curve.mean)
-    mean, ci95 = (curve.mean[row["updates"]], curve.ci95[row["updates"]]) if known else (None, None)
-    return {"published_mean": mean, "published_ci95": ci95}

@@ -1,34 +1,36 @@
 """Picture of trajectories in 2D navigation before and after adaptation, for a few goals (figure 4 of the paper)."""
 
+import numpy as np
+
 from scripts.figures import style
 
 SIZE = 7.6, 2.9
 TASKS = 3  # the first of the test goals
-PATHS = 5  # shown of each batch
+TRAJECTORIES = 5  # shown of each batch
 
 _COLOURS = (style.GREY, style.ORANGE, style.BLUE)
 
 
-def numbers(adaptation, goals):
-    """Rows of task, goal_x, goal_y, updates, path, step, x, y: before, after one and after the last update.
+def numbers(adaptation, goals: np.ndarray) -> list[dict]:
+    """Rows of task, goal_x, goal_y, updates, path (its trajectory), step, x, y: before, after one and the last update.
 
     Args:
-        adaptation: testing.Adaptation in 2D navigation.
+        adaptation: evaluation.Adaptation in 2D navigation.
         goals: [goals, 2].
     """
     rows = []
-    for updates in _shown(len(adaptation.paths)):
-        paths = adaptation.paths[updates]
+    for updates in _shown(len(adaptation.trajectories)):
+        batch = adaptation.trajectories[updates]
         for task in range(min(TASKS, len(goals))):
-            for path in range(min(PATHS, paths.mask.shape[1])):
+            for path in range(min(TRAJECTORIES, batch.mask.shape[1])):
                 same = {"task": task, "goal_x": float(goals[task][0]), "goal_y": float(goals[task][1])}
                 same |= {"updates": updates, "path": path}
-                positions = paths.observations[task, path][paths.mask[task, path] > 0]
+                positions = batch.observations[task, path][batch.mask[task, path] > 0]
                 rows += [same | {"step": step, "x": float(p[0]), "y": float(p[1])} for step, p in enumerate(positions)]
     return rows
 
 
-def draw(figure, rows):
+def draw(figure, rows: list[dict]) -> None:
     """A panel per goal."""
     tasks = sorted({row["task"] for row in rows})
     shown = sorted({row["updates"] for row in rows})

@@ -68,7 +68,7 @@ def numbers(learners) -> list[dict]:
     return rows
 
 
-def draw(figure, rows):
+def draw(figure, rows: list[dict]) -> None:
     """One row of panels for each task, MAML beside pretrained for each number of shots."""
     tasks = list(dict.fromkeys(row["task"] for row in rows))
     columns = [(shots, learner) for shots in SHOTS for learner in ("MAML", "pretrained")]

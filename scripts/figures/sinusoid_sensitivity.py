@@ -51,25 +51,24 @@ def numbers(learners) -> list[dict]:
 
 def losses_along_gradient(maml, tasks, step_sizes):
     """[sizes, tasks] losses on the query after one update of each size, in any case along the same gradient."""
-    graph = maml.compiled(lambda tasks, step_size: maml.curves_graph(tasks, 1, step_size)["losses"][:, 1])
+    graph = maml.compiler(lambda tasks, size: maml.curves.graph(tasks, size, num_updates=1)["losses"][:, 1])
     return np.array([graph(tasks, tf.constant(size, maml.dtype)) for size in step_sizes])
 
 
 def gradient_norms(maml, tasks):
     """[tasks] Euclidean norms of the gradient of the loss on the support, before any update."""
-    shared, state = maml.pure.shared, maml.pure.state
 
     def of_task(task):
-        params = [tf.convert_to_tensor(v) for v in maml.pure.adapted]
+        start = maml.start()
         with tf.GradientTape() as tape:
-            tape.watch(params)
-            loss = maml.learner.judge(params, shared, state, *task[:2], "support")["support_loss"]
-        return tf.sqrt(tf.add_n([tf.reduce_sum(g**2) for g in tape.gradient(loss, params)]))
+            tape.watch(start.params)
+            loss = maml.learner.evaluate(start, *task[:2], "support")[0]["support_loss"]
+        return tf.sqrt(tf.add_n([tf.reduce_sum(g**2) for g in tape.gradient(loss, start.params)]))
 
-    return maml.compiled(lambda tasks: tf.vectorized_map(of_task, tasks))(tasks).numpy()
+    return maml.compiler(lambda tasks: tf.vectorized_map(of_task, tasks))(tasks).numpy()
 
 
-def draw(figure, rows):
+def draw(figure, rows: list[dict]) -> None:
     """The loss along the gradient, its decrease by a step of the usual size, and the gradient's norm."""
     along, decrease, norm = figure.subplots(1, 3, width_ratios=(1.8, 1, 1))
     for name, (color, line, marker, _) in _STYLES.items():

@@ -1,11 +1,13 @@
-"""The look of the figures, where they and the numbers behind them are written, and in which format."""
+"""The look of the figures, and the files that they and the numbers behind them go to."""
 
 import csv
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from data_generators import files
 from data_generators.errors import UserError
 from data_generators.files import check_writable
+from maml_tf.runs.flags import Flags
 
 # Colours that differ in lightness and for colour-blind readers (Okabe and Ito); line styles and markers differ too.
 BLUE, ORANGE, GREY, BLACK = "#0072b2", "#d55e00", "0.55", "black"
@@ -31,18 +33,25 @@ _STYLE = {
 }
 
 
-def make(draw, rows, width, height):
-    """A figure in the common style.
+def write(path: Path, rows: list[dict], draw: Callable, size: tuple[float, float]) -> None:
+    """Writes a picture and, beside it, a csv of the numbers that it shows; prints both paths.
 
     Args:
-        draw: function (figure, rows) that fills it.
-        rows: list of dicts, the numbers that it shows.
-        width, height: in inches.
+        path: of the picture.
+        rows: dicts of the same keys.
+        draw: function (figure, rows) that fills the figure.
+        size: width and height in inches.
 
-    Returns:
-        matplotlib.figure.Figure.
+    Raises:
+        UserError: a file cannot be written.
     """
-    import matplotlib  # not above: what only checks flags need not wait for it
+    print(write_csv(path.with_suffix(".csv"), rows))
+    print(save(make(draw, rows, *size), path))
+
+
+def make(draw: Callable, rows: list[dict], width: float, height: float):
+    """The matplotlib Figure in the common style; arguments as for `write`."""
+    import matplotlib  # not above: it takes a second, and --help needs none of it
     from matplotlib.figure import Figure
 
     with matplotlib.rc_context(_STYLE):
@@ -51,19 +60,20 @@ def make(draw, rows, width, height):
     return figure
 
 
-def legend_below(figure, panel):
+def legend_below(figure, panel) -> None:
     """Puts the legend of a panel below all panels."""
     handles, labels = panel.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
 
 
-def save(figure, path) -> Path:
-    """Writes a figure, as PNG or PDF by the ending of its name, and returns its path.
+def save(figure, path: str | Path) -> Path:
+    """Writes a figure as PNG or PDF, by the ending of its path, and returns the path.
+
+    The file does not hold the time: the same numbers give the same file.
 
     Raises:
         UserError: it cannot be written.
     """
-    # Neither format is to note when it was written: the same numbers give the same file.
     import matplotlib
 
     ending = Path(path).suffix[1:].lower()
@@ -72,7 +82,7 @@ def save(figure, path) -> Path:
         return _write(path, lambda part: figure.savefig(part, format=ending, metadata=metadata))
 
 
-def write_csv(path, rows) -> Path:
+def write_csv(path: str | Path, rows: list[dict]) -> Path:
     """Writes dicts of the same keys as a csv with a header and returns its path.
 
     Numbers have seven digits, as many as a float32; None is an empty entry.
@@ -107,26 +117,23 @@ FORMATS = ["png", "pdf"]
 _OTHER_FORMATS = {".eps", ".gif", ".jpeg", ".jpg", ".ps", ".svg", ".tif", ".tiff", ".webp"}
 
 
-def add(parser, default):
-    """Adds --out and --format to a parser.
+def define(flags: Flags, default: str) -> None:
+    """Defines --out and --format.
 
     Args:
-        parser: argparse.ArgumentParser.
+        flags: of a command.
         default: the folder of `paths`, in words.
     """
-    parser.add_argument(
-        "--out",
-        type=Path,
-        help=f"folder, or for a single picture a file that ends in .png or .pdf; default, {default}",
-    )
-    parser.add_argument("--format", choices=FORMATS, help="in a folder; default png")
+    out = f"folder, or for a single picture a file that ends in .png or .pdf; default: {default}"
+    flags.path("out", None, out)
+    flags.choice("format", None, FORMATS, "in a folder; default: png")
 
 
-def check(flags, pictures: int = 1) -> None:
+def check(flags: Flags, pictures: int = 1) -> None:
     """Finds mistakes in the flags before there is anything to draw.
 
     Args:
-        flags: what a parser with the flags of `add` gave.
+        flags: parsed, with those of `define`.
         pictures: their number.
 
     Raises:
@@ -144,10 +151,10 @@ def check(flags, pictures: int = 1) -> None:
         raise UserError(f"--out={flags.out} is a single file, for {pictures} pictures: choose one, or give a folder")
 
 
-def paths(flags, names, folder) -> list[Path]:
+def paths(flags: Flags, names: Sequence[str], folder: str | Path) -> list[Path]:
     """The files of pictures: in the folder --out, or --out itself where it ends in .png or .pdf.
 
-    They and the csv files beside them can be written, which is found out here, before the work for them.
+    Checks that they and the csv files beside them can be written, before the work for them.
 
     Args:
         flags: as for `check`.

@@ -70,7 +70,7 @@ class Golden:
                 self.image_shape, *sizes, flags["norm"], flags["max_pool"], flatten=miniimagenet, dtype=dtype
             )
             shots = flags["update_batch_size"]
-            problem = {"loss": lambda o, y: losses.softmax_cross_entropy(o, y, shots), "accuracy": losses.accuracy}
+            problem = {"loss": losses.SoftmaxCrossEntropy(shots), "accuracy": losses.accuracy}
         else:
             model = networks.mlp((self.settings["dim_input"],), 1, (40, 40), flags["norm"], dtype=dtype)
             problem = {"loss": losses.mse}

@@ -58,14 +58,14 @@ def test_pretrain_step_is_adam_on_the_mean_support_loss(tasks):
     maml, reference = make(mlp("batch_norm")), mlp("batch_norm")
     optimizer = keras.optimizers.Adam(1e-3, epsilon=1e-8)
     for _ in range(3):
-        figures = maml.pretrain_step(tasks)
+        metrics = maml.pretrain_step(tasks)
         with tf.GradientTape() as tape:
             of_tasks = [losses.mse(reference(x), y) for x, y in zip(tasks.support_x, tasks.support_y, strict=True)]
             loss = tf.add_n(of_tasks) / NUM_TASKS
         gradients = tape.gradient(loss, reference.trainable_variables)
         optimizer.apply(gradients, reference.trainable_variables)
-        np.testing.assert_allclose(figures["pre_loss"], loss, rtol=1e-12)
-    assert set(figures) == {"pre_loss"}
+        np.testing.assert_allclose(metrics["pre_loss"], loss, rtol=1e-12)
+    assert set(metrics) == {"pre_loss"}
     assert_all_close(values(maml.model.trainable_variables), values(reference.trainable_variables), rtol=1e-9)
 
 
@@ -88,19 +88,19 @@ def test_clipping_is_elementwise_and_comes_after_the_mean_over_tasks(tasks):
     assert 0 < np.mean(flat > clip) < 1
 
 
-def test_figures_are_means_over_tasks_before_and_after_adaptation(tasks):
+def test_metrics_are_means_over_tasks_before_and_after_adaptation(tasks):
     maml = make(accuracy=losses.accuracy, num_updates=2)
     curves = maml.evaluate(tasks, 2)
-    figures = maml.train_step(tasks)
+    metrics = maml.train_step(tasks)
     expected = {
         "pre_loss": curves["support_loss"],
         "pre_accuracy": curves["support_accuracy"],
         "post_loss": curves["losses"][:, 2],
         "post_accuracy": curves["accuracies"][:, 2],
     }
-    assert figures.keys() == expected.keys()
+    assert metrics.keys() == expected.keys()
     for name, of_tasks in expected.items():
-        np.testing.assert_allclose(figures[name], of_tasks.mean(), rtol=1e-12)
+        np.testing.assert_allclose(metrics[name], of_tasks.mean(), rtol=1e-12)
 
 
 def test_training_lowers_the_loss(tasks):

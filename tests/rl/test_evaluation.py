@@ -1,4 +1,4 @@
-"""Adaptation at test time: which steps are taken on which samples, and what is made of the returns."""
+"""Evaluation: which steps are taken on which samples, and what is made of the returns."""
 
 from pathlib import Path
 
@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from rl import build, envs, evaluation
+from rl import training as training_module
 from rl.build import build_policy
 from rl.evaluation import Adaptation, adapt_to_goals
 from rl.experiment import RLExperiment
-from rl.sampling import path_returns
+from rl.sampling import sample_tasks
 from rl.vpg import TaskUpdate
 from tests.rl.small_runs import SMALL, training
 
@@ -43,48 +44,52 @@ def test_every_update_is_of_its_own_size_on_new_samples_of_the_weights_before(po
             seen.append((step_size, params, samples, after))
             return after
 
-    sample = evaluation.Rollouts.paths
-
-    def noted(self, params, goals, seed):
+    def noted(policy, params, envs, goals, seed):
         sampled.append((params, goals, seed))
-        return sample(self, params, goals, seed)
+        return sample_tasks(policy, params, envs, goals, seed)
 
     monkeypatch.setattr(evaluation, "TaskUpdate", Noted)
-    monkeypatch.setattr(evaluation.Rollouts, "paths", noted)
+    monkeypatch.setattr(evaluation, "sample_tasks", noted)
     before, calls = policy.flat().numpy(), []
     adaptation = adapt_to_goals(
-        policy, vector, GOALS, [0.5, 0.25, 0.25], progress=lambda: calls.append(1), keep_paths=True
+        policy, vector, GOALS, [0.5, 0.25, 0.25], on_batch=lambda: calls.append(1), keep_trajectories=True
     )
     assert [step_size for step_size, *_ in seen] == [0.5, 0.25, 0.25]
-    assert len(calls) == len(sampled) == len(adaptation.paths) == 4
+    assert len(calls) == len(sampled) == len(adaptation.trajectories) == 4
     assert len({seed for *_, seed in sampled}) == 4
-    for (_, start, samples, after), (params, goals, _), (following, *_), paths in zip(
-        seen, sampled[:-1], sampled[1:], adaptation.paths[:-1], strict=True
+    for (_, start, samples, after), (params, goals, _), (following, *_), trajectories in zip(
+        seen, sampled[:-1], sampled[1:], adaptation.trajectories[:-1], strict=True
     ):
         np.testing.assert_array_equal(goals, GOALS)
         assert start is params
         assert following is after
-        np.testing.assert_array_equal(samples.actions.numpy().ravel(), paths.actions.ravel())
-    noise = [paths.actions - paths.means for paths in adaptation.paths]
+        np.testing.assert_array_equal(samples.actions.numpy().ravel(), trajectories.actions.ravel())
+    noise = [batch.actions - batch.means for batch in adaptation.trajectories]
     assert all(np.abs(noise[0] - other).max() > 0.1 for other in noise[1:])
-    np.testing.assert_array_equal(adaptation.returns, np.stack([path_returns(p).mean(1) for p in adaptation.paths], 1))
+    np.testing.assert_array_equal(
+        adaptation.returns, np.stack([batch.returns.mean(1) for batch in adaptation.trajectories], 1)
+    )
     assert adaptation.returns.shape == (3, 4)
     np.testing.assert_array_equal(policy.flat().numpy(), before)
 
 
-def test_paths_are_kept_only_if_asked_for(policy, vector):
-    kept, not_kept = (adapt_to_goals(policy, vector, GOALS, [0.5], keep_paths=keep) for keep in (True, False))
-    assert not_kept.paths is None
+def test_trajectories_are_kept_only_if_asked_for(policy, vector):
+    kept, not_kept = (adapt_to_goals(policy, vector, GOALS, [0.5], keep_trajectories=keep) for keep in (True, False))
+    assert not_kept.trajectories is None
     np.testing.assert_array_equal(kept.returns, not_kept.returns)
 
 
-def test_noise_is_new_in_every_iteration_update_and_test(tmp_path, monkeypatch):
+def test_noise_is_new_in_every_iteration_update_and_evaluation(tmp_path, monkeypatch):
     seeds = []
     run = training(tmp_path)
-    sample = run.rollouts.paths
-    monkeypatch.setattr(run.rollouts, "paths", lambda p, g, seed: seeds.append(seed) or sample(p, g, seed))
-    run.iterate()
-    run.iterate()
+
+    def noted(*arguments):
+        seeds.append(arguments[-1])
+        return sample_tasks(*arguments)
+
+    monkeypatch.setattr(training_module, "sample_tasks", noted)
+    run.iterate(0)
+    run.iterate(1)
     assert seeds == [(0, 0, 0), (0, 0, 1), (0, 1, 0), (0, 1, 1)]
     assert all(seed[:2] != evaluation._SEED for seed in seeds)
 

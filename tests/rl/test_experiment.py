@@ -6,7 +6,8 @@ import pytest
 
 from data_generators.errors import UserError
 from maml_tf.runs import published
-from rl.experiment import ENVIRONMENTS, RLExperiment, test_adaptation
+from rl.envs import ENVIRONMENTS, find
+from rl.experiment import DEFAULT_ENV, RLExperiment
 
 PAPER = {
     "point_navigation": (0.5, 20, 20, 100, 100),
@@ -23,7 +24,7 @@ def test_paper_settings(env):
     found = e.fast_lr, e.fast_batch_size, e.meta_batch_size, e.horizon, e.iterations
     assert found == PAPER[env]
     assert (e.meta_step_size, e.discount, e.gae_lambda, e.num_grad_updates, e.hidden_size) == (0.01, 0.99, 1, 1, 100)
-    assert e.given == ({} if env == ENVIRONMENTS[0] else {"env": env})
+    assert e.unusual() == ({} if env == DEFAULT_ENV else {"env": env})
 
 
 def test_settings_of_the_baselines():
@@ -89,7 +90,7 @@ def test_runs_with_other_settings_have_other_folders():
 
 
 # By the original's test scripts: trajectories, and the step sizes of all updates of MAML, pretrained and random.
-AT_TEST = {
+PROTOCOLS = {
     "point_navigation": (40, [0.5, 0.25, 0.25, 0.25], [0.5, 0.25, 0.25, 0.25], [0.5, 0.25, 0.25, 0.25]),
     "half_cheetah_velocity": (20, [0.1, 0.05, 0.05], [0.02, 0.01, 0.01], [0.1, 0.05, 0.05]),
     "half_cheetah_direction": (20, [0.1, 0.05, 0.05], [0.2, 0.1, 0.1], [1.0, 0.5, 0.5]),
@@ -99,13 +100,15 @@ AT_TEST = {
 
 
 @pytest.mark.parametrize("env", ENVIRONMENTS)
-def test_adaptation_at_test_time(env):
-    test = test_adaptation(env)
-    trajectories, *alphas = AT_TEST[env]
-    assert test.trajectories == trajectories
-    curves = published.published_returns(test.published)
+def test_evaluation_protocol(env):
+    environment = find(env)
+    protocol = environment.protocol
+    trajectories, *alphas = PROTOCOLS[env]
+    assert protocol.trajectories == trajectories
+    curves = published.published_returns(environment.published)
     for policy, expected in zip(("maml", "pretrained", "random"), alphas, strict=True):
-        assert test.alphas(RLExperiment.of(env=env), policy, test.updates) == pytest.approx(expected)
-        assert len(curves[policy].mean) == test.updates + 1
-    assert test.alphas(RLExperiment.of(env=env, fast_lr=0.3), "maml", 1) == [0.3]
-    assert test_adaptation("my.module:Env").published is None
+        trained = RLExperiment.of(env=env).fast_lr
+        assert protocol.alphas(policy, protocol.updates, trained) == pytest.approx(expected)
+        assert len(curves[policy].mean) == protocol.updates + 1
+    assert protocol.alphas("maml", 1, 0.3) == [0.3]
+    assert find("my.module:Env").published is None

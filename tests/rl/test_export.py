@@ -14,7 +14,8 @@ from maml_tf.export import DESCRIPTION
 from rl import export as exports
 from rl import vpg
 from rl.advantages import Samples
-from rl.experiment import ENVIRONMENTS, RLExperiment
+from rl.envs import ENVIRONMENTS
+from rl.experiment import RLExperiment
 from rl.policy import GaussianPolicy, gaussian_mlp
 from tests.maml_tf.exports import assert_close, call, fill
 

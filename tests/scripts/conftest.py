@@ -4,7 +4,7 @@ import pytest
 
 from maml_tf.supervised.experiment import Experiment
 from scripts.figures import sinusoid_errors
-from scripts.figures.sinusoid_errors import load_learners
+from scripts.figures.sinusoid_learners import load_learners
 from tests.command import Result
 from tests.maml_tf import small_runs
 
@@ -31,7 +31,7 @@ def learners(logdir):
 
 @pytest.fixture(scope="session")
 def error_rows(learners):
-    return sinusoid_errors.error_rows(learners)
+    return sinusoid_errors.numbers(learners)
 
 
 @pytest.fixture
@@ -42,10 +42,7 @@ def call(monkeypatch, capsys, tmp_path):
 
     def run(main, *arguments):
         capsys.readouterr()
-        try:
-            code = main([str(argument) for argument in arguments])
-        except SystemExit as exit:  # of argparse
-            code = exit.code
+        code = main([str(argument) for argument in arguments])
         return Result(code, *capsys.readouterr())
 
     return run

@@ -109,7 +109,7 @@ def test_breaking_off(command, monkeypatch, tmp_path):
         (("--logdir=x\udcff",), "is not UTF-8: choose another --logdir"),
         (("--datasource=sinusoid",), "the baselines classify images"),
         (("--datasource=imagenet",), "unknown datasource 'imagenet'"),
-        (("--step_sizes=fast",), "argument --step_sizes: invalid numbers value: 'fast'"),
+        (("--step_sizes=fast",), "flag --step_sizes=fast: could not convert string to float: 'fast'"),
     ],
 )
 def test_mistakes(command, tmp_path, arguments, message):

@@ -41,19 +41,15 @@ def test_command_prints_a_table_and_writes_it(tmp_path):
 @pytest.mark.parametrize(
     ("flag", "complaint"),
     [
-        ("--workload=cartpole", "invalid choice: 'cartpole'"),
+        ("--workload=cartpole", "flag --workload=cartpole: value should be one of <omniglot_5way_1shot|"),
         ("--steps=0", "--steps must be at least 1"),
-        ("--steps=many", "invalid int value"),
+        ("--steps=many", "flag --steps=many: invalid literal for int()"),
         ("--csv=/dev/null/all.csv", "cannot write to /dev/null"),
         ("--csv=/", "cannot write / (Is a directory)"),
     ],
 )
 def test_bad_flags(flag, complaint, capsys):
-    try:
-        code = benchmark.main([flag])
-    except SystemExit as exit:  # of argparse
-        code = exit.code
-    assert code == 2
+    assert benchmark.main([flag]) == 2
     assert complaint in capsys.readouterr().err
 
 

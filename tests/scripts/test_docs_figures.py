@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 
 from maml_tf.runs import process
-from scripts import docs_figures, plot_rl, plot_sinusoid, plot_validation, render_rl, test_rl
+from scripts import docs_figures, evaluate_rl, plot_rl, plot_sinusoid, plot_validation, render_rl
 
 FIGURES = Path(__file__).parents[2] / docs_figures.FIGURES
 SCRIPTS = {
-    script.__name__.split(".")[1]: script for script in (plot_rl, plot_sinusoid, plot_validation, render_rl, test_rl)
+    script.__name__.split(".")[1]: script
+    for script in (evaluate_rl, plot_rl, plot_sinusoid, plot_validation, render_rl)
 }
 
 
@@ -46,5 +47,5 @@ def test_those_that_can_be_made_are_made(call, monkeypatch):
     result = call(docs_figures.main, "--picture=ant_velocity")
     assert result.returncode == 2
     flags = ["--env=ant_velocity", "--out=docs/figures"]
-    assert ran == [["scripts.test_rl", *flags], ["scripts.plot_rl", *flags]]
+    assert ran == [["scripts.evaluate_rl", *flags], ["scripts.plot_rl", *flags]]
     assert result.stdout.splitlines()[1] == "python -m scripts.plot_rl --env=ant_velocity --out=docs/figures"

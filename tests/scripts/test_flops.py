@@ -107,7 +107,7 @@ def _live_nodes(maml, support, query):
 
     inputs, outputs = maml.model.input_shape[1:], maml.model.output_shape[1:]
     tasks = Tasks(spec(support, inputs), spec(support, outputs), spec(query, inputs), spec(query, outputs))
-    step = maml.compiled(maml.train_graph).get_concrete_function(tasks)
+    step = maml.compiler(maml.train_step.graph).get_concrete_function(tasks)
     bodies = [f for f in step.graph.as_graph_def().library.function if "while_body" in f.signature.name]
     assert len(bodies) == 1
     return collections.Counter(node.op for node in _needed(bodies[0]))

@@ -31,7 +31,7 @@ def numbers(learners, error_rows):
 @pytest.fixture
 def plot(call, numbers, learners, monkeypatch):
     """plot(*arguments) calls the command with what has been computed already."""
-    monkeypatch.setattr("scripts.figures.sinusoid_errors.load_learners", lambda *arguments: learners)
+    monkeypatch.setattr("scripts.figures.sinusoid_learners.load_learners", lambda *arguments: learners)
     for name, picture in PICTURES.items():
         monkeypatch.setattr(picture, "numbers", lambda learners, name=name: numbers[name])
     return functools.partial(call, plot_sinusoid.main)

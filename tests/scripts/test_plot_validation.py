@@ -61,7 +61,7 @@ def test_picture_goes_to_the_folder_of_the_run(folder, call, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["logs"]
 
 
-def test_picture_of_accuracies_leaves_out_chance_and_shows_the_published_figure():
+def test_picture_of_accuracies_leaves_out_chance_and_shows_the_published_number():
     rows = [
         {"iteration": iteration, "updates": updates, "accuracy": 0.2 + 0.1 * updates + iteration / 100}
         for iteration in (10, 20)
@@ -75,7 +75,7 @@ def test_picture_of_accuracies_leaves_out_chance_and_shows_the_published_figure(
     assert set(lines["published (test)"].get_ydata()) == {98.7}
 
 
-def test_folders_without_figures_are_named(folder, call, tmp_path):
+def test_folders_without_metrics_are_named(folder, call, tmp_path):
     result = call(plot_validation.main, tmp_path / "elsewhere")
     assert result.returncode == 2
     assert f"no checkpoint in {tmp_path / 'elsewhere'}" in result.stderr
@@ -83,7 +83,7 @@ def test_folders_without_figures_are_named(folder, call, tmp_path):
         shutil.copy(file, tmp_path)
     result = call(plot_validation.main, tmp_path)
     assert result.returncode == 2
-    assert f"no validation figures in {tmp_path}" in result.stderr
+    assert f"no validation metrics in {tmp_path}" in result.stderr
 
 
 def events(folder, *values):
@@ -111,7 +111,7 @@ ACCURACY, LOSS = "Validation accuracy, step 1", "Validation loss, step 1"
             [(ACCURACY, 0.5), ("Validation loss, step 0", 2.0)],
             "has the summaries of different runs, accuracies and losses",
         ),
-        ([("Validation accuracy, step 99999999999", 0.5)], "no validation figures in"),
+        ([("Validation accuracy, step 99999999999", 0.5)], "no validation metrics in"),
     ],
 )
 def test_summaries_that_cannot_be_drawn(tmp_path, values, message):
@@ -124,7 +124,7 @@ def test_damaged_files_of_summaries(tmp_path):
     whole = file.read_bytes()
     for content in (whole[:-5], whole[: len(whole) // 2], bytes(99), b""):
         file.write_bytes(content)
-        with pytest.raises(UserError, match="no validation figures in"):
+        with pytest.raises(UserError, match="no validation metrics in"):
             plot_validation.numbers(file.parent)
     with tf.io.TFRecordWriter(str(file)) as writer:
         writer.write(b"\xff\xff")  # a whole record that holds no event

@@ -5,12 +5,14 @@ import shutil
 import numpy as np
 import pytest
 
+from data_generators.sinusoid import AMPLITUDE
 from maml_tf.runs.published import original_sinusoid
 from maml_tf.supervised import build, evaluation
 from maml_tf.supervised.build import load_run
 from maml_tf.supervised.experiment import Experiment
 from scripts import sinusoid_table
-from scripts.figures.sinusoid_errors import STEP_SIZES, statistics
+from scripts.figures.sinusoid_errors import DIVERGED, statistics
+from scripts.figures.sinusoid_learners import STEP_SIZES
 from tests.scripts.conftest import ITERATIONS, SEEDS
 
 
@@ -22,8 +24,8 @@ def rows(error_rows):
 @pytest.fixture
 def table(call, rows, learners, monkeypatch):
     """table(*arguments) calls the command with what has been computed already."""
-    monkeypatch.setattr("scripts.figures.sinusoid_errors.load_learners", lambda *arguments: learners)
-    monkeypatch.setattr("scripts.figures.sinusoid_errors.error_rows", lambda learners: rows)
+    monkeypatch.setattr("scripts.figures.sinusoid_learners.load_learners", lambda *arguments: learners)
+    monkeypatch.setattr("scripts.figures.sinusoid_errors.numbers", lambda learners: rows)
     return functools.partial(call, sinusoid_table.main)
 
 
@@ -74,7 +76,7 @@ def test_step_size_is_tuned_on_validation_tasks_by_the_error_after_10_updates(ro
     assert {row["step_size"] for row in chosen(rows, learner="pretrained")} == {0.01}
 
 
-def test_mean_over_seeds_and_the_authors_figures_are_beside_them(rows):
+def test_mean_over_seeds_and_the_authors_numbers_are_beside_them(rows):
     keys = {"learner": "MAML", "shots": 20}
     by_seed = [column(rows, "mse", **keys, seed=seed) for seed in SEEDS]
     np.testing.assert_allclose(column(rows, "mse", **keys, seed="mean"), np.mean(by_seed, 0), rtol=1e-9)
@@ -84,6 +86,7 @@ def test_mean_over_seeds_and_the_authors_figures_are_beside_them(rows):
 
 
 def test_statistics_by_hand():
+    assert AMPLITUDE[1] ** 2 == DIVERGED
     found = statistics(np.array([[1.0, 2.0, np.nan, 30.0], [3.0, 2.0, 5.0, np.inf]]))
     assert np.isnan(found["mse"])
     # Means over seeds of the errors of at most 25: 2, 2, 15, 25.
@@ -119,7 +122,7 @@ def test_table_is_printed_and_written(table, rows, tmp_path):
 
 def test_nan_is_printed_as_such(table, rows, monkeypatch):
     diverged = [row | ({"mse": np.nan, "ci95": np.nan} if row["learner"] == "oracle" else {}) for row in rows]
-    monkeypatch.setattr("scripts.figures.sinusoid_errors.error_rows", lambda learners: diverged)
+    monkeypatch.setattr("scripts.figures.sinusoid_errors.numbers", lambda learners: diverged)
     lines = table().stdout.splitlines()
     assert all("nan +- nan" in line for line in lines if line.startswith("oracle"))
 

@@ -11,7 +11,6 @@ import tensorflow as tf
 
 from data_generators.errors import UserError
 from maml_tf.runs import command
-from scripts.command import parser
 
 ROOT = Path(__file__).parents[3]
 
@@ -138,7 +137,7 @@ def test_ctrl_c_while_a_command_loads_cannot_get_lost_in_a_library(begin):
 def test_ctrl_c_is_an_exception_once_a_command_runs():
     code = """if True:
         sys.argv[0] = "-m"
-        from scripts.command import guarded
+        from maml_tf.runs.command import guarded
         sys.exit(guarded(lambda: os.kill(os.getpid(), signal.SIGINT), interrupted="saved"))
     """
     assert python(code) == (130, "\nsaved\n")
@@ -154,9 +153,3 @@ def test_ctrl_c_is_the_users_in_a_program_that_imports_the_library():
             sys.exit(7)
     """
     assert python(code) == (7, "")
-
-
-def test_parser_names_the_command_and_keeps_the_lines_of_its_description():
-    text = parser("some_command", "What it does.\n\npython -m scripts.some_command").format_help()
-    assert text.startswith("usage: python -m scripts.some_command")
-    assert "What it does.\n\npython -m scripts.some_command" in text

@@ -79,6 +79,10 @@ def define(flags):
     flags.integer("guests", 6, "at the table", least=1, most=20)
     flags.numbers("sizes", (0.5, 0.1), "of the pieces")
     flags.several("topping", ["cream", "fruit"], "on top")
+    flags.several("layer", int, "in millimetres")
+    flags.several("tin", Path, "to take")
+    flags.string("cook", None, "who bakes", required=True)
+    flags.exclusive("tin", "out", "are both containers")
     flags.path("out", None, "folder")
     flags.boolean("cold", False, "served so")
 
@@ -86,7 +90,7 @@ def define(flags):
 def parse(*arguments):
     flags = Flags()
     define(flags)
-    return flags.parse(arguments)
+    return flags.parse([*arguments, "--cook=Ada"])
 
 
 def test_flags_of_a_command():
@@ -96,6 +100,8 @@ def test_flags_of_a_command():
     assert (flags.topping, flags.out, flags.cold) == (["cream", "fruit"], None, True)
     flags = parse("gas", "top", "--sizes=1,2,3", "--out=here", "--cold=False")
     assert (flags.shelf, flags.sizes, flags.out, flags.cold) == ("top", (1.0, 2.0, 3.0), Path("here"), False)
+    flags = parse("gas", "--layer=3", "--layer=5", "--tin=a", "--tin", "b/c")
+    assert (flags.layer, flags.tin, flags.cook) == ([3, 5], [Path("a"), Path("b/c")], "Ada")
     with pytest.raises(AttributeError):
         _ = flags.table
 
@@ -112,12 +118,19 @@ def test_flags_of_a_command():
         (["gas", "--guest=2"], "Unknown command line flag 'guest'. Did you mean: guests ?"),
         (["gas", "--topping=salt"], "flag --topping=salt: value should be one of <cream|fruit>"),
         (["gas", "--flagfile=nowhere"], "Unable to open flagfile: [Errno 2] No such file or directory: 'nowhere'"),
+        (["gas", "--layer=3", "--layer=x"], "flag --layer=x: invalid literal for int() with base 10: 'x'"),
+        (["gas", "--tin=a", "--out=b"], "--tin and --out are both containers: give one of them"),
         (["--oven=gas"], "Unknown command line flag 'oven'"),
     ],
 )
 def test_mistakes_are_one_sentence(arguments, message, capsys):
-    assert command("Bakes.", define, lambda flags: 0, arguments) == 2
+    assert command("Bakes.", define, lambda flags: 0, [*arguments, "--cook=Ada"]) == 2
     assert capsys.readouterr() == ("", f"error: {message}\n")
+
+
+def test_a_flag_that_is_needed(capsys):
+    assert command("Bakes.", define, lambda flags: 0, ["gas"]) == 2
+    assert capsys.readouterr() == ("", "error: --cook is missing: --help says what it is\n")
 
 
 def test_help_needs_nothing_else(capsys):
@@ -126,10 +139,14 @@ def test_help_needs_nothing_else(capsys):
         out, err = capsys.readouterr()
         assert out.startswith("Bakes.\n\n  oven                      which\n")
         assert err == ""
-        for line in ("  --eggs                    in the dough", "of the pieces (default: 0.5,0.1)"):
+        for line in (
+            "  --eggs                    in the dough",
+            "of the pieces (default: 0.5,0.1)",
+            "in millimetres; may be repeated",
+        ):
             assert line in out
 
 
 def test_the_exit_code_is_the_bodys():
-    assert command("Bakes.", define, lambda flags: 130, ["gas"]) == 130
-    assert command("Bakes.", define, lambda flags: None, ["gas"]) == 0
+    assert command("Bakes.", define, lambda flags: 130, ["gas", "--cook=Ada"]) == 130
+    assert command("Bakes.", define, lambda flags: None, ["gas", "--cook=Ada"]) == 0

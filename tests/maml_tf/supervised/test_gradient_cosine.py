@@ -29,7 +29,7 @@ def linear(loss=losses.mse, **settings):
 
 
 def found(maml, tasks):
-    return float(maml.compiled(lambda tasks: gradient_cosine(maml, tasks))(tasks))
+    return float(maml.compiler(lambda tasks: gradient_cosine(maml, tasks))(tasks))
 
 
 def by_hand(tasks, num_updates):

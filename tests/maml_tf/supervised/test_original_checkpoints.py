@@ -1,6 +1,5 @@
 """Reading the original's own checkpoints."""
 
-import functools
 import os
 from pathlib import Path
 
@@ -188,7 +187,7 @@ def test_authors_weights_give_the_original_s_logits(authors, dtype, tolerance):
     folder, golden = authors
     model = networks.conv4((84, 84, 3), 5, 32, max_pool=True, flatten=True, dtype=dtype)
     original_checkpoints.load(folder / "model59000", model)
-    loss = functools.partial(losses.softmax_cross_entropy, shots=1)
+    loss = losses.SoftmaxCrossEntropy(1)
     maml = MAML(model, loss, step_size=0.01, num_updates=1, task_axis="map", jit=False)
     support_x, query_x = (_images(golden[f"in/input{which}_u8"][0], dtype) for which in "ab")
     support_y = golden["in/labela"][0].astype(dtype)

@@ -18,7 +18,7 @@ class Recorder:
     def __init__(self):
         self.steps, self.functions = [], []
 
-    def compiled(self, function):
+    def compiler(self, function):
         self.functions.append(function)
         return function
 

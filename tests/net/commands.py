@@ -1,0 +1,58 @@
+"""The project's commands, each in a process of its own: `python main.py`, `python -m scripts.train_rl`, ..."""
+
+import multiprocessing
+import os
+import runpy
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.command import Result
+
+ROOT = Path(__file__).parents[2]
+# What a script is called, and was called before.
+_RENAMED = {"scripts.evaluate_rl": "scripts.test_rl"}
+
+
+def run(folder, program, *arguments, project=ROOT):
+    """Runs "main" or "scripts.<name>" of a project to its end, in a folder; returns its Result."""
+    module = name_in(project, program)
+    start = [str(project / "main.py")] if module == "main" else ["-m", module]
+    environment = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"} | {"PYTHONPATH": str(project)}
+    command = [sys.executable, *start, *arguments]
+    result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    return Result(result.returncode, result.stdout, result.stderr)
+
+
+def name_in(project, program):
+    """What a script is called in this project."""
+    if (project / f"{program.replace('.', '/')}.py").exists():
+        return program
+    return _RENAMED[program]
+
+
+def fork(folder, program, *arguments):
+    """As `run`, but by a copy of a process that has loaded TensorFlow, which saves some 4 seconds."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tensorflow", "keras"])
+    with tempfile.TemporaryDirectory() as written:
+        streams = [Path(written, name) for name in ("stdout", "stderr")]
+        process = context.Process(target=_run, args=(str(folder), name_in(ROOT, program), arguments, streams))
+        process.start()
+        process.join()
+        return Result(process.exitcode, *(stream.read_text(errors="replace") for stream in streams))
+
+
+def _run(folder, module, arguments, streams):
+    """What the new process does."""
+    for number, stream in enumerate(streams, start=1):
+        os.dup2(os.open(stream, os.O_WRONLY | os.O_CREAT), number)
+    os.chdir(folder)
+    os.environ.pop("TF_CPP_MIN_LOG_LEVEL", None)
+    sys.path.insert(0, str(ROOT))
+    sys.argv = [module, *arguments]
+    if module == "main":
+        runpy.run_path(str(ROOT / "main.py"), run_name="__main__")
+    else:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
