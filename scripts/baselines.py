@@ -47,12 +47,12 @@ def run(flags: Flags) -> int:
     process.choose(Experiment.of(datasource=flags.datasource).image_side)
     with quiet_import():
         from maml_tf.baselines import report
-        from maml_tf.baselines.comparison import Comparison, Search
+        from maml_tf.baselines.comparison import Comparison, Grid
         from maml_tf.baselines.training import iterations_done
         from scripts.figures import style
 
-    search = Search(flags.step_sizes, flags.decays, flags.num_updates, flags.tuning_tasks)
-    search.validate()
+    grid = Grid(flags.step_sizes, flags.decays, flags.num_updates, flags.tuning_tasks)
+    grid.validate()
     splits, rotate = _load(flags)
     queries = flags.shots if flags.queries is None else flags.queries
     comparison = Comparison(splits, flags.num_classes, flags.shots, queries, rotate)
@@ -62,7 +62,7 @@ def run(flags: Flags) -> int:
     if training is None:
         return 130
     fingerprint = training.use_best_weights()
-    outcomes = comparison.run(training.maml, fingerprint, search, training.folder, flags.num_tasks)
+    outcomes = comparison.run(training.maml, fingerprint, grid, training.folder, flags.num_tasks)
     column, iteration = (flags.datasource, flags.num_classes, flags.shots), iterations_done(training.folder)
     print(report.report(outcomes, *column, _describe(training, iteration)))
     path = logdir / f"baselines_{flags.num_classes}way_{flags.shots}shot.csv"

@@ -18,7 +18,7 @@ from data_generators.files import DAMAGE, replacing
 from data_generators.minibatches import halves
 from data_generators.tasks import Tasks
 from maml_tf.baselines.classifier import describe
-from maml_tf.baselines.learners import Choice, FineTuning, NearestNeighbor, Schedule, choose
+from maml_tf.baselines.learners import Choice, NearestNeighbor, StepSizes, choose, fine_tuning
 from maml_tf.maml import MAML
 from maml_tf.runs.settings import check
 from maml_tf.supervised import evaluation
@@ -29,7 +29,7 @@ CHOICE, VAL, TEST = "choice", "val", "test"
 NEAREST_NEIGHBOR, FINE_TUNING = "nearest_neighbor_baseline", "fine_tuning_baseline"  # as in published.json
 
 
-class Search(NamedTuple):
+class Grid(NamedTuple):
     """What the settings of fine-tuning are chosen from, and on how many tasks."""
 
     step_sizes: tuple[float, ...]
@@ -37,9 +37,9 @@ class Search(NamedTuple):
     num_updates: int
     num_tasks: int
 
-    def schedules(self) -> list[Schedule]:
+    def candidates(self) -> list[StepSizes]:
         """Every pair of step size and decay."""
-        return [Schedule(step_size, decay) for step_size in self.step_sizes for decay in self.decays]
+        return [StepSizes(step_size, decay) for step_size in self.step_sizes for decay in self.decays]
 
     def validate(self) -> None:
         """Checks the values.
@@ -112,7 +112,7 @@ class Comparison:
         self,
         classifier: MAML,
         fingerprint: str,
-        search: Search,
+        grid: Grid,
         folder: str | Path,
         num_tasks: int = EVALUATION_TASKS,
     ) -> list[Outcome]:
@@ -123,7 +123,7 @@ class Comparison:
         Args:
             classifier: MAML with the weights to use.
             fingerprint: of its weights.
-            search: Search.
+            grid: Grid.
             folder: for `figures.json`.
             num_tasks: tasks to evaluate on.
 
@@ -137,23 +137,25 @@ class Comparison:
             self._outcome(NEAREST_NEIGHBOR, split, evaluate("nearest neighbour", neighbor, split, num_tasks, 0))
             for split in self.reported
         ]
-        fine_tuning = FineTuning(classifier, self.ways, self.shots)
+        tuner = fine_tuning(classifier, self.ways, self.shots)
 
-        def tuned(schedule, split, num_tasks, num_updates):
-            name = f"fine-tuning, step size {schedule.initial}, decay {schedule.decay}"
-            return evaluate(name, fine_tuning.at(schedule), split, num_tasks, num_updates)
+        def tuned(sizes, split, num_tasks, num_updates):
+            name = f"fine-tuning, step size {sizes.initial}, decay {sizes.decay}"
+            return evaluate(name, tuner, split, num_tasks, num_updates, sizes.first(num_updates))
 
-        choice = choose({s: tuned(s, CHOICE, search.num_tasks, search.num_updates) for s in search.schedules()})
+        in_grid = grid.candidates()
+        choice = choose({sizes: tuned(sizes, CHOICE, grid.num_tasks, grid.num_updates) for sizes in in_grid})
         for split in self.reported:
-            found = tuned(choice.schedule, split, num_tasks, choice.num_updates)
+            found = tuned(choice.step_sizes, split, num_tasks, choice.num_updates)
             outcomes.append(self._outcome(FINE_TUNING, split, found, choice))
         return outcomes
 
-    def _evaluate(self, known, name, learner, split, num_tasks, num_updates):
+    def _evaluate(self, known, name, learner, split, num_tasks, num_updates, step_size=None):
         task = f"{self.ways}-way {self.shots}-shot, {self.queries} queries per class"
         classes = describe(self._episodes.splits[split])
         key = f"{task}; {num_tasks} tasks of {split}, {classes}; {name}; {num_updates} updates"
-        options = {"num_tasks": num_tasks, "num_updates": num_updates, "label": f"{split}: {name}"}
+        options = {"num_tasks": num_tasks, "num_updates": num_updates, "step_size": step_size}
+        options |= {"label": f"{split}: {name}"}
         return known.remember(key, lambda: evaluation.evaluate(learner, self.draw(split), **options))
 
     def _outcome(self, baseline, split, found, choice=None):

@@ -20,6 +20,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from data_generators.tasks import Tasks
 from maml_tf import losses
 from maml_tf import task_axis as axis
 from maml_tf.maml import MAML
@@ -31,78 +32,49 @@ STEP_SIZES = (0.5, 0.1, 0.01, 0.001)
 HEAD_SEED = 1703  # a constant, so that --seed moves the classifier only
 
 
-class Schedule(NamedTuple):
-    """Step sizes initial / (1 + decay * step), for step = 0, 1, ..."""
+class StepSizes(NamedTuple):
+    """Step sizes that decay: initial / (1 + decay * step), for step = 0, 1, ..."""
 
     initial: float
     decay: float = 0.0
 
-    def at(self, step: int) -> float:
-        """The step size of a step."""
-        return self.initial / (1 + self.decay * step)
+    def first(self, steps: int) -> np.ndarray:
+        """[steps] float64, those of the first steps."""
+        return self.initial / (1 + self.decay * np.arange(steps))
 
 
 class Choice(NamedTuple):
-    """What the search chose.
+    """The settings of fine-tuning that did best.
 
-    schedule: of the step sizes.
+    step_sizes: of the steps.
     num_updates: number of steps.
-    accuracy: mean over the tasks on which it was chosen.
+    accuracy: mean over the tasks on which they were chosen.
     """
 
-    schedule: Schedule
+    step_sizes: StepSizes
     num_updates: int
     accuracy: float
 
 
-class FineTuning:
-    """A classifier whose linear layer is replaced, adapted to few-shot tasks by `adaptation.adapt`.
+def fine_tuning(classifier: MAML, ways: int, shots: int) -> MAML:
+    """A classifier with a fresh linear layer, whose `evaluate` fine-tunes all weights to few-shot tasks.
 
-    The step sizes are an argument of the graph, so that a search over schedules compiles once.
+    The step sizes are an argument of its graph, so that a grid of them compiles once.
 
     Args:
         classifier: MAML of a model whose last layer is linear; its weights are used and never changed.
         ways: classes per task.
         shots: support examples per class.
     """
-
-    def __init__(self, classifier, ways: int, shots: int):
-        self._maml = MAML(
-            with_fresh_head(classifier.model, ways),
-            losses.SoftmaxCrossEntropy(ways * shots),  # which makes it a mean over examples
-            accuracy=losses.accuracy,
-            first_order=True,
-            adapts=lambda variable: True,
-            task_axis=classifier.task_axis,
-            jit=classifier.jit,
-        )
-
-    def at(self, schedule: Schedule) -> "Scheduled":
-        """What `evaluation.evaluate` takes, with the step sizes of a schedule."""
-        return Scheduled(self, schedule)
-
-    def evaluate(self, tasks, num_updates: int, schedule: Schedule):
-        """Adapts to every task and judges it on its queries before and after every update; as `MAML.evaluate`.
-
-        Returns:
-            dict of arrays: `support_accuracy` and `support_loss` [tasks] before adaptation, `accuracies` and `losses`
-            [tasks, 1 + num_updates] on the query.
-        """
-        step_sizes = np.array([schedule.at(step) for step in range(num_updates)])
-        return self._maml.evaluate(tasks, num_updates, step_sizes)
-
-
-class Scheduled(NamedTuple):
-    """Fine-tuning with the step sizes of a schedule, which `evaluation.evaluate` takes in place of a MAML."""
-
-    fine_tuning: FineTuning
-    schedule: Schedule
-
-    def evaluate(self, tasks, num_updates, step_size=None, transductive=True):
-        """As `FineTuning.evaluate`; the step sizes are those of the schedule, and queries are normalised together."""
-        if step_size is not None or not transductive:
-            raise ValueError("the step sizes are those of the schedule, and queries are normalised together")
-        return self.fine_tuning.evaluate(tasks, num_updates, self.schedule)
+    return MAML(
+        with_fresh_head(classifier.model, ways),
+        losses.SoftmaxCrossEntropy(ways * shots),  # which makes it a mean over examples
+        accuracy=losses.accuracy,
+        first_order=True,
+        adapts=lambda variable: True,
+        task_axis=classifier.task_axis,
+        jit=classifier.jit,
+    )
 
 
 def with_fresh_head(model: keras.Model, outputs: int) -> keras.Model:
@@ -117,31 +89,33 @@ def with_fresh_head(model: keras.Model, outputs: int) -> keras.Model:
     return keras.Model(model.input, head(features))
 
 
-def choose(evaluations: dict[Schedule, evaluation.Evaluation]) -> Choice:
-    """The schedule and the number of steps, at least one, with the best mean accuracy; the first of equal ones."""
-    found = [
-        Choice(schedule, updates, float(mean))
-        for schedule, judged in evaluations.items()
-        for updates, mean in enumerate(judged.mean)
+def choose(evaluations: dict[StepSizes, evaluation.Evaluation]) -> Choice:
+    """The step sizes and the number of steps, at least one, with the best mean accuracy; the first of equal ones."""
+    choices = [
+        Choice(step_sizes, updates, float(mean))
+        for step_sizes, found in evaluations.items()
+        for updates, mean in enumerate(found.mean)
         if updates
     ]
-    return max(found, key=lambda choice: choice.accuracy)
+    return max(choices, key=lambda choice: choice.accuracy)
 
 
 class NearestNeighbor:
-    """A classifier's embedding, judged on few-shot tasks. Support and query are each normalised by themselves.
+    """Classifies by a classifier's embedding. Support and query are each normalised by themselves.
 
     Args:
         classifier: MAML of a model whose last layer is linear.
     """
 
-    def __init__(self, classifier):
+    def __init__(self, classifier: MAML):
         model = classifier.model
         self._embedding = PureModel(keras.Model(model.input, model.layers[-1].input), lambda variable: True)
         self._classifier = classifier
         self._compiled = classifier.compiler(self._graph)
 
-    def evaluate(self, tasks, num_updates=0, step_size=None, transductive=True):
+    def evaluate(
+        self, tasks: Tasks, num_updates: int = 0, step_size: None = None, transductive: bool = True
+    ) -> dict[str, np.ndarray]:
         """The accuracy on every task; as `MAML.evaluate`, without updates.
 
         Args:
@@ -151,7 +125,7 @@ class NearestNeighbor:
             transductive: True; there is no other way here.
 
         Returns:
-            dict of arrays: `support_accuracy` [tasks], of the support's own labels by its nearest neighbours, which are
+            `support_accuracy` [tasks], of the support's own labels by its nearest neighbours, which are
             the examples themselves; `accuracies` [tasks, 1] on the query.
         """
         if num_updates or not transductive:

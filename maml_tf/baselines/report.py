@@ -48,8 +48,8 @@ def _csv_row(outcome, datasource, ways, shots, iterations):
         "tasks": found.num_tasks,
         "accuracy": 100 * float(found.mean[-1]),
         "ci95": 100 * float(found.ci95[-1]),
-        "step_size": choice and choice.schedule.initial,
-        "decay": choice and choice.schedule.decay,
+        "step_size": choice and choice.step_sizes.initial,
+        "decay": choice and choice.step_sizes.decay,
         "updates": choice and choice.num_updates,
         "published": published and published.percent,
         "published_ci95": published and published.ci95,
@@ -68,10 +68,10 @@ def _choices(outcomes):
     choice = next((o.choice for o in outcomes if o.choice), None)
     if choice is None:
         return []
-    schedule = choice.schedule
+    initial, decay = choice.step_sizes
     return [
-        f"fine-tuning: step size {schedule.initial}, decay {schedule.decay}, updates {choice.num_updates}; chosen on "
-        f"the first half of the validation classes ({100 * choice.accuracy:.2f} there)"
+        f"fine-tuning: step size {initial}, decay {decay}, updates {choice.num_updates}; chosen on the first half "
+        f"of the validation classes ({100 * choice.accuracy:.2f} there)"
     ]
 
 

@@ -9,7 +9,7 @@ import dataclasses
 import pickle
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -27,7 +27,7 @@ class Learner(Protocol):
     """What can be evaluated: a MAML, or a baseline."""
 
     def evaluate(
-        self, tasks: Tasks, num_updates: int, step_size: float | None = None, transductive: bool = True
+        self, tasks: Tasks, num_updates: int, step_size: Any = None, transductive: bool = True
     ) -> dict[str, np.ndarray]:
         """As `MAML.evaluate`."""
 
@@ -85,7 +85,7 @@ class Evaluation:
     kind: str
     support: np.ndarray
     query: np.ndarray
-    step_size: float | None = None
+    step_size: float | np.ndarray | None = None
     transductive: bool = True
     losses: np.ndarray | None = None
 
@@ -160,7 +160,7 @@ def evaluate(
     *,
     num_tasks: int = EVALUATION_TASKS,
     num_updates: int = 10,
-    step_size: float | None = None,
+    step_size: float | np.ndarray | None = None,
     tasks_per_call: int = 25,
     transductive: bool = True,
     label: str | None = "Evaluating",
@@ -175,7 +175,7 @@ def evaluate(
             another thread, in order, and never beyond num_tasks.
         num_tasks: how many tasks.
         num_updates: inner updates.
-        step_size: of the inner updates; default, that of training.
+        step_size: of the inner updates, one or [num_updates]; default, that of training.
         tasks_per_call: tasks per call; no number depends on it, memory does.
         transductive: whether queries are normalised by their own batch statistics; otherwise by those in the state that
             `maml.adapt` returns, the support's.
