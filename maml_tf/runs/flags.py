@@ -201,7 +201,7 @@ class _Numbers(flags.ArgumentParser):
 
 
 def _default(flag):
-    return "" if flag.default is None or flag.default is False else f"(default: {flag.default_as_str[1:-1]})"
+    return "" if flag.default is None else f"(default: {flag.default_as_str[1:-1]})"
 
 
 def _entry(name, help):
