@@ -9,7 +9,7 @@ import pytest
 from tests.net import arrays, commands, data, old_runs
 
 # On the machine that made them, all numbers come again to the last bit. Another one may round differently: compiled by
-# XLA in place of TensorFlow's own kernels, numbers keep to a tenth of this, and weights after a TRPO step to 1e-4.
+# XLA in place of TensorFlow's own kernels, numbers keep to half of this, and weights after a TRPO step to 1e-4.
 TOLERANCE = {"rtol": 1e-5, "atol": 1e-6}
 OF_SENSITIVE = {"rtol": 1e-5, "atol": 1e-3}
 
