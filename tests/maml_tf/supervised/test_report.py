@@ -74,9 +74,9 @@ def test_report_on_validation_tasks_says_that_the_published_figures_are_of_the_t
 
 
 def test_report_says_where_the_paper_has_no_figure():
-    assert "no 7-way 1-shot figures" in report(images(), Experiment.of(datasource="omniglot", num_classes=7), "test")
+    assert "no 7-way 1-shot results" in report(images(), Experiment.of(datasource="omniglot", num_classes=7), "test")
     text = report(images(), Experiment.of(datasource="omniglot", stop_grad=True), "test")
-    assert "no figure of MAML for these settings" in text
+    assert "no result of MAML for these settings" in text
     assert "first order" in text
 
 
@@ -201,7 +201,7 @@ def test_report_of_another_k_than_that_of_training_matches_no_row_of_maml():
     assert "K = 5, step size 0.4" in text
     assert "trained with K = 1" in text
     assert "5-way 5-shot omniglot" in text
-    assert "no figure of MAML for these settings" in text
+    assert "no result of MAML for these settings" in text
     sinusoid = report(sinusoids(), Experiment.of(), "test", shots=5)
     assert "K = 5" in sinusoid
     assert "original" not in sinusoid
