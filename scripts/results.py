@@ -225,7 +225,8 @@ def _update(settings):
 
 def _images(name, title, **settings):
     """MAML in a column of table 1."""
-    row = published.matching_row(experiment := Experiment.of(**settings))
+    experiment = Experiment.of(**settings)
+    row = experiment.published_row
     return Supervised(name, title, "" if row is None else f"{row.percent} +- {row.ci95}", experiment)
 
 

@@ -20,6 +20,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from data_generators.tasks import Tasks
 from maml_tf import losses
 from maml_tf import task_axis as axis
 from maml_tf.maml import MAML
@@ -66,7 +67,7 @@ class FineTuning:
         shots: support examples per class.
     """
 
-    def __init__(self, classifier, ways: int, shots: int):
+    def __init__(self, classifier: MAML, ways: int, shots: int):
         self._maml = MAML(
             with_fresh_head(classifier.model, ways),
             losses.SoftmaxCrossEntropy(ways * shots),  # which makes it a mean over examples
@@ -81,7 +82,7 @@ class FineTuning:
         """What `evaluation.evaluate` takes, with the step sizes of a schedule."""
         return Scheduled(self, schedule)
 
-    def evaluate(self, tasks, num_updates: int, schedule: Schedule):
+    def evaluate(self, tasks: Tasks, num_updates: int, schedule: Schedule) -> dict[str, np.ndarray]:
         """Adapts to every task and judges it on its queries before and after every update; as `MAML.evaluate`.
 
         Returns:
@@ -98,7 +99,9 @@ class Scheduled(NamedTuple):
     fine_tuning: FineTuning
     schedule: Schedule
 
-    def evaluate(self, tasks, num_updates, step_size=None, transductive=True):
+    def evaluate(
+        self, tasks: Tasks, num_updates: int, step_size: float | None = None, transductive: bool = True
+    ) -> dict[str, np.ndarray]:
         """As `FineTuning.evaluate`; the step sizes are those of the schedule, and queries are normalised together."""
         if step_size is not None or not transductive:
             raise ValueError("the step sizes are those of the schedule, and queries are normalised together")
@@ -135,13 +138,15 @@ class NearestNeighbor:
         classifier: MAML of a model whose last layer is linear.
     """
 
-    def __init__(self, classifier):
+    def __init__(self, classifier: MAML):
         model = classifier.model
         self._embedding = PureModel(keras.Model(model.input, model.layers[-1].input), lambda variable: True)
         self._classifier = classifier
         self._compiled = classifier.compiler(self._graph)
 
-    def evaluate(self, tasks, num_updates=0, step_size=None, transductive=True):
+    def evaluate(
+        self, tasks: Tasks, num_updates: int = 0, step_size: float | None = None, transductive: bool = True
+    ) -> dict[str, np.ndarray]:
         """The accuracy on every task; as `MAML.evaluate`, without updates.
 
         Args:
