@@ -6,12 +6,13 @@ Damage that can be found is found: a tar is read to its end, a download has its 
 import bz2
 import gzip
 import hashlib
+import io
 import lzma
 import tarfile
 import urllib.parse
 import urllib.request
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.client import HTTPException
 from pathlib import Path
 from typing import BinaryIO
@@ -131,7 +132,12 @@ def _bounded(file, name, max_bytes: int) -> bytes:
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 # By how a file begins.
-_COMPRESSED = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open, b"]\0\0\x80": lzma.open}
+_COMPRESSED: dict[bytes, Callable[[BinaryIO], io.BufferedIOBase]] = {
+    b"\x1f\x8b": gzip.open,
+    b"BZh": bz2.open,
+    b"\xfd7zXZ": lzma.open,
+    b"]\0\0\x80": lzma.open,
+}
 _CHUNK_BYTES = 1 << 20
 
 
@@ -187,7 +193,7 @@ def members(path: Path) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
             yield from _members(contents)
 
 
-def _members(contents: BinaryIO):
+def _members(contents: BinaryIO | io.BufferedIOBase) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
     # Zeros end an archive, but another one may follow them.
     with tarfile.open(fileobj=contents, mode="r|", tarinfo=_Entry, ignore_zeros=True) as archive:
         end = 0

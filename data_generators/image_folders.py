@@ -13,7 +13,7 @@ import logging
 import math
 import os
 import zlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from pathlib import Path
@@ -227,8 +227,8 @@ def _write(cache: Path, folders: ClassFolders, shape: tuple[int, ...], decoder: 
     ):
         file.write(_header(shape))
         for images in chunks:
-            file.write(images)
-            checksum = zlib.crc32(images, checksum)
+            file.write(images.data)
+            checksum = zlib.crc32(images.data, checksum)
     made = {"format": _FORMAT, "fingerprint": folders.fingerprint, "images": path.name, "checksum": checksum}
     with replacing(cache, durable=False) as part:
         part.write_text(json.dumps(made | {"names": names, "lengths": lengths}), encoding="utf-8")
@@ -266,7 +266,7 @@ def _memory() -> float:
         return math.inf
 
 
-def _decoded(folders: ClassFolders, decoder: Decoder) -> Iterator[np.ndarray]:
+def _decoded(folders: ClassFolders, decoder: Decoder) -> Generator[np.ndarray, None, None]:
     """The images in their order, uint8 [a few, height, width, channels] at a time."""
     paths = folders.paths()
     few = max(1, min(_CHUNK, _CHUNK_BYTES // math.prod(decoder.shape)))

@@ -17,7 +17,7 @@ from data_generators.tasks import Tasks
 _HALVES_SEED = 1703
 
 
-def subset(data: ClassImages, classes: Sequence[int]) -> ClassImages:
+def subset(data: ClassImages, classes: Sequence[int] | np.ndarray) -> ClassImages:
     """Some of the classes.
 
     Args:

@@ -82,7 +82,7 @@ def _in_folder(source: Path, skip: Collection[str]) -> Iterator[SourceImage]:
         )
         for name, file in _named_as_in_the_csv(folder.name, sorted(files)):
             if is_image(file, SUFFIXES):
-                yield SourceImage(name, str(folder / file), lambda path=folder / file: _contents(path))
+                yield SourceImage(name, str(folder / file), functools.partial(_contents, folder / file))
 
 
 def _named_as_in_the_csv(label: str, files: list[str]) -> Iterator[tuple[str, str]]:

@@ -175,7 +175,7 @@ def to_pixels(image: Image.Image) -> np.ndarray:
 
 def _find(data_dir: Path, edition: Edition) -> dict[str, ImageFolder | ImageZip]:
     """The parts that are there, by name; or else the flat tree, under the name omniglot_resized."""
-    found = {}
+    found: dict[str, ImageFolder | ImageZip] = {}
     for part in edition.parts:
         if (data_dir / f"{part.name}.zip").is_file():
             found[part.name] = _zip(data_dir, part)

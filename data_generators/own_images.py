@@ -1,7 +1,6 @@
 """A user's own images, grouped by class in folders; in splits, or split here."""
 
 import random
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -64,7 +63,7 @@ def _suffixes() -> frozenset[str]:
     return frozenset(suffix for suffix, kind in Image.registered_extensions().items() if kind in kinds)
 
 
-def _split_classes(data_dir: Path, classes: ClassFolders | None, decoder: Decoder) -> Mapping[str, ClassImages]:
+def _split_classes(data_dir: Path, classes: ClassFolders | None, decoder: Decoder) -> dict[str, ClassImages]:
     """All classes share one array; empty if there is neither a class nor a cache."""
     data = load_split(data_dir, "all", classes, decoder)
     if data is None:

@@ -3,7 +3,7 @@
 import sys
 import threading
 import time
-from typing import TextIO
+from typing import Any, TextIO
 
 from tqdm import tqdm
 
@@ -24,7 +24,7 @@ def progress(total: int, what: str, unit: str, done: int = 0, leave: bool = True
         An object with `update(units)` and `set_postfix_str(text, refresh)`, as tqdm's.
     """
     if sys.stderr is not None and sys.stderr.isatty():
-        look = {"mininterval": 0.5, "smoothing": 0.05, "dynamic_ncols": True}
+        look: dict[str, Any] = {"mininterval": 0.5, "smoothing": 0.05, "dynamic_ncols": True}
         look |= {"unit": "B", "unit_scale": True} if unit == "byte" else {"unit": unit}
         return tqdm(total=total, desc=what, initial=done, leave=leave, **look)
     return Lines(total, what, unit, done)

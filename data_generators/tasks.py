@@ -24,16 +24,19 @@ class Tasks(NamedTuple):
 
 
 class TaskSource(Protocol):
-    """Draws tasks: a pure function of its arguments, on which resuming, workers and tests rest.
+    """Draws tasks: a pure function of its arguments, on which resuming, workers and tests rest."""
 
-    input_shape: of one input.
-    output_size: number of values that a model predicts for it.
-    in_graph: whether `sample` is TensorFlow, fit for a compiled loop; otherwise it gives NumPy arrays.
-    """
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one input."""
 
-    input_shape: tuple[int, ...]
-    output_size: int
-    in_graph: bool
+    @property
+    def output_size(self) -> int:
+        """Number of values that a model predicts for it."""
+
+    @property
+    def in_graph(self) -> bool:
+        """Whether `sample` is TensorFlow, fit for a compiled loop; otherwise it gives NumPy arrays."""
 
     def sample(
         self, seed: int, split: str, iteration: int, num_tasks: int, part: tuple[int, int] | None = None

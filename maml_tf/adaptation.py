@@ -62,17 +62,17 @@ def adapt(
         alphas = _one_for_each(params, step_size(i) if callable(step_size) else step_size)
         return [_descend(p, g, a, first_order) for p, g, a in zip(params, gradients, alphas, strict=True)], state
 
-    params = [tf.convert_to_tensor(p) for p in params]
+    adapted = [tf.convert_to_tensor(p) for p in params]
     if isinstance(num_updates, int):
         for i in range(num_updates):
-            params, state = update(first_update + i, params, state)
-        return params, state
-    _, params, state = tf.while_loop(
+            adapted, state = update(first_update + i, adapted, state)
+        return adapted, state
+    _, adapted, state = tf.while_loop(
         lambda i, *_: i < num_updates,
         lambda i, params, state: (i + 1, *update(first_update + i, params, state)),
-        (tf.zeros_like(num_updates), params, state),
+        (tf.zeros_like(num_updates), adapted, state),
     )
-    return params, state
+    return adapted, state
 
 
 def _one_for_each(params, step_size):

@@ -59,7 +59,8 @@ class Watch:
     def __init__(self, passing: frozenset[Site] = frozenset()):
         self.faults, self.stopped = {}, set()
         self._passing = passing
-        self._graph, self._forward = None, set()
+        self._graph: tf.Graph | None = None
+        self._forward = set()
         self._callers = {}  # operations that call a function, by its graph
 
     @contextlib.contextmanager

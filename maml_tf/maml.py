@@ -281,12 +281,12 @@ class MAML:
     def start(self, step_size: Any = None) -> Start:
         """What every task starts from, as the variables are now; step_size: of `step_sizes.given`; None, as trained."""
         groups = self.pure.adapted, self.pure.shared, self.pure.state, self.step_sizes
-        *tensors, learned = ([tf.convert_to_tensor(v) for v in group] for group in groups)
+        params, shared, state, learned = ([tf.convert_to_tensor(v) for v in group] for group in groups)
         if step_size is not None:
             step_size = step_sizes.by_update(step_size)
         elif learned:
             step_size = step_sizes.as_adapt_takes(self.learn_step_size, learned, self.num_updates)
-        return Start(*tensors, self.step_size if step_size is None else step_size, learned)
+        return Start(params, shared, state, self.step_size if step_size is None else step_size, learned)
 
     def _elements(self, tasks, first=0, queries=True):
         """Tasks, each with its own seeds for random layers, and their number."""

@@ -1,5 +1,6 @@
 """The paper's networks as Keras models."""
 
+import functools
 from collections.abc import Sequence
 
 import keras
@@ -93,8 +94,10 @@ def conv_block(x: keras.KerasTensor, i: int, filters: int, norm: str, max_pool: 
         (None, 4, 4, 16)
     """
     # Batch normalisation subtracts the bias again; the variable stays, so that the weights are those of the original.
-    settings = {"strides": 1 if max_pool else 2, "bias_cancels": norm == "batch_norm", "dtype": dtype}
-    x = layers.Conv2D(filters, name=f"conv{i}", **settings)(x)
+    conv = layers.Conv2D(
+        filters, strides=1 if max_pool else 2, bias_cancels=norm == "batch_norm", name=f"conv{i}", dtype=dtype
+    )
+    x = conv(x)
     x = keras.layers.ReLU(dtype=dtype)(_normalised(x, norm, i, dtype))
     return layers.MaxPool2x2(name=f"pool{i}", dtype=dtype)(x) if max_pool else x
 
@@ -111,11 +114,11 @@ def pooled_first_block(
         >>> pooled_first_block(keras.Input((8, 8, 3)), 1, 16, "batch_norm", True, "float32").shape
         (None, 4, 4, 16)
     """
-    settings = {"bias_cancels": True, "name": f"conv{i}", "dtype": dtype}
+    conv = functools.partial(layers.Conv2D, filters, bias_cancels=True, name=f"conv{i}", dtype=dtype)
     if i == 1:
-        x, *moments = layers.Conv2D(filters, moments="patches", pool=True, **settings)(x)
+        x, *moments = conv(moments="patches", pool=True)(x)
     else:
-        x, *moments = layers.Conv2D(filters, moments="output", **settings)(x)
+        x, *moments = conv(moments="output")(x)
         x = layers.MaxPool2x2(name=f"pool{i}", dtype=dtype)(x)
     return keras.layers.ReLU(dtype=dtype)(layers.BatchNorm(name=f"norm{i}", dtype=dtype)(x, *moments))
 

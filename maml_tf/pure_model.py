@@ -57,7 +57,7 @@ class PureModel:
         self.shared = [v for v in model.trainable_variables if not adapts(v)]
         self.state = list(model.non_trainable_variables)
         self._is_seed = [_is_seed(v) for v in self.state]
-        self._assigned = None  # by the model when it is called; not known yet
+        self._assigned: list[bool] | None = None  # by the model when it is called; not known yet
         if not self.adapted:
             raise UserError(f"no trainable variable of model {model.name!r} is to be adapted")
 
@@ -127,7 +127,7 @@ class PureModel:
             UserError: they do not have the shapes that the model was built for.
         """
         specs = self.input_specs
-        value = checks.tensors(value, self.dtype, single=specs and len(specs) == 1)
+        value = checks.tensors(value, self.dtype, single=None if specs is None else len(specs) == 1)
         checks.inputs(value, specs, name, axis)
         return value
 
@@ -188,8 +188,8 @@ class PureModel:
 
     def with_seeds(self, state: list, seeds: list) -> list:
         """State whose seeds are replaced by those of one task."""
-        seeds = iter(seeds)
-        return [next(seeds) if is_seed else s for s, is_seed in zip(state, self._is_seed, strict=True)]
+        left = iter(seeds)
+        return [next(left) if is_seed else s for s, is_seed in zip(state, self._is_seed, strict=True)]
 
     def statistics(self, state: list) -> list:
         """The floating-point entries of a state that the model assigns: normalisation statistics.

@@ -1,6 +1,6 @@
 """alpha, the step size of the inner loop, in the forms in which it can be meta-learned or given."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -33,7 +33,8 @@ def learned(
         raise UserError(f"learn_step_size must be False, True, 'per_update' or 'per_weight', not {form!r}")
     if not form:
         return []
-    shape = {PER_UPDATE: lambda v: (num_updates,), PER_WEIGHT: lambda v: v.shape}.get(form, lambda v: ())
+    shapes: dict[bool | str, Callable] = {PER_UPDATE: lambda v: (num_updates,), PER_WEIGHT: lambda v: v.shape}
+    shape = shapes.get(form, lambda v: ())
     full = [tf.fill(shape(v), tf.constant(step_size, v.dtype)) for v in adapted]
     return [keras.Variable(value, dtype=v.dtype, name="step_size") for value, v in zip(full, adapted, strict=True)]
 

@@ -56,7 +56,7 @@ def resolve(task_axis: str, jit: bool | str, model: keras.Model) -> tuple[str, b
         chosen = VECTORIZE if (well and gpu) or (dense and model.count_params() <= _MOST_WEIGHTS) else MAP
     if jit == "auto":
         jit = chosen == VECTORIZE or (dense and task_axis == "auto")
-    return chosen, jit
+    return chosen, bool(jit)
 
 
 def map_tasks(function: Callable, tasks: Any, signature: Any, task_axis: str) -> Any:
@@ -188,7 +188,7 @@ class compiled:
 
     def __init__(self, method: Callable):
         self._method = method
-        functools.update_wrapper(self, method)
+        functools.update_wrapper(self, method)  # type: ignore[arg-type]  # typeshed asks for a callable
 
     def __set_name__(self, owner, name):
         self._name = name

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -238,7 +239,7 @@ def adapt_by_protocol(
     goals: np.ndarray,
     num_updates: int,
     trajectories: int | None = None,
-    **settings,
+    **settings: Any,
 ) -> Adaptation:
     """Adapts a policy as the environment's EvaluationProtocol does.
 

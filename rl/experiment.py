@@ -35,8 +35,8 @@ COMMON = {
 BASELINE = {"num_grad_updates": 0, "iterations": 1000, "meta_batch_size": 1, "fast_batch_size": 100}
 
 # What every run's name has, in its own words or not at all; other settings are in it where they are unusual.
-_NAMED = ("env", "baseline", "iterations", "meta_batch_size", "fast_batch_size", "num_grad_updates", "fast_lr")
-_NAMED += ("optimizer", "meta_step_size")
+_NAMED: tuple[str, ...] = ("env", "baseline", "iterations", "meta_batch_size", "fast_batch_size", "num_grad_updates")
+_NAMED += ("fast_lr", "optimizer", "meta_step_size")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,8 +73,8 @@ class RLExperiment(Settings):
         """The settings of the paper and of the original's scripts, for the environment and the baseline given."""
         env, baseline = given.get("env", DEFAULT_ENV), given.get("baseline", BASELINES[0])
         environment = envs.find(env)
-        of_env = {"env": env, "baseline": baseline, "horizon": environment.horizon} | environment.paper
-        of_baseline = {} if baseline == "maml" else BASELINE | environment.baselines.get(baseline, {})
+        of_env = {"env": env, "baseline": baseline, "horizon": environment.horizon, **environment.paper}
+        of_baseline = {} if baseline == "maml" else {**BASELINE, **environment.baselines.get(baseline, {})}
         return COMMON | of_env | of_baseline
 
     def check(self) -> None:

@@ -36,7 +36,7 @@ class Trajectories(NamedTuple):
     @property
     def returns(self) -> np.ndarray:
         """Undiscounted return of every trajectory, [tasks, trajectories] float64."""
-        return np.sum(self.rewards * self.mask, axis=-1, dtype=np.float64)
+        return (self.rewards * self.mask).sum(axis=-1, dtype=np.float64)
 
 
 def sample_tasks(
@@ -98,7 +98,7 @@ def sample(envs: TaskVector, act: Act, log_std: np.ndarray, goals: np.ndarray, s
             (trajectories.observations, observed),
             (trajectories.actions, actions),
             (trajectories.rewards, rewards),
-            (trajectories.mask, np.float32(1)),
+            (trajectories.mask, np.array(1, np.float32)),
             (trajectories.means, means),
         ):
             _record(whole, step, now, alive)
@@ -134,7 +134,7 @@ def _record(whole: np.ndarray, step: int, now: np.ndarray, alive: np.ndarray):
     if alive.all():
         whole[:, :, step] = now
     else:
-        whole[:, :, step][alive] = now[alive] if np.ndim(now) else now
+        whole[:, :, step][alive] = now[alive] if now.ndim else now
 
 
 def _check_finite(values: np.ndarray, alive: np.ndarray, what: str, step: int):

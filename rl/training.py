@@ -3,7 +3,7 @@
 import contextlib
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -88,7 +88,7 @@ class PolicyTraining:
         self.store = Checkpoints(folder, experiment, objects, keep=5, keep_every=25)
         self.best = Checkpoints(self.store.folder / "best", experiment, objects, keep=1)
         self.table = Table(self.store.folder / PROGRESS, COLUMNS, digits=7)
-        self._write_summaries = None
+        self._write_summaries: Callable[..., None] | None = None
         self._told_of_best = False
 
     @contextlib.contextmanager

@@ -99,11 +99,15 @@ class AdamPretraining:
         self.optimizer.build(policy.variables)
         self._compiled = tf.function(self._gradients, autograph=False)
 
-    def step(self, before: tuple[()], after: Samples) -> dict[str, float]:
+    def adapt(self, params: Params, samples: Samples) -> Params:
+        """Raises ValueError: there are no inner updates."""
+        raise ValueError("pretraining adapts nothing, so it has no inner update")
+
+    def step(self, before: tuple[Samples, ...], after: Samples) -> dict[str, float]:
         """One update; assigns the policy's variables.
 
         Args:
-            before: (), since nothing is adapted.
+            before: empty, since nothing is adapted.
             after: Samples, drawn with the policy.
 
         Returns:

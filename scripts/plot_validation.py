@@ -32,7 +32,7 @@ def run(flags: Flags) -> None:
     style.check(flags)
     folder = Path(flags.folder)
     with quiet_import():
-        from maml_tf.runs import checkpoints, published
+        from maml_tf.runs import checkpoints
         from maml_tf.supervised.experiment import Experiment
 
     iteration = checkpoints.find(folder)
@@ -43,7 +43,7 @@ def run(flags: Flags) -> None:
     rows = numbers(folder)
     name = flags.name or folder.resolve().name
     (path,) = style.paths(flags, [f"{name}_validation"], folder)
-    style.write(path, rows, functools.partial(draw, row=published.matching_row(experiment)), SIZE)
+    style.write(path, rows, functools.partial(draw, row=experiment.published_row), SIZE)
 
 
 def numbers(folder: str | Path) -> list[dict]:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from maml_tf.runs import published, tables
 from maml_tf.runs.settings import Settings
+from maml_tf.supervised.datasets import ImageDataset
 from maml_tf.supervised.experiment import Experiment
 from rl import envs
 from rl.experiment import RLExperiment
@@ -128,7 +129,7 @@ class Supervised(_Trained):
             mean, ci95 = (float(row[f"update{update}"]) for row in (means, ci95s))
             diverged = int(means.get(f"diverged_update{update}", 0))  # older files do not have it
             median = float(means[f"median_update{update}"]) if diverged else None
-        if settings.datasource == "sinusoid":
+        if not isinstance(settings.dataset, ImageDataset):
             points = "support" if update == 0 else "query"
             others = f" (median {median:.3g}; {diverged} tasks diverged)" if diverged else ""
             return Ours(f"test, {_updates(update)}, {points} points", f"{mean:.3g} +- {ci95:.2g}{others}")
@@ -224,7 +225,8 @@ def _update(settings):
 
 def _images(name, title, **settings):
     """MAML in a column of table 1."""
-    row = published.matching_row(experiment := Experiment.of(**settings))
+    experiment = Experiment.of(**settings)
+    row = experiment.published_row
     return Supervised(name, title, "" if row is None else f"{row.percent} +- {row.ci95}", experiment)
 
 

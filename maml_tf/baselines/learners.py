@@ -114,7 +114,7 @@ class NearestNeighbor:
         self._compiled = classifier.compiler(self._graph)
 
     def evaluate(
-        self, tasks: Tasks, num_updates: int = 0, step_size: None = None, transductive: bool = True
+        self, tasks: Tasks, num_updates: int = 0, step_size: float | None = None, transductive: bool = True
     ) -> dict[str, np.ndarray]:
         """The accuracy on every task; as `MAML.evaluate`, without updates.
 

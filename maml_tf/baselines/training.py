@@ -23,6 +23,7 @@ from data_generators.files import reading
 from data_generators.minibatches import Minibatches, hold_out
 from data_generators.prefetch import Prefetcher
 from data_generators.progress import say
+from data_generators.tasks import Tasks
 from maml_tf.baselines.classifier import PARTS, ClassifierSettings, build
 from maml_tf.runs import loop
 from maml_tf.runs.checkpoints import Checkpoints, available
@@ -74,7 +75,8 @@ class ClassifierTraining:
         objects = {"model": self.maml.model, "optimizer": self.maml.pretrain_optimizer, "best": self._best}
         objects |= {"accuracy": self._accuracy, "best_iteration": self._best_iteration}
         self.store = Checkpoints(folder, settings, objects, keep=2)
-        self._minibatches, self._recent = None, collections.deque(maxlen=100)
+        self._minibatches: Prefetcher[Tasks] | None = None
+        self._recent = collections.deque(maxlen=100)
 
     @property
     def accuracy(self) -> float:

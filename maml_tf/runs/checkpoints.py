@@ -37,7 +37,7 @@ class Checkpoints:
         keep_every: checkpoints of multiples of this iteration are kept for good; None for none.
     """
 
-    _lock = None
+    _lock: RunLock | None = None
 
     def __init__(
         self,
@@ -200,7 +200,7 @@ class Checkpoints:
         return True
 
 
-def as_text(settings) -> str:
+def as_text(settings: Settings) -> str:
     """Settings as a checkpoint holds them; `read_settings` gives them back."""
     return json.dumps(dataclasses.asdict(settings))
 

@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from data_generators.errors import user_sentence
 
@@ -37,7 +38,7 @@ def _end(number, frame):
     os._exit(130)
 
 
-def guarded(body: Callable, *arguments, interrupted="interrupted") -> int:
+def guarded(body: Callable[..., int | None], *arguments: Any, interrupted: str = "interrupted") -> int:
     """Calls the body of a command and turns its errors into what a user expects.
 
     Args:

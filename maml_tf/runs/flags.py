@@ -25,7 +25,7 @@ class Flags:
     20
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._values = flags.FlagValues()
         self._values.set_gnu_getopt(True)  # flags may follow what is none
         self._arguments: list[tuple[str, str, int, float]] = []
@@ -49,7 +49,7 @@ class Flags:
         flags.DEFINE_integer(name, default, help, flag_values=self._values)
         self._ranges[name] = {"least": least, "most": most}
 
-    def number(self, name: str, default: float | None, help: str, **bounds) -> None:
+    def number(self, name: str, default: float | None, help: str, **bounds: bool | tuple[float, float]) -> None:
         """Defines a number and its range, by `positive`, `between` or `inside` as in `settings.setting`."""
         flags.DEFINE_float(name, default, help, flag_values=self._values)
         self._ranges[name] = bounds
@@ -179,7 +179,7 @@ def command(
     return guarded(whole, interrupted=interrupted)
 
 
-_DEFINE = {
+_DEFINE: dict[object, Callable] = {
     int: flags.DEFINE_integer,
     int | None: flags.DEFINE_integer,
     float: flags.DEFINE_float,
@@ -192,7 +192,7 @@ class _Path(flags.ArgumentParser):
         return Path(argument)
 
 
-_PARSERS = {int: flags.IntegerParser, Path: _Path}
+_PARSERS: dict[type, Callable[[], flags.ArgumentParser]] = {int: flags.IntegerParser, Path: _Path}
 
 
 class _Numbers(flags.ArgumentParser):
@@ -201,7 +201,7 @@ class _Numbers(flags.ArgumentParser):
 
 
 def _default(flag):
-    return "" if flag.default is None or flag.default is False else f"(default: {flag.default_as_str[1:-1]})"
+    return "" if flag.default is None else f"(default: {flag.default_as_str[1:-1]})"
 
 
 def _entry(name, help):

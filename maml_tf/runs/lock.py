@@ -17,7 +17,7 @@ from data_generators.files import another_runs, remove_all_abandoned
 _EARLIER = re.compile(r".+\.(?:csv|pkl|json|npz)(?:\.(?P<process>\d+))?\.part")
 
 
-def remove_leftovers(folder):
+def remove_leftovers(folder: str | Path) -> None:
     """Removes half-written files from the folder of a run, which nobody else may be training in."""
     remove_all_abandoned(folder)
     for part in Path(folder).glob("*.part"):
@@ -52,7 +52,7 @@ class RunLock:
         UserError: another process has the right, or the file cannot be written.
     """
 
-    def __init__(self, folder):
+    def __init__(self, folder: str | Path):
         self._path = Path(folder) / NAME
         self._descriptor = self._file = None
         self._released = threading.Event()
@@ -62,11 +62,11 @@ class RunLock:
             raise UserError(f"cannot write {self._path} ({error.strerror}): choose another --logdir") from error
         _locks.add(self)
 
-    def moved(self, folder):
+    def moved(self, folder: str | Path) -> None:
         """Says that the folder has been renamed, its file with it."""
         self._path = Path(folder) / NAME
 
-    def release(self):
+    def release(self) -> None:
         """Gives the right back and removes the file; without effect the second time."""
         self._released.set()
         with suppress(OSError):
@@ -74,7 +74,7 @@ class RunLock:
                 self._path.unlink()
         self.forget()
 
-    def forget(self):
+    def forget(self) -> None:
         """Lets go of the file, without any effect on other processes that hold it."""
         descriptor, self._descriptor, self._file = self._descriptor, None, None
         if descriptor is not None:
@@ -146,7 +146,7 @@ class RunLock:
         )
 
 
-def make_writable(folder):
+def make_writable(folder: Path) -> None:
     """Makes a folder, and finds out whether files can be written there; UserError if not."""
     try:
         str(folder).encode()  # TensorFlow takes no other names, which is better said now than at the first checkpoint

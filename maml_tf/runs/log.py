@@ -2,7 +2,9 @@
 
 import contextlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -19,11 +21,11 @@ class Dispensable:
         what: is written, such as the path of a file.
     """
 
-    def __init__(self, what):
+    def __init__(self, what: str | Path):
         self._what = what
         self.failed = False
 
-    def __call__(self, write: Callable, *arguments):
+    def __call__(self, write: Callable, *arguments: Any) -> Any:
         """Calls `write`, unless that has failed before. Returns what it returns, or None."""
         if self.failed:
             return None
@@ -40,7 +42,7 @@ class Dispensable:
 
 
 @contextlib.contextmanager
-def summaries(folder, log=True):
+def summaries(folder: str | Path, log: bool = True) -> Iterator[Callable[..., None]]:
     """A function write(scalars, iteration, flush=False) of numbers by name; without `log`, one that writes nothing.
 
     With `flush` they are in the file at once rather than within minutes. Numbers that are not finite are left out.

@@ -5,6 +5,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -28,18 +29,23 @@ class Event(NamedTuple):
 
 
 class Training(Protocol):
-    """What a learner hands to `run`.
+    """What a learner hands to `run`."""
 
-    end: iterations in all.
-    save_every: iterations between checkpoints; 0 saves at the end and on request only.
-    events: in the order in which they happen.
-    remedy: what may help where numbers are no longer finite.
-    """
+    @property
+    def end(self) -> int:
+        """Iterations in all."""
 
-    end: int
-    save_every: int
-    events: Sequence[Event]
-    remedy: str
+    @property
+    def save_every(self) -> int:
+        """Iterations between checkpoints; 0 saves at the end and on request only."""
+
+    @property
+    def events(self) -> Sequence[Event]:
+        """In the order in which they happen."""
+
+    @property
+    def remedy(self) -> str:
+        """What may help where numbers are no longer finite."""
 
     def opened(self, iteration: int) -> AbstractContextManager:
         """Holds threads, tables and writers open, to continue from an iteration."""
@@ -137,7 +143,7 @@ class NotFinite(UserError):
         remedy: what may help.
     """
 
-    def __init__(self, iteration, folder, remedy):
+    def __init__(self, iteration: int, folder: Path, remedy: str):
         super().__init__(
             f"the loss or the weights are no longer finite at iteration {iteration}: training stops and the "
             f"checkpoints in {folder} stay as they are; {remedy}"

@@ -8,12 +8,13 @@ import ctypes
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
 
 _LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 
 
 @contextlib.contextmanager
-def quiet_import():
+def quiet_import() -> Iterator[None]:
     """While entered, holds back what TensorFlow's libraries write as they load; afterwards they log fatal errors only.
 
     Without it, every command on a machine without a GPU begins with "Could not find cuda drivers" and "failed call to
@@ -55,7 +56,7 @@ TASKS_SIDE_BY_SIDE = "tasks"
 LARGE_PRODUCTS = "products"
 
 
-def configure(kind, cores=None):
+def configure(kind: str, cores: int | None = None) -> None:
     """Sets TensorFlow's threads, which are global to the process.
 
     Args:
@@ -89,7 +90,7 @@ def _keep_freed_memory():
         mallopt(option, value)
 
 
-def available_cores():
+def available_cores() -> int:
     """Number of cores that this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 

@@ -66,24 +66,8 @@ def published_rows(datasource: str, ways: int, shots: int) -> list[Row]:
     """
     setting = f"{ways}way_{shots}shot"
     systems = _figures()["table_1"].get(datasource, {})
-    return [Row(_SYSTEMS[key], *columns[setting], key) for key, columns in systems.items() if setting in columns]
-
-
-def matching_row(experiment) -> Row | None:
-    """MAML's own row of table 1 for an experiment: "maml", "maml_no_conv" or "maml_first_order".
-
-    Args:
-        experiment: Experiment of the supervised runs.
-
-    Returns:
-        None where the paper has no such figure: regression, first order on Omniglot, a run that is pretrained only, or
-        ways and shots that are not in the table.
-    """
-    if experiment.metatrain_iterations == 0:
-        return None
-    variant = ("" if experiment.conv else "_no_conv") + ("_first_order" if experiment.stop_grad else "")
-    rows = published_rows(experiment.datasource, experiment.num_classes, experiment.update_batch_size)
-    return next((row for row in rows if row.key == f"maml{variant}"), None)
+    numbers = {key: columns[setting] for key, columns in systems.items() if setting in columns}
+    return [Row(_SYSTEMS[key], percent, ci95, key) for key, (percent, ci95) in numbers.items()]
 
 
 def published_returns(environment: str) -> dict[str, Curve]:

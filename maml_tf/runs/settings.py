@@ -20,7 +20,7 @@ def setting(
     inside: tuple[float, float] | None = None,
     choices: Sequence | None = None,
     before: Any = None,
-):
+) -> Any:
     """A field of Settings.
 
     Args:
@@ -61,7 +61,7 @@ class Settings:
         raise NotImplementedError
 
     @classmethod
-    def of(cls, **given) -> Self:
+    def of(cls, **given: Any) -> Self:
         """The settings with the given values; what is None or not given takes its usual value.
 
         Raises:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from maml_tf.supervised.task_data import TaskData
 
 EVALUATION_TASKS = 600
+Folder = str | Path | None  # of data; None is the dataset's own
 
 
 class Shapes(NamedTuple):
@@ -65,12 +66,14 @@ class Dataset(abc.ABC):
     clip: float | None = None
     least_ways: int = 1
     has_oracle: bool = False
-    resizes = False  # whether images are resized, to `--image_size` and `--image_channels`
+
+    @property
+    def resizes(self) -> bool:
+        """Whether images are resized, to `--image_size` and `--image_channels`."""
+        return False
 
     @abc.abstractmethod
-    def tasks(
-        self, experiment: "Experiment", data_dir: str | Path | None = None, shots: int | None = None
-    ) -> "TaskData":
+    def tasks(self, experiment: "Experiment", data_dir: Folder = None, shots: int | None = None) -> "TaskData":
         """Loads or makes the data of an experiment.
 
         Args:
@@ -90,7 +93,7 @@ class Dataset(abc.ABC):
     def loss(self, shots: int) -> tuple[Callable, Callable | None]:
         """(loss, accuracy or None) for tasks with K = shots, as `MAML` takes them."""
 
-    def shapes(self, experiment: "Experiment", data_dir: str | Path | None = None) -> Shapes:
+    def shapes(self, experiment: "Experiment", data_dir: Folder = None) -> Shapes:
         """What an export needs to know of the data; as for `tasks`."""
         source = self.tasks(experiment, data_dir).source
         return Shapes(source.input_shape, source.output_size)
@@ -112,25 +115,25 @@ class Dataset(abc.ABC):
 class SinusoidDataset(Dataset):
     """The regression of section 5.1: two hidden layers of 40 units, and the mean squared error."""
 
-    def tasks(self, experiment, data_dir=None, shots=None):
+    def tasks(self, experiment: "Experiment", data_dir: Folder = None, shots: int | None = None) -> "TaskData":
         from maml_tf.supervised import task_data
 
         return task_data.of_sinusoids(shots or experiment.update_batch_size, experiment.baseline == "oracle")
 
-    def network(self, experiment, input_shape, outputs):
+    def network(self, experiment: "Experiment", input_shape: tuple[int, ...], outputs: int) -> "keras.Model":
         from maml_tf import networks
 
         return networks.mlp(input_shape, outputs, (40, 40), experiment.norm)
 
-    def loss(self, shots):
+    def loss(self, shots: int) -> tuple[Callable, Callable | None]:
         from maml_tf import losses
 
         return losses.mse, None
 
-    def describe_network(self, experiment):
+    def describe_network(self, experiment: "Experiment") -> str:
         return "fully connected"
 
-    def original(self):
+    def original(self) -> Mapping[str, published.Curve]:
         return published.original_sinusoid()
 
 
@@ -158,10 +161,10 @@ class ImageDataset(Dataset):
 
     @property
     def resizes(self) -> bool:
-        """Whether images are resized, to `--image_size` and `--image_channels`."""
+        """As `Dataset.resizes`: where no shape is given."""
         return self.shape is None
 
-    def images(self, experiment: "Experiment", data_dir: str | Path | None = None) -> Mapping[str, "ClassImages"]:
+    def images(self, experiment: "Experiment", data_dir: Folder = None) -> Mapping[str, "ClassImages"]:
         """The images by split.
 
         Raises:
@@ -172,14 +175,14 @@ class ImageDataset(Dataset):
             raise UserError(f"--datasource={experiment.datasource} needs --data_dir, the folder with your images")
         return self.load(Path(folder), experiment)
 
-    def tasks(self, experiment, data_dir=None, shots=None):
+    def tasks(self, experiment: "Experiment", data_dir: Folder = None, shots: int | None = None) -> "TaskData":
         from maml_tf.supervised import task_data
 
         ways, training_shots = experiment.num_classes, experiment.update_batch_size
         splits = self.images(experiment, data_dir)
         return task_data.of_images(splits, ways, training_shots, shots or training_shots, self.queries, self.rotate)
 
-    def network(self, experiment, input_shape, outputs):
+    def network(self, experiment: "Experiment", input_shape: tuple[int, ...], outputs: int) -> "keras.Model":
         from maml_tf import networks
 
         norm, max_pool = experiment.norm, experiment.max_pool
@@ -187,24 +190,24 @@ class ImageDataset(Dataset):
             return networks.mlp(input_shape, outputs, (256, 128, 64, 64), norm)
         return networks.conv4(input_shape, outputs, experiment.num_filters, norm, max_pool, self.flatten)
 
-    def loss(self, shots):
+    def loss(self, shots: int) -> tuple[Callable, Callable | None]:
         from maml_tf import losses
 
         return losses.SoftmaxCrossEntropy(shots), losses.accuracy
 
-    def shapes(self, experiment, data_dir=None):
+    def shapes(self, experiment: "Experiment", data_dir: Folder = None) -> Shapes:
         """As `Dataset.shapes`; the images need not be there."""
         side, channels = experiment.image_size, experiment.image_channels
         return Shapes(self.shape or (side, side, channels), experiment.num_classes)
 
-    def logdir(self, data_dir):
+    def logdir(self, data_dir: str | None) -> str | None:
         """As `Dataset.logdir`; of two folders of images, one must not resume from the other's checkpoints."""
         if self.data_dir is not None or not data_dir:
             return None
         path, here = Path(data_dir).resolve(), Path.cwd()
         return str(Path("logs", self.name, *path.relative_to(here if path.is_relative_to(here) else path.anchor).parts))
 
-    def describe_network(self, experiment):
+    def describe_network(self, experiment: "Experiment") -> str:
         if not experiment.conv:
             return "no convolutions"
         return f"{experiment.num_filters} filters, {'max-pooling' if experiment.max_pool else 'strided'}"

@@ -5,13 +5,14 @@ from collections.abc import Mapping
 from typing import Any, Self
 
 from data_generators.errors import UserError
+from maml_tf.runs import published
 from maml_tf.runs.settings import LARGEST_SEED, Settings, check, setting
 from maml_tf.supervised.datasets import DATASETS, SINUSOID, Dataset, find
 
 _NORM_NAMES = {"batch_norm": "batchnorm", "layer_norm": "layernorm", "None": "nonorm"}  # in the names of folders
 
 # The settings of the paper (section 5 and appendix A) that its datasets share.
-COMMON = {
+COMMON: dict[str, Any] = {
     "datasource": SINUSOID.name,
     "num_classes": 5,
     "baseline": None,
@@ -75,7 +76,7 @@ class Experiment(Settings):
         return usual | sizes | dataset.paper(usual["num_classes"])
 
     @classmethod
-    def of(cls, **given) -> Self:
+    def of(cls, **given: Any) -> Self:
         """The experiment with the given settings; what is None or not given takes the paper's value.
 
         As in the original, an oracle knows the task, so that it is trained without adaptation.
@@ -144,6 +145,19 @@ class Experiment(Settings):
     def test_updates(self) -> int:
         """Updates that a test reports, as in the original."""
         return max(10, self.num_updates)
+
+    @property
+    def published_row(self) -> published.Row | None:
+        """MAML's own row of table 1 of the paper: "maml", "maml_no_conv" or "maml_first_order".
+
+        None where the paper has no such number: regression, first order on Omniglot, a run that is pretrained only, or
+        ways and shots that are not in the table.
+        """
+        if self.metatrain_iterations == 0:
+            return None
+        variant = ("" if self.conv else "_no_conv") + ("_first_order" if self.stop_grad else "")
+        rows = published.published_rows(self.datasource, self.num_classes, self.update_batch_size)
+        return next((row for row in rows if row.key == f"maml{variant}"), None)
 
     @property
     def name(self) -> str:

@@ -110,7 +110,7 @@ def _table_1_lines(evaluation, experiment, split, shots):
     rows = published.published_rows(experiment.datasource, ways, shots)
     if not rows:
         return [f"The paper has no {ways}-way {shots}-shot results for {experiment.dataset.name}."]
-    match = published.matching_row(experiment) if shots == experiment.update_batch_size else None
+    match = experiment.published_row if shots == experiment.update_batch_size else None
     update = min(experiment.reported_update, evaluation.num_updates)
     ours = _percent(evaluation.mean[update], evaluation.ci95[update])
     inductive = "" if evaluation.transductive else ", not transductive"
@@ -175,8 +175,7 @@ def _percent(mean, ci95):
 
 def loss_text(mean: float, ci95: float) -> str:
     """A loss and its interval with so many digits that both large and small ones can be read."""
-    mean, ci95 = (f"{value:#.{digits}g}".removesuffix(".") for value, digits in ((mean, 4), (ci95, 3)))
-    return f"{mean} +- {ci95}"
+    return " +- ".join(f"{value:#.{digits}g}".removesuffix(".") for value, digits in ((mean, 4), (ci95, 3)))
 
 
 def _interval(ci95, digits):

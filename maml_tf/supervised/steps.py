@@ -35,8 +35,8 @@ class HostSteps(contextlib.AbstractContextManager):
         self._maml = maml
         self._experiment = experiment
         self._draw = lambda i: source.sample(experiment.seed, "train", i, experiment.meta_batch_size)
-        self._batches = None
-        self._next = None
+        self._batches: Prefetcher[Tasks] | None = None
+        self._next: int | None = None
         self._measures = {}
 
     def run(self, start: int, stop: int, every_seconds: float = 0.2) -> Iterator[tuple[int, Metrics]]:
@@ -103,7 +103,8 @@ class CompiledSteps(contextlib.AbstractContextManager):
         self._pretrain = self._compiled_loop(maml.pretrain_step.graph, ("pre",))
         self._train = self._compiled_loop(maml.train_step.graph, ("pre", "post"))
         self._measures = {}
-        self._ahead, self._left = None, threading.Event()
+        self._ahead: threading.Thread | None = None
+        self._left = threading.Event()
 
     def compile_ahead(self, start: int, *others: Callable[[], Any]) -> None:
         """Compiles in another thread the loop that iteration `start` will need, and what is called in `others`.

@@ -5,7 +5,7 @@ attributes their similarity to ReLU.
 """
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,7 +21,7 @@ from maml_tf.supervised.datasets import EVALUATION_TASKS
 from maml_tf.supervised.evaluation import Evaluation
 from maml_tf.supervised.experiment import Experiment
 from maml_tf.supervised.report import diverged_sentence
-from maml_tf.supervised.steps import Metrics, gradient_cosine, steps_for
+from maml_tf.supervised.steps import CompiledSteps, HostSteps, Metrics, gradient_cosine, steps_for
 from maml_tf.supervised.task_data import TaskData
 
 GRADIENT_COSINE = "Cosine of first- and second-order meta-gradient"
@@ -65,7 +65,10 @@ class SupervisedTraining:
         self.experiment, self.maml, self.data, self.folder = experiment, maml, data, Path(folder)
         self.log, self.log_gradient_cosine = log, log_gradient_cosine
         self.schedule = schedule or Schedule()
-        self._steps = self._write_scalars = self._cosines = self._latest_cosine = None
+        self._steps: HostSteps | CompiledSteps | None = None
+        self._write_scalars: Callable[..., None] | None = None
+        self._cosines: Table | None = None
+        self._latest_cosine: float | None = None
 
     @property
     def end(self) -> int:

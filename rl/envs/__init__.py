@@ -68,5 +68,4 @@ def test_goals(env: str) -> np.ndarray:
     Raises:
         UserError: the name is unknown, or the goals of your environment are not supported.
     """
-    goals = find(env).goals
-    return goals.draw(goals.test_generator(), NUM_TEST_GOALS)
+    return find(env).goals.draw_test(NUM_TEST_GOALS)

@@ -31,9 +31,9 @@ class GoalRange(NamedTuple):
         """Draws goals [n, size], float64."""
         return random.uniform(self.low, self.high, (n, self.size))
 
-    def test_generator(self) -> np.random.RandomState:
-        """Draws the goals of the original's test scripts, which seed NumPy's global generator (an MT19937)."""
-        return np.random.RandomState(self.test_seed)
+    def draw_test(self, n: int) -> np.ndarray:
+        """The goals [n, size] of the original's test scripts, which seed NumPy's global generator (an MT19937)."""
+        return self.draw(np.random.RandomState(self.test_seed), n)
 
     def __str__(self):
         return f"uniform in [{self.low:g}, {self.high:g})"

@@ -121,7 +121,7 @@ class Robot(abc.ABC):
         return -np.abs(velocity - goals[..., 0])
 
 
-def diverged(warnings_seen: np.ndarray) -> np.ndarray:
+def diverged(warnings_seen: np.ndarray) -> np.ndarray | np.bool:
     """Whether simulations diverged since their reset: bool [...] from the numbers [..., kinds] of MuJoCo's warnings."""
     return (warnings_seen[..., _DIVERGED] > 0).any(axis=-1)
 

@@ -31,14 +31,18 @@ class LocomotionEnv(GoalEnv, MujocoEnv):
 
     metadata = {"render_modes": ["human", "rgb_array", "depth_array", "rgbd_tuple"]}  # noqa: RUF012 (Gymnasium's form)
 
-    def __init__(self, robot: Robot, goal: np.ndarray | float | None = None, oracle: bool = False, **kwargs):
+    _last_observation: np.ndarray
+
+    def __init__(self, robot: Robot, goal: np.ndarray | float | None = None, oracle: bool = False, **kwargs: Any):
         self.robot = robot
         self.oracle = oracle
         self.init_goal(robot.goals, goal)
         space = spaces.Box(-np.inf, np.inf, (robot.obs_dim + oracle,), np.float64)
         super().__init__(robot.model_file, frame_skip=1, observation_space=space, **kwargs)
 
-    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
+    def step(  # type: ignore[override]  # Gymnasium's type says float64, its environments give float
+        self, action: np.ndarray
+    ) -> tuple[np.ndarray, float, bool, bool, dict]:
         """Simulates one step of the robot's timestep with the action clipped to [-1, 1]."""
         action = np.clip(np.asarray(action, np.float64), -1.0, 1.0)
         self.data.ctrl[:] = action
@@ -102,7 +106,7 @@ class HalfCheetahEnv(LocomotionEnv):
 
     metadata = LocomotionEnv.metadata | {"render_fps": 100}
 
-    def __init__(self, task: str, goals: GoalRange, **kwargs):
+    def __init__(self, task: str, goals: GoalRange, **kwargs: Any):
         super().__init__(HalfCheetah(task, goals), **kwargs)
 
 
@@ -111,7 +115,7 @@ class AntEnv(LocomotionEnv):
 
     metadata = LocomotionEnv.metadata | {"render_fps": 50}
 
-    def __init__(self, task: str, goals: GoalRange, **kwargs):
+    def __init__(self, task: str, goals: GoalRange, **kwargs: Any):
         super().__init__(Ant(task, goals), **kwargs)
 
 

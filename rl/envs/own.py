@@ -15,7 +15,7 @@ import re
 import sysconfig
 import traceback
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol, cast
 
 import gymnasium
 import numpy as np
@@ -141,7 +141,7 @@ class OwnTasks(TaskVector):
 
     def __init__(self, name: str, num_tasks: int, num_trajectories: int, horizon: int, oracle: bool = False):
         first = make(name)
-        actions, observations = first.action_space, first.observation_space
+        actions, observations = _boxes(first)
         self._form = goal_form(first)
         super().__init__(
             num_tasks,
@@ -153,7 +153,7 @@ class OwnTasks(TaskVector):
             oracle=oracle,
         )
         self._name, self._shape = name, observations.shape
-        self._low, self._high = np.float64(actions.low.ravel()), np.float64(actions.high.ravel())
+        self._low, self._high = (bound.ravel().astype(np.float64) for bound in (actions.low, actions.high))
         self._envs = [first, *(make(name) for _ in range(num_tasks * num_trajectories - 1))]
 
     def close(self) -> None:
@@ -164,7 +164,7 @@ class OwnTasks(TaskVector):
         observations = np.empty_like(self._observations)
         for i, env in enumerate(self._envs):
             task, trajectory = divmod(i, self.num_trajectories)
-            env.unwrapped.set_task(self._form.restore(self._goals[i]))
+            _with_goals(env).set_task(self._form.restore(self._goals[i]))
             own_seed = int(generator((*seed, trajectory), Stream.RESETS, task).integers(2**31))
             observation, _ = env.reset(seed=own_seed)
             observations[i] = self._flat(observation, "reset")
@@ -213,12 +213,32 @@ def make(name: str) -> gymnasium.Env:
             raise UserError(f"The {what} of {name} are a {type(space).__name__} space; {SUPPORTED}.")
         if 0 in space.shape:
             raise UserError(f"The {what} of {name} are arrays of shape {space.shape}, without a number; {SUPPORTED}.")
-    if not env.action_space.is_bounded():
+    if not _boxes(env)[0].is_bounded():
         raise UserError(f"The actions of {name} are not bounded; {SUPPORTED}.")
     for method in ("set_task", "sample_task"):
         if not callable(getattr(env.unwrapped, method, None)):
             raise UserError(f"{name} has no method {method}; {SUPPORTED}.")
     return env
+
+
+class WithGoals(Protocol):
+    """What a user's environment has beside what Gymnasium's have."""
+
+    def sample_task(self, random: np.random.Generator) -> Any:
+        """Draws a goal."""
+
+    def set_task(self, goal: Any) -> None:
+        """Takes a goal."""
+
+
+def _with_goals(env: gymnasium.Env) -> WithGoals:
+    """The environment without its wrappers, which `make` has checked; Gymnasium's types know no such methods."""
+    return cast(WithGoals, env.unwrapped)
+
+
+def _boxes(env: gymnasium.Env) -> tuple[spaces.Box, spaces.Box]:
+    """Of actions and of observations, which `make` has checked; in Gymnasium's types they are spaces of any kind."""
+    return cast(spaces.Box, env.action_space), cast(spaces.Box, env.observation_space)
 
 
 def goal_form(env: gymnasium.Env) -> GoalForm:
@@ -227,7 +247,7 @@ def goal_form(env: gymnasium.Env) -> GoalForm:
     Raises:
         UserError: goals of that form are not supported.
     """
-    return GoalForm.of(env.unwrapped.sample_task(np.random.default_rng(0)))
+    return GoalForm.of(_with_goals(env).sample_task(np.random.default_rng(0)))
 
 
 def draw_goals(name: str, random: np.random.Generator, n: int) -> np.ndarray:
@@ -237,7 +257,7 @@ def draw_goals(name: str, random: np.random.Generator, n: int) -> np.ndarray:
         UserError: it is unknown or cannot serve, or its goals are not supported.
     """
     env = make(name)
-    goals = [env.unwrapped.sample_task(random) for _ in range(n)]
+    goals = [_with_goals(env).sample_task(random) for _ in range(n)]
     form = goal_form(env)
     env.close()
     return np.stack([form.flatten(goal) for goal in goals])

@@ -48,9 +48,9 @@ class OwnGoals(NamedTuple):
         """Draws goals [n, goal_dim], float64; UserError as `own.draw_goals`, or if there is no such environment."""
         return own.draw_goals(_known(self.env), random, n)
 
-    def test_generator(self) -> np.random.Generator:
-        """Draws the goals of the evaluation, which are those of a fixed seed."""
-        return generator((), Stream.TEST_GOALS)
+    def draw_test(self, n: int) -> np.ndarray:
+        """The goals [n, goal_dim] of the evaluation, which are those of a fixed seed; errors as of `draw`."""
+        return self.draw(generator((), Stream.TEST_GOALS), n)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

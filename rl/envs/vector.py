@@ -10,7 +10,7 @@ from data_generators.errors import UserError
 MOST_STEPS = 10**9  # of a batch, whose observations alone then take 8 GB or more
 
 
-def to_bounds(actions: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+def to_bounds(actions: np.ndarray, low: np.ndarray | float, high: np.ndarray | float) -> np.ndarray:
     """Maps actions from [-1, 1] to [low, high] and clips what is outside (rllab's NormalizedEnv).
 
     Policies act in [-1, 1] in every environment; their samples are not clipped before they come here.

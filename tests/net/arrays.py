@@ -73,7 +73,13 @@ def _figures(path):
 def _description(path):
     """What an export says of itself, but for versions and sentences."""
     left_out = {"maml_tf", "tensorflow", "keras", "goal", "actions", "advantages"}
-    return {key: _text(value) for key, value in json.loads(path.read_text()).items() if key not in left_out}
+    return {key: _value(value) for key, value in json.loads(path.read_text()).items() if key not in left_out}
+
+
+def _value(value):
+    """Numbers, by themselves or of a dict, as an array; anything else as a text."""
+    numbers = [value[name] for name in sorted(value)] if isinstance(value, dict) else [value]
+    return np.array(numbers) if all(isinstance(number, float) for number in numbers) else _text(value)
 
 
 def _summaries(path):

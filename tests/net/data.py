@@ -8,15 +8,15 @@ from PIL import Image
 _CHARACTERS, _PER_CHARACTER, _SIDE = 1623, 20, 28
 
 
-def omniglot(folder):
+def omniglot(folder, noise=0.1):
     """Writes omniglot/ with the file of decoded images that `main.py` makes of the published ones, here of others.
 
-    Every character is a random pattern of coarse squares, and each of its images has noise of its own.
+    Every character is a random pattern of coarse squares; in each of its images, this share of the pixels is flipped.
     """
     random = np.random.default_rng(0)
     patterns = random.random((_CHARACTERS, 1, 7, 7)) < 0.5
     images = np.kron(patterns, np.ones((1, 1, 4, 4), bool)).repeat(_PER_CHARACTER, axis=1)
-    noisy = images ^ (random.random(images.shape, np.float32) < 0.1)
+    noisy = images ^ (random.random(images.shape, np.float32) < noise)
     (folder / "omniglot").mkdir(parents=True)
     np.savez(
         folder / "omniglot" / "omniglot_28x28.npz",

@@ -275,7 +275,7 @@ _SCRIPTS = {
     "plot_validation": "name out format",
     "benchmark": "workload task_axis jit steps csv",
     "benchmark_export": "export_dir logdir data_dir tasks calls",
-    "benchmark_rl": f"{_RL} task_axis threads repeats",
+    "benchmark_rl": f"{' '.join(_RL_SETTINGS)} task_axis threads repeats sampling workers",
     "plot_sinusoid": "figure logdir out format iterations seed",
     "sinusoid_table": "logdir csv iterations seed",
     "reproduce": "data_dir logdir iterations",
@@ -287,7 +287,7 @@ def _flags(tmp_path, program):
     result = commands.fork(tmp_path, program, "--help")
     assert (result.returncode, result.stderr) == (0, "")
     found = re.split(r"^ +(?:-\w, ?)?--(?:\[no\])?(\w+)", result.stdout, flags=re.MULTILINE)[1:]
-    defaults = (re.search(r"\(default: '(.*?)'\)", text) for text in found[1::2])
+    defaults = (re.search(r"\(default:\s+(.*?)\)", text) for text in found[1::2])
     return {name: default and default[1] for name, default in zip(found[::2], defaults, strict=True)}
 
 

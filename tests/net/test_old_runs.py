@@ -6,13 +6,17 @@ import shutil
 import numpy as np
 import pytest
 
-from tests.net import arrays, commands, old_runs
+from tests.net import arrays, commands, data, old_runs
 
-# On the machine that made them, all numbers come again to the last bit; another one may round differently.
-TOLERANCE = {"rtol": 1e-4, "atol": 1e-5}
+# On the machine that made them, all numbers come again to the last bit. Another one may round differently: compiled by
+# XLA in place of TensorFlow's own kernels, numbers keep to half of this, and weights after a TRPO step to 1e-4.
+TOLERANCE = {"rtol": 1e-5, "atol": 1e-6}
+OF_SENSITIVE = {"rtol": 1e-5, "atol": 1e-3}
 
 
-@pytest.fixture(scope="module", params=old_runs.RUNS)
+@pytest.fixture(
+    scope="module", params=[pytest.param(n, marks=pytest.mark.slow) if n == "folder" else n for n in old_runs.RUNS]
+)
 def resumed(request, tmp_path_factory):
     """The name of a run, and the arrays in the folder in which today's code brought it to its end."""
     name, folder = request.param, tmp_path_factory.mktemp(request.param)
@@ -29,11 +33,11 @@ def of_the_time(name):
         return dict(expected)
 
 
-def assert_close(found, expected, name):
+def assert_close(found, expected, name, tolerance=TOLERANCE):
     """The same type, shape and numbers but for rounding."""
     assert (found.dtype, found.shape) == (expected.dtype, expected.shape), name
     if expected.dtype.kind == "f":
-        np.testing.assert_allclose(found, expected, err_msg=name, **TOLERANCE)
+        np.testing.assert_allclose(found, expected, err_msg=name, **tolerance)
     else:
         np.testing.assert_array_equal(found, expected, err_msg=name)
 
@@ -43,7 +47,8 @@ def test_ends_with_the_numbers_of_the_time(resumed):
     expected = of_the_time(name)
     assert expected.keys() <= found.keys()
     for key, array in expected.items():
-        assert_close(found[key], array, key)
+        sensitive = any(part in key for part in old_runs.RUNS[name].sensitive)
+        assert_close(found[key], array, key, OF_SENSITIVE if sensitive else TOLERANCE)
 
 
 @pytest.mark.parametrize("name", ["sinusoid", "policy"])
@@ -52,3 +57,17 @@ def test_export_answers_as_it_did(name):
     for (signature, output), answer in arrays.answers(folder).items():
         key = f"exported/saved_model.pb/{signature}/{output}"
         assert_close(answer, expected[key], key)
+
+
+@pytest.mark.slow
+def test_the_run_of_omniglot_in_runs_has_the_accuracies_of_the_time(tmp_path):
+    """On images of our own with so much noise that accuracies are far from 100 %."""
+    data.omniglot(tmp_path, noise=0.35)
+    shutil.copytree(commands.ROOT / "runs" / "omniglot", tmp_path / "runs")
+    test = ("--datasource=omniglot", "--data_dir=omniglot", "--logdir=runs", "--train=false", "--jit=false")
+    assert commands.fork(tmp_path, "main", *test).returncode == 0
+    found = arrays.table(*tmp_path.glob("runs/*/test*.csv"))
+    with np.load(old_runs.FOLDER / "omniglot_in_runs.npz") as expected:
+        for column in expected:
+            # Of 3000 queries, a few may fall on the other side where rounding differs.
+            np.testing.assert_allclose(found[column], expected[column], rtol=0, atol=2e-3, err_msg=column)

@@ -160,6 +160,14 @@ def test_pretraining(dtype, original, tolerance, of_the_way):
             assert metrics["loss_before"] == pytest.approx(expected, abs=RESULTS[dtype])
 
 
+def test_pretraining_has_no_inner_updates():
+    learner = AdamPretraining(Golden("small1_usemaml0", "float64").policy())
+    with pytest.raises(ValueError, match="no inner update"):
+        learner.adapt([], None)
+    with pytest.raises(ValueError, match="no samples of inner updates"):
+        learner.step((None,), None)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_adaptation_in_the_evaluation(dtype):
     golden = Golden("vpg_maml", dtype)

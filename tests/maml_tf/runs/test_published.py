@@ -64,8 +64,8 @@ def test_there_are_no_rows_where_the_table_has_no_column(datasource, ways, shots
         ({"datasource": "miniimagenet", "stop_grad": True}, "maml_first_order", 48.07, 1.75),
     ],
 )
-def test_matching_row(settings, key, percent, ci95):
-    row = published.matching_row(Experiment.of(**settings))
+def test_row_of_an_experiment(settings, key, percent, ci95):
+    row = Experiment.of(**settings).published_row
     assert (row.key, row.percent, row.ci95) == (key, percent, ci95)
 
 
@@ -81,7 +81,7 @@ def test_matching_row(settings, key, percent, ci95):
     ],
 )
 def test_experiments_that_the_paper_does_not_have_match_no_row(settings):
-    assert published.matching_row(Experiment.of(**settings)) is None
+    assert Experiment.of(**settings).published_row is None
 
 
 def test_returns_of_every_environment():
