@@ -1,12 +1,25 @@
-"""Folders and zip files of images, read alike: what they hold is listed and checked, and nothing is ever extracted."""
+"""Zips, tars and folders of images: listed, checked and read, never extracted; and the download of one file.
 
+Damage that can be found is found: a tar is read to its end, a download has its size and its checksum.
+"""
+
+import bz2
+import gzip
 import hashlib
+import io
+import lzma
+import tarfile
+import urllib.parse
+import urllib.request
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from http.client import HTTPException
 from pathlib import Path
+from typing import BinaryIO
 
 from data_generators.errors import UserError
-from data_generators.files import reading
+from data_generators.files import reading, replacing
+from data_generators.progress import progress
 
 
 class ImageFolder:
@@ -115,3 +128,149 @@ def _bounded(file, name, max_bytes: int) -> bytes:
     if len(contents) > max_bytes:
         raise UserError(f"{name} is longer than {max_bytes:,} bytes, so it is not an image of this data set.")
     return contents
+
+
+SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+# By how a file begins.
+_COMPRESSED: dict[bytes, Callable[[BinaryIO], io.BufferedIOBase]] = {
+    b"\x1f\x8b": gzip.open,
+    b"BZh": bz2.open,
+    b"\xfd7zXZ": lzma.open,
+    b"]\0\0\x80": lzma.open,
+}
+_CHUNK_BYTES = 1 << 20
+
+
+class _Entry(tarfile.TarInfo):
+    """A member whose header, if damaged, is an error: tarfile takes it for the end of the archive."""
+
+    @classmethod
+    def frombuf(cls, buf, encoding, errors):
+        return _told(super().frombuf, buf, encoding, errors)
+
+    @classmethod
+    def _frombuf(cls, buf, encoding, errors, **settings):  # which newer versions of Python call in its place
+        return _told(super()._frombuf, buf, encoding, errors, **settings)
+
+
+def _told(read, buf, *arguments, **settings):
+    """What reads a header, but for damage, which is an error of its own."""
+    if buf and not buf.strip(b"\0"):
+        buf = bytes(tarfile.BLOCKSIZE)  # the padding at the end may be of any length
+    try:
+        return read(buf, *arguments, **settings)
+    except tarfile.HeaderError as error:
+        if not buf.strip(b"\0"):  # padding, or the end of the file
+            raise
+        raise tarfile.ReadError(f"the header of a file is damaged: {error}") from error
+
+
+def members(path: Path) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
+    """The members of a tar, each to be read before the next is asked for.
+
+    A compressed tar is first read to its end, because its checksum is told only there.
+
+    Args:
+        path: the tar.
+
+    Raises:
+        UserError: it is damaged, or no tar.
+    """
+    with reading(path):
+        is_tar = path.name.lower().endswith(SUFFIXES) or tarfile.is_tarfile(path)
+    if not is_tar:
+        raise UserError(
+            f"{path} is not a folder or a tar of images ({', '.join(SUFFIXES)}): unpack it if it is a zip, save the "
+            "images as files if it is a pickle, and give the folder that they are in."
+        )
+    with reading(path), open(path, "rb") as file:
+        begin = file.read(6)
+        file.seek(0)
+        opener = next((opener for magic, opener in _COMPRESSED.items() if begin.startswith(magic)), None)
+        if opener:
+            _read_to_the_end(file, opener, path)
+        with opener(file) if opener else file as contents:
+            yield from _members(contents)
+
+
+def _members(contents: BinaryIO | io.BufferedIOBase) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
+    # Zeros end an archive, but another one may follow them.
+    with tarfile.open(fileobj=contents, mode="r|", tarinfo=_Entry, ignore_zeros=True) as archive:
+        end = 0
+        for entry in archive:
+            end = archive.offset
+            yield archive, entry
+        if archive.offset == end:
+            raise tarfile.ReadError("the end is missing")
+
+
+def _read_to_the_end(file: BinaryIO, opener, path: Path) -> None:
+    with opener(file) as contents, progress(path.stat().st_size, f"Checking {path}", "byte") as shown:
+        place = 0
+        while contents.read(_CHUNK_BYTES):
+            shown.update(file.tell() - place)
+            place = file.tell()
+    file.seek(0)
+
+
+_CONNECT_SECONDS = 30
+_DOWNLOAD_BYTES = 1 << 16
+
+
+class _AppearedError(Exception):
+    """The file was put in its place by somebody else while it was fetched."""
+
+
+def fetch(url: str, path: str | Path, sha256: str, size: int) -> None:
+    """Downloads url to path, unless path exists already: an existing file is neither checked nor touched.
+
+    Args:
+        url: address of the file.
+        path: where to put it; its folder is made if it does not exist.
+        sha256: the file's SHA-256, in hexadecimal.
+        size: the file's length in bytes; reading stops beyond it.
+
+    Raises:
+        UserError: the file cannot be reached or written, or it is another file than expected.
+    """
+    path = Path(path)
+    try:
+        if path.exists():
+            return
+        with replacing(path) as part:
+            found = _download(url, part, size)
+            if found != sha256:
+                raise UserError(
+                    f"What {url} sent is not the expected {path.name} (its SHA-256 is {found}, not {sha256}): try "
+                    f"again, or get the file elsewhere and put it at {path}."
+                )
+            if path.exists():
+                raise _AppearedError
+    except _AppearedError:
+        return
+    except UserError:
+        raise
+    except (OSError, HTTPException, ValueError) as error:
+        raise UserError(
+            f"{path} is missing and could not be downloaded ({error}): get it from {url} and put it there."
+        ) from error
+
+
+def _download(url: str, part: Path, size: int) -> str:
+    """Writes what url sends, but never more than a chunk beyond size, to part; returns its SHA-256."""
+    name = urllib.parse.urlsplit(url).path.rpartition("/")[2]
+    digest = hashlib.sha256()
+    with (
+        urllib.request.urlopen(url, timeout=_CONNECT_SECONDS) as response,
+        open(part, "wb") as file,
+        progress(size, f"Downloading {name}", "byte") as shown,
+    ):
+        received = 0
+        while received <= size and (chunk := response.read(_DOWNLOAD_BYTES)):
+            file.write(chunk)
+            digest.update(chunk)
+            received += len(chunk)
+            shown.update(len(chunk))
+    if received < size:
+        raise ConnectionError(f"the connection broke after {received:,} of {size:,} bytes")
+    return digest.hexdigest()

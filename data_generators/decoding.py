@@ -2,7 +2,7 @@
 
 import io
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -31,7 +31,7 @@ class Decoder:
         formats: Pillow's names of the formats to read; default, all that it knows.
     """
 
-    def __init__(self, side: int, channels: int, resize: bool, upright=False, formats: Sequence[str] | None = None):
+    def __init__(self, side: int, channels: int, resize: bool, upright: bool = False, formats: list[str] | None = None):
         self.shape = (side, side, channels)
         self._mode = MODES[channels]
         self.resize = resize
@@ -74,7 +74,7 @@ class Decoder:
                 f"there is not enough memory for images of {width:,}x{height:,} pixels: use a smaller --image_size."
             ) from error
 
-    def report(self):
+    def report(self) -> None:
         """Logs how many images have been converted since the last report, if any."""
         if self._converted:
             converted, self._converted = sorted(self._converted), set()
@@ -83,7 +83,7 @@ class Decoder:
             logging.getLogger(__name__).warning(message, number, _COLOURS[self._mode], converted[0])
 
 
-def open_image(contents: bytes, name: str, formats: Sequence[str] | None = None) -> Image.Image:
+def open_image(contents: bytes, name: str, formats: list[str] | None = None) -> Image.Image:
     """Reads the header of an image.
 
     Args:
@@ -110,7 +110,7 @@ def open_image(contents: bytes, name: str, formats: Sequence[str] | None = None)
     return image
 
 
-def checked(contents: bytes, formats: Sequence[str] | None = None) -> Image.Image:
+def checked(contents: bytes, formats: list[str] | None = None) -> Image.Image:
     """`Image.open`, but PNGs are held against their checksums, at which Pillow does not look when it decodes them.
 
     Other formats have none, so that damage to them is found only where it makes decoding impossible.
@@ -131,7 +131,7 @@ def is_decoded(kind: str) -> bool:
 
 
 @contextmanager
-def whole(name: str):
+def whole(name: str) -> Iterator[None]:
     """Turns whatever Pillow may raise while it decodes an image into one sentence; name is the image's."""
     try:
         yield

@@ -54,6 +54,8 @@ class Episodes:
             rotated are not square.
     """
 
+    in_graph = False
+
     def __init__(
         self,
         splits: Mapping[str, ClassImages],
@@ -84,9 +86,12 @@ class Episodes:
         """Number of classes that a model tells apart."""
         return self.ways
 
-    def sample(self, seed: int, split: str, iteration: int, num_tasks: int) -> Tasks:
-        """Draws meta-batch `iteration`: the tasks from iteration * num_tasks on. See `episodes`."""
-        return self.episodes(seed, split, iteration * num_tasks, num_tasks)
+    def sample(
+        self, seed: int, split: str, iteration: int, num_tasks: int, part: tuple[int, int] | None = None
+    ) -> Tasks:
+        """Draws meta-batch `iteration`, the tasks from iteration * num_tasks on; or part of it, as for `TaskSource`."""
+        first, size = part or (0, num_tasks)
+        return self.episodes(seed, split, iteration * num_tasks + first, size)
 
     def episodes(self, seed: int, split: str, first: int, num_tasks: int) -> Tasks:
         """Draws the tasks with the indices first ... first + num_tasks - 1; any cut of a list gives the same tasks.

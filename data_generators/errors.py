@@ -1,6 +1,21 @@
-"""The one exception that means: the user can mend this, so show a sentence and no traceback."""
+"""What users can mend: the exception that says so, and the sentence that other errors become."""
 
-from collections.abc import Sequence
+import errno
+import os
+import re
+import sys
+import sysconfig
+import traceback
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+Result = TypeVar("Result")
+
+_OF_FILES = "ENOENT EEXIST EACCES EPERM EROFS ENOSPC EDQUOT EFBIG EISDIR ENOTDIR EIO ENAMETOOLONG EMFILE ENFILE ELOOP"
+_ERRNO_TEXTS = tuple(os.strerror(getattr(errno, name)) for name in _OF_FILES.split() if hasattr(errno, name))
+
+# Lines before the reason, where an error comes from within a graph.
+_OF_DEVELOPERS = ("Graph execution error:", "Detected at node", "<stack traces unavailable>", " ", "\t")
 
 
 class UserError(ValueError):
@@ -14,3 +29,81 @@ def listed(names: Sequence[str], most: int = 10) -> str:
     """The names for a sentence, no more than `most` of them."""
     more = f" and {len(names) - most:,} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
+
+
+def user_sentence(error: BaseException) -> str | None:
+    """What to tell the user of an error, in one sentence; None for one that is ours and needs its traceback.
+
+    Users can mend what is wrong with files, names and memory, whether Python or TensorFlow says so.
+    """
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, OSError) and not isinstance(error, ChildProcessError):
+        names = [repr(name) if isinstance(name, int) else os.fsdecode(name) for name in _names(error)]
+        return ": ".join([*([" -> ".join(names)] if names else []), error.strerror or str(error)])
+    if isinstance(error, UnicodeEncodeError | UnicodeDecodeError):
+        remedy = "use another name" if isinstance(error.object, str) else "save it as UTF-8"
+        return f"{_shortened(error.object)} is not valid {error.encoding.upper()} ({error.reason}): {remedy}"
+    if isinstance(error, ValueError) and "embedded null" in str(error):
+        return "the name of a file holds a NUL byte: use another name"
+    if isinstance(error, MemoryError):
+        return f"there is not enough memory ({first_line(error)}): use smaller sizes"
+    return _of_tensorflow(error)
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, without what TensorFlow adds to it for its own developers."""
+    lines = [line for line in str(error).splitlines() if line.strip() and not line.startswith(_OF_DEVELOPERS)]
+    text = re.sub(r"\{\{.*?\}\}|\s*\[Op:.*?\]", "", lines[0] if lines else "").strip(" ;")
+    return text or type(error).__name__
+
+
+def _of_tensorflow(error):
+    errors = getattr(sys.modules.get("tensorflow"), "errors", None)  # where it is not loaded, the error is not its
+    if errors is None or not isinstance(error, errors.OpError):
+        return None
+    text = first_line(error)
+    if any(reason in text for reason in _ERRNO_TEXTS) or isinstance(error, errors.DataLossError):
+        return text
+    if isinstance(error, errors.ResourceExhaustedError):
+        return f"there is not enough memory ({text}): use smaller sizes"
+    return None
+
+
+def _names(error):
+    return [name for name in (error.filename, error.filename2) if name is not None]
+
+
+def _shortened(name):
+    text = repr(name)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def importing(load: Callable[[str], Result], what: str, purpose: str) -> Result:
+    """Imports something of the user's; an error there is the user's.
+
+    Args:
+        load: imports what it is given.
+        what: name of what to import.
+        purpose: what it is for, with which the message begins.
+
+    Raises:
+        UserError: it cannot be imported; the message names the line in the user's file.
+    """
+    try:
+        return load(what)
+    except (Exception, SystemExit) as error:
+        reason = " ".join(str(error).split())[:500]
+        raise UserError(
+            f"{purpose}, since {what} cannot be imported: {type(error).__name__}: {reason}{_place(error)}"
+        ) from error
+
+
+def _place(error):
+    """Where in the user's files an error came up: the innermost line that is not of a library."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f" ({error.filename}, line {error.lineno})" if "line " not in str(error) else f" ({error.filename})"
+    libraries = tuple({sysconfig.get_path(kind) for kind in ("stdlib", "platstdlib", "purelib", "platlib")})
+    frames = traceback.extract_tb(error.__traceback__)
+    users = [f for f in frames if not f.filename.startswith((*libraries, "<")) and f.filename != __file__]
+    return f" ({users[-1].filename}, line {users[-1].lineno})" if users else ""

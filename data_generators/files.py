@@ -21,9 +21,9 @@ from data_generators.errors import UserError
 
 # What Python, zipfile, tarfile and NumPy raise for damaged files: NumPy's headers, for one, go through tokenize, and a
 # damaged one may ask for more memory than there is.
-DAMAGE = (OSError, EOFError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, OverflowError)
-DAMAGE += (struct.error, zlib.error, lzma.LZMAError, csv.Error, zipfile.BadZipFile, tarfile.TarError)
-DAMAGE += (TokenError, SyntaxError, MemoryError)
+DAMAGE: tuple[type[Exception], ...] = (OSError, EOFError, RuntimeError, ValueError, LookupError, TypeError)
+DAMAGE += (AttributeError, OverflowError, struct.error, zlib.error, lzma.LZMAError, csv.Error, zipfile.BadZipFile)
+DAMAGE += (tarfile.TarError, TokenError, SyntaxError, MemoryError)
 
 
 def _host() -> str:
@@ -40,7 +40,7 @@ _EARLIER_SECONDS = 3600  # the same for the names of earlier versions, which do 
 
 
 @contextmanager
-def reading(path: str | Path, remedy="put a whole one in its place") -> Iterator[None]:
+def reading(path: str | Path, remedy: str = "put a whole one in its place") -> Iterator[None]:
     """Turns whatever can go wrong while a file is read into one sentence.
 
     Args:
@@ -163,18 +163,18 @@ def flush(path: Path) -> None:
                 os.close(descriptor)
 
 
-def _followed(path):
+def _followed(path: str | Path) -> Path:
     """Where a path leads that is a link."""
     return Path(os.path.realpath(path)) if os.path.islink(path) else Path(path)
 
 
-def _part(path):
+def _part(path: Path) -> Path:
     if not path.name:  # "." or "/"
         raise _is_a_folder()
     return path.with_name(f".{path.name}.{os.getpid()}-{_HOST}.part")
 
 
-def _is_a_folder():
+def _is_a_folder() -> OSError:
     return IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
 
 

@@ -6,11 +6,10 @@ The folders are those of the original (its data/miniImagenet/proc_images.py make
 
 from pathlib import Path
 
-from data_generators.class_folders import list_splits
 from data_generators.decoding import Decoder
 from data_generators.episodes import ClassImages
 from data_generators.errors import UserError
-from data_generators.split_cache import load_splits
+from data_generators.image_folders import list_splits, load_splits
 
 SIDE = 84  # pixels
 SUFFIXES = (".jpg", ".jpeg")

@@ -2,9 +2,11 @@
 
 The original resized the images in files (data/omniglot_resized/resize_images.py) and shuffled the characters with
 random.seed(1) in the order of the file system; here they are sorted first, so that every machine has the same split.
+A file keeps the decoded images, so that the next run starts at once.
 """
 
 import dataclasses
+import json
 import logging
 import random
 from collections import Counter
@@ -14,14 +16,64 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from data_generators import omniglot_cache
-from data_generators.archives import ImageFolder, ImageZip
+from data_generators.archives import ImageFolder, ImageZip, fetch
 from data_generators.decoding import checked
-from data_generators.download import fetch
 from data_generators.episodes import ClassImages
 from data_generators.errors import UserError
-from data_generators.files import reading
+from data_generators.files import DAMAGE, reading, replacing
 from data_generators.progress import progress
+
+NAME = "omniglot_28x28.npz"
+_FORMAT = 1
+
+
+def read(
+    path: Path, fingerprints: Mapping[str, str], shape: tuple[int, int, int]
+) -> tuple[np.ndarray, list[str]] | None:
+    """Reads the cache, or returns None if it is missing, damaged, or not made from the sources that are there now.
+
+    Args:
+        path: the cache.
+        fingerprints: of each source that is there; one that has gone since is no reason to distrust the cache.
+        shape: characters, images per character, and pixels per side that it must hold.
+
+    Returns:
+        uint8 [images, side, side, 1] that are 0 or 255, and the names of the characters.
+    """
+    characters, images, side = shape
+    try:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as cache:
+            made = json.loads(str(cache["made"]))
+            bits, names = cache["bits"], cache["names"].tolist()
+        if made["format"] != _FORMAT or not fingerprints.items() <= {**made["from"]}.items():
+            return None
+        if len(names) != characters or names != sorted(set(map(str, names))):
+            return None
+        if bits.shape != (characters * images, side * side // 8):
+            return None
+        return np.unpackbits(bits, axis=1).reshape(-1, side, side, 1) * np.uint8(255), names
+    except DAMAGE:
+        return None
+
+
+def write(path: Path, fingerprints: Mapping[str, str], images: np.ndarray, names: list[str]) -> None:
+    """Writes the cache.
+
+    Args:
+        path: the cache.
+        fingerprints: of each source that it was made from.
+        images: uint8 [images, side, side, 1] that are 0 or 255.
+        names: the names of the characters.
+
+    Raises:
+        OSError: it cannot be written; an older cache is left as it was.
+    """
+    # A loss of power may leave it half on the disk, which the checksums of a zip will tell.
+    made = json.dumps({"format": _FORMAT, "from": dict(fingerprints)})
+    bits = np.packbits(images.reshape(len(images), -1) > 0, axis=1)
+    with replacing(path, durable=False) as part, open(part, "wb") as file:
+        np.savez(file, made=made, bits=bits, names=names)
+
 
 BASE_URL = "https://github.com/brendenlake/omniglot/raw/master/python"
 SIDE = 28  # pixels, as the paper uses them
@@ -94,18 +146,18 @@ def load_omniglot(
         UserError: the data are missing, incomplete or damaged. Nothing on disk is changed then.
     """
     data_dir = Path(data_dir)
-    cache = data_dir / omniglot_cache.NAME
+    cache = data_dir / NAME
     with reading(data_dir):
         sources = _find(data_dir, edition)
     fingerprints = {name: source.fingerprint() for name, source in sources.items()}
     shape = (edition.characters, edition.images_per_character, SIDE)
-    decoded = omniglot_cache.read(cache, fingerprints, shape)
+    decoded = read(cache, fingerprints, shape)
     if decoded is None:
         sources = sources if _FLAT in sources else _complete(sources, data_dir, download, base_url, edition)
         decoded = _decode(sources, edition)
         fingerprints = {name: source.fingerprint() for name, source in sources.items()}
         try:
-            omniglot_cache.write(cache, fingerprints, *decoded)
+            write(cache, fingerprints, *decoded)
         except OSError as error:
             logging.getLogger(__name__).warning("Omniglot will be decoded anew each time: %s", error)
     return _split(*decoded, edition)
@@ -123,7 +175,7 @@ def to_pixels(image: Image.Image) -> np.ndarray:
 
 def _find(data_dir: Path, edition: Edition) -> dict[str, ImageFolder | ImageZip]:
     """The parts that are there, by name; or else the flat tree, under the name omniglot_resized."""
-    found = {}
+    found: dict[str, ImageFolder | ImageZip] = {}
     for part in edition.parts:
         if (data_dir / f"{part.name}.zip").is_file():
             found[part.name] = _zip(data_dir, part)

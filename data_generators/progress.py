@@ -3,13 +3,14 @@
 import sys
 import threading
 import time
+from typing import Any, TextIO
 
 from tqdm import tqdm
 
 EVERY_SECONDS = 30
 
 
-def progress(total: int, what: str, unit: str, done: int = 0, leave: bool = True):
+def progress(total: int, what: str, unit: str, done: int = 0, leave: bool = True) -> "tqdm | Lines":
     """Shows how far something has come, while it is entered as a context.
 
     Args:
@@ -20,13 +21,18 @@ def progress(total: int, what: str, unit: str, done: int = 0, leave: bool = True
         leave: whether the bar stays on the terminal when all is done.
 
     Returns:
-        An object with `update(units)`, `set_postfix_str(text, refresh)` and `write(text, file)`, as tqdm's.
+        An object with `update(units)` and `set_postfix_str(text, refresh)`, as tqdm's.
     """
     if sys.stderr is not None and sys.stderr.isatty():
-        look = {"mininterval": 0.5, "smoothing": 0.05, "dynamic_ncols": True}
+        look: dict[str, Any] = {"mininterval": 0.5, "smoothing": 0.05, "dynamic_ncols": True}
         look |= {"unit": "B", "unit_scale": True} if unit == "byte" else {"unit": unit}
         return tqdm(total=total, desc=what, initial=done, leave=leave, **look)
     return Lines(total, what, unit, done)
+
+
+def say(text: str, file: TextIO | None = None) -> None:
+    """Prints a line above whatever bars are shown, to stdout or another stream."""
+    tqdm.write(text, file=file)
 
 
 class Lines:
@@ -62,10 +68,6 @@ class Lines:
     def set_postfix_str(self, text: str = "", refresh: bool = True) -> None:
         """Sets what stands at the end of the line."""
         self._postfix = text
-
-    def write(self, text: str, file=None) -> None:
-        """Prints a line of its own, to stdout or another stream."""
-        print(text, file=file)
 
     def line(self) -> str:
         """How far it is now."""

@@ -1,6 +1,7 @@
 """Sinusoid regression tasks (Finn et al. 2017, section 5.1; the original's generate_sinusoid_batch)."""
 
 import math
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -21,14 +22,14 @@ class Sinusoid:
 
     Args:
         num_support: points per task to adapt on, K in the paper.
-        num_query: points per task to be judged on; by default as many as num_support.
+        num_query: points per task to evaluate on; by default as many as num_support.
         oracle: give the learner the task, as inputs (x, A, phase) instead of x alone.
 
     Raises:
         UserError: num_support or num_query is less than 1.
     """
 
-    samples_in_graph = True  # `sample` may be called inside a compiled loop
+    in_graph = True  # `sample` may be called inside a compiled loop
 
     def __init__(self, num_support: int, num_query: int | None = None, oracle: bool = False):
         num_query = num_support if num_query is None else num_query
@@ -50,7 +51,9 @@ class Sinusoid:
         """Number of values that a model predicts per input."""
         return 1
 
-    def sample(self, seed, split: str, iteration, num_tasks: int) -> Tasks:
+    def sample(
+        self, seed: Any, split: str, iteration: Any, num_tasks: int, part: tuple[int, int] | None = None
+    ) -> Tasks:
         """Draws the meta-batch that belongs to (seed, split, iteration): same arguments, same tasks.
 
         Pure TensorFlow, so it may be called eagerly or inside tf.function, tf.while_loop and XLA (under XLA the last
@@ -61,6 +64,7 @@ class Sinusoid:
             split: "train", "val" or "test".
             iteration: integer or integer tensor, which meta-batch.
             num_tasks: integer, tasks in the meta-batch.
+            part: (first, size), a share of the meta-batch; default, all of it.
 
         Returns:
             Tasks of float32 tensors: inputs [num_tasks, points, 1 or 3], targets [num_tasks, points, 1].
@@ -71,6 +75,9 @@ class Sinusoid:
         # One call for all numbers of the meta-batch, because this runs inside a compiled loop of less than 1 ms a step.
         # Integers, because XLA makes other random floats than TensorFlow's own kernels, but the same random integers.
         bits = tf.random.stateless_uniform([num_tasks, points + 2, 1], key, None, None, tf.int32, alg="philox")
+        if part is not None:
+            first, size = part
+            bits = bits[first : first + size]
         bits = tf.cast(bits, tf.float32)
         amplitude = _uniform(bits[:, :1], AMPLITUDE)
         phase = _uniform(bits[:, 1:2], PHASE)

@@ -1,11 +1,40 @@
-"""Model-Agnostic Meta-Learning in TensorFlow 2 and Keras 3."""
+"""Model-Agnostic Meta-Learning in TensorFlow 2 and Keras 3.
 
+The names below load when they are first used, so that importing the package alone does not load TensorFlow:
+`MAML`, `Tasks`, `adapt`, `adam`, `evaluate`, `UserError`, and the modules `layers`, `losses` and `networks`.
+"""
+
+import importlib
 import os
 import sys
+from typing import Any
 
 from data_generators.errors import UserError
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "MAML": "maml_tf.maml",
+    "Tasks": "data_generators.tasks",
+    "adapt": "maml_tf.adaptation",
+    "adam": "maml_tf.optimizers",
+    "evaluate": "maml_tf.supervised.evaluation",
+}
+_MODULES = ("layers", "losses", "networks")
+__all__ = ["MAML", "Tasks", "UserError", "adam", "adapt", "evaluate", "layers", "losses", "networks"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"maml_tf.{name}")
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(importlib.import_module(_HOMES[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
 
 
 def _use_tensorflow():

@@ -1,16 +1,18 @@
 """What MAML is given, checked before anything is computed: numbers, and the shapes of tasks."""
 
 import operator
+from collections.abc import Callable
+from typing import Any
 
-import keras
 import tensorflow as tf
 
 from data_generators.errors import UserError
+from data_generators.tasks import Tasks
 
 _ELEMENTWISE = {"Add", "AddV2", "Sub", "Mul", "RealDiv", "DivNoNan", "SquaredDifference", "Maximum", "Minimum", "Pow"}
 
 
-def count(value, name, least):
+def count(value: Any, name: str, least: int) -> int:
     """A number of updates as an int, whatever kind of integer it is.
 
     Raises:
@@ -25,21 +27,7 @@ def count(value, name, least):
     return value
 
 
-def optimizer(given):
-    """A keras.optimizers.Optimizer, given as it is or by its name; None stays None.
-
-    Raises:
-        UserError: Keras has none of that name.
-    """
-    try:
-        return given and keras.optimizers.get(given)
-    except (ValueError, TypeError) as error:
-        raise UserError(
-            f"Keras has no optimizer {given!r}: give another name, or a keras.optimizers.Optimizer"
-        ) from error
-
-
-def tensors(value, dtype, single=None):
+def tensors(value: Any, dtype: tf.DType, single: bool | None = None) -> Any:
     """What a model takes or gives as tensors: floating-point numbers in its dtype, the others as they are.
 
     Args:
@@ -55,13 +43,18 @@ def tensors(value, dtype, single=None):
     return tf.cast(tensor, dtype) if tensor.dtype.is_floating else tensor
 
 
-def arrays(value):
-    """Nested numbers as one array, anything else as it is: TensorFlow would trace a function anew for each number."""
-    nested = isinstance(value, list | tuple) and not any(map(_is_array, value))
-    return tf.convert_to_tensor(value) if nested else value
+def arrays(value: Any) -> Any:
+    """An argument of a compiled function; of a tuple or list, each item that is nested numbers as one array.
+
+    TensorFlow would trace a function anew for each number.
+    """
+    if not isinstance(value, list | tuple):
+        return value
+    nested = [isinstance(item, list | tuple) and not any(map(_is_array, item)) for item in value]
+    return tuple(tf.convert_to_tensor(v) if is_nested else v for v, is_nested in zip(value, nested, strict=True))
 
 
-def any_number(value, specs=None):
+def any_number(value: Any, specs: list[tf.TensorSpec] | None = None) -> Any:
     """The structure of tf.TensorSpec for any number of examples like these.
 
     Args:
@@ -76,12 +69,12 @@ def any_number(value, specs=None):
     return tf.nest.pack_sequence_as(value, found)
 
 
-def specs(value):
+def specs(value: Any) -> Any:
     """The structure of tf.TensorSpec of a structure of tensors."""
     return tf.nest.map_structure(lambda t: tf.TensorSpec(t.shape, t.dtype), value)
 
 
-def of_one_task(value):
+def of_one_task(value: Any) -> Any:
     """The structure of tf.TensorSpec of one task in a structure of tensors [tasks, ...]."""
     return tf.nest.map_structure(lambda t: tf.TensorSpec(t.shape[1:], t.dtype), value)
 
@@ -90,7 +83,7 @@ def _is_array(value):
     return bool(getattr(value, "shape", None)) or isinstance(value, dict)
 
 
-def number_of(tasks, queries=True):
+def number_of(tasks: Tasks, queries: bool = True) -> int:
     """The number of tasks.
 
     Args:
@@ -129,7 +122,7 @@ def _shapes(value):
     return " and ".join(str(t.shape) for t in tf.nest.flatten(value))
 
 
-def support(x, y):
+def support(x: Any, y: Any) -> None:
     """Raises UserError where a support set [examples, ...] is empty, or has not a target for each input."""
     for name, value in (("x", x), ("y", y)):
         if any(tensor.shape.rank == 0 for tensor in tf.nest.flatten(value)):
@@ -154,7 +147,7 @@ def _same(sizes, what):
         raise UserError(f"the number of {what} differs: {listed}")
 
 
-def inputs(value, specs, name, axis=1):
+def inputs(value: Any, specs: list[tf.TensorSpec] | None, name: str, axis: int = 1) -> None:
     """Raises UserError where inputs do not have the shapes that a model was built for.
 
     Args:
@@ -189,7 +182,7 @@ def _less_last(shape):
     return shape[:-1] if shape.rank and shape[-1] == 1 else shape
 
 
-def refuse_outer_product(loss, outputs, targets):
+def refuse_outer_product(loss: Callable, outputs: Any, targets: Any) -> None:
     """Refuses a loss that spreads outputs [n, 1] and targets [n] to [n, n], so that each target meets every output.
 
     Targets without their last axis are easily given; the network would learn their mean, without any sign of it.

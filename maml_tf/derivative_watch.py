@@ -7,8 +7,10 @@ import contextlib
 import functools
 import re
 import threading
+from collections.abc import Iterator
 from typing import NamedTuple
 
+import keras
 import tensorflow as tf
 from tensorflow.python.eager.polymorphic_function.concrete_function import ConcreteFunction
 from tensorflow.python.framework import ops
@@ -54,14 +56,15 @@ class Watch:
         stopped: set of the sites at which a second derivative meets a `stop_gradient`.
     """
 
-    def __init__(self, passing=frozenset()):
+    def __init__(self, passing: frozenset[Site] = frozenset()):
         self.faults, self.stopped = {}, set()
         self._passing = passing
-        self._graph, self._forward = None, set()
+        self._graph: tf.Graph | None = None
+        self._forward = set()
         self._callers = {}  # operations that call a function, by its graph
 
     @contextlib.contextmanager
-    def forward_pass(self, layers):
+    def forward_pass(self, layers: list[keras.layers.Layer]) -> Iterator[None]:
         """While the forward pass is traced."""
         self._graph = tf.compat.v1.get_default_graph()
         with _marked(layers):
@@ -69,7 +72,7 @@ class Watch:
         self._forward = {op.name for op in self._graph.get_operations()}
 
     @contextlib.contextmanager
-    def derivative(self, order):
+    def derivative(self, order: int) -> Iterator[None]:
         """While TensorFlow computes the derivative of this order, in this thread."""
         thread = threading.get_ident()
 
@@ -82,7 +85,7 @@ class Watch:
         finally:
             ops.get_gradient_function = _registered_derivative
 
-    def suspects(self, weights):
+    def suspects(self, weights: list[tf.Tensor]) -> bool:
         """Whether what depends on weights may lack a second derivative: a quick look that errs on the strict side."""
         reached, suspects = {w.ref() for w in weights}, False
         for op in self._graph.get_operations():

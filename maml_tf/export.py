@@ -1,6 +1,5 @@
 """Exports a meta-learned initialisation as a TensorFlow SavedModel, which adapts to new tasks without this project."""
 
-import functools
 import json
 import os
 from pathlib import Path
@@ -9,19 +8,26 @@ import keras
 import tensorflow as tf
 
 import maml_tf
-from data_generators.errors import UserError
+from data_generators.errors import UserError, first_line
 from data_generators.files import remove_all_abandoned, replacing
-from maml_tf import losses
-from maml_tf.command import first_line
-from maml_tf.export_checks import text
-from maml_tf.export_signatures import Exportable, Signatures
+from maml_tf.maml import MAML
+from maml_tf.signatures import Signatures, text
+from maml_tf.step_sizes import PER_WEIGHT
 
 # TensorFlow keeps this folder of a SavedModel for what is not part of the graph.
 DESCRIPTION = Path("assets.extra", "maml.json")
 
 
-def export(maml, path, *, transductive=False, inputs=None, targets=None, about=None):
-    """Writes a SavedModel whose signatures predict and adapt; `export_signatures.Signatures` says what they do.
+def export(
+    maml: MAML,
+    path: str | Path,
+    *,
+    transductive: bool = False,
+    inputs: tf.TensorSpec | None = None,
+    targets: tf.TensorSpec | None = None,
+    about: dict | None = None,
+) -> Path:
+    """Writes a SavedModel whose signatures predict and adapt; `signatures.Signatures` says what they do.
 
     Args:
         maml: MAML.
@@ -39,12 +45,20 @@ def export(maml, path, *, transductive=False, inputs=None, targets=None, about=N
 
     Raises:
         UserError: the folder is not empty or cannot be written, or the model has several inputs or outputs.
+
+    Example:
+        >>> model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+        >>> path = export(MAML(model, "mse"), tempfile.mkdtemp())
+        >>> adapt = tf.saved_model.load(str(path)).signatures["adapt_and_predict"]
+        >>> x = tf.ones([5, 1])
+        >>> adapt(support_inputs=x, support_labels=2 * x, query_inputs=x)["query_outputs"].shape
+        TensorShape([5, 1])
     """
     signatures, endpoints = _endpoints(maml, transductive, inputs, targets)
     return write(maml.model, endpoints, _describe(maml, transductive, signatures, about or {}), path)
 
 
-def write(model, endpoints, description, path, axis="examples"):
+def write(model: keras.Model, endpoints: dict, description: dict, path: str | Path, axis: str = "examples") -> Path:
     """Writes a SavedModel beside `path` and then renames it, so that there is a whole export or none.
 
     Args:
@@ -73,7 +87,7 @@ def write(model, endpoints, description, path, axis="examples"):
     return Path(path)
 
 
-def refuse_unless_free(path):
+def refuse_unless_free(path: str | Path) -> None:
     """Raises UserError unless `path` is an empty folder or nothing at all."""
     path = Path(path)
     try:
@@ -89,23 +103,9 @@ def refuse_unless_free(path):
 
 def _endpoints(maml, transductive, inputs, targets):
     """The Signatures and, by name, (function, arguments)."""
-    step_size = list(maml.step_sizes) or maml.step_size
-    learner = Exportable(maml.pure, _loss_of_any_shots(maml.loss), step_size, maml.num_updates, transductive)
     inputs = inputs or _input_spec(maml.pure)
-    signatures = Signatures(learner, inputs, targets or maml.target_spec or _output_spec(learner, inputs, maml.model))
+    signatures = Signatures(maml, transductive, inputs, targets or maml.target_spec or _output_spec(maml, inputs))
     return signatures, signatures.all()
-
-
-def _loss_of_any_shots(loss):
-    """The loss, the divisor of our cross-entropy taken from the support at hand: its examples divided by the ways."""
-    if not (isinstance(loss, functools.partial) and loss.func is losses.softmax_cross_entropy):
-        return loss
-
-    def cross_entropy(logits, labels):
-        shots = tf.cast(tf.shape(logits)[0], logits.dtype) / logits.shape[-1]
-        return losses.softmax_cross_entropy(logits, labels, shots)
-
-    return cross_entropy
 
 
 def _input_spec(pure):
@@ -120,25 +120,32 @@ def _input_spec(pure):
     return pure.built_on
 
 
-def _output_spec(learner, inputs, model):
-    traced = tf.function(lambda x: learner.predict(*learner.initial(), x), autograph=False)
+def _output_spec(maml, inputs):
+    traced = tf.function(lambda x: maml.pure(*maml.start()[:3], x)[0], autograph=False)
     outputs = traced.get_concrete_function(inputs).structured_outputs
     if not isinstance(outputs, tf.Tensor | tf.TensorSpec):
-        raise UserError(f"model {model.name!r} has several outputs: only models with one can be exported")
+        raise UserError(f"model {maml.model.name!r} has several outputs: only models with one can be exported")
     return tf.TensorSpec(outputs.shape, outputs.dtype)
 
 
 def _describe(maml, transductive, signatures, about):
     """What the export is, of values that JSON can hold."""
-    step_sizes = [float(size) for size in maml.step_sizes]
     return {
         **about,
-        "step_size": dict(zip(signatures.weight_names, step_sizes, strict=True)) if step_sizes else maml.step_size,
+        "step_size": _step_size(maml, signatures.weight_names),
         "num_updates": maml.num_updates,
         "queries_normalised_by": "query statistics" if transductive else "support statistics",
         "weights": signatures.weight_names,
         "state": signatures.state_names,
     }
+
+
+def _step_size(maml, weight_names):
+    if not maml.step_sizes:
+        return maml.step_size
+    if maml.learn_step_size == PER_WEIGHT:
+        return "one for each weight, meta-learned"
+    return {name: size.numpy().tolist() for name, size in zip(weight_names, maml.step_sizes, strict=True)}
 
 
 def _shown(specs, axis):

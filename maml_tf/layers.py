@@ -8,24 +8,28 @@ squared deviations, differentiated as it stands.
 
 import contextlib
 import contextvars
+from collections.abc import Iterator
+from typing import Any
 
 import keras
 import tensorflow as tf
 
-from maml_tf.chunks import in_chunks
+from maml_tf.fast_conv import crop, in_chunks, max_pool_2x2, patch_moments, patches_3x3, patches_by_convolution
 from maml_tf.normalisation import channel_moments, moments, normalise
-from maml_tf.patches import crop, patch_moments, patches_3x3, patches_by_convolution
-from maml_tf.pooling import max_pool_2x2
 
 _VECTORIZABLE = contextvars.ContextVar("vectorizable", default=False)
 
 
 @contextlib.contextmanager
-def vectorizable():
+def vectorizable() -> Iterator[None]:
     """Within it, layers are traced into operations that `tf.vectorized_map` and XLA handle.
 
     `tf.vectorized_map` cannot convert a convolution whose filters differ per task, and XLA on CPU computes the second
     derivative of max-pooling wrong.
+
+    Example:
+        >>> with vectorizable():
+        ...     y = Conv2D(8)(tf.zeros([2, 28, 28, 1]))  # patches and a matrix product
     """
     token = _VECTORIZABLE.set(True)
     try:
@@ -47,21 +51,28 @@ class BatchNorm(keras.layers.Layer):
             monotone, so max-pooling first, and normalising the small map by the statistics of the large one, gives the
             same values for a fraction of the work.
         training: whether to use and keep these statistics.
+
+    Example:
+        >>> norm = BatchNorm()
+        >>> norm(tf.constant([[0.0], [2.0], [4.0]])).numpy().round(2).ravel()  # by the mean 2 and variance 8 / 3
+        array([-1.22,  0.  ,  1.22], dtype=float32)
+        >>> norm(tf.constant([[2.0]]), training=False).numpy()  # by those that were kept
+        array([[0.]], dtype=float32)
     """
 
     meta_only = True
 
-    def __init__(self, epsilon=1e-3, **kwargs):
+    def __init__(self, epsilon: float = 1e-3, **kwargs: Any):
         super().__init__(**kwargs)
         self.epsilon = epsilon
 
-    def build(self, x_shape, mean_shape=None, variance_shape=None):
+    def build(self, x_shape: tuple, mean_shape: tuple | None = None, variance_shape: tuple | None = None) -> None:
         channels = (x_shape[-1],)
         self.beta = self.add_weight(name="beta", shape=channels, initializer="zeros")
         self.mean = self.add_weight(name="mean", shape=channels, initializer="zeros", trainable=False)
         self.variance = self.add_weight(name="variance", shape=channels, initializer="ones", trainable=False)
 
-    def call(self, x, mean=None, variance=None, training=True):
+    def call(self, x: Any, mean: Any = None, variance: Any = None, training: bool = True) -> tf.Tensor:
         if not training:
             mean, variance = tf.convert_to_tensor(self.mean), tf.convert_to_tensor(self.variance)
             return (x - mean) * self._scale(variance) + self.beta
@@ -74,13 +85,13 @@ class BatchNorm(keras.layers.Layer):
         self.variance.assign(variance)
         return tf.nn.bias_add(normalised, self.beta)
 
-    def compute_output_shape(self, x_shape, mean_shape=None, variance_shape=None):
+    def compute_output_shape(self, x_shape: tuple, mean_shape: Any = None, variance_shape: Any = None) -> tuple:
         return x_shape
 
     def _scale(self, variance):
         return tf.math.rsqrt(variance + tf.constant(self.epsilon, variance.dtype))
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return {**super().get_config(), "epsilon": self.epsilon}
 
 
@@ -92,26 +103,31 @@ class LayerNorm(keras.layers.Layer):
 
     Call arguments:
         x: [batch, ..., channels].
+
+    Example:
+        >>> LayerNorm()(tf.constant([[0.0, 2.0], [5.0, 5.5]])).numpy().round(2)
+        array([[-1.,  1.],
+               [-1.,  1.]], dtype=float32)
     """
 
     meta_only = True
 
-    def __init__(self, epsilon=1e-12, **kwargs):
+    def __init__(self, epsilon: float = 1e-12, **kwargs: Any):
         super().__init__(**kwargs)
         self.epsilon = epsilon
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple) -> None:
         channels = (input_shape[-1],)
         self.gamma = self.add_weight(name="gamma", shape=channels, initializer="ones")
         self.beta = self.add_weight(name="beta", shape=channels, initializer="zeros")
 
-    def call(self, x):
+    def call(self, x: Any) -> tf.Tensor:
         _, variance, centred = moments(x, axes=list(range(1, len(x.shape))))
         scale = tf.math.rsqrt(variance + tf.constant(self.epsilon, variance.dtype))
         scale = tf.reshape(scale, [-1] + [1] * (len(x.shape) - 1))
         return centred * scale * self.gamma + self.beta
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return {**super().get_config(), "epsilon": self.epsilon}
 
 
@@ -131,9 +147,21 @@ class Conv2D(keras.layers.Layer):
 
     Call arguments:
         x: [batch, height, width, channels].
+
+    Example:
+        >>> Conv2D(8, strides=2)(tf.zeros([2, 28, 28, 1])).shape
+        TensorShape([2, 14, 14, 8])
     """
 
-    def __init__(self, filters, strides=1, bias_cancels=False, moments=None, pool=False, **kwargs):
+    def __init__(
+        self,
+        filters: int,
+        strides: int = 1,
+        bias_cancels: bool = False,
+        moments: str | None = None,
+        pool: bool = False,
+        **kwargs: Any,
+    ):
         super().__init__(**kwargs)
         if moments not in (None, "output", "patches"):
             raise ValueError(f"moments must be None, 'output' or 'patches', not {moments!r}")
@@ -145,12 +173,12 @@ class Conv2D(keras.layers.Layer):
         self.moments = moments
         self.pool = pool
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple) -> None:
         shape = (3, 3, input_shape[-1], self.filters)
         self.kernel = self.add_weight(name="kernel", shape=shape, initializer="glorot_uniform")
         self.bias = self.add_weight(name="bias", shape=(self.filters,), initializer="zeros")
 
-    def call(self, x):
+    def call(self, x: Any) -> Any:
         if self.moments == "patches":
             return self._with_moments_of_patches(x)
         if _VECTORIZABLE.get():
@@ -189,16 +217,21 @@ class Conv2D(keras.layers.Layer):
         positions = -(-height // self.strides) * -(-width // self.strides)
         return positions * (9 * channels + self.filters) * x.dtype.size
 
-    def get_config(self):
+    def get_config(self) -> dict:
         config = {"filters": self.filters, "strides": self.strides, "bias_cancels": self.bias_cancels}
         return {**super().get_config(), **config, "moments": self.moments, "pool": self.pool}
 
 
 @keras.saving.register_keras_serializable(package="maml_tf")
 class MaxPool2x2(keras.layers.Layer):
-    """2x2 max-pooling with VALID padding."""
+    """2x2 max-pooling with VALID padding.
 
-    def call(self, x):
+    Example:
+        >>> MaxPool2x2()(tf.reshape(tf.range(16.0), [1, 4, 4, 1])).numpy().ravel()
+        array([ 5.,  7., 13., 15.], dtype=float32)
+    """
+
+    def call(self, x: Any) -> tf.Tensor:
         return _max_pool(x)
 
 

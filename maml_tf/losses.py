@@ -4,8 +4,10 @@
 own.
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -14,7 +16,7 @@ from data_generators.errors import UserError
 from maml_tf.checks import refuse_outer_product
 
 
-def mse(outputs, targets):
+def mse(outputs: Any, targets: Any) -> tf.Tensor:
     """Mean squared error over all entries.
 
     Args:
@@ -26,6 +28,10 @@ def mse(outputs, targets):
 
     Raises:
         UserError: the shapes differ.
+
+    Example:
+        >>> float(mse([[1.0], [2.0]], [[1.0], [4.0]]))
+        2.0
     """
     outputs = tf.convert_to_tensor(outputs)
     targets = tf.cast(targets, outputs.dtype)
@@ -34,30 +40,46 @@ def mse(outputs, targets):
     return tf.reduce_mean(tf.square(outputs - targets))
 
 
-def softmax_cross_entropy(logits, labels, shots):
+@dataclasses.dataclass(frozen=True)
+class SoftmaxCrossEntropy:
     """Cross-entropy summed over the examples of a task and divided by the number of shots.
+
+        loss(logits, labels) = -1/K sum_i log softmax(logits_i)[label_i]
 
     The original divides each example's cross-entropy by the shots K and lets the gradient sum over the examples, so the
     loss of an N-way support set is N times the mean (a step size of 0.4 acts like 2.0 on the mean loss, for N = 5). The
     query loss has the same divisor, whatever the number of queries: 75 times the mean for miniImagenet 1-shot.
 
     Args:
+        shots: K, the support examples per class; default, the number of examples at hand divided by the ways.
+
+    Call arguments:
         logits: [examples, ways].
         labels: [examples, ways] one-hot, or class ids [examples] or [examples, 1].
-        shots: K, the support examples per class.
-
-    Returns:
-        A scalar.
 
     Raises:
         UserError: the labels have another shape.
+
+    Example:
+        >>> loss = SoftmaxCrossEntropy(shots=1)
+        >>> round(float(loss([[0.0, 0.0], [0.0, 0.0]], [0, 1])), 4)  # 2 log 2
+        1.3863
     """
-    logits = tf.convert_to_tensor(logits)
-    losses = tf.nn.softmax_cross_entropy_with_logits(_one_hot(labels, logits), logits)
-    return tf.reduce_sum(losses) / tf.cast(shots, logits.dtype)
+
+    shots: int | None = None
+
+    def __call__(self, logits: Any, labels: Any) -> tf.Tensor:
+        """The loss of one task, a scalar."""
+        logits = tf.convert_to_tensor(logits)
+        losses = tf.nn.softmax_cross_entropy_with_logits(_one_hot(labels, logits), logits)
+        if self.shots is None:
+            shots = tf.cast(tf.shape(logits)[0], logits.dtype) / logits.shape[-1]
+        else:
+            shots = tf.cast(self.shots, logits.dtype)
+        return tf.reduce_sum(losses) / shots
 
 
-def accuracy(logits, labels):
+def accuracy(logits: Any, labels: Any) -> tf.Tensor:
     """Fraction of the examples whose largest logit is at their label.
 
     Args:
@@ -69,6 +91,10 @@ def accuracy(logits, labels):
 
     Raises:
         UserError: the labels have another shape, or there is a single logit, which is always the largest.
+
+    Example:
+        >>> float(accuracy([[2.0, 1.0], [0.0, 3.0]], [0, 0]))
+        0.5
     """
     logits = tf.convert_to_tensor(logits)
     if logits.shape[-1] == 1:
@@ -105,7 +131,7 @@ def _labels(labels, logits):
     return labels, False
 
 
-def as_loss(loss) -> Callable:
+def as_loss(loss: Callable | str) -> Callable:
     """A function (outputs, targets) -> scalar.
 
     Args:
@@ -115,12 +141,21 @@ def as_loss(loss) -> Callable:
 
     Raises:
         UserError: there is none of that name, or it is nothing that can be called.
+
+    Example:
+        >>> float(as_loss("mae")(tf.constant([[1.0], [2.0]]), tf.constant([[1.0], [4.0]])))
+        1.0
     """
     return _as_function(loss, keras.losses.get, "loss")
 
 
-def as_accuracy(metric) -> Callable | None:
-    """As `as_loss`, of what is reported beside the loss; "accuracy" is `accuracy`, and None stays None."""
+def as_accuracy(metric: Callable | str | None) -> Callable | None:
+    """As `as_loss`, of what is reported beside the loss; "accuracy" is `accuracy`, and None stays None.
+
+    Example:
+        >>> as_accuracy("accuracy") is accuracy
+        True
+    """
     if metric is None:
         return None
     if isinstance(metric, str) and metric in ("accuracy", "acc"):
@@ -140,10 +175,8 @@ def _as_function(function, get, what):
         return functools.partial(_of_metric, function)
     if _takes_targets_first(function):
         return functools.partial(_in_keras_order, function)
-    return function if _innermost(function) in _CHECKED else functools.partial(_own, function)
-
-
-_CHECKED = (mse, softmax_cross_entropy, accuracy)  # which look at shapes themselves
+    checks_shapes = _innermost(function) in (mse, accuracy) or isinstance(function, SoftmaxCrossEntropy)
+    return function if checks_shapes else functools.partial(_own, function)
 
 
 def _innermost(function):

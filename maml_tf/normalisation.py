@@ -11,7 +11,7 @@ import tensorflow as tf
 _FEW_ROWS = 256  # plain sums of 256 float32 numbers are off by 2e-7, of 5,000 by 8e-7
 
 
-def normalise(x, epsilon):
+def normalise(x: tf.Tensor, epsilon: float) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Normalises each column of x to mean 0 and variance 1, with derivatives that are exact to every order.
 
     With n(x) the result, r = 1 / sqrt(variance + epsilon) and <.> the mean over rows, the backward pass is the
@@ -68,7 +68,7 @@ def _column_mean(x):
 
 
 @tf.custom_gradient
-def channel_moments(x):
+def channel_moments(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Mean and variance of each channel, with derivatives that are exact to every order.
 
     Args:
@@ -97,7 +97,7 @@ def _moments_gradient(x, of_mean, of_variance):
     return x * slope + (of_mean / rows - slope * mean), gradient
 
 
-def channel_mean(x):
+def channel_mean(x: tf.Tensor) -> tf.Tensor:
     """Mean of x [batch, height, width, channels] over all axes but the last.
 
     One axis after the other, since float32 loses digits in a plain sum over the 500,000 positions of a large batch.
@@ -105,7 +105,7 @@ def channel_mean(x):
     return tf.reduce_mean(tf.reduce_mean(tf.reduce_mean(x, axis=2), axis=1), axis=0)
 
 
-def moments(x, axes):
+def moments(x: tf.Tensor, axes: list[int]) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Mean and variance over `axes`, with exact derivatives of every order.
 
     Returns:

@@ -1,12 +1,17 @@
 """A Keras model as a pure function of its variables, which is what the inner loop adapts."""
 
+from collections.abc import Callable, Iterable
+from typing import Any
+
 import keras
 import tensorflow as tf
 
 from data_generators.errors import UserError
+from data_generators.tasks import Tasks
+from maml_tf import checks
 
 
-def adapts_by_default(model):
+def adapts_by_default(model: keras.Model) -> Callable[[keras.Variable], bool]:
     """The default predicate of what adapts: every trainable variable whose layer is not marked `meta_only`."""
     fixed = {
         id(variable)
@@ -17,7 +22,7 @@ def adapts_by_default(model):
     return lambda variable: id(variable) not in fixed
 
 
-def sublayers(model):
+def sublayers(model: keras.Model) -> Iterable[keras.layers.Layer]:
     """All layers of a model, itself and nested ones included."""
     return model._flatten_layers()
 
@@ -39,7 +44,7 @@ class PureModel:
         UserError: the model is not one of Keras 3 or not built, or nothing adapts.
     """
 
-    def __init__(self, model, adapts=None):
+    def __init__(self, model: keras.Model, adapts: Callable[[keras.Variable], bool] | None = None):
         if not isinstance(model, keras.Model):
             legacy = any(kind.__module__.startswith("tf_keras") for kind in type(model).__mro__)
             kind = "a model of legacy Keras (tf_keras)" if legacy else f"a {type(model).__name__}"
@@ -52,11 +57,11 @@ class PureModel:
         self.shared = [v for v in model.trainable_variables if not adapts(v)]
         self.state = list(model.non_trainable_variables)
         self._is_seed = [_is_seed(v) for v in self.state]
-        self._assigned = None  # by the model when it is called; not known yet
+        self._assigned: list[bool] | None = None  # by the model when it is called; not known yet
         if not self.adapted:
             raise UserError(f"no trainable variable of model {model.name!r} is to be adapted")
 
-    def __call__(self, adapted, shared, state, x, training=True):
+    def __call__(self, adapted: list, shared: list, state: list, x: Any, training: bool = True) -> tuple:
         """Calls the model.
 
         Args:
@@ -77,18 +82,18 @@ class PureModel:
         return self._in_our_dtype(outputs), new_state, tf.add_n(penalties) if penalties else tf.zeros([], self.dtype)
 
     @property
-    def dtype(self):
+    def dtype(self) -> tf.DType:
         """That of the weights, in which losses are computed, whatever the model computes in (mixed precision)."""
         return tf.as_dtype(self.adapted[0].dtype)
 
     @property
-    def input_specs(self):
+    def input_specs(self) -> list[tf.TensorSpec] | None:
         """List of the tf.TensorSpec of the model's inputs, [examples, ...]; None where it has no Input."""
         inputs = getattr(self.model, "inputs", None)
         return [tf.TensorSpec(t.shape, t.dtype) for t in inputs] if inputs else None
 
     @property
-    def input_structure(self):
+    def input_structure(self) -> Any:
         """`input_specs` in the structure that the model is called with; None where it has no Input."""
         specs = self.input_specs
         if specs is None or len(specs) == 1:
@@ -97,7 +102,7 @@ class PureModel:
         return specs if structure is None else tf.nest.pack_sequence_as(structure, specs)
 
     @property
-    def built_on(self):
+    def built_on(self) -> Any:
         """`input_structure`; of a subclassed model, the tf.TensorSpec of what it was built on, or None."""
         shape = (self.model.get_build_config() or {}).get("input_shape")
         if self.input_structure is not None or not shape or not all(s is None or isinstance(s, int) for s in shape):
@@ -105,10 +110,36 @@ class PureModel:
         return tf.TensorSpec([None, *shape[1:]], self.model.input_dtype)
 
     @property
-    def has_one_output(self):
+    def has_one_output(self) -> bool | None:
         """Whether the model gives one tensor; None where that is not known."""
         outputs = getattr(self.model, "outputs", None)
         return len(outputs) == 1 if outputs else None
+
+    def inputs(self, value: Any, name: str, axis: int = 1) -> Any:
+        """Inputs as tensors of the model's dtype, checked.
+
+        Args:
+            value: an array, nested numbers, or a structure of such where the model has several inputs.
+            name: of the inputs, for messages.
+            axis: that of the examples.
+
+        Raises:
+            UserError: they do not have the shapes that the model was built for.
+        """
+        specs = self.input_specs
+        value = checks.tensors(value, self.dtype, single=None if specs is None else len(specs) == 1)
+        checks.inputs(value, specs, name, axis)
+        return value
+
+    def targets(self, value: Any) -> Any:
+        """Targets as tensors, floating-point ones of the model's dtype; arguments as of `inputs`."""
+        return checks.tensors(value, self.dtype, single=self.has_one_output)
+
+    def tasks(self, tasks: Tasks) -> Tasks:
+        """Tasks as tensors; errors as of `inputs`."""
+        support_x, support_y, query_x, query_y = tasks
+        support = self.inputs(support_x, "support_x"), self.targets(support_y)
+        return Tasks(*support, self.inputs(query_x, "query_x"), self.targets(query_y))
 
     def _in_our_dtype(self, outputs):
         def cast(tensor):
@@ -116,7 +147,7 @@ class PureModel:
 
         return tf.nest.map_structure(cast, outputs)
 
-    def observe(self, x):
+    def observe(self, x: Any) -> None:
         """Finds out which part of the state the model assigns when it is called, unless that is known already.
 
         Args:
@@ -127,7 +158,7 @@ class PureModel:
             x = tf.nest.map_structure(lambda t: tf.TensorSpec(t.shape, t.dtype), x)
             tf.function(self, autograph=False).get_concrete_function(*groups, x)
 
-    def after_adaptation(self, adapted, shared, state, support_x):
+    def after_adaptation(self, adapted: list, shared: list, state: list, support_x: Any) -> list:
         """The state that inductive predictions take: with the support's statistics under the adapted weights.
 
         The inner loop leaves those under the weights before its last update, which fit the adapted ones badly where
@@ -143,7 +174,7 @@ class PureModel:
         """
         return self(adapted, shared, state, support_x)[1] if self.statistics(state) else state
 
-    def seeds_per_task(self, iteration, num_tasks):
+    def seeds_per_task(self, iteration: Any, num_tasks: int) -> list[tf.Tensor]:
         """Seeds for the random layers that differ per task and iteration; updates differ as each call advances them.
 
         Left alone, dropout would give every task of a meta-batch the same mask.
@@ -155,12 +186,12 @@ class PureModel:
         folded = [tf.random.experimental.stateless_fold_in(s, tf.cast(iteration, s.dtype)) for s in seeds]
         return [tf.random.experimental.stateless_split(s, num_tasks) for s in folded]
 
-    def with_seeds(self, state, seeds):
+    def with_seeds(self, state: list, seeds: list) -> list:
         """State whose seeds are replaced by those of one task."""
-        seeds = iter(seeds)
-        return [next(seeds) if is_seed else s for s, is_seed in zip(state, self._is_seed, strict=True)]
+        left = iter(seeds)
+        return [next(left) if is_seed else s for s, is_seed in zip(state, self._is_seed, strict=True)]
 
-    def statistics(self, state):
+    def statistics(self, state: list) -> list:
         """The floating-point entries of a state that the model assigns: normalisation statistics.
 
         Not seeds or counters; nor frozen weights and other constants, whose mean over tasks would not be the same to
@@ -170,7 +201,7 @@ class PureModel:
         entries = zip(state, self.state, assigned, strict=True)
         return [s for s, v, is_assigned in entries if is_assigned and tf.as_dtype(v.dtype).is_floating]
 
-    def assign_statistics(self, statistics):
+    def assign_statistics(self, statistics: list) -> None:
         """Assigns what `statistics` picks out to the model's variables."""
         for variable, value in zip(self.statistics(self.state), statistics, strict=True):
             variable.assign(value)

@@ -15,7 +15,8 @@ import itertools
 import re
 import threading
 import warnings
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -24,7 +25,7 @@ import tensorflow as tf
 from data_generators.errors import UserError
 from maml_tf import layers as own_layers
 from maml_tf.derivative_watch import Watch
-from maml_tf.pure_model import sublayers
+from maml_tf.pure_model import PureModel, sublayers
 
 _EXAMPLES, _LENGTH = 4, 8  # for dimensions of the inputs that are open: the first, and others
 _PASSES_TO_SETTLE = 100, 400
@@ -49,7 +50,7 @@ class Finding(NamedTuple):
     order: int = 2
 
 
-def find(objective, adapted, shared, state, inputs, layers):
+def find(objective: Callable, adapted: list, shared: list, state: list, inputs: list, layers: list) -> list[Finding]:
     """Finds the layers through which the second derivative of one task's inner loss goes wrong.
 
     Args:
@@ -69,7 +70,7 @@ def find(objective, adapted, shared, state, inputs, layers):
         return _Search(objective, [list(adapted), list(shared), list(state)], list(inputs), list(layers)).findings()
 
 
-def check(pure, inputs, stacklevel):
+def check(pure: PureModel, inputs: Any, stacklevel: int) -> bool:
     """Finds out whether a model can be differentiated twice, as second-order MAML must.
 
     Args:
@@ -120,7 +121,7 @@ _KNOWN_TO_BE_RIGHT = {
 }
 
 
-def stand_in_loss(outputs):
+def stand_in_loss(outputs: Any) -> tf.Tensor:
     """A loss none of whose derivatives vanish, for where the real one or its targets are not known yet.
 
     Args:
@@ -135,7 +136,7 @@ def stand_in_loss(outputs):
     return tf.add_n([tf.cast(d, distances[0].dtype) for d in distances])
 
 
-def sentence(finding):
+def sentence(finding: Finding) -> str:
     """What is wrong, in which layer, and what helps."""
     where = f"layer {finding.layer!r} ({finding.kind})" if finding.layer else "the loss"
     if finding.order == 1:
@@ -256,7 +257,9 @@ class _Search:
         inputs = tf.nest.map_structure(functools.partial(_numbers, rng=rng), self.inputs)
         yield adapted, shared, state, inputs
         owners = {site.layer for site in sites if site.layer >= 0}
-        if any(_is_floating(v) for owner in owners for v in self.layers[owner].non_trainable_variables):
+        if any(
+            tf.as_dtype(v.dtype).is_floating for owner in owners for v in self.layers[owner].non_trainable_variables
+        ):
             settled = tf.function(lambda *arguments: self.objective(*arguments)[1], autograph=False)
             for passes in _PASSES_TO_SETTLE:
                 for _ in range(passes):
@@ -294,7 +297,3 @@ def _numbers(given, rng):
     shape = [default if length is None else length for default, length in zip(lengths, given.shape, strict=False)]
     dtype = tf.as_dtype(given.dtype)
     return tf.cast(rng.normal(size=shape) if dtype.is_floating else rng.integers(2, size=shape), dtype)
-
-
-def _is_floating(variable):
-    return tf.as_dtype(variable.dtype).is_floating

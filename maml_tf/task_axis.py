@@ -1,9 +1,17 @@
-"""The seam between one task and a meta-batch: a function of one task, mapped or vectorised over the leading axis."""
+"""The seam between one task and a meta-batch: a function of one task, mapped or vectorised, and compiled."""
+
+import functools
+import inspect
+import weakref
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any
 
 import keras
 import tensorflow as tf
+from tensorflow.python.framework import ops
 
-from maml_tf import layers
+from maml_tf import checks, layers
 from maml_tf.pure_model import sublayers
 
 MAP, VECTORIZE = "map", "vectorize"
@@ -25,7 +33,7 @@ _VECTORIZES_WELL = (
 )
 
 
-def resolve(task_axis, jit, model):
+def resolve(task_axis: str, jit: bool | str, model: keras.Model) -> tuple[str, bool]:
     """Chooses how to run a model over tasks, and whether by XLA, where the caller leaves it open.
 
     "auto" maps without XLA, which any model can; vectorises with XLA small dense networks, and, where there is a GPU,
@@ -48,23 +56,23 @@ def resolve(task_axis, jit, model):
         chosen = VECTORIZE if (well and gpu) or (dense and model.count_params() <= _MOST_WEIGHTS) else MAP
     if jit == "auto":
         jit = chosen == VECTORIZE or (dense and task_axis == "auto")
-    return chosen, jit
+    return chosen, bool(jit)
 
 
-def map_tasks(function, tasks, signature, how):
+def map_tasks(function: Callable, tasks: Any, signature: Any, task_axis: str) -> Any:
     """Applies `function` to every task and stacks the results.
 
     Args:
         function: one task's structure of tensors -> structure of tensors.
         tasks: the same structure with a leading task axis of static size.
         signature: structure of tf.TensorSpec of one task's results.
-        how: MAP, a loop that runs as many tasks side by side as there are inter-op threads; or VECTORIZE, one batched
-            graph.
+        task_axis: MAP, a loop that runs as many tasks side by side as there are inter-op threads; or VECTORIZE, one
+            batched graph.
 
     Returns:
         The results, each with a leading task axis.
     """
-    if how == VECTORIZE:
+    if task_axis == VECTORIZE:
         with layers.vectorizable():
             return tf.vectorized_map(_as_it_is(function), tasks, fallback_to_while_loop=False)
     return tf.map_fn(
@@ -72,15 +80,20 @@ def map_tasks(function, tasks, signature, how):
     )
 
 
-def mean_over_tasks(function, tasks, signature, how):
+def mean_over_tasks(function: Callable, tasks: Any, signature: Any, task_axis: str) -> Any:
     """The mean over tasks of a function's results, which must be floating point.
 
     With MAP the results are summed in the order of the tasks as they come, never stacked.
 
     Args and result as in `map_tasks`, without the task axis.
+
+    Example:
+        >>> scalar = tf.TensorSpec([], tf.float32)
+        >>> float(mean_over_tasks(tf.square, tf.constant([1.0, 2.0, 3.0, 4.0]), scalar, MAP))
+        7.5
     """
-    if how == VECTORIZE:
-        return tf.nest.map_structure(lambda r: tf.reduce_mean(r, 0), map_tasks(function, tasks, signature, how))
+    if task_axis == VECTORIZE:
+        return tf.nest.map_structure(lambda r: tf.reduce_mean(r, 0), map_tasks(function, tasks, signature, task_axis))
     count = tf.nest.flatten(tasks)[0].shape[0]
 
     def add_one(i, total):
@@ -100,3 +113,122 @@ def _as_it_is(function):
 def _parallel_iterations():
     # One task per thread: more would only push the tasks' arrays out of the caches.
     return tf.config.threading.get_inter_op_parallelism_threads() or 2
+
+
+class Compiler:
+    """Compiles functions of tensors as one learner needs them.
+
+    Args:
+        task_axis: MAP or VECTORIZE.
+        jit: whether to compile by XLA.
+        apart: whether XLA compiles the parts of a function only, so that there can be a sum over workers between them.
+    """
+
+    def __init__(self, task_axis: str, jit: bool, apart: bool = False):
+        self._task_axis = task_axis
+        self._jit = jit
+        self._apart = apart
+        self._known = {}
+        self._gradients = set()
+        weakref.finalize(self, _forget, self._gradients)
+
+    def __call__(self, function: Callable, signature: Any = None) -> Callable:
+        """The function, compiled; anew for each kind of argument, unless a signature says what all are like."""
+        return self._compiled(function, signature, self._jit and not self._apart)
+
+    def part(self, function: Callable, *args: Any) -> Any:
+        """Calls a part of a compiled function, which XLA compiles by itself if it does not compile the whole."""
+        return self._compiled(function, None, True)(*args) if self._jit and self._apart else function(*args)
+
+    def call_as(self, specs: Any, key: Any, function: Callable, *args: Any) -> Any:
+        """Calls a function that is compiled once for each key and signature.
+
+        Args:
+            specs: tuple of the structures of tf.TensorSpec of the arguments.
+            key: what tells the functions apart.
+            function, args: what to call.
+        """
+        key = (key, str(specs))
+        if key not in self._known:
+            self._known.setdefault(key, self(function, specs))  # two threads may be here at once
+        return self._known[key](*args)
+
+    def _compiled(self, function, signature, jit):
+        # A partial of its own for each, since TensorFlow counts the tracings of one code as those of one function, and
+        # warns of too many.
+        traced = functools.partial(self._traced, function)
+        # AutoGraph would double the time to trace; nothing here needs it, and a user's function that does may be a
+        # tf.function of its own.
+        return tf.function(traced, signature, jit_compile=jit or None, autograph=False)
+
+    def _traced(self, function, *args):
+        with layers.vectorizable() if self._jit or self._task_axis == VECTORIZE else nullcontext():
+            results = function(*args)
+        self._gradients |= _own_gradients(tf.compat.v1.get_default_graph())
+        return results
+
+
+class compiled:
+    """A method that is compiled once for each object and each set of its keyword arguments.
+
+    Positional arguments are tensors, arrays or structures of them; keyword-only ones are Python values, fixed when the
+    method is traced. `learner.step(x)` is compiled by the object's `compiler`; `learner.step.graph(x)` is the method
+    itself, for use within another compiled function.
+
+    Example:
+        >>> class Scale:
+        ...     compiler = Compiler(MAP, jit=False)
+        ...
+        ...     @compiled
+        ...     def scale(self, x, *, factor):
+        ...         return factor * x
+        >>> float(Scale().scale(tf.constant(2.0), factor=3))
+        6.0
+    """
+
+    def __init__(self, method: Callable):
+        self._method = method
+        functools.update_wrapper(self, method)  # type: ignore[arg-type]  # typeshed asks for a callable
+
+    def __set_name__(self, owner, name):
+        self._name = name
+
+    def __get__(self, learner, owner=None):
+        if learner is None:
+            return self
+        # Kept in the object, where the next look-up finds it first.
+        return learner.__dict__.setdefault(self._name, _Compiled(self._method.__get__(learner), learner.compiler))
+
+
+class _Compiled:
+    """A `compiled` method of one object."""
+
+    def __init__(self, method, compiler):
+        self.graph, self._compiler, self._known = method, compiler, {}
+        self._signature = inspect.signature(method)
+        functools.update_wrapper(self, method)
+
+    def __call__(self, *args, **kwargs):
+        given = self._signature.bind(*args, **kwargs)  # tensors may be given by their names, too
+        key = tuple(sorted(given.kwargs.items()))
+        if key not in self._known:
+            function = self._compiler(functools.partial(self.graph, **given.kwargs))
+            self._known.setdefault(key, function)  # two threads may be here at once
+        return self._known[key](*map(checks.arrays, given.args))
+
+
+def _own_gradients(graph):
+    """The names under which TensorFlow has registered derivatives for one graph alone.
+
+    It keeps that of every tf.custom_gradient that is traced, Keras's optimizers' among them, and with it the graph, for
+    as long as the process runs: 4 MB for each MAML of a small network.
+    """
+    own = (op for op in graph.get_operations() if op.type == "IdentityN")  # which tf.custom_gradient makes
+    names = (op.node_def.attr["_gradient_op_type"].s.decode() for op in own if "_gradient_op_type" in op.node_def.attr)
+    return {name for name in names if name.startswith("CustomGradient-")}
+
+
+def _forget(gradients):
+    registered = getattr(ops.gradient_registry, "_registry", {})
+    for name in gradients:
+        registered.pop(name, None)

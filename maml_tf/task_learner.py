@@ -1,25 +1,58 @@
 """What MAML computes for one task: adaptation on its support, and the objectives that the meta-update descends."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
 from data_generators.errors import UserError
+from data_generators.tasks import Tasks
 from maml_tf.adaptation import adapt
 from maml_tf.pure_model import PureModel
 
+Metrics = dict[str, tf.Tensor]  # scalars by name
+Measured = tuple[tf.Tensor, Metrics, list]  # an objective, metrics, the model's state
+
+
+class Start(NamedTuple):
+    """What a task starts from, lists of tensors.
+
+    params: theta, what the inner loop adapts.
+    shared: the other trainable weights, which are meta-learned only.
+    state: statistics and seeds of the model.
+    step_size: alpha, as `adapt` takes it.
+    learned: the tensors behind a meta-learned alpha.
+    """
+
+    params: list
+    shared: list
+    state: list
+    step_size: Any
+    learned: list = []  # noqa: RUF012 - never changed
+
+    @property
+    def trainable(self) -> list[tf.Tensor]:
+        """What the meta-update changes."""
+        return [*self.params, *self.shared, *self.learned]
+
 
 class Inner(NamedTuple):
-    """State that the inner loop carries: the model's state, and outputs and loss of the latest support pass."""
+    """State that the inner loop carries: the model's state; outputs and loss of the latest support pass, if any."""
 
     model_state: list
-    outputs: tf.Tensor | None = None
-    loss: tf.Tensor | None = None
+    outputs: Any = ()
+    loss: Any = ()
+
+
+class Adapted(NamedTuple):
+    """What one task's adaptation leaves: fast weights, and the state with the support's statistics under them."""
+
+    params: list
+    state: list
 
 
 class TaskLearner(NamedTuple):
-    """A model and its loss, as pure functions of `params` (adapted), `shared` and `state`, lists of tensors.
+    """A model and its loss, as pure functions of a Start and of one task's tensors.
 
     model: PureModel.
     loss: function (outputs, targets) -> scalar.
@@ -29,86 +62,119 @@ class TaskLearner(NamedTuple):
 
     model: PureModel
     loss: Callable
-    accuracy: Callable | None
-    first_order: bool
+    accuracy: Callable | None = None
+    first_order: bool = False
 
-    @property
-    def figure_kinds(self):
-        """The names of the figures that are reported."""
-        return ("loss", "accuracy") if self.accuracy else ("loss",)
+    def adapt(
+        self, start: Start, inner: Inner, x: Any, y: Any, num_updates: int | tf.Tensor, first_update: Any = 0
+    ) -> tuple[Start, Inner]:
+        """Adapts to a support set: theta' = theta - alpha * grad L_support(theta), num_updates times.
 
-    def figure_names(self, *moments):
-        """The figures' names at some moments, such as "pre" and "post" adaptation."""
-        return [f"{moment}_{kind}" for moment in moments for kind in self.figure_kinds]
+        Args:
+            start: Start, whose params adapt.
+            inner: Inner, which holds the model's state to start from.
+            x, y: [support, ...] inputs and targets.
+            num_updates, first_update: as for `adaptation.adapt`.
 
-    def adapt(self, params, shared, inner, x, y, num_updates, step_size):
-        """Adapts params to a support set. Returns (params, Inner)."""
+        Returns:
+            (start with params theta', Inner of the last support pass); where num_updates is a tensor, Inner holds the
+            model's state alone.
+        """
 
         def support_loss(params, inner):
-            outputs, model_state, _ = self.model(params, shared, inner.model_state, x)
+            outputs, state, _ = self.model(params, start.shared, inner.model_state, x)
             loss = self._loss(outputs, y)
-            return loss, Inner(model_state, outputs, loss)
+            return loss, Inner(state, outputs, loss) if isinstance(num_updates, int) else Inner(state)
 
-        return adapt(
-            support_loss, params, inner, step_size=step_size, num_updates=num_updates, first_order=self.first_order
-        )
+        settings = {"num_updates": num_updates, "first_update": first_update, "first_order": self.first_order}
+        params, inner = adapt(support_loss, start.params, inner, step_size=start.step_size, **settings)
+        return start._replace(params=params), inner
 
-    def fast_weights(self, params, shared, state, x, y, num_updates, step_size):
-        """As `adapt`, without the figures on the way, so that the number of updates may be a tensor.
+    def adapted(self, start: Start, x: Any, y: Any, num_updates: tf.Tensor) -> Adapted:
+        """What adaptation to a support set leaves; arguments as of `adapt`."""
+        start, inner = self.adapt(start, Inner(start.state), x, y, num_updates)
+        state = self.model.after_adaptation(start.params, start.shared, inner.model_state, x)
+        return Adapted(start.params, state)
+
+    def meta_objective(self, start: Start, task: Tasks, num_updates: int, query_weights: Any = None) -> Measured:
+        """The query loss after adaptation, L_query(theta'), with the losses that layers add.
+
+        Args:
+            start: Start.
+            task: Tasks of one task's tensors, without the task axis.
+            num_updates: inner updates, at least 1.
+            query_weights: [num_updates] w; then the objective is the sum of w_i * L_query(theta_i) over the weights
+                theta_i after each update (the multi-step loss of MAML++, Antoniou et al. 2019).
 
         Returns:
-            (params, state with the support's statistics under them).
+            (objective, dict of metrics before and after adaptation, the model's state after the support).
         """
+        inner, terms = Inner(start.state), []
+        for i in range(num_updates):
+            start, inner = self.adapt(start, inner, task.support_x, task.support_y, 1, i)
+            if i == 0:
+                before = self.metrics("pre", inner.loss, inner.outputs, task.support_y)
+            if query_weights is not None or i == num_updates - 1:
+                outputs, _, penalty = self.model(start.params, start.shared, inner.model_state, task.query_x)
+                loss = self._loss(outputs, task.query_y)
+                terms.append(loss + penalty if query_weights is None else query_weights[i] * (loss + penalty))
+        objective = terms[0] if query_weights is None else tf.add_n(terms)
+        return objective, before | self.metrics("post", loss, outputs, task.query_y), inner.model_state
 
-        def support_loss(params, state):
-            outputs, state, _ = self.model(params, shared, state, x)
-            return self._loss(outputs, y), state
-
-        params, state = adapt(support_loss, params, state, step_size=step_size, num_updates=num_updates)
-        return params, self.model.after_adaptation(params, shared, state, x)
-
-    def meta_objective(self, params, shared, state, step_size, task, num_updates):
-        """The query loss after adaptation (equation 1 of the paper), with the losses that layers add.
-
-        Returns:
-            (objective, figures before and after adaptation, the model's state after the support).
-        """
-        x, y = task.support_x, task.support_y
-        # The first update by itself, because its support pass also gives the figures before adaptation.
-        params, first = self.adapt(params, shared, Inner(state), x, y, 1, step_size)
-        params, last = self.adapt(params, shared, first, x, y, num_updates - 1, step_size)
-        outputs, _, penalty = self.model(params, shared, last.model_state, task.query_x)
-        loss = self._loss(outputs, task.query_y)
-        before = self._figures("pre", first.loss, first.outputs, y)
-        return loss + penalty, before | self._figures("post", loss, outputs, task.query_y), last.model_state
-
-    def pretrain_objective(self, params, shared, state, task):
-        """The support loss without adaptation; returns as `meta_objective`."""
-        outputs, state, penalty = self.model(params, shared, state, task.support_x)
+    def pretrain_objective(self, start: Start, task: Tasks) -> Measured:
+        """The support loss without adaptation, L_support(theta); arguments and result as of `meta_objective`."""
+        outputs, state, penalty = self.model(start.params, start.shared, start.state, task.support_x)
         loss = self._loss(outputs, task.support_y)
-        return loss + penalty, self._figures("pre", loss, outputs, task.support_y), state
+        return loss + penalty, self.metrics("pre", loss, outputs, task.support_y), state
 
-    def judge(self, params, shared, state, x, y, name, transductive=True):
-        """The figures on x and y, their names beginning with `name`.
+    def evaluate(self, start: Start, x: Any, y: Any, name: str, training: bool = True) -> tuple[Metrics, list]:
+        """Measures on x and y, [examples, ...].
 
-        transductive: normalise x by its own batch statistics, otherwise by those in `state`.
+        Args:
+            start: Start.
+            x, y: inputs and targets.
+            name: that the metrics' names begin with.
+            training: normalise x by its own batch statistics, otherwise by those in `start.state`.
+
+        Returns:
+            (dict of metrics, the state with the statistics of x).
         """
-        outputs, _, _ = self.model(params, shared, state, x, training=transductive)
-        return self._figures(name, self._loss(outputs, y), outputs, y)
+        outputs, state, _ = self.model(start.params, start.shared, start.state, x, training=training)
+        return self.metrics(name, self._loss(outputs, y), outputs, y), state
 
-    def observe(self, params, shared, state, x, y, name):
-        """What `judge` says of x and y, and the state with their statistics."""
-        outputs, state, _ = self.model(params, shared, state, x)
-        return self._figures(name, self._loss(outputs, y), outputs, y), state
+    def evaluate_start(self, start: Start, task: Tasks, transductive: bool) -> Metrics:
+        """The metrics of support and query before any update."""
+        support, observed = self.evaluate(start, task.support_x, task.support_y, "support")
+        on_query = start if transductive else start._replace(state=observed)
+        return support | self.evaluate(on_query, task.query_x, task.query_y, "query", transductive)[0]
+
+    def evaluate_update(self, start: Start, task: Tasks, i: Any, transductive: bool) -> tuple[list, list, Metrics]:
+        """Makes update i; returns (params, state, metrics of the query after it)."""
+        start, inner = self.adapt(start, Inner(start.state), task.support_x, task.support_y, 1, i)
+        state = settled = inner.model_state
+        if not transductive:
+            settled = self.model.after_adaptation(start.params, start.shared, state, task.support_x)
+        on_query = start._replace(state=settled)
+        return start.params, state, self.evaluate(on_query, task.query_x, task.query_y, "query", transductive)[0]
+
+    def metrics(self, name: str, loss: tf.Tensor, outputs: Any, targets: Any) -> Metrics:
+        """The metrics of outputs, scalars whose names begin with `name`."""
+        metrics = {f"{name}_loss": loss}
+        if self.accuracy:
+            metrics[f"{name}_accuracy"] = tf.cast(self.accuracy(outputs, targets), self.model.dtype)
+        return metrics
+
+    def metric_names(self, *moments: str) -> list[str]:
+        """The metrics' names at some moments, such as "pre" and "post" adaptation."""
+        kinds = ("loss", "accuracy") if self.accuracy else ("loss",)
+        return [f"{moment}_{kind}" for moment in moments for kind in kinds]
+
+    def metric_specs(self, *moments: str) -> dict[str, tf.TensorSpec]:
+        """The tf.TensorSpec of the metrics at some moments."""
+        return {name: tf.TensorSpec([], self.model.dtype) for name in self.metric_names(*moments)}
 
     def _loss(self, outputs, targets):
         loss = tf.convert_to_tensor(self.loss(outputs, targets))
         if loss.shape.rank not in (0, None):
             raise UserError(f"the loss of a task must be a scalar, but its shape is {loss.shape}: take its mean")
         return tf.cast(loss, self.model.dtype)
-
-    def _figures(self, name, loss, outputs, targets):
-        figures = {f"{name}_loss": loss}
-        if self.accuracy:
-            figures[f"{name}_accuracy"] = tf.cast(self.accuracy(outputs, targets), self.model.dtype)
-        return figures

@@ -1,31 +1,31 @@
 """Exports a trained policy as a TensorFlow SavedModel, which acts and adapts without this project."""
 
 import dataclasses
+from collections.abc import Callable
+from pathlib import Path
 
 import tensorflow as tf
 
 from data_generators.errors import UserError
-from maml_tf import export_checks as checks
+from maml_tf import signatures as checks
 from maml_tf.export import write
-from maml_tf.export_signatures import named_specs
+from maml_tf.signatures import named_specs
 from rl import vpg
-from rl.envs.goals import GOAL_RANGES
-from rl.experiments import test_adaptation
-from rl.samples import Samples
+from rl.advantages import Samples
+from rl.envs import find
+from rl.experiment import RLExperiment
+from rl.policy import GaussianPolicy
 
 ACTIONS = (
     "in the policy's units: the environment scales [-1, 1] to its bounds and clips what is outside; adaptation takes "
     "them as they were drawn, not clipped"
 )
 ADVANTAGES = "of samples drawn with the weights that adapt; in training their mean is 0, their standard deviation 1"
-_GOALS = {
-    "navigation": "the position to reach",
-    "velocity": "the forward velocity to move at",
-    "direction": "the direction to move in: backward below {middle:g}, forward from there on",
-}
+
+Tensors = dict[str, tf.Tensor]
 
 
-def export(policy, experiment, iteration, path):
+def export(policy: GaussianPolicy, experiment: RLExperiment, iteration: int, path: str | Path) -> Path:
     """Writes a SavedModel of a policy; `PolicySignatures` says what its signatures compute.
 
     The step size of `adapt` is that of the inner update in training, which is also that of the first update in the
@@ -45,13 +45,14 @@ def export(policy, experiment, iteration, path):
     """
     if experiment.baseline == "oracle":
         raise UserError("--baseline=oracle does not adapt: export a policy of maml or pretrained")
-    alpha, later = test_adaptation(experiment.env).alphas(experiment, experiment.baseline, 2)
+    environment = find(experiment.env)
+    alpha, later = environment.protocol.alphas(experiment.baseline, 2, experiment.fast_lr)
     signatures = PolicySignatures(policy, alpha)
     description = {
         "env": experiment.env,
         "iteration": iteration,
         "settings": dataclasses.asdict(experiment),
-        "goal": _goal(experiment.env),
+        "goal": environment.meaning,  # which the policy does not observe
         "actions": ACTIONS,
         "advantages": ADVANTAGES,
         "step_size": alpha,
@@ -75,7 +76,7 @@ class PolicySignatures:
         step_size: of `adapt`.
     """
 
-    def __init__(self, policy, step_size):
+    def __init__(self, policy: GaussianPolicy, step_size: float):
         self._policy = policy
         self._step_size = step_size
         sizes = {"observations": [policy.model.input_shape[-1]], "actions": [policy.shapes[-1][0]], "advantages": []}
@@ -83,11 +84,11 @@ class PolicySignatures:
         self._weights = named_specs(policy.variables, {"step_size", *sizes})
 
     @property
-    def weight_names(self):
+    def weight_names(self) -> list[str]:
         """The names of the weights, in the order of the policy's variables."""
         return [spec.name for spec in self._weights]
 
-    def all(self):
+    def all(self) -> dict[str, tuple[Callable, list]]:
         """dict name -> (function, list of the tf.TensorSpec of its arguments)."""
         observations, step_size = self._samples[0], tf.TensorSpec([], self._policy.dtype, "step_size")
         weights = {spec.name: spec for spec in self._weights}
@@ -100,23 +101,27 @@ class PolicySignatures:
         }
         return {name: (getattr(self, name), specs) for name, specs in arguments.items()}
 
-    def predict(self, observations):
+    def predict(self, observations: tf.Tensor) -> Tensors:
         """Means [samples, act_dim] and log_std [act_dim] of the actions, before adaptation."""
         return self._distribution(self._policy.params(), observations)
 
-    def adapt(self, observations, actions, advantages):
+    def adapt(self, observations: tf.Tensor, actions: tf.Tensor, advantages: tf.Tensor) -> Tensors:
         """The weights after one update on samples drawn with the initialisation."""
         return self._update(self._policy.params(), (observations, actions, advantages), self._step_size)
 
-    def adapt_with(self, observations, actions, advantages, step_size):
+    def adapt_with(
+        self, observations: tf.Tensor, actions: tf.Tensor, advantages: tf.Tensor, step_size: tf.Tensor
+    ) -> Tensors:
         """`adapt` by another step size."""
         return self._update(self._policy.params(), (observations, actions, advantages), step_size)
 
-    def adapt_again(self, observations, actions, advantages, step_size, weights):
+    def adapt_again(
+        self, observations: tf.Tensor, actions: tf.Tensor, advantages: tf.Tensor, step_size: tf.Tensor, weights: Tensors
+    ) -> Tensors:
         """The weights after one more update, on samples drawn with the weights given."""
         return self._update(self._checked(weights), (observations, actions, advantages), step_size)
 
-    def predict_with(self, observations, weights):
+    def predict_with(self, observations: tf.Tensor, weights: Tensors) -> Tensors:
         """`predict` with the weights that adaptation gave."""
         return self._distribution(self._checked(weights), observations)
 
@@ -142,12 +147,3 @@ class PolicySignatures:
 
     def _checked(self, weights):
         return [checks.shaped(weights[spec.name], spec, spec.name) for spec in self._weights]
-
-
-def _goal(env):
-    """What the goal of an environment is, in words. The policy does not observe it."""
-    if env not in GOAL_RANGES:
-        return "what sample_task of the environment draws"
-    low, high, _, _ = GOAL_RANGES[env]
-    meaning = _GOALS[env.rsplit("_", 1)[1]].format(middle=(low + high) / 2)
-    return f"{meaning}; uniform in [{low:g}, {high:g})"

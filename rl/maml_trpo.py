@@ -9,9 +9,10 @@ import functools
 
 import tensorflow as tf
 
-from maml_tf import task_axis
+from maml_tf.task_axis import MAP, mean_over_tasks
 from rl import trpo, vpg
-from rl.policy import gaussian, kl_divergence
+from rl.advantages import Samples
+from rl.policy import GaussianPolicy, Params, gaussian, kl_divergence
 
 FINITE_DIFFERENCE, EXACT = "finite_difference", "exact"
 HESSIAN_PRODUCTS = (FINITE_DIFFERENCE, EXACT)
@@ -25,26 +26,26 @@ class MAMLTRPO:
         step_size: of the inner updates, alpha.
         region: trpo.TrustRegion.
         hessian_product: FINITE_DIFFERENCE, as in the original, or EXACT.
-        how: over tasks, task_axis.MAP or VECTORIZE. MAP keeps a task's arrays in the caches of one core.
+        task_axis: MAP or VECTORIZE of `maml_tf.task_axis`. MAP keeps a task's arrays in the caches of one core.
     """
 
     def __init__(
         self,
-        policy,
-        step_size=0.1,
-        region=trpo.TrustRegion(),  # noqa: B008 - it is frozen
-        hessian_product=FINITE_DIFFERENCE,
-        how=task_axis.MAP,
+        policy: GaussianPolicy,
+        step_size: float = 0.1,
+        region: trpo.TrustRegion = trpo.TrustRegion(),  # noqa: B008 - it is frozen
+        hessian_product: str = FINITE_DIFFERENCE,
+        task_axis: str = MAP,
     ):
         self.policy = policy
         self.step_size = step_size
         self.region = region
         self.hessian_product = hessian_product
-        self.how = how
-        self._update = vpg.TaskUpdate(policy, how)
+        self.task_axis = task_axis
+        self._update = vpg.TaskUpdate(policy, task_axis)
         self._compiled = tf.function(self._step, autograph=False)
 
-    def adapt(self, params, samples):
+    def adapt(self, params: Params, samples: Samples) -> Params:
         """One inner update of every task.
 
         Args:
@@ -56,7 +57,7 @@ class MAMLTRPO:
         """
         return self._update(params, samples, self.step_size)
 
-    def step(self, before, after):
+    def step(self, before: tuple[Samples, ...], after: Samples) -> dict[str, float]:
         """One meta-update; assigns the policy's variables.
 
         Args:
@@ -70,23 +71,23 @@ class MAMLTRPO:
         self.policy.assign(step.theta)
         return {name: float(value) for name, value in step._asdict().items() if name != "theta"}
 
-    def solve(self, theta, before, after):
+    def solve(self, theta: tf.Tensor, before: tuple[Samples, ...], after: Samples) -> trpo.Step:
         """The trpo.Step of a meta-update from a vector theta; arguments as for `step`. Assigns nothing."""
         numbers = (tf.constant(number, self.policy.dtype) for number in (self.step_size, self.region.delta))
         return self._compiled(theta, *numbers, tuple(before), after)
 
-    def problem(self, step_size, before, after):
-        """The trpo.Problem of a meta-update; step_size is a scalar tensor, the others are as for `step`."""
-        objective = MetaObjective(self.policy, step_size, before, after, self.how)
+    def objective(self, step_size: tf.Tensor, before: tuple[Samples, ...], after: Samples) -> trpo.Objective:
+        """The trpo.Objective of a meta-update; step_size is a scalar tensor, the others are as for `step`."""
+        of_theta = MetaObjective(self.policy, step_size, before, after, self.task_axis)
         if self.hessian_product == EXACT:
-            product = objective.exact_kl_product
+            product = of_theta.exact_kl_product
         else:
-            product = functools.partial(trpo.finite_difference_product, objective.kl_gradient)
-        return trpo.Problem(objective.evaluate, objective.differentiate, product)
+            product = functools.partial(trpo.finite_difference_product, of_theta.kl_gradient)
+        return trpo.Objective(of_theta.evaluate, of_theta.differentiate, product)
 
     def _step(self, theta, step_size, delta, before, after):
         region = dataclasses.replace(self.region, delta=delta)
-        return trpo.step(theta, self.problem(step_size, before, after), region)
+        return trpo.step(theta, self.objective(step_size, before, after), region)
 
 
 class MetaObjective:
@@ -100,21 +101,28 @@ class MetaObjective:
         policy: GaussianPolicy.
         step_size: alpha, a scalar tensor.
         before, after: as for `MAMLTRPO.step`.
-        how: over tasks, task_axis.MAP or VECTORIZE.
+        task_axis: MAP or VECTORIZE of `maml_tf.task_axis`.
     """
 
-    def __init__(self, policy, step_size, before, after, how=task_axis.MAP):
+    def __init__(
+        self,
+        policy: GaussianPolicy,
+        step_size: tf.Tensor,
+        before: tuple[Samples, ...],
+        after: Samples,
+        task_axis: str = MAP,
+    ):
         self.policy = policy
         self.step_size = step_size
         self.tasks = (before, after)
-        self.how = how
+        self.task_axis = task_axis
         self._mean_samples = tf.reduce_mean(tf.reduce_sum(after.mask, axis=1))
 
-    def evaluate(self, theta):
+    def evaluate(self, theta: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """(loss, kl) at theta."""
         return self._mean(lambda task: self._of_task(theta, task), scalars=2)
 
-    def differentiate(self, theta):
+    def differentiate(self, theta: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """(loss, kl, gradient of the loss) at theta."""
 
         def of_task(task):
@@ -125,11 +133,11 @@ class MetaObjective:
 
         return self._mean(of_task, scalars=2, vectors=1)
 
-    def kl_gradient(self, theta):
+    def kl_gradient(self, theta: tf.Tensor) -> tf.Tensor:
         """Gradient of the KL at theta."""
         return self._mean(lambda task: (self._kl_gradient_of_task(theta, task),), vectors=1)[0]
 
-    def exact_kl_product(self, theta, vector):
+    def exact_kl_product(self, theta: tf.Tensor, vector: tf.Tensor) -> tf.Tensor:
         """The KL's Hessian at theta times a vector, by differentiating the gradient's product with it."""
 
         def of_task(task):
@@ -163,4 +171,4 @@ class MetaObjective:
         dtype = self.policy.dtype
         vector = tf.TensorSpec([sum(self.policy.sizes)], dtype)
         signature = (tf.TensorSpec([], dtype),) * scalars + (vector,) * vectors
-        return task_axis.mean_over_tasks(function, self.tasks, signature, self.how)
+        return mean_over_tasks(function, self.tasks, signature, self.task_axis)

@@ -1,6 +1,7 @@
 """The Gaussian policy: a Keras model that gives mean and logarithm of the standard deviation of the action."""
 
 import math
+from collections.abc import Sequence
 
 import keras
 import tensorflow as tf
@@ -9,6 +10,8 @@ import tensorflow_probability as tfp
 from maml_tf.pure_model import PureModel
 
 LOG_STD_FLOOR = math.log(1e-6)
+
+Params = list[tf.Tensor]
 
 
 @keras.saving.register_keras_serializable(package="rl")
@@ -19,14 +22,21 @@ class LogStd(keras.layers.Layer):
         means: [batch, act_dim]; only their number is used.
     """
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
         self.log_std = self.add_weight(name="log_std", shape=(input_shape[-1],), initializer="zeros")
 
-    def call(self, means):
+    def call(self, means: tf.Tensor) -> tf.Tensor:
         return tf.maximum(self.log_std, tf.constant(LOG_STD_FLOOR, self.log_std.dtype))
 
 
-def gaussian_mlp(obs_dim, act_dim, hidden=(100, 100), nonlinearity="relu", seed=None, dtype="float32"):
+def gaussian_mlp(
+    obs_dim: int,
+    act_dim: int,
+    hidden: Sequence[int] = (100, 100),
+    nonlinearity: str = "relu",
+    seed: int | None = None,
+    dtype: str = "float32",
+) -> keras.Model:
     """The original's policy network; Xavier-uniform weights, zero biases.
 
     Args:
@@ -48,7 +58,7 @@ def gaussian_mlp(obs_dim, act_dim, hidden=(100, 100), nonlinearity="relu", seed=
     return keras.Model(inputs, (x, LogStd(name="log_std", dtype=dtype)(x)), name="gaussian_mlp")
 
 
-def gaussian(means, log_std):
+def gaussian(means: tf.Tensor, log_std: tf.Tensor) -> tfp.distributions.Distribution:
     """The distribution of actions.
 
     Args:
@@ -62,7 +72,7 @@ def gaussian(means, log_std):
     return tfp.distributions.Independent(normal, reinterpreted_batch_ndims=1)
 
 
-def kl_divergence(old_means, old_log_std, means, log_std):
+def kl_divergence(old_means: tf.Tensor, old_log_std: tf.Tensor, means: tf.Tensor, log_std: tf.Tensor) -> tf.Tensor:
     """KL(old || new) of diagonal Gaussians by rllab's formula, whose denominator is 2 std^2 + 1e-8.
 
     Not TensorFlow Probability's, which leaves out the 1e-8 and so differs where a standard deviation is small.
@@ -86,7 +96,7 @@ class GaussianPolicy:
         model: of `gaussian_mlp`.
     """
 
-    def __init__(self, model):
+    def __init__(self, model: keras.Model):
         self.model = model
         self.pure = PureModel(model)
         self.variables = self.pure.adapted
@@ -95,7 +105,7 @@ class GaussianPolicy:
         self.dtype = tf.as_dtype(self.variables[0].dtype)
         self.act = tf.function(self._act, autograph=False)
 
-    def __call__(self, params, observations):
+    def __call__(self, params: Params, observations: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """The distribution's parameters for one task.
 
         Args:
@@ -113,35 +123,35 @@ class GaussianPolicy:
 
         Args:
             params: list of tensors with a leading task axis.
-            observations: [tasks, paths, obs_dim].
+            observations: [tasks, trajectories, obs_dim].
 
         Returns:
-            [tasks, paths, act_dim].
+            [tasks, trajectories, act_dim].
         """
         return tf.vectorized_map(lambda task: self(*task)[0], (params, observations), fallback_to_while_loop=False)
 
     @staticmethod
-    def log_std(params):
+    def log_std(params: Params) -> tf.Tensor:
         """log_std with its floor, of parameters with or without a task axis."""
         return tf.maximum(params[-1], tf.constant(LOG_STD_FLOOR, params[-1].dtype))
 
-    def params(self):
+    def params(self) -> Params:
         """The parameters as they are, as tensors."""
         return [tf.convert_to_tensor(v) for v in self.variables]
 
-    def stacked(self, num_tasks):
-        """The parameters as they are, one copy per task."""
+    def stacked(self, num_tasks: int) -> Params:
+        """The parameters as they are, one copy per task: tensors [num_tasks, ...]."""
         return [tf.repeat(p[None], num_tasks, axis=0) for p in self.params()]
 
-    def flat(self):
-        """The parameters as one vector."""
+    def flat(self) -> tf.Tensor:
+        """The parameters as one vector [parameters]."""
         return tf.concat([tf.reshape(p, [-1]) for p in self.params()], axis=0)
 
-    def unflatten(self, theta):
-        """A vector as the list of parameters."""
+    def unflatten(self, theta: tf.Tensor) -> Params:
+        """A vector [parameters] as the list of parameters."""
         return [tf.reshape(p, shape) for p, shape in zip(tf.split(theta, self.sizes), self.shapes, strict=True)]
 
-    def assign(self, theta):
-        """Sets the parameters from a vector."""
+    def assign(self, theta: tf.Tensor) -> None:
+        """Sets the parameters from a vector [parameters]."""
         for variable, value in zip(self.variables, self.unflatten(theta), strict=True):
             variable.assign(value)

@@ -1,21 +1,24 @@
-"""The training run of a policy: iterations, progress bar, log, checkpoints and resuming."""
+"""The training of a policy, for `runs.loop.run`: its iterations, `progress.csv`, summaries and the best policy."""
 
+import contextlib
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 
 from data_generators.errors import UserError
-from data_generators.progress import progress
-from maml_tf.stopping import Interrupted, StopRequest
+from maml_tf.runs.checkpoints import Checkpoints
+from maml_tf.runs.log import summaries
+from maml_tf.runs.table import Table
 from rl import envs
-from rl.checkpoints import PolicyCheckpoints
-from rl.learners import build_learner, build_policy
-from rl.log import ProgressLog
-from rl.rollouts import Rollouts
-from rl.trajectories import path_returns
+from rl.advantages import estimate
+from rl.build import build_learner, build_policy, checkpoint_objects
+from rl.experiment import RLExperiment
+from rl.sampling import sample_tasks
 
+PROGRESS = "progress.csv"
 # before and after: the inner update; a baseline, which has none, has the same return twice.
 COLUMNS = (
     "return_before",
@@ -38,24 +41,38 @@ COLUMNS = (
 )
 
 
-class Training:
-    """One run of an experiment.
+class PolicyTraining:
+    """What `runs.loop.run` trains: one run of an experiment, with `store`.
 
     Args:
         experiment: RLExperiment.
-        folder: where checkpoints and the log go; made if need be.
-        save_interval: iterations between checkpoints.
-        tensorboard: whether to write summaries.
-        how: over tasks, see `learners.build_learner`.
+        folder: of the run, where checkpoints and the log go.
+        save_every: iterations between checkpoints.
+        log: whether to write TensorBoard summaries.
+        task_axis: see `build.build_learner`.
+
+    Attributes:
+        store: the run's Checkpoints.
+        best: Checkpoints of best/: the policy with the best return after its inner updates.
+        best_return: variable with that return.
 
     Raises:
         UserError: there is no such environment, or a number does not suit it.
     """
 
-    def __init__(self, experiment, folder, save_interval=1, tensorboard=True, how=None):
+    events = ()
+    remedy = "a smaller step size (--fast_lr or --meta_step_size) may help"
+
+    def __init__(
+        self,
+        experiment: RLExperiment,
+        folder: str | Path,
+        save_every: int = 1,
+        log: bool = True,
+        task_axis: str | None = None,
+    ):
         self.experiment = experiment
-        self.folder = Path(folder)
-        self.save_interval = save_interval
+        self.end, self.save_every, self.log = experiment.iterations, save_every, log
         self.envs = envs.make_vector(
             experiment.env,
             experiment.meta_batch_size,
@@ -64,137 +81,113 @@ class Training:
             oracle=experiment.baseline == "oracle",
         )
         self.policy = build_policy(experiment, self.envs.obs_dim, self.envs.act_dim)
-        self.learner = build_learner(experiment, self.policy, how)
-        self.rollouts = Rollouts(self.policy, self.envs, experiment.discount, experiment.gae_lambda)
-        optimizer = getattr(self.learner, "optimizer", None)
+        self.learner = build_learner(experiment, self.policy, task_axis)
+        objects = checkpoint_objects(self.policy, self.learner)
+        self.best_return = objects["best_return"]
         # Every 25th stays, as in the original, whose published policies are such ones.
-        self.checkpoints = PolicyCheckpoints(self.folder, self.policy.model, experiment, optimizer, keep_every=25)
-        self.best = PolicyCheckpoints(self.folder / "best", self.policy.model, experiment, optimizer, keep=1)
-        self.log = ProgressLog(self.folder, COLUMNS, tensorboard)
-        self.iteration = 0
+        self.store = Checkpoints(folder, experiment, objects, keep=5, keep_every=25)
+        self.best = Checkpoints(self.store.folder / "best", experiment, objects, keep=1)
+        self.table = Table(self.store.folder / PROGRESS, COLUMNS, digits=7)
+        self._write_summaries: Callable[..., None] | None = None
         self._told_of_best = False
 
-    def run(self, resume=True):
-        """Trains to the end, or until asked to stop.
+    @contextlib.contextmanager
+    def opened(self, iteration: int) -> Iterator[None]:
+        """Holds the log open, without what comes again from this iteration on."""
+        self._check_best(iteration)
+        rows = len(self.table.begin(iteration))
+        if rows < iteration:
+            print(f"{self.table.path} holds {rows} of the {iteration} iterations so far; the others are lost")
+        with summaries(self.store.folder, self.log) as self._write_summaries:
+            yield
 
-        Args:
-            resume: continue from the latest checkpoint in the folder, if there is one; otherwise rename that of an
-                earlier run.
+    def advance(self, start: int, stop: int) -> Iterator[tuple[int, dict[str, float]]]:
+        """Does iterations start ... stop - 1; yields (iterations done, metrics of the last)."""
+        for iteration in range(start, stop):
+            metrics = self.iterate(iteration)
+            self.table.add(iteration, metrics)
+            self._write_summaries(metrics, iteration, flush=True)
+            yield iteration + 1, metrics
 
-        Raises:
-            UserError: the folder cannot be written, its checkpoint is of other settings, or numbers are not finite.
-            Interrupted: the process was asked to stop; a checkpoint of the last iteration is saved.
-        """
-        try:
-            self._start(resume)
-            self._train()
-        finally:
-            self.checkpoints.end()
+    def variables(self) -> list:
+        """The policy's."""
+        return self.policy.variables
 
-    def _train(self):
-        saved, end = self.iteration, self.experiment.iterations
-        if self.iteration >= end:
-            return
-        self.log.begin(self.iteration)
-        try:
-            with StopRequest() as stop, progress(end, "Training", "iteration", self.iteration) as bar:
-                while self.iteration < end and not stop.requested:
-                    figures = self.iterate()
-                    self.log.write(self.iteration - 1, figures)
-                    bar.set_postfix_str(_show(figures), refresh=False)
-                    bar.update()
-                    if self.iteration % self.save_interval == 0:
-                        saved = self._save()
-                if self.iteration > saved:
-                    self._save()
-        finally:
-            self.log.close()
-        if stop.requested:
-            raise Interrupted
+    def status(self, metrics: dict[str, float]) -> str:
+        """The mean returns before and after the inner update."""
+        text = f"return {metrics['return_before']:.1f} -> {metrics['return_after']:.1f}"
+        return text + (f", KL {metrics['kl']:.4f}" if "kl" in metrics else "")
 
-    def iterate(self):
-        """One meta-update: samples, adapts, samples again, and takes the step.
+    def iterate(self, iteration: int) -> dict[str, float]:
+        """One meta-update, algorithm 3 of the paper: samples, adapts, samples again, and takes the step.
 
         Returns:
             dict of floats by the names of COLUMNS, but for those that the learner does not have.
         """
-        clock = _Clock()
-        diverged = self.envs.diverged
-        goals = self._goals()
-        params = self.policy.stacked(self.experiment.meta_batch_size)
-        rollouts = []
-        for update in range(self.experiment.num_grad_updates + 1):
+        clock, experiment, diverged = _Clock(), self.experiment, self.envs.diverged
+        goals = self._goals(iteration)
+        params = self.policy.stacked(experiment.meta_batch_size)
+        batches, samples, explained = [], [], []
+        for update in range(experiment.num_grad_updates + 1):
             if update:
-                params = self.learner.adapt(params, rollouts[-1].samples)
+                params = self.learner.adapt(params, samples[-1])
             clock.lap("seconds_estimating")
-            paths = self.rollouts.paths(params, goals, (self.experiment.seed, self.iteration, update))
+            seed = experiment.seed, iteration, update
+            batches.append(sample_tasks(self.policy, params, self.envs, goals, seed))
             clock.lap("seconds_sampling")
-            rollouts.append(self.rollouts.of(paths))
-        before, after = rollouts[0], rollouts[-1]
-        figures = {
-            "return_before": float(path_returns(before.paths).mean()),
-            "return_after": float(path_returns(after.paths).mean()),
+            of_batch, variance = estimate(batches[-1], experiment.discount, experiment.gae_lambda)
+            samples.append(of_batch)
+            explained.append(variance)
+        metrics = {
+            "return_before": float(batches[0].returns.mean()),
+            "return_after": float(batches[-1].returns.mean()),
             "policy_std": float(np.exp(self.policy.log_std(self.policy.params()).numpy()).mean()),
-            "explained_variance_before": before.explained_variance,
-            "explained_variance_after": after.explained_variance,
-            "env_steps": float(sum(rollout.paths.mask.sum() for rollout in rollouts)),
+            "explained_variance_before": explained[0],
+            "explained_variance_after": explained[-1],
+            "env_steps": float(sum(batch.mask.sum() for batch in batches)),
             "diverged_paths": float(self.envs.diverged - diverged),
         }
-        self._keep_best(figures["return_after"])
+        self._keep_best(iteration, metrics["return_after"])
         clock.lap("seconds_estimating")
-        figures |= self.learner.step(tuple(rollout.samples for rollout in rollouts[:-1]), after.samples)
+        metrics |= self.learner.step(tuple(samples[:-1]), samples[-1])
         clock.lap("seconds_step")
-        self.iteration += 1
-        return figures | clock.seconds()
+        return metrics | clock.seconds()
 
-    def _goals(self):
-        """[tasks, goal_dim]; for a baseline [tasks, paths, goal_dim], a goal per path.
+    def _goals(self, iteration):
+        """[tasks, goal_dim]; for a baseline [tasks, trajectories, goal_dim], a goal per trajectory.
 
         The original's environments keep their first goal when they are reset without one, so that its pretraining over
         random goals sees few of them.
         """
         experiment = self.experiment
-        tasks, paths = experiment.meta_batch_size, experiment.fast_batch_size
+        tasks, trajectories = experiment.meta_batch_size, experiment.fast_batch_size
         if experiment.is_maml:
-            return envs.sample_goals(experiment.env, experiment.seed, self.iteration, tasks)
-        goals = envs.sample_goals(experiment.env, experiment.seed, self.iteration, tasks * paths)
-        return goals.reshape(tasks, paths, goals.shape[-1])
+            return envs.sample_goals(experiment.env, experiment.seed, iteration, tasks)
+        goals = envs.sample_goals(experiment.env, experiment.seed, iteration, tasks * trajectories)
+        return goals.reshape(tasks, trajectories, goals.shape[-1])
 
-    def _keep_best(self, after):
+    def _keep_best(self, iteration, after):
         """Saves the policy as it is, if no earlier one had a better return after its inner updates."""
-        before = float(self.checkpoints.best_return.numpy())
+        before = float(self.best_return.numpy())
         if not after > before:
             return
-        self._assign_best_return(after)
+        self.best_return.assign(after)
         try:
-            self.best.delete_from(self.iteration + 1)  # of a process that was killed after its last checkpoint
-            self.best.save(self.iteration)
+            self.best.delete_from(iteration + 1)  # of a process that was killed after its last checkpoint
+            self.best.save(iteration)
         except UserError as error:  # of a full disk, which would cost what was trained since the last checkpoint too
-            self._assign_best_return(before)
+            self.best_return.assign(before)
             if not self._told_of_best:
                 print(f"\nwarning: {error}: training continues, and best/ keeps the earlier policy", file=sys.stderr)
             self._told_of_best = True
 
-    def _assign_best_return(self, value):
-        for checkpoints in (self.checkpoints, self.best):
-            checkpoints.best_return.assign(value)
-
-    def _start(self, resume):
-        self.iteration = self.checkpoints.begin(resume)
-        if self.iteration == 0:
+    def _check_best(self, iteration):
+        """Drops what is not of this run, and chooses anew where the best policy is lost."""
+        if iteration == 0:
             self.best.delete_from(0)  # what a process left that was killed before its first checkpoint
-        elif not self.best.is_whole() and np.isfinite(self.checkpoints.best_return.numpy()):
+        elif not self.best.is_whole() and np.isfinite(self.best_return.numpy()):
             print(f"{self.best.folder} holds no whole policy: the best one is chosen anew from now on")
-            self._assign_best_return(-np.inf)
-
-    def _save(self):
-        if not np.isfinite(self.policy.flat().numpy()).all():
-            raise UserError(
-                f"the policy's weights are no longer finite at iteration {self.iteration}: training stops and the "
-                f"checkpoints in {self.folder} stay as they are"
-            )
-        self.checkpoints.save(self.iteration)
-        return self.iteration
+            self.best_return.assign(-np.inf)
 
 
 class _Clock:
@@ -211,8 +204,3 @@ class _Clock:
 
     def seconds(self):
         return self._seconds | {"seconds": self._last - self._start}
-
-
-def _show(figures):
-    text = f"return {figures['return_before']:.1f} -> {figures['return_after']:.1f}"
-    return text + (f", KL {figures['kl']:.4f}" if "kl" in figures else "")

@@ -28,7 +28,7 @@ class TrustRegion:
     max_trials: int = 15
 
 
-class Problem(NamedTuple):
+class Objective(NamedTuple):
     """What is to be minimised within the trust region, as functions of a vector theta.
 
     evaluate: theta -> (loss, kl).
@@ -59,7 +59,7 @@ class Step(NamedTuple):
     rejected: tf.Tensor
 
 
-class Search(NamedTuple):
+class Trial(NamedTuple):
     """The last trial of a line search; `backtracks` is its index."""
 
     theta: tf.Tensor
@@ -69,25 +69,25 @@ class Search(NamedTuple):
     rejected: tf.Tensor
 
 
-def step(theta, problem, region):
+def step(theta: tf.Tensor, objective: Objective, region: TrustRegion) -> Step:
     """One step: natural gradient by conjugate gradient, length by the trust region, then a backtracking line search.
 
     Args:
         theta: [parameters].
-        problem: Problem.
+        objective: Objective.
         region: TrustRegion.
 
     Returns:
         Step.
     """
-    loss, kl, gradient = problem.differentiate(theta)
+    loss, kl, gradient = objective.differentiate(theta)
 
     def damped_product(vector):
-        return problem.kl_product(theta, vector) + region.damping * vector
+        return objective.kl_product(theta, vector) + region.damping * vector
 
     direction = conjugate_gradient(damped_product, gradient, region.cg_iterations, region.cg_tolerance)
     full_step = step_size(direction, damped_product(direction), region.delta) * direction
-    search = line_search(problem.evaluate, theta, full_step, loss, region)
+    search = line_search(objective.evaluate, theta, full_step, loss, region)
     return Step(
         tf.where(search.rejected, theta, search.theta),
         loss,
@@ -99,7 +99,9 @@ def step(theta, problem, region):
     )
 
 
-def conjugate_gradient(product, b, iterations=10, tolerance=1e-10):
+def conjugate_gradient(
+    product: Callable[[tf.Tensor], tf.Tensor], b: tf.Tensor, iterations: int = 10, tolerance: float = 1e-10
+) -> tf.Tensor:
     """Solves A x = b approximately, from x = 0 (Demmel, Applied Numerical Linear Algebra, algorithm 6.11).
 
     Args:
@@ -126,16 +128,18 @@ def conjugate_gradient(product, b, iterations=10, tolerance=1e-10):
     return tf.while_loop(unfinished, body, start, parallel_iterations=1)[1]
 
 
-def finite_difference_step(theta):
+def finite_difference_step(theta: tf.Tensor) -> tf.Tensor:
     """The step eps of the finite differences: 1 / (|theta| + 1e-8).
 
-    The original means its base of 1e-8 in place of the 1, but hands the number of slices to that argument. We keep the
+    The original means its base of 1e-8 in place of the 1, but passes the number of slices as that argument. We keep the
     1: in float32 a base of 1e-8 gives nothing but rounding errors.
     """
     return 1 / (tf.norm(theta) + 1e-8)
 
 
-def finite_difference_product(gradient, theta, vector):
+def finite_difference_product(
+    gradient: Callable[[tf.Tensor], tf.Tensor], theta: tf.Tensor, vector: tf.Tensor
+) -> tf.Tensor:
     """The Hessian at theta times a vector, by symmetric finite differences of the gradient.
 
     (g(theta + eps v) - g(theta - eps v)) / (2 eps); v is not normalised, so that for a long v this is an average of the
@@ -155,7 +159,7 @@ def finite_difference_product(gradient, theta, vector):
     return tf.reduce_sum(sides, axis=0) / (2 * eps)
 
 
-def step_size(direction, product, delta):
+def step_size(direction: tf.Tensor, product: tf.Tensor, delta: float | tf.Tensor) -> tf.Tensor:
     """sqrt(2 delta / (d . H d + 1e-8)), the length at which the quadratic model of the KL reaches delta; NaN becomes 1.
 
     Args:
@@ -167,7 +171,13 @@ def step_size(direction, product, delta):
     return tf.where(tf.math.is_nan(size), tf.ones_like(size), size)
 
 
-def line_search(evaluate, theta, full_step, loss_before, region):
+def line_search(
+    evaluate: Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]],
+    theta: tf.Tensor,
+    full_step: tf.Tensor,
+    loss_before: tf.Tensor,
+    region: TrustRegion,
+) -> Trial:
     """Tries theta - ratio^k * full_step for k = 0, 1, ... until the loss is lower and the KL at most delta.
 
     Args:
@@ -177,7 +187,7 @@ def line_search(evaluate, theta, full_step, loss_before, region):
         region: TrustRegion.
 
     Returns:
-        Search. It is rejected, as in the original, if the last trial's loss or KL is NaN, its loss is not lower, or its
+        Trial. It is rejected, as in the original, if the last trial's loss or KL is NaN, its loss is not lower, or its
         KL is delta or more.
     """
 
@@ -198,7 +208,7 @@ def line_search(evaluate, theta, full_step, loss_before, region):
     k, loss, kl = tf.while_loop(unfinished, body, (-1, nothing, nothing), parallel_iterations=1)
     # NaN compares false, so it is rejected too.
     accepted = (loss < loss_before) & (kl < region.delta)
-    return Search(trial(k), loss, kl, k, ~accepted)
+    return Trial(trial(k), loss, kl, k, ~accepted)
 
 
 def _dot(a, b):

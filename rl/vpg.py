@@ -1,18 +1,23 @@
-"""Vanilla policy gradient: MAML's inner update, and adaptation at test time (`VPG` and `MAMLVPG` of cbfinn/maml_rl)."""
+"""Vanilla policy gradient: MAML's inner update, adaptation at test time, and pretraining.
+
+`VPG` and `MAMLVPG` of cbfinn/maml_rl, and its `MAMLTRPO(use_maml=False)`: one policy trained on all tasks at once.
+"""
 
 import tensorflow as tf
 
-from maml_tf import task_axis
 from maml_tf.adaptation import adapt
-from rl.policy import gaussian
+from maml_tf.maml import adam
+from maml_tf.task_axis import MAP, map_tasks, mean_over_tasks
+from rl.advantages import Samples
+from rl.policy import GaussianPolicy, Params, gaussian
 
 
-def masked_mean(values, mask):
+def masked_mean(values: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
     """Mean over the samples whose mask is 1; values and mask [samples]."""
     return tf.reduce_sum(values * mask) / tf.reduce_sum(mask)
 
 
-def policy_gradient_loss(policy, params, samples):
+def policy_gradient_loss(policy: GaussianPolicy, params: Params, samples: Samples) -> tf.Tensor:
     """-mean(log pi(a|s) * advantage), whose gradient is the policy gradient.
 
     Args:
@@ -27,7 +32,7 @@ def policy_gradient_loss(policy, params, samples):
     return -masked_mean(log_prob * samples.advantages, samples.mask)
 
 
-def update(policy, params, samples, step_size):
+def update(policy: GaussianPolicy, params: Params, samples: Samples, step_size: float | tf.Tensor) -> Params:
     """One gradient step of one task on `policy_gradient_loss`, log_std included; differentiable in params.
 
     Args:
@@ -49,15 +54,15 @@ class TaskUpdate:
 
     Args:
         policy: GaussianPolicy.
-        how: task_axis.MAP or VECTORIZE.
+        task_axis: MAP or VECTORIZE of `maml_tf.task_axis`.
     """
 
-    def __init__(self, policy, how=task_axis.MAP):
+    def __init__(self, policy: GaussianPolicy, task_axis: str = MAP):
         self.policy = policy
-        self.how = how
+        self.task_axis = task_axis
         self._compiled = tf.function(self._update, autograph=False)
 
-    def __call__(self, params, samples, step_size):
+    def __call__(self, params: Params, samples: Samples, step_size: float) -> Params:
         """Updates every task.
 
         Args:
@@ -73,4 +78,54 @@ class TaskUpdate:
     def _update(self, params, samples, step_size):
         signature = [tf.TensorSpec(shape, self.policy.dtype) for shape in self.policy.shapes]
         tasks = (params, samples)
-        return task_axis.map_tasks(lambda task: update(self.policy, *task, step_size), tasks, signature, self.how)
+        return map_tasks(lambda task: update(self.policy, *task, step_size), tasks, signature, self.task_axis)
+
+
+LEARNING_RATE = 1e-3
+
+
+class AdamPretraining:
+    """One step of Adam on the mean over tasks of the inner loss, without any adaptation.
+
+    Args:
+        policy: GaussianPolicy, whose variables it changes.
+        task_axis: MAP or VECTORIZE of `maml_tf.task_axis`.
+    """
+
+    def __init__(self, policy: GaussianPolicy, task_axis: str = MAP):
+        self.policy = policy
+        self.task_axis = task_axis
+        self.optimizer = adam(LEARNING_RATE)
+        self.optimizer.build(policy.variables)
+        self._compiled = tf.function(self._gradients, autograph=False)
+
+    def adapt(self, params: Params, samples: Samples) -> Params:
+        """Raises ValueError: there are no inner updates."""
+        raise ValueError("pretraining adapts nothing, so it has no inner update")
+
+    def step(self, before: tuple[Samples, ...], after: Samples) -> dict[str, float]:
+        """One update; assigns the policy's variables.
+
+        Args:
+            before: empty, since nothing is adapted.
+            after: Samples, drawn with the policy.
+
+        Returns:
+            dict of floats: loss_before.
+        """
+        if before:
+            raise ValueError("pretraining adapts nothing, so there are no samples of inner updates")
+        loss, gradients = self._compiled(self.policy.params(), after)
+        self.optimizer.apply(gradients, self.policy.variables)
+        return {"loss_before": float(loss)}
+
+    def _gradients(self, params, samples):
+        def of_task(samples):
+            with tf.GradientTape() as tape:
+                tape.watch(params)
+                loss = policy_gradient_loss(self.policy, params, samples)
+            return loss, tape.gradient(loss, params)
+
+        vectors = [tf.TensorSpec(shape, self.policy.dtype) for shape in self.policy.shapes]
+        signature = tf.TensorSpec([], self.policy.dtype), vectors
+        return mean_over_tasks(of_task, samples, signature, self.task_axis)

@@ -1,6 +1,6 @@
 """One file is one command."""
 
-from maml_tf import interrupt
+from maml_tf.runs.command import is_command, while_loading
 
-if interrupt.is_command():
-    interrupt.while_loading()
+if is_command():
+    while_loading()

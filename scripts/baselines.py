@@ -3,127 +3,108 @@
 python -m scripts.baselines --shots=1
 python -m scripts.baselines --shots=5 --data_dir=data/miniImagenet --logdir=logs/miniimagenet
 
-The network is trained once, into <logdir>/classifier, if no finished one is there; Ctrl-C saves, and the same command
-resumes. The settings of fine-tuning are chosen on one half of the validation classes; reported are the other half and,
-where there are any, the test classes.
+Trains the network once, into <logdir>/classifier, unless a finished one is there; Ctrl-C saves, and the same command
+resumes. Chooses the settings of fine-tuning on one half of the validation classes, and reports the accuracy on the
+other half and, where there are any, on the test classes.
 """
 
 import sys
 from pathlib import Path
 
 from data_generators.errors import UserError
-from maml_tf import kernels
-from maml_tf.experiment import Experiment, check_count
-from maml_tf.quiet import quiet_import
-from scripts import command
+from maml_tf.runs import process
+from maml_tf.runs.flags import Flags, command
+from maml_tf.runs.process import quiet_import
+from maml_tf.runs.settings import LARGEST_SEED
+from maml_tf.supervised.datasets import ImageDataset
+from maml_tf.supervised.experiment import Experiment
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Runs the command; returns its exit code, 2 for a mistake that the user can mend, 130 after an interruption."""
-    return command.guarded(
-        lambda: _run(_parser().parse_args(arguments)), interrupted="interrupted; run the same command again to resume"
-    )
+def define(flags: Flags) -> None:
+    """Defines the flags."""
+    flags.string("datasource", "miniimagenet", "of images")
+    flags.string("data_dir", None, "folder of the data; default: data/<datasource>")
+    flags.string("logdir", None, "folder of the runs; default: logs/<datasource>")
+    flags.integer("num_classes", 5, "of the tasks: ways", most=10_000)
+    flags.integer("shots", 1, "of the tasks: support images per class", least=1, most=10_000)
+    queries = "of the tasks: query images per class; default, as in main.py's test: the shots"
+    flags.integer("queries", None, queries, least=1, most=10_000)
+    flags.integer("num_tasks", 600, "tasks whose accuracy is reported", least=1)
+    flags.integer("iterations", 30_000, "of the classifier's training: minibatches", least=1)
+    flags.integer("num_filters", 32, "of each convolution of the classifier", least=1, most=65_536)
+    flags.integer("batch_size", 32, "of the classifier's training: images in a minibatch", least=1, most=10**6)
+    flags.number("learning_rate", 1e-3, "of the classifier's Adam", positive=True)
+    flags.number("held_out", 0.1, "part of each training class that the classifier is evaluated on", inside=(0, 1))
+    flags.integer("seed", 0, "of the classifier's weights and of the order of its images", least=0, most=LARGEST_SEED)
+    flags.numbers("step_sizes", (0.5, 0.1, 0.01, 0.001), "of fine-tuning, to choose from")
+    flags.numbers("decays", (0, 0.1, 1), "of fine-tuning, to choose from: step size / (1 + decay * step)")
+    flags.integer("num_updates", 15, "of fine-tuning: largest number of steps", least=1, most=10_000)
+    flags.integer("tuning_tasks", 100, "tasks to choose the settings of fine-tuning by", least=1)
 
 
-def _parser():
-    parser = command.parser("baselines", __doc__)
-    parser.add_argument("--datasource", default="miniimagenet", help="of images; default %(default)s")
-    parser.add_argument("--data_dir", help="folder of the data; default data/<datasource>")
-    parser.add_argument("--logdir", help="folder of the runs; default logs/<datasource>")
-    task = parser.add_argument_group("tasks")
-    task.add_argument("--num_classes", type=int, default=5, help="ways; default %(default)s")
-    task.add_argument("--shots", type=int, default=1, help="support images per class; default %(default)s")
-    task.add_argument("--queries", type=int, help="query images per class; default, as in main.py's test, the shots")
-    task.add_argument(
-        "--num_tasks", type=int, default=600, help="tasks whose figures are reported; default %(default)s"
-    )
-    training = parser.add_argument_group("training of the classifier")
-    training.add_argument("--iterations", type=int, default=30_000, help="minibatches; default %(default)s")
-    training.add_argument("--num_filters", type=int, default=32, help="of each convolution; default %(default)s")
-    training.add_argument("--batch_size", type=int, default=32, help="images of a minibatch; default %(default)s")
-    training.add_argument("--learning_rate", type=float, default=1e-3, help="of Adam; default %(default)s")
-    training.add_argument("--held_out", type=float, default=0.1, help="part of each class to judge by; %(default)s")
-    training.add_argument("--seed", type=int, default=0, help="of the classifier's weights and order; %(default)s")
-    search = parser.add_argument_group("search for the settings of fine-tuning")
-    search.add_argument("--step_sizes", type=numbers, default="0.5,0.1,0.01,0.001", help="default %(default)s")
-    search.add_argument("--decays", type=numbers, default="0,0.1,1", help="step size / (1 + decay * step); %(default)s")
-    search.add_argument("--num_updates", type=int, default=15, help="largest number of steps; default %(default)s")
-    search.add_argument("--tuning_tasks", type=int, default=100, help="tasks to choose by; default %(default)s")
-    return parser
-
-
-def numbers(text):
-    """The numbers in a text such as 0.1,0.01."""
-    return tuple(float(number) for number in text.split(","))
-
-
-def _run(flags):
-    kernels.choose(Experiment.of(datasource=flags.datasource))
-    with quiet_import():  # only now, so that --help need not wait for TensorFlow
-        from maml_tf import runtime
+def run(flags: Flags) -> int:
+    """Trains and evaluates; returns the exit code."""
+    process.choose(Experiment.of(datasource=flags.datasource).image_side)
+    with quiet_import():
         from maml_tf.baselines import report
-        from maml_tf.baselines.comparison import Comparison, Search
-        from scripts import figures
+        from maml_tf.baselines.comparison import Comparison, Grid
+        from maml_tf.baselines.training import iterations_done
+        from scripts.figures import style
 
-    search = Search(flags.step_sizes, flags.decays, flags.num_updates, flags.tuning_tasks)
-    search.validate()
-    for name in ("iterations", "num_tasks"):
-        check_count(name, getattr(flags, name), 1)
+    grid = Grid(flags.step_sizes, flags.decays, flags.num_updates, flags.tuning_tasks)
+    grid.validate()
     splits, rotate = _load(flags)
     queries = flags.shots if flags.queries is None else flags.queries
     comparison = Comparison(splits, flags.num_classes, flags.shots, queries, rotate)
-    runtime.configure(runtime.TASKS_SIDE_BY_SIDE)
+    process.configure(process.TASKS_SIDE_BY_SIDE)
     logdir = Path(flags.logdir or Path("logs", flags.datasource))
     training = _train(flags, splits["train"], logdir / "classifier")
     if training is None:
         return 130
     fingerprint = training.use_best_weights()
-    outcomes = comparison.run(training.maml, fingerprint, search, training.path.parent, flags.num_tasks)
-    column, iteration = (flags.datasource, flags.num_classes, flags.shots), training.progress.iteration
-    print(report.report(outcomes, *column, _describe(training)))
+    outcomes = comparison.run(training.maml, fingerprint, grid, training.folder, flags.num_tasks)
+    column, iteration = (flags.datasource, flags.num_classes, flags.shots), iterations_done(training.folder)
+    print(report.report(outcomes, *column, _describe(training, iteration)))
     path = logdir / f"baselines_{flags.num_classes}way_{flags.shots}shot.csv"
-    print(f"Written to {figures.write_csv(path, report.csv_rows(outcomes, *column, iteration))}")
+    print(f"Written to {style.write_csv(path, report.csv_rows(outcomes, *column, iteration))}")
     return 0
 
 
 def _load(flags):
     """The classes of every split, as `main.py` would load them, and whether tasks rotate them."""
-    check_count("shots", flags.shots, 1, 10_000)
     given = {"num_classes": flags.num_classes, "update_batch_size": flags.shots}
     experiment = Experiment.of(datasource=flags.datasource, **given)
-    if experiment.is_regression:
+    if not isinstance(experiment.dataset, ImageDataset):
         raise UserError("the baselines classify images: choose --datasource=miniimagenet or omniglot")
-    from maml_tf import problems
+    from maml_tf.supervised.task_data import check_trainable
 
-    splits, rotate = problems.load_images(experiment, flags.data_dir)
-    problems.check_trainable(splits)
-    return splits, rotate
+    splits = experiment.dataset.images(experiment, flags.data_dir)
+    check_trainable(splits)
+    return splits, experiment.dataset.rotate
 
 
 def _train(flags, data, folder):
     """The finished ClassifierTraining, or None if it was interrupted."""
-    from maml_tf.baselines.classifier import Settings, describe
+    from maml_tf.baselines.classifier import ClassifierSettings, describe
     from maml_tf.baselines.training import ClassifierTraining
-    from maml_tf.stopping import Interrupted
 
-    names = ("num_filters", "batch_size", "learning_rate", "held_out", "seed")
-    settings = Settings(flags.datasource, describe(data), **{name: getattr(flags, name) for name in names})
-    training = ClassifierTraining(settings, data, folder)
-    try:
-        training.run(flags.iterations)
-    except Interrupted:
-        done = f"{training.progress.iteration} of {flags.iterations} iterations"
-        print(f"Stopped after {done}, which are saved. Run the same command again to resume.")
-        return None
-    return training
+    names = ("datasource", "num_filters", "batch_size", "learning_rate", "held_out", "seed")
+    settings = ClassifierSettings.of(classes=describe(data), **{name: getattr(flags, name) for name in names})
+    training = ClassifierTraining(settings, data, folder, flags.iterations)
+    return training if training.run() else None
 
 
-def _describe(training):
-    progress, settings = training.progress, training.settings
+def _describe(training, iterations):
+    settings = training.settings
     return (
-        f"classifier of {settings.classes}, {settings.num_filters} filters, {progress.iteration} iterations; taken at "
-        f"{progress.best_iteration}, where it classifies {100 * progress.accuracy:.2f} % of the held-out images"
+        f"classifier of {settings.classes}, {settings.num_filters} filters, {iterations} iterations; taken at "
+        f"{training.best_iteration}, where it classifies {100 * training.accuracy:.2f} % of the held-out images"
     )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command; returns its exit code."""
+    return command(__doc__, define, run, arguments, interrupted="interrupted; run the same command again to resume")
 
 
 if __name__ == "__main__":

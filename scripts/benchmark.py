@@ -3,7 +3,7 @@
 python -m scripts.benchmark
 python -m scripts.benchmark --workload=omniglot_5way_1shot --workload=sinusoid_loop --csv=benchmark.csv
 
-Each workload runs in a fresh process, on random data of the right shapes, so that it needs none. The columns:
+Each workload runs in a fresh process, on random data of the right shapes: it needs no dataset. The columns:
 
   ms/step     median time of a meta-training step, Adam included, after steps that warm up
   IQR ms      interquartile range of that time
@@ -28,9 +28,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from data_generators.files import check_writable, replacing
-from maml_tf import kernels
-from maml_tf.experiment import Experiment
-from scripts import command
+from maml_tf.runs import process
+from maml_tf.runs.flags import Flags, command
+from maml_tf.supervised.experiment import Experiment
 
 ROOT = Path(__file__).parents[1]
 
@@ -106,13 +106,21 @@ COLUMNS = (
 )
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Runs the workloads and prints a row for each; returns the exit code, 2 for a mistake that the user can mend."""
-    return command.guarded(lambda: _run_all(_parse(arguments)))
+def define(flags: Flags) -> None:
+    """Defines the flags."""
+    flags.several("workload", WORKLOADS, "what to measure; default: all")
+    steps = "steps to time; the loops round it to hundreds; default: 20 to 5000, by workload"
+    flags.integer("steps", None, steps, least=1, most=10**9)
+    flags.path("csv", None, "file that the table is also written to")
+    flags.choice("task_axis", "auto", ["auto", "map", "vectorize"], "as in main.py")
+    flags.choice("jit", "auto", ["auto", "true", "false"], "as in main.py")
 
 
-def _run_all(flags):
-    sgemm = float(_run("scripts.sgemm"))
+def run(flags: Flags) -> int:
+    """Runs the workloads and prints a row for each; returns the exit code."""
+    if flags.csv:
+        check_writable(flags.csv)  # now rather than after minutes of measuring
+    sgemm = float(_printed("scripts.flops"))
     rows, failures = [], 0
     for name in flags.workload or WORKLOADS:
         try:
@@ -131,22 +139,6 @@ def _run_all(flags):
     return 1 if failures else 0
 
 
-def _parse(arguments):
-    parser = command.parser("benchmark", __doc__)
-    parser.add_argument("--workload", action="append", choices=WORKLOADS, help="may be repeated; default: all")
-    parser.add_argument(
-        "--steps", type=int, help="steps to time; the loops round it to hundreds; default: as fits each"
-    )
-    parser.add_argument("--csv", type=Path, help="file to write the table to, too")
-    parser.add_argument("--task_axis", default="auto", choices=["auto", "map", "vectorize"], help="as in main.py")
-    parser.add_argument("--jit", default="auto", choices=["auto", "true", "false"], help="as in main.py")
-    flags = parser.parse_args(arguments)
-    command.check_counts(flags, {"steps": 10**9})
-    if flags.csv:
-        check_writable(flags.csv)  # now rather than after minutes of measuring
-    return flags
-
-
 def _measure(name, flags, sgemm):
     """A workload's row of the table."""
     workload = WORKLOADS[name]
@@ -158,18 +150,18 @@ def _measure(name, flags, sgemm):
         "jit": {"auto": "auto", "true": True, "false": False}[flags.jit],
         "started": time.time(),
     }
-    environment = kernels.setting(Experiment.of(**workload.settings))
-    printed = _run("scripts.benchmark_worker", json.dumps(request), **environment)
+    environment = process.setting(Experiment.of(**workload.settings).image_side)
+    printed = _printed("scripts.benchmark_worker", json.dumps(request), **environment)
     row = {"workload": name, **json.loads(printed.splitlines()[-1])}
     on_gpu = row["gpu_peak_mb"] is not None
     return row | {"sgemm_share": None if on_gpu else row["gflop_per_second"] / sgemm}
 
 
-def _run(module, *arguments, **environment):
+def _printed(module, *arguments, **environment):
     """What a module prints that runs in a process of its own, with additions to the environment."""
-    command = [sys.executable, "-m", module, *arguments]
+    process = [sys.executable, "-m", module, *arguments]
     return subprocess.run(
-        command, cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, check=True
+        process, cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, check=True
     ).stdout
 
 
@@ -187,8 +179,10 @@ def _line(texts):
     return "  ".join(cells).rstrip()
 
 
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command; returns its exit code."""
+    return command(__doc__, define, run, arguments)
+
+
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        sys.exit(130)
+    sys.exit(main())

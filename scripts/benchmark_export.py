@@ -1,9 +1,9 @@
-"""Measures an export: what it makes of test tasks beside our own test of them, how fast it answers, and its size.
+"""Measures an export: its metric on test tasks beside that of our own test, how fast it answers, and its size.
 
 python -m scripts.benchmark_export --export_dir=exported/omniglot/1
 
-The run that was exported is found by the settings that the export describes, for its checkpoint and data. Its test
-normalises queries by their own statistics, so that only `--export_transductive` exports should equal it.
+The settings in the export's description find the run that was exported, for its checkpoint and data. Its test
+normalises queries by their own statistics, so that only exports with `--export_transductive` should equal it.
 """
 
 import json
@@ -16,16 +16,32 @@ import numpy as np
 
 from data_generators.errors import UserError
 from data_generators.progress import progress
-from maml_tf.quiet import quiet_import
-from scripts import command
+from maml_tf.runs.flags import Flags, command
+from maml_tf.runs.process import quiet_import
+from maml_tf.supervised.evaluation import evaluate
+from maml_tf.supervised.experiment import Experiment
 
-with quiet_import():
-    import tensorflow as tf
 
-    from maml_tf import trained
-    from maml_tf.evaluation import evaluate
-    from maml_tf.experiment import Experiment
-    from maml_tf.export import DESCRIPTION
+def define(flags: Flags) -> None:
+    """Defines the flags."""
+    flags.string("export_dir", None, "folder of the export", required=True)
+    flags.string("logdir", None, "folder of the runs; default: logs/<datasource>")
+    flags.string("data_dir", None, "folder of the data; default: data/<datasource>")
+    flags.integer("tasks", 100, "test tasks to adapt to", least=1, most=10**6)
+    flags.integer("calls", 1000, "calls to time of each kind", least=1, most=10**7)
+
+
+def run(flags: Flags) -> None:
+    """Prints the measurements."""
+    with quiet_import():
+        from maml_tf.supervised import build
+
+    description = read_description(flags.export_dir)
+    experiment = Experiment(**description["settings"])
+    made = build.load_run(experiment, flags.logdir, iteration=description["iteration"], data_dir=flags.data_dir)
+    tasks = made.data.evaluation_tasks("test", 0, flags.tasks)
+    export = load(flags.export_dir, description, _task(tasks, 0))
+    print(*_metrics(export, made, tasks), *_speed(export, _task(tasks, 0), flags), sep="\n")
 
 
 class Exported(NamedTuple):
@@ -49,7 +65,7 @@ class Exported(NamedTuple):
             support_labels=_tensor(task.support_y),
             query_inputs=_tensor(task.query_x),
             step_size=_tensor(step_size),
-            num_updates=tf.constant(num_updates),
+            num_updates=_tensor(num_updates, "int32"),
         )
         return answer["query_outputs"].numpy()
 
@@ -58,27 +74,14 @@ class Exported(NamedTuple):
         return self.model.signatures["predict"](inputs=_tensor(task.query_x))["outputs"].numpy()
 
 
-def main(argv=None):
-    """Prints the measurements; returns the exit code."""
-    return command.guarded(lambda: _run(_parse(argv)))
-
-
-def _run(args):
-    command.check_counts(args, {"tasks": 10**6, "calls": 10**7})
-    description = read_description(args.export_dir)
-    experiment = Experiment(**description["settings"])
-    run = trained.load_run(experiment, args.logdir, iteration=description["iteration"], data_dir=args.data_dir)
-    tasks = run.problem.evaluation_tasks("test", 0, args.tasks)
-    export = load(args.export_dir, description, _task(tasks, 0))
-    print("\n".join([*_figures(export, run, tasks), *_speed(export, _task(tasks, 0), args)]))
-
-
-def read_description(export_dir):
-    """The description of a run's export, as a dict.
+def read_description(export_dir: str) -> dict:
+    """What an export of a run says of itself.
 
     Raises:
         UserError: there is none, or the export is not of a run.
     """
+    from maml_tf.export import DESCRIPTION
+
     path = Path(export_dir, DESCRIPTION)
     try:
         description = json.loads(path.read_text(encoding="utf-8"))
@@ -93,6 +96,8 @@ def read_description(export_dir):
 
 def load(export_dir, description, task):
     """Loads an export and has it answer once; returns Exported."""
+    import tensorflow as tf
+
     support = {"support_inputs": _tensor(task.support_x), "support_labels": _tensor(task.support_y)}
     query = _tensor(task.query_x)
     start = time.perf_counter()
@@ -101,22 +106,22 @@ def load(export_dir, description, task):
     return Exported(model, description, time.perf_counter() - start)
 
 
-def figures_of_export(export, maml, tasks, num_updates):
+def metrics_of_export(export, maml, tasks, num_updates):
     """[tasks] accuracy, or loss where there is none, on the queries after adaptation through the export."""
-    judge = maml.accuracy or maml.loss
+    metric = maml.accuracy or maml.loss
     found = []
     with progress(len(tasks.query_y), "Through the export", "task", leave=False) as bar:
         for task in (_task(tasks, i) for i in range(len(tasks.query_y))):
             outputs = export.adapt_and_predict(task, num_updates)
-            found.append(float(judge(tf.constant(outputs), _tensor(task.query_y))))
+            found.append(float(metric(_tensor(outputs), _tensor(task.query_y))))
             bar.update()
     return np.array(found)
 
 
-def _figures(export, run, tasks):
-    updates, count = run.experiment.published_update, len(tasks.query_y)
-    found = figures_of_export(export, run.maml, tasks, updates)
-    ours = evaluate(run.maml, lambda first, n: type(tasks)(*(v[first : first + n] for v in tasks)), num_tasks=count)
+def _metrics(export, made, tasks):
+    updates, count = made.experiment.reported_update, len(tasks.query_y)
+    found = metrics_of_export(export, made.maml, tasks, updates)
+    ours = evaluate(made.maml, lambda first, n: type(tasks)(*(v[first : first + n] for v in tasks)), num_tasks=count)
     test = ours.query[:, updates]
     return [
         f"{ours.kind} after {updates} updates on {count} test tasks, queries normalised by "
@@ -126,13 +131,13 @@ def _figures(export, run, tasks):
     ]
 
 
-def _speed(export, task, args):
-    size = sum(file.stat().st_size for file in Path(args.export_dir).rglob("*") if file.is_file())
+def _speed(export, task, flags):
+    size = sum(file.stat().st_size for file in Path(flags.export_dir).rglob("*") if file.is_file())
     shape = f"{len(task.support_x)} support and {len(task.query_x)} query examples"
     return [
-        f"latency over {args.calls} calls, {shape}:",
+        f"latency over {flags.calls} calls, {shape}:",
         *(
-            f"  {name:30} {_latency(call, args.calls)}"
+            f"  {name:30} {_latency(call, flags.calls)}"
             for name, call in (
                 ("adapt_and_predict, 1 update", lambda: export.adapt_and_predict(task, 1)),
                 ("adapt_and_predict, 10 updates", lambda: export.adapt_and_predict(task, 10)),
@@ -150,7 +155,7 @@ def _latency(call, calls):
         start = time.perf_counter()
         call()
         milliseconds.append(1e3 * (time.perf_counter() - start))
-    median, slow = np.percentile(milliseconds[-calls:], (50, 99))  # the others were to warm up
+    median, slow = np.percentile(milliseconds[-calls:], (50, 99))  # those before them warm up
     return f"median {median:8.2f} ms, 99th percentile {slow:8.2f} ms"
 
 
@@ -159,18 +164,15 @@ def _task(tasks, index):
     return type(tasks)(*(values[index] for values in tasks))
 
 
-def _tensor(value):
-    return tf.cast(tf.convert_to_tensor(value), tf.float32)
+def _tensor(value, dtype="float32"):
+    import tensorflow as tf
+
+    return tf.cast(tf.convert_to_tensor(value), dtype)
 
 
-def _parse(argv):
-    parser = command.parser("benchmark_export", __doc__)
-    parser.add_argument("--export_dir", required=True, help="folder of the export")
-    parser.add_argument("--logdir", help="folder of the runs; default logs/<datasource>")
-    parser.add_argument("--data_dir", help="folder of the data; default data/<datasource>")
-    parser.add_argument("--tasks", type=int, default=100, help="test tasks to adapt to")
-    parser.add_argument("--calls", type=int, default=1000, help="calls to time of each kind")
-    return parser.parse_args(argv)
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command; returns its exit code."""
+    return command(__doc__, define, run, arguments)
 
 
 if __name__ == "__main__":

@@ -15,11 +15,14 @@ import numpy as np
 import tensorflow as tf
 
 from data_generators.episodes import ClassImages, Episodes
-from data_generators.sinusoid import Sinusoid
-from maml_tf import problems, runtime
-from maml_tf.experiment import Experiment
-from maml_tf.steps import CompiledSteps
-from maml_tf.training import Schedule, Training
+from maml_tf.runs import process
+from maml_tf.runs.loop import run
+from maml_tf.supervised import build
+from maml_tf.supervised.datasets import ImageDataset
+from maml_tf.supervised.experiment import Experiment
+from maml_tf.supervised.steps import CompiledSteps
+from maml_tf.supervised.task_data import TaskData
+from maml_tf.supervised.training import Schedule, SupervisedTraining
 from scripts import flops
 
 # Training runs this many steps from one summary to the next, and in one call where it compiles many into one.
@@ -32,7 +35,7 @@ def measure(experiment, kind, steps, task_axis="auto", jit="auto", started=None)
     Args:
         experiment: Experiment.
         kind: "steps", single calls of `MAML.train_step` on one meta-batch; "compiled_loop", the compiled loop of
-            `CompiledSteps`, which draws its tasks; or "training_loop", the whole `Training`, drawing, summaries and
+            `CompiledSteps`, which draws its tasks; or "training_loop", the whole training, drawing, summaries and
             progress bar included and checkpoints not, in turns with bare steps.
         steps: how many to time; the loops round it to hundreds.
         task_axis, jit: see `task_axis.resolve`.
@@ -43,7 +46,7 @@ def measure(experiment, kind, steps, task_axis="auto", jit="auto", started=None)
     """
     started = time.time() if started is None else started
     source = random_source(experiment)
-    maml = problems.build(experiment, source, task_axis, jit)
+    maml = build.build(experiment, source, task_axis, jit)
     make_call = _compiled_loop if kind == "compiled_loop" else _bare_step
     call, steps_per_call = make_call(maml, experiment, source)
     call()
@@ -74,18 +77,14 @@ def measure(experiment, kind, steps, task_axis="auto", jit="auto", started=None)
 
 def random_source(experiment):
     """A task source of the experiment's shapes: sinusoids, or random pixels, since time does not depend on them."""
-    shots = experiment.update_batch_size
-    if experiment.is_regression:
-        return Sinusoid(shots)
-    omniglot = experiment.datasource == "omniglot"
-    classes, shape = (1200, (28, 28, 1)) if omniglot else (64, (84, 84, 3))
-    per_class = 20
+    dataset, shots = experiment.dataset, experiment.update_batch_size
+    if not isinstance(dataset, ImageDataset):
+        return dataset.tasks(experiment).source
+    classes, per_class, shape = 64, 20, dataset.shapes(experiment).input_shape
     pixels = np.random.default_rng(0).integers(0, 256, (classes * per_class, *shape), np.uint8)
     names = tuple(f"class {i}" for i in range(classes))
     images = ClassImages(pixels, per_class * np.arange(classes), np.full(classes, per_class), names)
-    # The paper judges miniImagenet tasks on 15 images per class, Omniglot's on as many as there are to adapt on.
-    queries = shots if omniglot else 15
-    return Episodes({"train": images}, experiment.num_classes, shots, queries, rotate=omniglot)
+    return Episodes({"train": images}, experiment.num_classes, shots, dataset.queries or shots, dataset.rotate)
 
 
 def _flops(experiment, model, source):
@@ -152,7 +151,9 @@ def _time_in_turns(maml, experiment, source, bare_step, blocks):
     experiment = dataclasses.replace(experiment, metatrain_iterations=blocks * BETWEEN_SUMMARIES + 1)
     maml.train_step = in_turns
     with tempfile.TemporaryDirectory() as folder:
-        Training(experiment, maml, source, None, folder, Schedule(save=0, validate=0)).run()
+        data = TaskData(source, None, None, ("train",))
+        training = SupervisedTraining(experiment, maml, data, folder, Schedule(save=0, validate=0))
+        run(training, build.store(folder, maml, experiment))
     return np.array(loop), np.array(bare)
 
 
@@ -160,7 +161,7 @@ def _device():
     gpus = tf.config.list_physical_devices("GPU")
     if gpus:
         return tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU")
-    cores = runtime.available_cores()
+    cores = process.available_cores()
     return f"{cores} core{'s' if cores > 1 else ''}"
 
 
@@ -189,7 +190,7 @@ def _gpu_peak_memory():
 def main():
     """Prints the measurements that the JSON of the command line asks for, as JSON, in the last line."""
     request = json.loads(sys.argv[1])
-    runtime.configure(runtime.TASKS_SIDE_BY_SIDE)
+    process.configure(process.TASKS_SIDE_BY_SIDE)
     print(json.dumps(measure(Experiment.of(**request.pop("settings")), **request)))
 
 

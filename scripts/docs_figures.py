@@ -1,18 +1,18 @@
-"""Makes the pictures of README.md and RESULTS.md anew, with their csv files: the one command that writes docs/figures.
+"""Draws the pictures of README.md and RESULTS.md, with their csv files: the one command that writes docs/figures.
 
 python -m scripts.docs_figures
 python -m scripts.docs_figures --picture=sinusoid --picture=point_navigation
 
-To be called in a clone whose logs/ holds the runs of RESULTS.md. Each picture is drawn by the command that is printed;
-where a run is missing, that command says so, and the other pictures are made.
+Run it in a clone whose logs/ holds the runs of RESULTS.md. It prints the command that draws each picture; where a run
+is missing, that command says so, and the other pictures are drawn.
 """
 
 import shlex
 import subprocess
 import sys
 
-from maml_tf.experiment import Experiment
-from scripts import command
+from maml_tf.runs.flags import Flags, command
+from maml_tf.supervised.experiment import Experiment
 
 FIGURES = "docs/figures"
 _HALF_CHEETAH = ["--env=half_cheetah_direction", "--meta_step_size=0.02"]
@@ -40,26 +40,29 @@ def commands() -> dict[str, list[list[str]]]:
 def _of_returns(run, *training):
     name = [flag for flag in training if flag.startswith("--name=")]
     out = f"--out={FIGURES}"
-    return [["test_rl", *run, *name, out], ["plot_rl", *run, *training, out]]
+    return [["evaluate_rl", *run, *name, out], ["plot_rl", *run, *training, out]]
 
 
-def main(arguments: list[str] | None = None) -> int:
+def define(flags: Flags) -> None:
+    """Defines the flags."""
+    flags.several("picture", commands(), "which to draw; default: all")
+
+
+def run(flags: Flags) -> int:
     """Draws; returns the exit code: 0, or that of the last command that failed."""
-    return command.guarded(lambda: _run(arguments))
-
-
-def _run(arguments):
-    pictures = commands()
-    parser = command.parser("docs_figures", __doc__)
-    parser.add_argument("--picture", action="append", choices=pictures, help="may be repeated; default: all")
-    code = 0
-    for name in parser.parse_args(arguments).picture or pictures:
-        for script, *flags in pictures[name]:
-            line = ["python", "-m", f"scripts.{script}", *flags]
+    pictures, code = commands(), 0
+    for name in flags.picture or pictures:
+        for script, *given in pictures[name]:
+            line = ["python", "-m", f"scripts.{script}", *given]
             print(shlex.join(line), flush=True)
             # In a process of its own, since each sets its own number of threads.
             code = subprocess.run([sys.executable, *line[1:]]).returncode or code
     return code
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command; returns its exit code."""
+    return command(__doc__, define, run, arguments)
 
 
 if __name__ == "__main__":

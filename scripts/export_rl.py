@@ -18,32 +18,38 @@ Every update needs samples of its own, drawn with the weights that it changes, s
 
 import sys
 
-from maml_tf.quiet import quiet_import
-from scripts.command import guarded
-from scripts.rl import flags as rl_flags
+from maml_tf.runs.flags import Flags, command
+from maml_tf.runs.process import quiet_import
+from rl.experiment import RLExperiment
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Exports; returns the exit code, 2 for a mistake that the user can mend."""
-    parser = rl_flags.parser("export_rl", __doc__)
-    parser.add_argument("--test_iter", type=int, help="iteration of the checkpoint; default, the latest")
-    parser.add_argument("--best", action="store_true", help="take the policy with the best training return")
-    parser.add_argument("--export_dir", required=True, help="folder to write: empty, or not there")
-    return guarded(lambda: _run(parser.parse_args(arguments)))
+def define(flags: Flags) -> None:
+    """Defines the flags."""
+    flags.settings(RLExperiment)
+    flags.string("logdir", None, "the run is in its subfolder <env>; default: logs")
+    flags.integer("test_iter", None, "iteration of the checkpoint; default: the latest")
+    flags.boolean("best", False, "take the policy with the best training return")
+    flags.exclusive("best", "test_iter", "name different checkpoints")
+    flags.string("export_dir", None, "folder to write: empty, or not there", required=True)
 
 
-def _run(flags):
-    experiment = rl_flags.experiment_of(flags)
-    rl_flags.refuse_two_checkpoints(flags)
-    with quiet_import():  # only now, so that --help and mistakes need not wait for TensorFlow
+def run(flags: Flags) -> None:
+    """Exports."""
+    experiment = RLExperiment.of(**flags.given(RLExperiment))
+    with quiet_import():
         from maml_tf.export import refuse_unless_free
+        from rl.build import load_policy
         from rl.export import export
-        from rl.trained import load_policy
 
     refuse_unless_free(flags.export_dir)
     policy, iteration = load_policy(experiment, flags.logdir, flags.test_iter, flags.best)
     print(f"Exporting the policy of iteration {iteration}")
     print(f"Written to {export(policy, experiment, iteration, flags.export_dir)}")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command; returns its exit code."""
+    return command(__doc__, define, run, arguments)
 
 
 if __name__ == "__main__":

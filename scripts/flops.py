@@ -1,8 +1,12 @@
-"""Counts the floating-point operations that a meta-training step cannot do without, from the network's shapes.
+"""Measures this machine's rate of float32 matrix products, in GFLOP/s; counts the operations of a meta-training step.
 
-Counted are the convolutions and dense products, at two operations (a multiplication and an addition) per pair of
-factors, padding included. Normalisation, activations, pooling, losses and the optimiser are not: they are few
-operations, though they take time.
+python -m scripts.flops
+
+The rate, of NumPy's product of 2048 x 2048 matrices (BLAS calls it sgemm), is the one that the benchmarks compare with.
+
+The operations of a step are those that it cannot do without, from the network's shapes. Counted are the convolutions
+and dense products, at two operations (a multiplication and an addition) per pair of factors, padding included.
+Normalisation, activations, pooling, losses and the optimiser are not: they are few operations, though they take time.
 
 A layer y = Conv(x, k) and its gradients are three products of equal cost: Conv(x, k), the filter gradient BF(x, dy) and
 the input gradient BI(k, dy); a dense layer has the same three. Reverse-mode differentiation of a task's loss needs
@@ -16,12 +20,36 @@ The first layer's x is data, which needs no gradient: no BI, and nothing with U.
 """
 
 import math
+import statistics
+import sys
+import time
 from typing import NamedTuple
 
-import keras
+import numpy as np
 
 from data_generators.errors import UserError
-from maml_tf import layers
+from maml_tf.runs.flags import Flags, command
+
+
+def define(flags: Flags) -> None:
+    """Defines no flags."""
+
+
+def run(flags: Flags) -> None:
+    """Prints the rate."""
+    print(sgemm())
+
+
+def sgemm(size: int = 2048, repeats: int = 20) -> float:
+    """The median rate, in GFLOP/s, of NumPy's product of two square float32 matrices."""
+    a, b = np.random.default_rng(0).standard_normal((2, size, size), np.float32)
+    product = np.empty_like(a)
+    seconds = []
+    for _ in range(repeats + 2):
+        start = time.perf_counter()
+        np.matmul(a, b, out=product)
+        seconds.append(time.perf_counter() - start)
+    return 2 * size**3 / statistics.median(seconds[2:]) / 1e9  # the first two wake the threads
 
 
 class Products(NamedTuple):
@@ -31,31 +59,32 @@ class Products(NamedTuple):
     filter_gradient: int
     input_gradient: int
 
-    def plus(self, other, times=1):
+    def plus(self, other: "Products", times: int = 1) -> "Products":
         """These and `times` as many of the others."""
         return Products(*(mine + times * its for mine, its in zip(self, other, strict=True)))
 
 
-def query_products(is_first):
+def query_products(is_first: bool) -> Products:
     """One layer's products in a query pass and its gradient."""
     return Products(1, 1, 0 if is_first else 1)
 
 
-def support_products(is_first, first_order):
+def support_products(is_first: bool, first_order: bool) -> Products:
     """One layer's products in an inner update and in the meta-gradient through it."""
     second_order = Products(1, 1, 0) if is_first else Products(2, 2, 2)
     return query_products(is_first).plus(second_order, times=0 if first_order else 1)
 
 
-def layer_multiply_adds(model):
+def layer_multiply_adds(model) -> list[int]:
     """Multiply-adds of one example's pass through each convolution and dense layer, from the input on.
 
     Args:
         model: functional keras.Model whose first such layer, and no other, reads the input.
-
-    Returns:
-        A list of integers.
     """
+    import keras  # not above: the rate needs none of it
+
+    from maml_tf import layers
+
     counts = []
     for layer in model.layers:
         if isinstance(layer, layers.Conv2D):
@@ -66,7 +95,9 @@ def layer_multiply_adds(model):
     return counts
 
 
-def meta_training_step(model, *, tasks, support, query, num_updates, first_order=False):
+def meta_training_step(
+    model, *, tasks: int, support: int, query: int, num_updates: int, first_order: bool = False
+) -> int:
     """Floating-point operations of one meta-training step.
 
     Args:
@@ -75,9 +106,6 @@ def meta_training_step(model, *, tasks, support, query, num_updates, first_order
         support, query: examples of each task, over all its classes.
         num_updates: inner updates.
         first_order: whether the second derivatives are left out.
-
-    Returns:
-        An integer.
 
     Raises:
         UserError: a count is below 1.
@@ -93,3 +121,12 @@ def meta_training_step(model, *, tasks, support, query, num_updates, first_order
         )
         multiply_adds += passes * per_example
     return 2 * tasks * multiply_adds
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command; returns its exit code."""
+    return command(__doc__, define, run, arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -4,51 +4,55 @@ python -m scripts.plot_rl --env=point_navigation --seeds=0,1,2
 
 Writes <env>_training.csv and .png into the run's folder, for several seeds into the one above it, which they share;
 --out names another folder, or a .png or .pdf. For 2D navigation the curve of the original code is drawn too. The
-pictures of the returns after adaptation are those of scripts.test_rl.
+pictures of the returns after adaptation are those of scripts.evaluate_rl.
 """
 
 import sys
 
 from data_generators.errors import UserError
-from maml_tf.quiet import quiet_import
-from scripts import picture_flags
-from scripts.command import guarded
-from scripts.rl import flags as rl_flags
+from maml_tf.runs.flags import Flags, command
+from maml_tf.runs.process import quiet_import
+from rl.experiment import RLExperiment
+from scripts.figures import style
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Writes the picture; returns the exit code, 2 for a mistake that the user can mend."""
-    parser = rl_flags.parser("plot_rl", __doc__)
-    parser.add_argument("--seeds", help="of the runs, such as 0,1,2; default, that of --seed")
-    parser.add_argument("--name", help="of the files, in place of <env>")
-    picture_flags.add(parser, "that of the run, or the one above it for several seeds")
-    return guarded(lambda: _run(parser.parse_args(arguments)))
+def define(flags: Flags) -> None:
+    """Defines the flags."""
+    flags.settings(RLExperiment)
+    flags.string("logdir", None, "the runs are in its subfolder <env>; default: logs")
+    flags.string("seeds", None, "of the runs, such as 0,1,2; default: that of --seed")
+    flags.string("name", None, "of the files, in place of <env>")
+    style.define(flags, "that of the run, or the one above it for several seeds")
 
 
-def _run(flags):
-    experiment = rl_flags.experiment_of(flags)
-    experiments = [rl_flags.experiment_of(flags, seed=seed) for seed in _seeds(flags, experiment)]
-    picture_flags.check(flags)
-    with quiet_import():  # only now, so that --help and mistakes need not wait for TensorFlow
-        from rl.trained import env_folder, run_folder
-        from scripts import figures
-        from scripts.rl import learning
+def run(flags: Flags) -> None:
+    """Writes the picture."""
+    given = flags.given(RLExperiment)
+    experiments = [RLExperiment.of(**given | {"seed": seed}) for seed in _seeds(flags)]
+    style.check(flags)
+    with quiet_import():
+        from rl.build import env_folder, run_folder
+        from scripts.figures import rl_learning
 
-    rows = learning.numbers(experiments, flags.logdir)
+    rows = rl_learning.numbers(experiments, flags.logdir)
     folder = run_folder(experiments[0], flags.logdir)
-    name = f"{flags.name or env_folder(experiment.env)}_training"
-    (path,) = picture_flags.paths(flags, [name], folder if len(experiments) == 1 else folder.parent)
-    print(figures.write_csv(path.with_suffix(".csv"), rows))
-    print(figures.save(figures.make(learning.draw, rows, *learning.SIZE), path))
+    name = f"{flags.name or env_folder(experiments[0].env)}_training"
+    (path,) = style.paths(flags, [name], folder if len(experiments) == 1 else folder.parent)
+    style.write(path, rows, rl_learning.draw, rl_learning.SIZE)
 
 
-def _seeds(flags, experiment):
+def _seeds(flags):
     if flags.seeds is None:
-        return [experiment.seed]
+        return [flags.seed]
     try:
         return list(dict.fromkeys(int(seed) for seed in flags.seeds.split(",")))
     except ValueError as error:
         raise UserError(f"--seeds must be integers with commas between them, not {flags.seeds!r}") from error
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command; returns its exit code."""
+    return command(__doc__, define, run, arguments)
 
 
 if __name__ == "__main__":

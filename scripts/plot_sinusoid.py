@@ -1,10 +1,10 @@
-"""Draws the pictures of the paper's section 5.1 from the runs of main.py, each with its numbers in a csv beside it.
+"""Draws the figures of the paper's section 5.1 from the runs of main.py, each with its numbers in a csv beside it.
 
 python -m scripts.plot_sinusoid
 python -m scripts.plot_sinusoid --logdir=logs/sinusoid --format=pdf
 python -m scripts.plot_sinusoid --figure=errors --out=errors.pdf
 
-They are written into the folder of the runs, unless --out names another folder, or for one of them a file:
+Writes them into the folder of the runs, unless --out names another folder or, for a single one, a file:
 
 sinusoid_fits         the true sine, the support points and the curves fitted to them after 0, 1 and 10 updates, by MAML
                       (its first seed) and the pretrained baseline (step size tuned); the test tasks 3 and 4, and task 8
@@ -19,38 +19,39 @@ sinusoid_sensitivity  the loss on the query along theta - s * gradient of the lo
 import sys
 from pathlib import Path
 
-from maml_tf.quiet import quiet_import
-from scripts import picture_flags
-from scripts.command import guarded
-from scripts.sinusoid.flags import parser
+from maml_tf.runs.flags import Flags, command
+from maml_tf.runs.process import quiet_import
+from scripts import sinusoid_table
+from scripts.figures import style
+
+
+def define(flags: Flags) -> None:
+    """Defines the flags."""
+    sinusoid_table.define_runs(flags)
+    flags.several("figure", ["fits", "errors", "sensitivity"], "which to draw; default: all")
+    style.define(flags, "that of the runs")
+
+
+def run(flags: Flags) -> None:
+    """Writes the pictures."""
+    with quiet_import():
+        from scripts.figures import sinusoid_errors, sinusoid_fits, sinusoid_sensitivity
+        from scripts.figures.sinusoid_learners import load_learners
+
+    pictures = {"fits": sinusoid_fits, "errors": sinusoid_errors, "sensitivity": sinusoid_sensitivity}
+    names = flags.figure or list(pictures)
+    style.check(flags, len(names))
+    learners = load_learners(flags.logdir, flags.seed, flags.iterations)
+    folder = Path(flags.logdir or "logs/sinusoid")
+    paths = style.paths(flags, [f"sinusoid_{name}" for name in names], folder)
+    for name, path in zip(names, paths, strict=True):
+        picture = pictures[name]
+        style.write(path, picture.numbers(learners), picture.draw, picture.SIZE)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Writes the pictures; returns the exit code, 2 for a mistake that the user can mend."""
-    flags = parser("plot_sinusoid", __doc__)
-    names = ["fits", "errors", "sensitivity"]
-    flags.add_argument("--figure", action="append", choices=names, help="may be repeated; default: all")
-    picture_flags.add(flags, "that of the runs")
-    return guarded(lambda: _run(flags.parse_args(arguments)))
-
-
-def _run(flags):
-    with quiet_import():  # only now, so that --help and mistakes need not wait for TensorFlow
-        from scripts import figures
-        from scripts.sinusoid import fits, progress, sensitivity
-        from scripts.sinusoid.runs import load_learners
-
-    pictures = {"fits": fits, "errors": progress, "sensitivity": sensitivity}
-    names = flags.figure or list(pictures)
-    picture_flags.check(flags, len(names))
-    learners = load_learners(flags.logdir, flags.seed, flags.iterations)
-    folder = Path(flags.logdir or "logs/sinusoid")
-    paths = picture_flags.paths(flags, [f"sinusoid_{name}" for name in names], folder)
-    for name, path in zip(names, paths, strict=True):
-        picture = pictures[name]
-        rows = picture.numbers(learners)
-        figures.write_csv(path.with_suffix(".csv"), rows)
-        print(figures.save(figures.make(picture.draw, rows, *picture.SIZE), path))
+    """Runs the command; returns its exit code."""
+    return command(__doc__, define, run, arguments)
 
 
 if __name__ == "__main__":

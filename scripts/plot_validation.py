@@ -1,9 +1,9 @@
-"""Draws how the validation figures of a run of main.py grew with its iterations, with their numbers in a csv beside it.
+"""Draws the validation metric of a run of main.py against its iterations, with the numbers in a csv beside it.
 
 python -m scripts.plot_validation logs/omniglot/cls_5.mbs_32.ubs_1.numstep1.updatelr0.4batchnorm --name=omniglot
 
-Takes the run's TensorBoard summaries, and writes <name>_validation.csv and .png into the run's folder; --out names
-another folder, or a .png or .pdf. The broken line is the published figure, which is of the test split.
+Reads the run's TensorBoard summaries, and writes <name>_validation.csv and .png into the run's folder; --out names
+another folder, or a .png or .pdf. The dashed horizontal line is the published number, which is of the test split.
 """
 
 import functools
@@ -13,45 +13,43 @@ from pathlib import Path
 
 from data_generators.errors import UserError
 from data_generators.files import reading
-from maml_tf.quiet import quiet_import
-from scripts import command, picture_flags
+from maml_tf.runs.flags import Flags, command
+from maml_tf.runs.process import quiet_import
+from scripts.figures import style
 
 SIZE = 5.2, 3.2
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Writes the picture; returns the exit code, 2 for a mistake that the user can mend."""
-    parser = command.parser("plot_validation", __doc__)
-    parser.add_argument("folder", type=Path, help="of the run, which main.py prints")
-    parser.add_argument("--name", help="of the files; default, the folder's")
-    picture_flags.add(parser, "that of the run")
-    return command.guarded(lambda: _run(parser.parse_args(arguments)))
+def define(flags: Flags) -> None:
+    """Defines the flags."""
+    flags.argument("folder", "of the run, which main.py prints")
+    flags.string("name", None, "of the files; default: the folder's")
+    style.define(flags, "that of the run")
 
 
-def _run(flags):
-    picture_flags.check(flags)
-    with quiet_import():  # only now, so that --help and mistakes need not wait for TensorFlow
-        from maml_tf import checkpoints, published
-        from maml_tf.experiment import Experiment
-        from scripts import figures
+def run(flags: Flags) -> None:
+    """Writes the picture."""
+    style.check(flags)
+    folder = Path(flags.folder)
+    with quiet_import():
+        from maml_tf.runs import checkpoints
+        from maml_tf.supervised.experiment import Experiment
 
-    iteration = checkpoints.find(flags.folder)
-    settings = checkpoints.read_experiment(flags.folder / f"model{iteration}")
+    iteration = checkpoints.find(folder)
+    settings = checkpoints.read_settings(folder / f"model{iteration}")
     if "datasource" not in settings:
-        raise UserError(f"{flags.folder} is no run of main.py: scripts.plot_rl draws those of scripts.train_rl")
+        raise UserError(f"{folder} is no run of main.py: scripts.plot_rl draws those of scripts.train_rl")
     experiment = Experiment.of(**settings)
-    rows = numbers(flags.folder)
-    name = flags.name or flags.folder.resolve().name
-    (path,) = picture_flags.paths(flags, [f"{name}_validation"], flags.folder)
-    print(figures.write_csv(path.with_suffix(".csv"), rows))
-    picture = functools.partial(draw, row=published.matching_row(experiment))
-    print(figures.save(figures.make(picture, rows, *SIZE), path))
+    rows = numbers(folder)
+    name = flags.name or folder.resolve().name
+    (path,) = style.paths(flags, [f"{name}_validation"], folder)
+    style.write(path, rows, functools.partial(draw, row=experiment.published_row), SIZE)
 
 
-def numbers(folder):
-    """Rows of iteration, updates and the mean figure on the validation tasks, from a run's TensorBoard summaries.
+def numbers(folder: str | Path) -> list[dict]:
+    """Rows of iteration, updates and the mean metric on the validation tasks, from a run's TensorBoard summaries.
 
-    Where a run went on from an earlier checkpoint, what it then found at an iteration replaces the earlier figure.
+    Where a run was resumed from an earlier checkpoint, the later metric of an iteration replaces the earlier one.
 
     Raises:
         UserError: there are none, or they cannot be read.
@@ -61,22 +59,22 @@ def numbers(folder):
     found, remedy = {}, "remove the damaged one of its files events.out.tfevents.*"
     try:
         with reading(f"a summary in {folder}", remedy):
-            for kind, updates, iteration, figure in _summaries(folder):
-                found[iteration, updates] = (kind, figure)
+            for kind, updates, iteration, metric in _summaries(folder):
+                found[iteration, updates] = (kind, metric)
     except DecodeError as error:
         raise UserError(f"a summary in {folder} is damaged ({error}): {remedy}") from error
     if not found:
-        raise UserError(f"no validation figures in {folder}: they are written every --validation_interval iterations")
+        raise UserError(f"no validation metrics in {folder}: they are written every --validation_interval iterations")
     if len({kind for kind, _ in found.values()}) > 1:
         raise UserError(f"{folder} has the summaries of different runs, accuracies and losses: {remedy}")
     return [
-        {"iteration": iteration, "updates": updates, kind: figure}
-        for (iteration, updates), (kind, figure) in sorted(found.items())
+        {"iteration": iteration, "updates": updates, kind: metric}
+        for (iteration, updates), (kind, metric) in sorted(found.items())
     ]
 
 
 def _summaries(folder):
-    """Kind, updates, iteration and figure of each validation, in the order in which they were written."""
+    """Kind, updates, iteration and metric of each validation, in the order in which they were written."""
     import tensorflow as tf
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -87,22 +85,20 @@ def _summaries(folder):
                 yield match[1], int(match[2]), event.step, float(tf.make_ndarray(event.tensor_proto))
 
 
-def draw(figure, rows, row=None):
-    """Figure against iterations: after one update and after the last; losses before adaptation too.
+def draw(figure, rows: list[dict], row=None) -> None:
+    """The metric against iterations: after one update and after the last; losses before adaptation too.
 
-    Accuracies before it are chance, and would only squeeze the others.
+    Accuracies before adaptation are chance, and would take up the height of the panel.
 
     Args:
         figure: matplotlib Figure.
         rows: of `numbers`.
         row: published.Row to draw as a line, or None.
     """
-    from scripts import figures
-
     panel = figure.subplots()
     kind, last = list(rows[0])[-1], max(row["updates"] for row in rows)
     percent = 100 if kind == "accuracy" else 1
-    styles = {last: (figures.BLUE, "-"), 1: (figures.ORANGE, "--"), 0: (figures.GREY, ":")}
+    styles = {last: (style.BLUE, "-"), 1: (style.ORANGE, "--"), 0: (style.GREY, ":")}
     if kind == "accuracy":
         del styles[0]
     for updates, (color, line) in styles.items():
@@ -110,10 +106,15 @@ def draw(figure, rows, row=None):
         label = f"after {updates} update{'s' * (updates > 1)}" if updates else "before"
         panel.plot(*zip(*points, strict=True), color=color, linestyle=line, marker=".", label=label)
     if row:
-        panel.axhline(row.percent, color=figures.BLACK, linestyle="--", linewidth=0.8, label="published (test)")
+        panel.axhline(row.percent, color=style.BLACK, linestyle="--", linewidth=0.8, label="published (test)")
     panel.set_xlabel("iteration")
     panel.set_ylabel("validation accuracy, %" if kind == "accuracy" else "validation loss")
-    figures.legend_below(figure, panel)
+    style.legend_below(figure, panel)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command; returns its exit code."""
+    return command(__doc__, define, run, arguments)
 
 
 if __name__ == "__main__":

@@ -4,72 +4,105 @@ python -m scripts.render_rl --env=half_cheetah_velocity --goal=1.5
 python -m scripts.render_rl --env=point_navigation --goal=0.3,-0.2 --num_updates=3 --out=navigation.gif
 
 The flags of training say which run to take, its latest checkpoint unless --test_iter or --best says otherwise. The
-policy adapts as in scripts.test_rl, and the first trajectory of the batches before and after is shown. MuJoCo draws
+policy adapts as in scripts.evaluate_rl, and the first trajectory of the batches before and after is shown. MuJoCo draws
 with OpenGL: without a screen, MUJOCO_GL=egl (the default then) or MUJOCO_GL=osmesa.
 """
 
+import importlib.util
+import itertools
+import multiprocessing
 import os
 import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
+import gymnasium
+import imageio.v2 as imageio
 import numpy as np
+from PIL import Image, ImageDraw, ImageFont
 
 from data_generators.errors import UserError
-from data_generators.files import check_writable
-from maml_tf.quiet import quiet_import
-from scripts import command
-from scripts.rl import flags as rl_flags
+from data_generators.files import check_writable, replacing
+from maml_tf.runs.flags import Flags, command
+from maml_tf.runs.process import quiet_import
+from rl import envs
+from rl.experiment import RLExperiment
+
+MOST_PICTURES = 2000  # of 0.9 MB each in memory, until the film is written
+_SIZE = 320  # pixels, of each trajectory
+_CAPTION = 44
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Films; returns the exit code, 2 for a mistake that the user can mend."""
-    parser = rl_flags.parser("render_rl", __doc__)
-    parser.add_argument("--goal", help="numbers with commas between; default, the first published test goal")
-    parser.add_argument("--num_updates", type=int, default=1, help="gradient steps of the adaptation (default: 1)")
-    parser.add_argument("--trajectories", type=int, help="per update; default the original's, 20 or 40")
-    parser.add_argument("--test_iter", type=int, help="iteration of the checkpoint; default, the latest")
-    parser.add_argument("--best", action="store_true", help="take the policy with the best training return")
-    parser.add_argument("--fps", type=int, default=25, help="pictures per second (default: 25)")
-    parser.add_argument("--every", type=int, help="show every so many steps; default 1 in 2D navigation, else 2")
-    parser.add_argument("--out", type=Path, help=".gif or .mp4; default <env>.gif in the folder of the runs")
-    return command.guarded(lambda: _run(parser.parse_args(arguments)))
+def define(flags: Flags) -> None:
+    """Defines the flags."""
+    flags.settings(RLExperiment)
+    flags.string("logdir", None, "the run is in its subfolder <env>; default: logs")
+    flags.string("goal", None, "numbers with commas between them; default: the first published test goal")
+    flags.integer("num_updates", 1, "gradient steps of the adaptation", least=1, most=1000)
+    trajectories = "per update; default: the original's, 20 or 40"
+    flags.integer("trajectories", None, trajectories, least=1, most=100_000)
+    flags.integer("test_iter", None, "iteration of the checkpoint; default: the latest")
+    flags.boolean("best", False, "take the policy with the best training return")
+    flags.exclusive("best", "test_iter", "name different checkpoints")
+    flags.integer("fps", 25, "pictures per second, of which a GIF can have 100", least=1, most=100)
+    every = "show every so many steps; default: 1 in 2D navigation, else 2"
+    flags.integer("every", None, every, least=1, most=10**6)
+    flags.path("out", None, ".gif or .mp4; default: <env>.gif in the folder of the runs")
 
 
-def _run(flags):
-    experiment = rl_flags.experiment_of(flags)
+def run(flags: Flags) -> None:
+    """Films."""
+    experiment = RLExperiment.of(**flags.given(RLExperiment))
     if sys.platform == "linux" and not os.environ.get("DISPLAY"):
         os.environ.setdefault("MUJOCO_GL", "egl")  # before MuJoCo is imported
-    goal = _checked(flags, experiment)
-    with quiet_import():  # only now, so that --help and mistakes need not wait for TensorFlow
-        from maml_tf import runtime
-        from rl.trained import load_policy, run_folder
-        from scripts.rl import film
+    goal = _goal(flags, experiment)
+    every = flags.every or envs.find(experiment.env).film_every
+    with quiet_import():
+        from maml_tf.runs import process
+        from rl.build import load_policy, run_folder
 
     out = flags.out or run_folder(experiment, flags.logdir).parent / f"{experiment.env}.gif"
-    every = flags.every or (1 if experiment.env == "point_navigation" else 2)
-    film.check_sizes(out, flags.fps, -(-experiment.horizon // every) + 1)
-    runtime.configure(runtime.TASKS_SIDE_BY_SIDE)
+    check_format(out, -(-experiment.horizon // every) + 1)
+    process.configure(process.TASKS_SIDE_BY_SIDE)
     policy, iteration = load_policy(experiment, flags.logdir, flags.test_iter, flags.best)
     check_writable(out)
     print(f"policy of iteration {iteration}, goal {', '.join(f'{number:g}' for number in goal)}")
-    paths, captions = _adapted(experiment, policy, goal, flags)
-    print(film.make(experiment.env, goal, paths, captions, every, flags.fps, out))
+    trajectories, captions = _adapted(experiment, policy, goal, flags)
+    print(film(experiment.env, goal, trajectories, captions, every, flags.fps, out))
 
 
-def _checked(flags, experiment) -> np.ndarray:
+def check_format(path: Path, pictures: int) -> None:
+    """Checks that there can be such a film, before it is drawn, which takes minutes.
+
+    Args:
+        path: of the film.
+        pictures: their number at most; all are held in memory.
+
+    Raises:
+        UserError: its format or size is not supported.
+    """
+    if path.suffix not in (".gif", ".mp4"):
+        raise UserError(f"A film is written as .gif or .mp4, not as {path.name!r}: name one of these.")
+    if path.suffix == ".mp4" and importlib.util.find_spec("imageio_ffmpeg") is None:
+        raise UserError("Writing .mp4 needs imageio-ffmpeg: run `pip install imageio-ffmpeg`, or name a .gif.")
+    if pictures > MOST_PICTURES:
+        raise UserError(
+            f"{pictures} pictures are too many, at most {MOST_PICTURES} fit into memory: give a larger --every"
+        )
+
+
+def _goal(flags, experiment) -> np.ndarray:
     """The goal [goal_dim].
 
     Raises:
         UserError: a flag makes no sense.
     """
-    from rl import envs
-
-    if experiment.env not in envs.NAMES:
-        raise UserError(f"--env={experiment.env} cannot be filmed: only {', '.join(envs.NAMES)} can.")
+    if experiment.env not in envs.ENVIRONMENTS:
+        raise UserError(f"--env={experiment.env} cannot be filmed: only {', '.join(envs.ENVIRONMENTS)} can.")
     if experiment.baseline == "oracle":
         raise UserError("--baseline=oracle does not adapt: there is no before and after to film")
-    command.check_counts(flags, rl_flags.MOST_IN_TESTS | {"fps": 10**6, "every": 10**6})
-    rl_flags.refuse_two_checkpoints(flags)
     usual = envs.test_goals(experiment.env)[0]
     if flags.goal is None:
         return usual
@@ -84,24 +117,124 @@ def _checked(flags, experiment) -> np.ndarray:
 
 
 def _adapted(experiment, policy, goal, flags):
-    """The first path before and after adaptation, [steps, obs_dim] each, and their captions."""
-    from rl import envs
-    from rl.experiments import test_adaptation
-    from rl.testing import adapt_to_goals
+    """The first trajectory before and after adaptation, [steps, obs_dim] each, and their captions."""
+    from rl.evaluation import adapt_by_protocol
 
-    test = test_adaptation(experiment.env)
-    vector = envs.make_vector(experiment.env, 1, flags.trajectories or test.trajectories, experiment.horizon)
-    step_sizes = test.alphas(experiment, experiment.baseline, flags.num_updates)
-    estimates = {"discount": experiment.discount, "gae_lambda": experiment.gae_lambda}
-    batches = adapt_to_goals(policy, vector, goal[None], step_sizes, keep_paths=True, **estimates).paths
-    vector.close()
+    of_goal = experiment, experiment.baseline, policy, goal[None], flags.num_updates, flags.trajectories
+    batches = adapt_by_protocol(*of_goal, keep_trajectories=True).trajectories
     last = f"after {flags.num_updates} update{'' if flags.num_updates == 1 else 's'}"
     shown, captions = [], []
     for when, batch in (("before any update", batches[0]), (last, batches[-1])):
         shown.append(batch.observations[0, 0][batch.mask[0, 0] > 0])
-        mean = batch.rewards[0].sum(axis=-1).mean()
-        captions.append(f"{when}\nreturn {batch.rewards[0, 0].sum():.1f} (mean of the batch {mean:.1f})")
+        mean = batch.returns.mean()
+        captions.append(f"{when}\nreturn {batch.returns[0, 0]:.1f} (mean of the batch {mean:.1f})")
     return shown, captions
+
+
+def film(
+    name: str,
+    goal: np.ndarray,
+    trajectories: Sequence[np.ndarray],
+    captions: Sequence[str],
+    every: int,
+    fps: int,
+    out: Path,
+) -> Path:
+    """Writes a film, in a process of its own, which does not load TensorFlow.
+
+    Where OpenGL draws in software, Mesa and TensorFlow each bring an LLVM, and a process with both crashes.
+
+    Args:
+        name, goal, trajectories, every: see `frames`.
+        captions: one for each trajectory, see `captioned`.
+        fps: pictures per second.
+        out: path of the film.
+
+    Returns:
+        `out`.
+
+    Raises:
+        UserError: the environment cannot be drawn here.
+    """
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        try:
+            return pool.submit(_film, name, goal, trajectories, captions, every, fps, out).result()
+        except BrokenProcessPool as error:
+            raise UserError(
+                "OpenGL crashed: set the environment variable MUJOCO_GL to another of egl, osmesa and glfw"
+            ) from error
+
+
+def _film(name, goal, trajectories, captions, every, fps, out):
+    return write((captioned(pictures, captions) for pictures in frames(name, goal, trajectories, every)), out, fps)
+
+
+def frames(
+    name: str, goal: np.ndarray, trajectories: Sequence[np.ndarray], every: int = 1
+) -> Iterator[list[np.ndarray]]:
+    """Draws trajectories of one environment step by step; one that has ended stays at its last picture.
+
+    Args:
+        name: of the environment, one of rl.envs.ENVIRONMENTS.
+        goal: [goal_dim].
+        trajectories: observations [steps, obs_dim] of each; their numbers of steps may differ.
+        every: draw only every so many steps.
+
+    Yields:
+        A picture [320, 320, 3] uint8 of each trajectory.
+
+    Raises:
+        UserError: the environment cannot be drawn here.
+    """
+    environment = envs.find(name)
+    made = {"goal": goal, "render_mode": "rgb_array"} | environment.view
+    drawn = [gymnasium.make(environment.gym_id, **made).unwrapped for _ in trajectories]
+    for env in drawn:
+        env.reset(seed=0)
+    try:
+        pictures = [None] * len(trajectories)
+        steps = max(map(len, trajectories))
+        for step in range(steps):
+            for i, (env, observations) in enumerate(zip(drawn, trajectories, strict=True)):
+                if step < len(observations):
+                    env.place(observations[step])
+                    if step % every == 0 or step == len(observations) - 1:
+                        pictures[i] = env.render()
+            if step % every == 0 or step == steps - 1:
+                yield list(pictures)
+    finally:
+        for env in drawn:
+            env.close()
+
+
+def captioned(pictures: Sequence[np.ndarray], captions: Sequence[str]) -> np.ndarray:
+    """One picture of several beside each other, each below its caption of up to two lines."""
+    image = Image.new("RGB", (_SIZE * len(pictures), _SIZE + _CAPTION), "white")
+    draw, font = ImageDraw.Draw(image), ImageFont.load_default(15)
+    for i, (picture, caption) in enumerate(zip(pictures, captions, strict=True)):
+        image.paste(Image.fromarray(picture), (i * _SIZE, _CAPTION))
+        draw.multiline_text((i * _SIZE + 8, 3), caption, fill="black", font=font)
+    return np.asarray(image)
+
+
+def write(pictures: Iterator[np.ndarray], path: Path, fps: int) -> Path:
+    """Writes pictures [height, width, 3] as a film, whole or not at all."""
+    # A GIF counts in milliseconds; loop 0 repeats it for ever.
+    settings = {"duration": 1000 / fps, "loop": 0}
+    if path.suffix == ".mp4":
+        settings = {"fps": fps, "macro_block_size": 2, "output_params": ["-f", "mp4"]}
+    with replacing(path) as part, imageio.get_writer(part, path.suffix, mode="I", **settings) as writer:
+        last = None
+        for last in pictures:
+            writer.append_data(last)
+        for _ in itertools.repeat(None, fps):  # a second for the last picture
+            writer.append_data(last)
+    return path
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command; returns its exit code."""
+    return command(__doc__, define, run, arguments)
 
 
 if __name__ == "__main__":

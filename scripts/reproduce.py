@@ -3,62 +3,199 @@
 python -m scripts.reproduce
 python -m scripts.reproduce omniglot_5way_1shot
 
-A row is the command that it prints, of main.py, scripts.baselines or scripts.train_rl: Ctrl-C saves, and the same
-call resumes. At its end come the published figures beside ours, and the line for RESULTS.md.
+Prints the command of the row, of main.py, scripts.baselines or scripts.train_rl, and does the same: Ctrl-C saves, and
+the same call resumes. At its end it prints the published number beside ours, as the line for RESULTS.md.
 """
 
+import contextlib
+import json
 import shlex
+import subprocess
 import sys
 import time
+from pathlib import Path
+from typing import NamedTuple
 
-from maml_tf import kernels
-from maml_tf.experiment import Experiment
-from maml_tf.quiet import quiet_import
-from scripts import command
+from data_generators.errors import UserError
+from data_generators.files import DAMAGE, replacing
+from maml_tf.runs import process
+from maml_tf.runs.flags import Flags, command
+from maml_tf.supervised.report import aligned
+from scripts.results import RESULTS, Options, Result, Supervised
 
-
-def main(arguments: list[str] | None = None) -> int:
-    """Runs the command; returns its exit code, 2 for a mistake that the user can mend, 130 after an interruption."""
-    return command.guarded(lambda: _run(_parser().parse_args(arguments)))
-
-
-def _parser():
-    parser = command.parser("reproduce", __doc__)
-    parser.add_argument("row", nargs="?", help="name of the row to run; without it, all are listed")
-    parser.add_argument("--iterations", type=int, help="of training, for an incomplete run; default the paper's")
-    parser.add_argument("--logdir", help="folder of the runs; default logs/<datasource>")
-    parser.add_argument("--data_dir", help="folder of the data; default data/<datasource>")
-    return parser
+SESSIONS = "sessions.json"
+COLUMNS = ("run", "published", "ours", "on", "iterations", "command", "commit", "duration")
+_ROOT = Path(__file__).parents[1]
 
 
-def _run(flags):
-    if flags.row and flags.row.startswith("miniimagenet"):  # rows are named by their data
-        kernels.choose(Experiment.of(datasource="miniimagenet"))
-    with quiet_import():  # only now, so that --help need not wait for TensorFlow
-        from scripts.reproduction import all_rows, registry, text  # noqa: F401 - the rows register themselves
+def define(flags: Flags) -> None:
+    """Defines the flags."""
+    flags.argument("row", "name of the row to run; without it, all are listed", required=False)
+    flags.integer("iterations", None, "of training, for an incomplete run; default: the paper's", least=1)
+    flags.string("logdir", None, "folder of the runs; default: logs/<datasource>")
+    flags.string("data_dir", None, "folder of the data; default: data/<datasource>")
 
-    options = registry.Options(flags.logdir, flags.data_dir, flags.iterations)
+
+def run(flags: Flags) -> int:
+    """Lists the rows, or runs one; returns the exit code."""
+    options = Options(flags.logdir, flags.data_dir, flags.iterations)
     if flags.row is None:
-        print(text.listing(options))
+        with process.quiet_import():
+            text = listing(options)
+        print(text)
         return 0
-    row = registry.find(flags.row)
-    print(f"{row.title}: {shlex.join(row.command(options))}")
-    code, effort = _session(row, options)
+    if flags.row not in RESULTS:
+        raise UserError(f"there is no row {flags.row!r}: choose one of {', '.join(RESULTS)}")
+    result = RESULTS[flags.row]
+    if isinstance(result, Supervised):
+        process.choose(result.settings.image_side)
+    print(f"{result.title}: {shlex.join(result.command(options))}")
+    code, effort = _session(result, options)
     if code == 0:
-        print("", *text.results_lines(row, options, effort), sep="\n")
+        print("", *results_lines(result, options, effort), sep="\n")
     return code
 
 
-def _session(row, options):
-    """Runs a row and notes what it took. Returns (its exit code, the Effort of all its sessions)."""
-    from scripts.reproduction import sessions
+def listing(options: Options) -> str:
+    """Every row: its name, the published number, how far its run has come, and where it is."""
+    cells = [("row", "published", "iterations", "folder")]
+    for name, result in RESULTS.items():
+        done, total = result.done(options), options.iterations or result.total
+        progress = (f"{done} of {total}", str(result.folder(options))) if done else ("-", "no run yet")
+        cells.append((name, result.published or "-", *progress))
+    return "\n".join(aligned(cells))
 
-    start, begun, commit = row.status(options).done, time.monotonic(), sessions.commit()
-    code = row.run(options)
-    status = row.status(options)
+
+class Session(NamedTuple):
+    """One call of a command, from its start to its end or to Ctrl-C.
+
+    start, end: iterations done before and after.
+    seconds: it took.
+    commit: of the code; "" where that is not known.
+    """
+
+    start: int
+    end: int
+    seconds: float
+    commit: str
+
+
+class Effort(NamedTuple):
+    """What all sessions of a run took together.
+
+    seconds: over the sessions that are noted.
+    commits: the different ones, in order.
+    whole: whether the sessions cover all iterations; a session that was killed is not noted.
+    """
+
+    seconds: float
+    commits: list[str]
+    whole: bool
+
+
+def _session(result, options):
+    """Runs a result and notes what it took. Returns (its exit code, the Effort of all its sessions)."""
+    with process.quiet_import():
+        start = result.done(options)
+    begun, made = time.monotonic(), commit()
+    code = result.run(options)
+    folder, done = result.folder(options), result.done(options)
     if code in (0, 130):
-        sessions.note(status.folder, sessions.Session(start, status.done, time.monotonic() - begun, commit))
-    return code, sessions.effort(status.folder, status.done)
+        note(folder, Session(start, done, time.monotonic() - begun, made))
+    return code, effort(folder, done)
+
+
+def note(folder: str | Path, session: Session) -> None:
+    """Adds a session to those of a run; without effect where the folder is missing or cannot be written."""
+    path = Path(folder) / SESSIONS
+    if not path.parent.is_dir():
+        return
+    sessions = [*_read(path), session]
+    with contextlib.suppress(OSError), replacing(path) as part:
+        part.write_text(json.dumps([s._asdict() for s in sessions], indent=1), encoding="utf-8")
+
+
+def effort(folder: str | Path, done: int) -> Effort:
+    """What the run in a folder took to come to where it is.
+
+    Args:
+        folder: of the run.
+        done: iterations that it has done.
+    """
+    sessions = _read(Path(folder) / SESSIONS)
+    # A run that was begun anew in the same folder counts from its new beginning.
+    begin = max((i for i, s in enumerate(sessions) if s.start == 0), default=0)
+    sessions = sessions[begin:]
+    ends = [0, *(s.end for s in sessions)]
+    whole = bool(sessions) and [s.start for s in sessions] == ends[:-1] and ends[-1] == done
+    return Effort(sum(s.seconds for s in sessions), list(dict.fromkeys(s.commit for s in sessions)), whole)
+
+
+def commit() -> str:
+    """The commit of this clone and whether files differ from it; "" where it is no clone or there is no git."""
+    try:
+        return _git("rev-parse", "--short", "HEAD") + (
+            " with changes" if _git("status", "--porcelain", "--untracked-files=no") else ""
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+
+
+def _git(*arguments):
+    # Only the clone of this project: an installation may lie within another one.
+    if not (_ROOT / ".git").exists():
+        raise OSError("no clone")
+    line = ["git", "-C", str(_ROOT), *arguments]
+    return subprocess.run(line, capture_output=True, text=True, check=True, timeout=30).stdout.strip()
+
+
+def _read(path):
+    try:
+        return [_checked(Session(**made)) for made in json.loads(path.read_text(encoding="utf-8"))]
+    except DAMAGE:
+        return []
+
+
+def _checked(session):
+    if not all(type(number) in (int, float) for number in session[:3]) or type(session.commit) is not str:
+        raise ValueError("this is no session")
+    return session
+
+
+def results_lines(result: Result, options: Options, effort: Effort) -> list[str]:
+    """A markdown table with one line: the published number and ours, and how ours was made.
+
+    Args:
+        result: Result whose run has been evaluated.
+        options: that it was run with.
+        effort: of its sessions.
+    """
+    done, ours = result.done(options), result.ours(options)
+    iterations = f"{done:,}"
+    if done < result.total:
+        whole = options._replace(iterations=None)
+        iterations += f" of {result.total:,}; `{shlex.join(result.command(whole))}` resumes it"
+    duration = _duration(effort.seconds) + ("" if effort.whole else " (not all sessions are known)")
+    line = f"`{shlex.join(result.command(options))}`"
+    commits = ", ".join(c for c in effort.commits if c) or "unknown"
+    cells = (result.title, result.published or "-", ours.text, ours.split, iterations, line, commits, duration)
+    return [_markdown(COLUMNS), _markdown(["---"] * len(COLUMNS)), _markdown(cells)]
+
+
+def _markdown(cells):
+    return f"| {' | '.join(cells)} |"
+
+
+def _duration(seconds):
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command; returns its exit code."""
+    return command(__doc__, define, run, arguments)
 
 
 if __name__ == "__main__":

@@ -1,25 +1,15 @@
-"""Measures this machine's rate of float32 matrix products: `python -m scripts.sgemm` prints it in GFLOP/s.
+"""The former name of scripts.flops, which still works in this release."""
 
-It is the yardstick of `scripts.benchmark`, in a process of its own because each library brings its own threads.
-"""
+import sys
 
-import statistics
-import time
-
-import numpy as np
+from scripts import flops
 
 
-def gflops(size=2048, repeats=20):
-    """The median rate, in GFLOP/s, of NumPy's product of two square float32 matrices."""
-    a, b = np.random.default_rng(0).standard_normal((2, size, size), np.float32)
-    product = np.empty_like(a)
-    seconds = []
-    for _ in range(repeats + 2):
-        start = time.perf_counter()
-        np.matmul(a, b, out=product)
-        seconds.append(time.perf_counter() - start)
-    return 2 * size**3 / statistics.median(seconds[2:]) / 1e9  # the first two wake the threads
+def main(arguments: list[str] | None = None) -> int:
+    """Runs scripts.flops; returns its exit code."""
+    print("scripts.sgemm is now called scripts.flops: use that name", file=sys.stderr)
+    return flops.main(arguments)
 
 
 if __name__ == "__main__":
-    print(gflops())
+    sys.exit(main())

@@ -3,62 +3,61 @@
 python -m scripts.train_rl --env=point_navigation
 python -m scripts.train_rl --env=half_cheetah_direction --baseline=pretrained --seed=1
 
-Writes <logdir>/<env>/<run>/: checkpoints, from which the same command resumes; best/, the policy with
-the best return after its inner updates; progress.csv and TensorBoard summaries:
+Writes <logdir>/<env>/<run>/: checkpoints, from which the same command resumes; best/, the policy with the best return
+after its inner updates; progress.csv and TensorBoard summaries:
 
   return_before, return_after  mean undiscounted return of the trajectories before and after the inner updates
   loss_before, loss            the meta-loss before and after the step; kl_before, kl: the mean KL divergence
   backtracks, rejected         how often the line search shortened the step, and whether it gave up
   policy_std                   mean standard deviation of the policy's actions before adaptation
   explained_variance_*         of the returns, by the linear baseline
-  env_steps, diverged_paths    steps taken, and paths that ended because their simulation diverged
+  env_steps, diverged_paths    steps taken, and trajectories that ended because their simulation diverged
   seconds_*                    time for sampling, for advantages and inner updates, for the step; seconds: all
 """
 
 import dataclasses
 import sys
 
-from maml_tf.experiment import check_count
-from maml_tf.quiet import quiet_import
-from scripts.command import guarded
-from scripts.rl import flags as rl_flags
+from maml_tf.runs.flags import Flags, command
+from maml_tf.runs.process import quiet_import
+from rl.experiment import RLExperiment
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Trains; returns the exit code: 2 for a mistake that the user can mend, 130 after an interruption."""
-    parser = rl_flags.parser("train_rl", __doc__)
-    parser.add_argument("--resume", type=rl_flags.boolean, default=True, help="resume from the latest checkpoint")
-    parser.add_argument("--log", type=rl_flags.boolean, default=True, help="write TensorBoard summaries")
-    parser.add_argument("--save_interval", type=int, default=1, help="iterations between checkpoints; default 1")
-    return guarded(lambda: _run(parser.parse_args(arguments)))
+def define(flags: Flags) -> None:
+    """Defines the flags."""
+    flags.settings(RLExperiment)
+    flags.string("logdir", None, "the run goes into its subfolder <env>; default: logs")
+    flags.boolean("resume", True, "resume from the latest checkpoint")
+    flags.boolean("log", True, "write TensorBoard summaries")
+    flags.integer("save_interval", 1, "iterations between checkpoints", least=1)
 
 
-def _run(flags):
-    experiment = rl_flags.experiment_of(flags)
-    check_count("save_interval", flags.save_interval, 1)
-    with quiet_import():  # only now, so that --help and mistakes need not wait for TensorFlow
-        from maml_tf import runtime
-        from maml_tf.stopping import Interrupted
-        from rl.learners import usual_threads
-        from rl.trained import run_folder
-        from rl.training import Training
+def run(flags: Flags) -> int:
+    """Trains; returns the exit code."""
+    experiment = RLExperiment.of(**flags.given(RLExperiment))
+    with quiet_import():
+        from maml_tf.runs import loop, process
+        from maml_tf.runs.checkpoints import available
+        from rl.build import run_folder, usual_threads
+        from rl.training import PolicyTraining
 
     folder = run_folder(experiment, flags.logdir)
     settings = dataclasses.asdict(experiment) | {"folder": folder}
     print("Settings (where not given, the paper's):", *(f"  {n:17} {v}" for n, v in settings.items()), sep="\n")
-    runtime.configure(usual_threads(experiment))
-    training = Training(experiment, folder, flags.save_interval, flags.log)
-    try:
-        training.run(flags.resume)
-    except Interrupted:
-        done = f"{training.iteration} of {experiment.iterations} iterations"
-        print(f"Stopped after {done}, which are saved. Run the same command again to resume.")
+    process.configure(usual_threads(experiment))
+    training = PolicyTraining(experiment, folder, flags.save_interval, flags.log)
+    if not loop.run(training, training.store, resume=flags.resume, unit="iteration"):
         return 130
     best = f"{training.best.folder} holds no whole policy"
     if training.best.is_whole():
-        best = f"best return {training.checkpoints.best_return.numpy():.1f}, its policy is in {training.best.folder}"
-    print(f"Trained for {training.iteration} iterations; {best}")
+        best = f"best return {training.best_return.numpy():.1f}, its policy is in {training.best.folder}"
+    print(f"Trained for {available(folder)[-1]} iterations; {best}")
     return 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command; returns its exit code."""
+    return command(__doc__, define, run, arguments)
 
 
 if __name__ == "__main__":

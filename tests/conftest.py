@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 import main
-from maml_tf import runtime
-from maml_tf.checkpoints import available
+from maml_tf.runs import process as runtime
+from maml_tf.runs.checkpoints import available
 from tests import command
-from tests.maml_tf.runs import use_small_omniglot
+from tests.maml_tf.small_runs import use_small_omniglot
 
 _LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 _LEVEL_AT_START = os.environ.get(_LOG_LEVEL)

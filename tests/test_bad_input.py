@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from maml_tf.checkpoints import available
-from maml_tf.experiment import Experiment
+from maml_tf.runs.checkpoints import available
+from maml_tf.supervised.experiment import Experiment
 from tests.command import NAME, assert_refused
 from tests.data_generators.synthetic_images import tree, write
 from tests.data_generators.synthetic_omniglot import snapshot
@@ -109,7 +109,7 @@ def test_loss_that_is_not_finite(run_main, tmp_path):
 
 
 def test_ctrl_c_before_training(run_main, monkeypatch):
-    from maml_tf import commands
+    from maml_tf.supervised import commands
 
     def ctrl_c(*arguments):
         raise KeyboardInterrupt

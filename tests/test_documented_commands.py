@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from maml_tf.checkpoints import available
+from maml_tf.runs.checkpoints import available
 from tests import command
 
 pytestmark = pytest.mark.slow

@@ -1,4 +1,4 @@
-"""`python main.py --export_dir`, and what README says can be done with what it writes, where this project is not."""
+"""`python main.py --export_dir`, and what docs/export.md says one can do with what it writes, without this project."""
 
 import json
 import re
@@ -14,16 +14,18 @@ from google.protobuf import json_format
 from tensorflow.core.framework.tensor_pb2 import TensorProto
 
 import main
-from maml_tf import export_run, problems, runtime
-from maml_tf.checkpoints import Checkpoints
-from maml_tf.experiment import Experiment
 from maml_tf.export import DESCRIPTION
+from maml_tf.runs import process
+from maml_tf.supervised import build
+from maml_tf.supervised import commands as export_run
+from maml_tf.supervised.datasets import Shapes
+from maml_tf.supervised.experiment import Experiment
 from tests.command import ROOT, assert_refused
 from tests.data_generators.synthetic_omniglot import snapshot
 from tests.maml_tf.exports import assert_close, call, fill
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-EXPORT_DIR = "exported/sinusoid/1"  # as in README
+PAGE = (ROOT / "docs" / "export.md").read_text(encoding="utf-8")
+EXPORT_DIR = "exported/sinusoid/1"  # as on the page
 
 
 @pytest.fixture(scope="module")
@@ -31,8 +33,8 @@ def run_folder(tmp_path_factory):
     """A folder with a run of the sinusoid, two checkpoints of it, and the MAML as it is in the latter."""
     folder = tmp_path_factory.mktemp("runs")
     experiment = Experiment.of()
-    maml = problems.build(experiment, problems.load(experiment).source, "map", False)
-    store = Checkpoints(folder / "logs" / "sinusoid" / experiment.name, maml, experiment)
+    maml = build.build(experiment, build.load(experiment).source, "map", False)
+    store = build.store(folder / "logs" / "sinusoid" / experiment.name, maml, experiment)
     store.save(5)
     fill(maml.model)
     store.save(10)
@@ -41,11 +43,11 @@ def run_folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def sinusoid(run_folder):
-    """The folder in which README's command exported the sinusoid, our MAML, and the loaded export."""
+    """The folder in which the page's command exported the sinusoid, our MAML, and the loaded export."""
     folder, maml = run_folder
-    (arguments,) = re.findall(rf"^    python (main\.py --export_dir={EXPORT_DIR})$", README, re.MULTILINE)
+    (arguments,) = re.findall(rf"^    python (main\.py --export_dir={EXPORT_DIR})$", PAGE, re.MULTILINE)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runtime, "configure", lambda kind: None)
+        patch.setattr(process, "configure", lambda kind: None)
         patch.chdir(folder)
         assert main.main(arguments.split()) == 0
     return folder, maml, tf.saved_model.load(str(folder / EXPORT_DIR))
@@ -55,7 +57,7 @@ def test_description_tells_what_it_is(sinusoid):
     description = json.loads((sinusoid[0] / EXPORT_DIR / DESCRIPTION).read_text())
     assert (description["datasource"], description["iteration"]) == ("sinusoid", 10)
     assert Experiment.of(**description["settings"]) == Experiment.of()
-    assert f"{EXPORT_DIR}/{DESCRIPTION}" in README
+    assert f"{EXPORT_DIR}/{DESCRIPTION}" in PAGE
 
 
 @pytest.fixture
@@ -92,8 +94,9 @@ def test_exporting_is_refused(run_main, run_folder, tmp_path):
 
 def test_omniglot_is_exported_without_its_data(run_main, asked, tmp_path):
     experiment = Experiment.of(datasource="omniglot", num_classes=2, num_filters=2)
-    maml = problems.build(experiment, export_run.Shapes((28, 28, 1), 2), "map", False)
-    Checkpoints(tmp_path / "runs" / experiment.name, maml, experiment).save(1)
+
+    maml = build.build(experiment, Shapes((28, 28, 1), 2), "map", False)
+    build.store(tmp_path / "runs" / experiment.name, maml, experiment).save(1)
     flags = ("--datasource=omniglot", "--num_classes=2", "--num_filters=2", "--logdir=runs")
     assert run_main(*flags, "--export_dir=out").returncode == 0
     assert [path.name for path in tmp_path.iterdir()] == ["runs"]  # nothing was downloaded
@@ -121,7 +124,7 @@ def answers_of_ours(maml, signature, inputs):
 
 
 def json_bodies():
-    return [json.loads(body) for body in re.findall(r"```json\n(.*?)```", README, re.DOTALL)]
+    return [json.loads(body) for body in re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)]
 
 
 def assert_answers(loaded, maml, signature, inputs):
@@ -158,10 +161,10 @@ def test_body_of_the_grpc_request(sinusoid):
     inputs = {name: tf.make_ndarray(tensor) for name, tensor in tensors.items()}
     assert_answers(loaded, maml, body["model_spec"]["signature_name"], inputs)
     # The name is that of the command that starts the server, and its folder that of the export's versions.
-    (name,) = re.findall(r"-e MODEL_NAME=(\S+) tensorflow/serving", README)
+    (name,) = re.findall(r"-e MODEL_NAME=(\S+) tensorflow/serving", PAGE)
     assert name == body["model_spec"]["name"]
-    assert f'-v "$PWD/{Path(EXPORT_DIR).parent}:/models/{name}"' in README
-    assert f"http://localhost:8501/v1/models/{name}:predict" in README
+    assert f'-v "$PWD/{Path(EXPORT_DIR).parent}:/models/{name}"' in PAGE
+    assert f"http://localhost:8501/v1/models/{name}:predict" in PAGE
 
 
 def tool(name):
@@ -177,7 +180,7 @@ def run_elsewhere(folder, *command):
 
 def test_saved_model_cli(sinusoid):
     folder, maml, _ = sinusoid
-    commands = re.findall(r"^    saved_model_cli (.*)$", README.replace("\\\n", ""), re.MULTILINE)
+    commands = re.findall(r"^    saved_model_cli (.*)$", PAGE.replace("\\\n", ""), re.MULTILINE)
     show, run = (run_elsewhere(folder, tool("saved_model_cli"), *shlex.split(command)) for command in commands)
     for name in ("support_inputs", "support_labels", "query_inputs"):
         assert re.search(rf"inputs\['{name}'\] tensor_info:\s+dtype: DT_FLOAT\s+shape: \(-1, 1\)", show)

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from data_generators import progress
-from maml_tf import commands
-from maml_tf.checkpoints import available
-from maml_tf.experiment import Experiment
+from maml_tf.runs.checkpoints import available
+from maml_tf.supervised import commands
+from maml_tf.supervised.experiment import Experiment
 from tests import command
 from tests.command import NAME
 from tests.data_generators.synthetic_images import tree, write

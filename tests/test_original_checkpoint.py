@@ -5,13 +5,12 @@ import shutil
 import numpy as np
 import pytest
 
-from maml_tf import commands, problems
-from maml_tf.checkpoints import Checkpoints
-from maml_tf.experiment import Experiment
-from maml_tf.trained import load_run
+from maml_tf.supervised import build, commands
+from maml_tf.supervised.build import load_run
+from maml_tf.supervised.experiment import Experiment
 from tests.command import assert_refused
 from tests.data_generators.synthetic_omniglot import snapshot
-from tests.maml_tf import original_checkpoints as original
+from tests.maml_tf.supervised import original_checkpoints as original
 
 SETTINGS = {"datasource": "omniglot", "num_classes": 2, "num_filters": 2, "meta_batch_size": 2}
 FLAGS = tuple(f"--{name}={value}" for name, value in SETTINGS.items())
@@ -22,7 +21,7 @@ EXPERIMENT = Experiment.of(**SETTINGS)
 def weights(small_omniglot, monkeypatch, tmp_path):
     """A MAML, whose weights the original has saved in `authors/<run>/` and in `alone/`, without a `checkpoint` file."""
     monkeypatch.setattr(commands, "EVALUATION_TASKS", 20)
-    maml = problems.build(EXPERIMENT, problems.load(EXPERIMENT, None).source)
+    maml = build.build(EXPERIMENT, build.load(EXPERIMENT, None).source)
     for folder in (tmp_path / "authors" / EXPERIMENT.name, tmp_path / "alone"):
         original.write(folder / "model59000", original.weights(maml.model))
     return maml
@@ -41,7 +40,7 @@ def test_weights_are_found_in_either_layout(weights, tmp_path):
         for variable, expected in zip(run.maml.weights, weights.weights, strict=True):
             np.testing.assert_array_equal(variable.numpy(), expected.numpy())
     # The folder of the run comes first.
-    Checkpoints(tmp_path / "alone" / EXPERIMENT.name, weights, EXPERIMENT).save(3)
+    build.store(tmp_path / "alone" / EXPERIMENT.name, weights, EXPERIMENT).save(3)
     assert load_run(EXPERIMENT, tmp_path / "alone")[3:] == (3, tmp_path / "alone" / EXPERIMENT.name, False)
 
 

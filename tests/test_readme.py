@@ -1,62 +1,115 @@
-"""What README shows works: its example, its commands and its links."""
+"""What README and the pages of docs/ show works: their examples, their commands, their links, the files they name."""
 
+import contextlib
+import csv
+import functools
+import importlib
 import importlib.util
+import io
 import re
 import shlex
 from pathlib import Path
 
+import gymnasium
 import numpy as np
 import pytest
 
 import main
+from rl import envs
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = {
+    path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
+    for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"))
+}
+README, GETTING_STARTED, EXPERIMENTS = "README.md", "docs/getting-started.md", "docs/experiments.md"
+USERS_FILES = {"reach.py"}  # which the reader is to write
+ITERATIONS, FEWER = "range(2000)", "range(400)"
+FLAG = re.compile(r"--(?:\[no\])?(\w+)")
 
-ITERATIONS = "range(2000)"
+
+def examples():
+    """Every Python example: (page, its number on the page, code)."""
+    found = [(page, re.findall(r"```python\n(.*?)```", text, re.DOTALL)) for page, text in PAGES.items()]
+    return [pytest.param(page, code, id=f"{page}-{i}") for page, codes in found for i, code in enumerate(codes)]
 
 
-def example():
-    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    return code
+def provenance():
+    """The rows of docs/provenance.csv as dicts."""
+    with open(ROOT / "docs" / "provenance.csv", newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
 
 
 def commands():
-    """Every `python ...` command, in a table, in the text or in an indented block."""
-    indented = re.findall(r"^    (.+)$", re.sub(r"```.*?```", "", README, flags=re.DOTALL), re.MULTILINE)
-    found = [*re.findall(r"`([^`\n]+)`", README), *indented]
-    parts = (part.strip() for text in found for part in text.split("&&"))
+    """Every `python ...` command, in a table, in the text, in an indented block or in provenance.csv."""
+    found = [row["command"] for row in provenance()]
+    for text in PAGES.values():
+        prose = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+        found += [*re.findall(r"`([^`\n]+)`", prose), *re.findall(r"^    (.+)$", prose, re.MULTILINE)]
+    parts = (
+        shlex.join(shlex.split(part, comments=True)) for text in found if "python " in text for part in text.split("&&")
+    )
     return sorted({part for part in parts if part.startswith("python ")})
 
 
 def flags_to_add():
     """The flags of the table's rows that say `add ...`."""
-    return re.findall(r"\| add `(--\S+)` \|", README)
+    return re.findall(r"\| add `(--\S+)` \|", PAGES[EXPERIMENTS])
 
 
-def test_example_is_short():
-    assert len(example().splitlines()) <= 30
+def run(code, capsys):
+    """Runs an example. Returns its names and what it printed."""
+    names = {}
+    exec(code.replace(ITERATIONS, FEWER), names)
+    return names, capsys.readouterr().out
 
 
-def test_example_runs_and_adapts(monkeypatch, tmp_path, capsys):
+@functools.cache
+def flags_of(module):
+    """The flags that the help of a command names."""
+    arguments = ["main.py", "--help"] if module == "main" else ["--help"]
+    with contextlib.redirect_stdout(io.StringIO()) as text, contextlib.suppress(SystemExit):
+        importlib.import_module(module).main(arguments)
+    return set(FLAG.findall(text.getvalue()))
+
+
+def test_example_of_readme_is_short():
+    (code,) = re.findall(r"```python\n(.*?)```", PAGES[README], re.DOTALL)
+    assert len(code.splitlines()) <= 26
+    assert len(PAGES[README].splitlines()) <= 115
+
+
+@pytest.mark.parametrize(("page", "code"), examples())
+def test_examples_run(page, code, monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MPLBACKEND", "agg")
-    np.random.seed(0)  # noqa: NPY002 - the example draws from NumPy's global generator
-    assert example().count(ITERATIONS) == 1
-    names = {}
-    exec(example().replace(ITERATIONS, "range(400)"), names)
-    before, after = re.findall(r"error (?:before|after) adaptation: ([\d.e-]+)\n", capsys.readouterr().out)
-    assert float(after) < float(before)
-    losses = names["maml"].evaluate(names["parabolas"](200), 10)["losses"].mean(0)
-    assert losses[10] < losses[0] / 5
-    assert (tmp_path / "parabola.png").read_bytes().startswith(b"\x89PNG")
-    assert [path.name for path in tmp_path.iterdir()] == ["parabola.png"]
+    np.random.seed(0)  # noqa: NPY002 - the examples draw from NumPy's global generator
+    names, printed = run(code, capsys)
+    if "parabolas" in names:
+        assert code.count(ITERATIONS) == 1
+        before, after = re.findall(r"error (?:before|after) adaptation: ([\d.e-]+)\n", printed)
+        assert float(after) < float(before)
+        losses = names["maml"].evaluate(names["parabolas"](200), 10)["losses"].mean(0)
+        assert losses[10] < losses[0] / 5
+    if "Reach" in names:
+        check_environment("Reach-v0")
+        del gymnasium.registry["Reach-v0"]
+    pictures = re.findall(r'savefig\("(.+)"\)', code)
+    assert [path.name for path in tmp_path.iterdir()] == pictures
+    assert all((tmp_path / picture).read_bytes().startswith(b"\x89PNG") for picture in pictures)
+
+
+def check_environment(name):
+    """An environment of one's own serves as the tasks of a meta-batch."""
+    tasks = envs.make_vector(name, 2, 3, 50)
+    tasks.reset(envs.sample_goals(name, 0, 0, 2), (0,))
+    _, rewards, _ = tasks.step(np.ones((2, 3, 1)))
+    assert rewards.shape == (2, 3)
+    assert (rewards < 0).all()
 
 
 def test_commands_are_found():
-    assert "python main.py" in commands()
-    assert "python -m pytest" in commands()
-    assert "python -m scripts.sinusoid_table" in commands()
+    assert {"python main.py", "python -m pytest", "python -m scripts.sinusoid_table"} <= set(commands())
     assert "--stop_grad=True" in flags_to_add()
 
 
@@ -65,12 +118,15 @@ def test_commands_are_valid(command):
     _, *arguments = shlex.split(command)
     if arguments[0] == "-m":
         assert importlib.util.find_spec(arguments[1]) is not None
+        if arguments[1].startswith("scripts."):
+            named = set(FLAG.findall(" ".join(arguments[2:])))
+            assert not named or named <= flags_of(arguments[1])
         return
     assert arguments[0] == "main.py"
-    values = main.parse(arguments)
-    trained, tested = main.experiments(values)
-    assert trained.iterations > 0
-    assert values.help or tested.name
+    if "--help" not in arguments:
+        trained, tested = main.experiments(main.parse(arguments))
+        assert trained.iterations > 0
+        assert tested.name
 
 
 @pytest.mark.parametrize("flag", flags_to_add())
@@ -80,7 +136,34 @@ def test_flags_to_add_are_valid(flag):
     assert changed != usual
 
 
-@pytest.mark.parametrize("name", ["README.md", "RESULTS.md", "CONTRIBUTING.md"])
-def test_links_lead_somewhere(name):
-    links = re.findall(r"\]\(([^)#]+)[^)]*\)", (ROOT / name).read_text(encoding="utf-8"))
-    assert [link for link in links if "://" not in link and not (ROOT / link).exists()] == []
+def test_every_flag_is_described():
+    described = re.findall(r"^\| (`--.*?) \|", PAGES[EXPERIMENTS].split("## All flags")[1], re.MULTILINE)
+    assert set(FLAG.findall(" ".join(described))) == flags_of("main")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page):
+    for link in re.findall(r"\]\(([^)\s]+)[^)]*\)", PAGES[page]):
+        target, _, anchor = link.partition("#")
+        if "://" in link:
+            continue
+        path = (ROOT / page).parent / target if target else ROOT / page
+        assert path.exists(), link
+        if anchor:
+            headings = re.findall(r"^#+ (.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+            assert anchor in {re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in headings}, link
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_files_that_are_named_exist(page):
+    files = [path.relative_to(ROOT).as_posix() for path in ROOT.glob("**/*.py")]
+    named = set(re.findall(r"`([\w/]+\.py)`", PAGES[page])) - USERS_FILES
+    assert sorted(name for name in named if not any(f"/{file}".endswith(f"/{name}") for file in files)) == []
+
+
+def test_provenance_is_whole():
+    for row in provenance():
+        assert list(row) == ["run", "command", "commit", "minutes", "machine"]
+        assert row["run"]
+        assert row["command"].startswith("python ")
+        assert not row["minutes"] or float(row["minutes"]) > 0

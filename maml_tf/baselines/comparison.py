@@ -1,28 +1,35 @@
-"""Both baselines on few-shot tasks: settings chosen on one half of the validation classes, figures on the other.
+"""Both baselines on few-shot tasks: settings chosen on one half of the validation classes, evaluated on the other.
 
-The figures on the test classes, where there are any, are on the tasks of `main.py`'s test.
+They are evaluated on the test classes too, where there are any, on the tasks of `main.py`'s test.
 """
 
 import functools
-from collections.abc import Mapping
+import json
+import zlib
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from data_generators.episodes import EVALUATION_SEED, ClassImages, Episodes
 from data_generators.errors import UserError
-from data_generators.subsets import halves
-from maml_tf import evaluation
+from data_generators.files import DAMAGE, replacing
+from data_generators.minibatches import halves
+from data_generators.tasks import Tasks
 from maml_tf.baselines.classifier import describe
-from maml_tf.baselines.fine_tuning import Choice, FineTuning, Schedule, choose
-from maml_tf.baselines.nearest_neighbor import NearestNeighbor
-from maml_tf.baselines.store import Figures
-from maml_tf.experiment import EVALUATION_TASKS, check_count
+from maml_tf.baselines.learners import Choice, NearestNeighbor, StepSizes, choose, fine_tuning
+from maml_tf.maml import MAML
+from maml_tf.runs.settings import check
+from maml_tf.supervised import evaluation
+from maml_tf.supervised.datasets import EVALUATION_TASKS
+from maml_tf.supervised.evaluation import Evaluation
 
 CHOICE, VAL, TEST = "choice", "val", "test"
 NEAREST_NEIGHBOR, FINE_TUNING = "nearest_neighbor_baseline", "fine_tuning_baseline"  # as in published.json
 
 
-class Search(NamedTuple):
+class Grid(NamedTuple):
     """What the settings of fine-tuning are chosen from, and on how many tasks."""
 
     step_sizes: tuple[float, ...]
@@ -30,11 +37,11 @@ class Search(NamedTuple):
     num_updates: int
     num_tasks: int
 
-    def schedules(self) -> list[Schedule]:
+    def candidates(self) -> list[StepSizes]:
         """Every pair of step size and decay."""
-        return [Schedule(step_size, decay) for step_size in self.step_sizes for decay in self.decays]
+        return [StepSizes(step_size, decay) for step_size in self.step_sizes for decay in self.decays]
 
-    def validate(self):
+    def validate(self) -> None:
         """Checks the values.
 
         Raises:
@@ -44,8 +51,8 @@ class Search(NamedTuple):
             raise UserError("--step_sizes must be positive numbers, such as 0.1,0.01")
         if not self.decays or not all(0 <= decay < float("inf") for decay in self.decays):
             raise UserError("--decays must be numbers that are not negative, such as 0,0.1")
-        check_count("num_updates", self.num_updates, 1, 10_000)
-        check_count("tuning_tasks", self.num_tasks, 1)
+        check("num_updates", self.num_updates, least=1, most=10_000)
+        check("tuning_tasks", self.num_tasks, least=1)
 
 
 class Outcome(NamedTuple):
@@ -81,7 +88,7 @@ class Comparison:
         if "val" not in splits:
             raise UserError("the baselines need validation classes: add a val split to the data")
         for size, flag in ((ways, "num_classes"), (shots, "shots"), (queries, "queries")):
-            check_count(flag, size, 1, 10_000)
+            check(flag, size, least=1, most=10_000)
         first, second = halves(splits["val"])
         if first.num_classes < ways:
             raise UserError(
@@ -94,14 +101,21 @@ class Comparison:
 
     @property
     def reported(self) -> list[str]:
-        """The splits with figures to report."""
+        """The splits to evaluate on and report."""
         return [split for split in (VAL, TEST) if split in self._episodes.splits]
 
-    def draw(self, split: str):
+    def draw(self, split: str) -> Callable[[int, int], Tasks]:
         """Function (first, count) -> Tasks of the fixed list of CHOICE, VAL or TEST."""
         return functools.partial(self._episodes.episodes, EVALUATION_SEED, split)
 
-    def run(self, classifier, fingerprint: str, search: Search, folder: str | Path, num_tasks=EVALUATION_TASKS):
+    def run(
+        self,
+        classifier: MAML,
+        fingerprint: str,
+        grid: Grid,
+        folder: str | Path,
+        num_tasks: int = EVALUATION_TASKS,
+    ) -> list[Outcome]:
         """Evaluates both baselines.
 
         What has been computed is kept in the folder, so that the same call resumes after an interruption.
@@ -109,41 +123,107 @@ class Comparison:
         Args:
             classifier: MAML with the weights to use.
             fingerprint: of its weights.
-            search: Search.
+            grid: Grid.
             folder: for `figures.json`.
-            num_tasks: tasks whose figures are reported.
-
-        Returns:
-            list of Outcome.
+            num_tasks: tasks to evaluate on.
 
         Raises:
             UserError: the folder cannot be written.
         """
-        known = Figures(Path(folder) / "figures.json", fingerprint)
+        known = KeptEvaluations(Path(folder) / "figures.json", fingerprint)
         evaluate = functools.partial(self._evaluate, known)
         neighbor = NearestNeighbor(classifier)
         outcomes = [
             self._outcome(NEAREST_NEIGHBOR, split, evaluate("nearest neighbour", neighbor, split, num_tasks, 0))
             for split in self.reported
         ]
-        fine_tuning = FineTuning(classifier, self.ways, self.shots)
+        tuner = fine_tuning(classifier, self.ways, self.shots)
 
-        def tuned(schedule, split, num_tasks, num_updates):
-            name = f"fine-tuning, step size {schedule.initial}, decay {schedule.decay}"
-            return evaluate(name, fine_tuning.at(schedule), split, num_tasks, num_updates)
+        def tuned(sizes, split, num_tasks, num_updates):
+            name = f"fine-tuning, step size {sizes.initial}, decay {sizes.decay}"
+            return evaluate(name, tuner, split, num_tasks, num_updates, sizes.first(num_updates))
 
-        choice = choose({s: tuned(s, CHOICE, search.num_tasks, search.num_updates) for s in search.schedules()})
+        in_grid = grid.candidates()
+        choice = choose({sizes: tuned(sizes, CHOICE, grid.num_tasks, grid.num_updates) for sizes in in_grid})
         for split in self.reported:
-            found = tuned(choice.schedule, split, num_tasks, choice.num_updates)
+            found = tuned(choice.step_sizes, split, num_tasks, choice.num_updates)
             outcomes.append(self._outcome(FINE_TUNING, split, found, choice))
         return outcomes
 
-    def _evaluate(self, known, name, learner, split, num_tasks, num_updates):
+    def _evaluate(self, known, name, learner, split, num_tasks, num_updates, step_size=None):
         task = f"{self.ways}-way {self.shots}-shot, {self.queries} queries per class"
         classes = describe(self._episodes.splits[split])
         key = f"{task}; {num_tasks} tasks of {split}, {classes}; {name}; {num_updates} updates"
-        options = {"num_tasks": num_tasks, "num_updates": num_updates, "label": f"{split}: {name}"}
+        options = {"num_tasks": num_tasks, "num_updates": num_updates, "step_size": step_size}
+        options |= {"label": f"{split}: {name}"}
         return known.remember(key, lambda: evaluation.evaluate(learner, self.draw(split), **options))
 
     def _outcome(self, baseline, split, found, choice=None):
         return Outcome(baseline, split, self._episodes.splits[split].num_classes, found, choice)
+
+
+class KeptEvaluations:
+    """Evaluations by a key, kept in a file, so that what was computed once is not computed again.
+
+    Args:
+        path: the file; one that is damaged, or of another classifier, is replaced.
+        fingerprint: of the classifier.
+    """
+
+    def __init__(self, path: Path, fingerprint: str):
+        self.path = path
+        self._fingerprint = fingerprint
+        self._known = self._read()
+
+    def remember(self, key: str, compute: Callable[[], Evaluation]) -> Evaluation:
+        """The Evaluation of a key: as it was kept, or else computed and kept.
+
+        Raises:
+            UserError: the file cannot be written.
+        """
+        if key not in self._known:
+            found = _from_lists(_as_lists(compute()))
+            self._known |= self._read() | {key: found}  # another process may have added some meanwhile
+            kept = {key: _as_lists(evaluation) for key, evaluation in self._known.items()}
+            made = {"classifier": self._fingerprint, "checksum": _checksum(kept), "figures": kept}
+            _write(self.path, lambda file: file.write(json.dumps(made).encode()))
+        return self._known[key]
+
+    def _read(self):
+        try:
+            made = json.loads(self.path.read_text(encoding="utf-8"))
+            kept, expected = made["figures"], _checksum(made["figures"])
+            # Files of earlier versions have no checksum.
+            if made["classifier"] != self._fingerprint or made.get("checksum", expected) != expected:
+                return {}
+            return {key: _from_lists(lists) for key, lists in kept.items()}
+        except DAMAGE:
+            return {}
+
+
+def _as_lists(evaluation):
+    lists = {"support": evaluation.support.tolist(), "query": evaluation.query.tolist()}
+    return lists if evaluation.losses is None else lists | {"losses": evaluation.losses.tolist()}
+
+
+def _from_lists(kept):
+    """An Evaluation; whatever DAMAGE holds if that is not what `_as_lists` gave."""
+    support, query = (np.array(kept[name], np.float64) for name in ("support", "query"))
+    losses = np.array(kept["losses"], np.float64) if "losses" in kept else None
+    if support.ndim != 1 or query.ndim != 2 or len(query) != len(support) or not query.size:
+        raise ValueError("these are not accuracies of tasks")
+    if losses is not None and losses.shape != query.shape:
+        raise ValueError("these are not losses of tasks")
+    return Evaluation("accuracy", support, query, losses=losses)
+
+
+def _checksum(kept):
+    return zlib.crc32(json.dumps(kept).encode())
+
+
+def _write(path, write_to):
+    try:
+        with replacing(path) as part, open(part, "wb") as file:
+            write_to(file)
+    except OSError as error:
+        raise UserError(f"cannot write {path} ({error.strerror}): choose another --logdir") from error

@@ -1,14 +1,14 @@
-"""The baselines' figures as text and as rows of a csv, beside the published ones."""
+"""The baselines' results as text and as rows of a csv, beside the published ones."""
 
 from maml_tf.baselines.comparison import FINE_TUNING, NEAREST_NEIGHBOR, TEST, Outcome
-from maml_tf.published import published_rows
-from maml_tf.report import aligned, diverged_sentence
+from maml_tf.runs.published import published_rows
+from maml_tf.supervised.report import aligned, diverged_sentence
 
 _NAMES = {NEAREST_NEIGHBOR: "Nearest neighbor baseline", FINE_TUNING: "Fine-tuning baseline"}
 
 
 def report(outcomes: list[Outcome], datasource: str, ways: int, shots: int, training: str) -> str:
-    """A table of ours and the published figures, and how ours came about.
+    """A table of our results and the published ones, and of how ours came about.
 
     Args:
         outcomes: of `Comparison.run`.
@@ -29,33 +29,33 @@ def report(outcomes: list[Outcome], datasource: str, ways: int, shots: int, trai
     rows = [(f"{_NAMES[o.baseline]}, ours, {_split(o)}", _percent(o.evaluation)) for o in outcomes]
     published = published_rows(datasource, ways, shots)
     rows += [(f"{row.system}, published, test split", _published(row)) for row in published]
-    none = [] if published else [f"The paper has no {ways}-way {shots}-shot figures for {datasource}."]
+    none = [] if published else [f"The paper has no {ways}-way {shots}-shot results for {datasource}."]
     return "\n".join([*lines, *aligned(rows), *_diverged(outcomes), *none])
 
 
 def csv_rows(outcomes: list[Outcome], datasource: str, ways: int, shots: int, iterations: int) -> list[dict]:
-    """A dict for each outcome; accuracies in percent, None where there is no such setting or published figure."""
+    """A dict for each outcome; accuracies in percent, None where there is no such setting or published number."""
     return [_csv_row(outcome, datasource, ways, shots, iterations) for outcome in outcomes]
 
 
 def _csv_row(outcome, datasource, ways, shots, iterations):
     published = _row(outcome.baseline, datasource, ways, shots)
-    choice, judged = outcome.choice, outcome.evaluation
+    choice, found = outcome.choice, outcome.evaluation
     return {
         "baseline": _NAMES[outcome.baseline],
         "split": outcome.split,
         "classes": outcome.num_classes,
-        "tasks": judged.num_tasks,
-        "accuracy": 100 * float(judged.mean[-1]),
-        "ci95": 100 * float(judged.ci95[-1]),
-        "step_size": choice and choice.schedule.initial,
-        "decay": choice and choice.schedule.decay,
+        "tasks": found.num_tasks,
+        "accuracy": 100 * float(found.mean[-1]),
+        "ci95": 100 * float(found.ci95[-1]),
+        "step_size": choice and choice.step_sizes.initial,
+        "decay": choice and choice.step_sizes.decay,
         "updates": choice and choice.num_updates,
         "published": published and published.percent,
         "published_ci95": published and published.ci95,
         "classifier_iterations": iterations,
-        "median": 100 * float(judged.median[-1]),
-        "diverged": int(judged.diverged[-1]),
+        "median": 100 * float(found.median[-1]),
+        "diverged": int(found.diverged[-1]),
     }
 
 
@@ -68,10 +68,10 @@ def _choices(outcomes):
     choice = next((o.choice for o in outcomes if o.choice), None)
     if choice is None:
         return []
-    schedule = choice.schedule
+    initial, decay = choice.step_sizes
     return [
-        f"fine-tuning: step size {schedule.initial}, decay {schedule.decay}, updates {choice.num_updates}; chosen on "
-        f"the first half of the validation classes ({100 * choice.accuracy:.2f} there)"
+        f"fine-tuning: step size {initial}, decay {decay}, updates {choice.num_updates}; chosen on the first half "
+        f"of the validation classes ({100 * choice.accuracy:.2f} there)"
     ]
 
 
@@ -80,8 +80,8 @@ def _split(outcome):
     return f"{name} ({outcome.num_classes} classes)"
 
 
-def _percent(judged):
-    return f"{100 * judged.mean[-1]:.2f} +- {100 * judged.ci95[-1]:.2f}"
+def _percent(found):
+    return f"{100 * found.mean[-1]:.2f} +- {100 * found.ci95[-1]:.2f}"
 
 
 def _published(row):

@@ -1,232 +1,207 @@
-"""The training of the classifier: minibatches, progress bar, choice of the weights, saving and resuming.
+"""The training of the classifier, for `runs.loop.run`: minibatches, and the choice of the weights.
 
 As in Ravi and Larochelle's code, minibatches of 32 images, Adam with rate 1e-3 and 30,000 iterations (50,000 for
 fine-tuning). They watch the accuracy of nearest neighbour on validation classes; here the weights are those with the
 best accuracy on held-out images of the training classes, so that no validation class has a say in them.
-
-Keras's own `BackupAndRestore` begins an epoch anew, and so is no exact resume; hence the loop.
 """
 
 import collections
-import dataclasses
+import contextlib
 import functools
 import hashlib
 import json
 import sys
-import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import tensorflow as tf
 
 from data_generators.episodes import ClassImages
 from data_generators.errors import UserError
 from data_generators.files import reading
-from data_generators.minibatches import Minibatches
+from data_generators.minibatches import Minibatches, hold_out
 from data_generators.prefetch import Prefetcher
-from data_generators.progress import progress as progress_display
-from data_generators.subsets import hold_out
-from maml_tf import evaluation
-from maml_tf.baselines import store
-from maml_tf.baselines.classifier import PARTS, Settings, build
-from maml_tf.leftovers import remove_leftovers
-from maml_tf.lock import RunLock
-from maml_tf.stopping import Interrupted, StopRequest, make_writable
+from data_generators.progress import say
+from data_generators.tasks import Tasks
+from maml_tf.baselines.classifier import PARTS, ClassifierSettings, build
+from maml_tf.runs import loop
+from maml_tf.runs.checkpoints import Checkpoints, available
+from maml_tf.runs.lock import RunLock, make_writable
+from maml_tf.supervised import evaluation
 
-FILE = "classifier.npz"
-
-
-@dataclasses.dataclass
-class Progress:
-    """How far a training has come.
-
-    iteration: minibatches done.
-    accuracy: best on the held-out images so far; -1 before they have been judged.
-    best_iteration: at which it was reached.
-    seconds: of training, over all sessions.
-    """
-
-    iteration: int = 0
-    accuracy: float = -1.0
-    best_iteration: int = 0
-    seconds: float = 0.0
-
-    @classmethod
-    def of_text(cls, text: str) -> "Progress":
-        """From JSON; ValueError or TypeError if it is something else."""
-        progress = cls(**json.loads(text))
-        counts = progress.iteration, progress.best_iteration
-        if not all(type(count) is int for count in counts) or not 0 <= progress.best_iteration <= progress.iteration:
-            raise ValueError("its progress is none")
-        if not all(type(value) in (int, float) for value in (progress.accuracy, progress.seconds)):
-            raise ValueError("its progress is none")
-        return progress
+EARLIER, REMEDY = "classifier.npz", "delete it, or give another --logdir"  # where earlier versions kept a training
 
 
 class ClassifierTraining:
-    """One training, in a folder of its own.
+    """What `runs.loop.run` trains: one classifier, in a folder of its own.
 
     Args:
-        settings: Settings.
+        settings: ClassifierSettings.
         data: the classes of the training split.
-        folder: where `classifier.npz` is kept.
-        save_every, judge_every: iterations between savings, and between judgements on the held-out images.
+        folder: of the checkpoints.
+        iterations: minibatches in all.
+        save_every, evaluate_every: iterations between checkpoints, and between evaluations on the held-out images.
         task_axis, jit: see `task_axis.resolve`.
 
     Raises:
         UserError: the settings do not fit the data.
     """
 
+    events = ()  # the evaluation, which decides what is saved, is part of an iteration
+    remedy = "a smaller --learning_rate may help"
+
     def __init__(
         self,
-        settings: Settings,
+        settings: ClassifierSettings,
         data: ClassImages,
         folder: str | Path,
+        iterations: int,
         save_every: int = 500,
-        judge_every: int = 1000,
-        task_axis="auto",
-        jit="auto",
+        evaluate_every: int = 1000,
+        task_axis: str = "auto",
+        jit: bool | str = "auto",
     ):
-        settings.validate()
-        self.settings = settings
-        self.path = Path(folder) / FILE
-        self._every = {"save": save_every, "judge": judge_every}
+        self.settings, self.folder, self.end = settings, Path(folder), iterations
+        self.save_every, self._evaluate_every = save_every, evaluate_every
         train, held_out = hold_out(data, settings.held_out)
         self._train = Minibatches(train, settings.part_size)
         self._train.sample(settings.seed, 0, PARTS)  # which finds out whether there are images enough
         self._held_out = Minibatches(held_out, min(settings.part_size, int(held_out.lengths.sum()) // 2))
         self.maml = build(settings, data.images.shape[1:], data.num_classes, task_axis, jit)
-        self.progress = Progress()
-        self._best = [v.numpy() for v in self.maml.model.variables]
+        self._best = [tf.Variable(v.numpy(), trainable=False) for v in self.maml.model.variables]
+        self._accuracy = tf.Variable(-1.0, dtype=tf.float64, trainable=False)  # before there is one
+        self._best_iteration = tf.Variable(0, dtype=tf.int64, trainable=False)
+        objects = {"model": self.maml.model, "optimizer": self.maml.pretrain_optimizer, "best": self._best}
+        objects |= {"accuracy": self._accuracy, "best_iteration": self._best_iteration}
+        self.store = Checkpoints(folder, settings, objects, keep=2)
+        self._minibatches: Prefetcher[Tasks] | None = None
+        self._recent = collections.deque(maxlen=100)
 
-    def run(self, iterations: int):
-        """Trains to the given iteration, or until asked to stop; resumes from what is saved.
+    @property
+    def accuracy(self) -> float:
+        """The best on the held-out images so far."""
+        return float(self._accuracy.numpy())
 
-        Raises:
-            UserError: what is saved is damaged or of other settings; it cannot be written; another process trains in
-                the folder; the loss is not finite.
-            Interrupted: the process was asked to stop, by Ctrl-C or SIGTERM; the last iteration is saved.
-        """
-        self._restore()
-        if self.progress.iteration >= iterations:
-            return  # without the lock, since reading needs none
-        make_writable(self.path.parent)
-        lock = RunLock(self.path.parent)
-        try:
-            self._train_until(iterations)
-        finally:
-            lock.release()
+    @property
+    def best_iteration(self) -> int:
+        """At which it was reached."""
+        return int(self._best_iteration.numpy())
 
-    def _train_until(self, iterations):
-        self._restore()  # another process may have trained until now
-        remove_leftovers(self.path.parent)
-        progress = self.progress
-        if progress.iteration:
-            print(f"Resuming the training of the classifier from iteration {progress.iteration}")
-        draw = functools.partial(self._train.sample, self.settings.seed, num_parts=PARTS)
-        with (
-            StopRequest() as stop,
-            Prefetcher(draw, progress.iteration, iterations) as minibatches,
-            progress_display(iterations, "Training the classifier", "step", progress.iteration) as bar,
-        ):
-            self._run(minibatches, iterations, stop, bar)
-        if progress.iteration < iterations:
-            raise Interrupted
+    def run(self) -> bool:
+        """Trains to the end, or until asked to stop; resumes from what is saved. See `loop.run`."""
+        if not available(self.folder) and (self.folder / EARLIER).exists():
+            self._take_over()
+        if iterations_done(self.folder) >= self.end:
+            if available(self.folder):
+                self.store.restore()  # without the lock, since reading needs none
+            return True
+        return loop.run(self, self.store, label="Training the classifier")
 
     def use_best_weights(self) -> str:
         """Gives the model the weights that did best on the held-out images; returns a fingerprint of them."""
-        for variable, value in zip(self.maml.model.variables, self._best, strict=True):
+        best = [variable.numpy() for variable in self._best]
+        for variable, value in zip(self.maml.model.variables, best, strict=True):
             variable.assign(value)
-        return hashlib.sha256(b"".join(np.ascontiguousarray(value).tobytes() for value in self._best)).hexdigest()[:16]
+        return hashlib.sha256(b"".join(np.ascontiguousarray(value).tobytes() for value in best)).hexdigest()[:16]
 
-    def _run(self, minibatches, iterations, stop, bar):
-        progress, recent, since = self.progress, collections.deque(maxlen=100), time.monotonic()
-        for minibatch in minibatches:
-            figures = self.maml.pretrain_step(minibatch)
-            recent.append([float(figures["pre_loss"]), float(figures["pre_accuracy"])])
-            self._check_finite(recent[-1][0])
-            progress.iteration += 1
-            loss, accuracy = np.mean(recent, axis=0)
-            bar.set_postfix_str(f"loss {loss:.3f}, accuracy {accuracy:.3f}", refresh=False)
-            bar.update()
-            last = progress.iteration == iterations
-            if last or progress.iteration % self._every["judge"] == 0:
-                self._judge(bar)
-            if last or stop.requested or progress.iteration % self._every["save"] == 0:
-                progress.seconds += time.monotonic() - since
-                since = time.monotonic()
-                self._save()
-            if stop.requested:
-                return
+    @contextlib.contextmanager
+    def opened(self, iteration: int) -> Iterator[None]:
+        """Holds the thread that draws minibatches open."""
+        draw = functools.partial(self._train.sample, self.settings.seed, num_parts=PARTS)
+        with Prefetcher(draw, iteration, self.end) as self._minibatches:
+            yield
 
-    def _check_finite(self, loss):
-        if not np.isfinite(loss):
-            raise UserError(
-                f"the classifier's loss is no longer finite at iteration {self.progress.iteration + 1}: training stops "
-                f"and {self.path} stays as it is; a smaller --learning_rate may help"
-            )
+    def advance(self, start: int, stop: int) -> Iterator[tuple[int, dict[str, float]]]:
+        """Does iterations start ... stop - 1; yields (iterations done, metrics of the latest).
 
-    def _judge(self, bar):
-        """Keeps the weights if they are the best on the held-out images so far."""
-        pairs = self._held_out.num_pairs()
-        judged = evaluation.evaluate(
-            self.maml, self._held_out.pairs, num_tasks=pairs, num_updates=0, tasks_per_call=20, label="Held-out images"
-        )
-        accuracy = float(judged.support_mean + judged.mean[0]) / 2
-        bar.write(f"iteration {self.progress.iteration}: accuracy on held-out images {accuracy:.4f}", file=sys.stderr)
-        if accuracy > self.progress.accuracy:
-            self.progress.accuracy, self.progress.best_iteration = accuracy, self.progress.iteration
-            self._best = [v.numpy() for v in self.maml.model.variables]
+        Raises:
+            UserError: the loss is not finite.
+        """
+        for done in range(start + 1, stop + 1):
+            metrics = {name: float(value) for name, value in self.maml.pretrain_step(next(self._minibatches)).items()}
+            if not np.isfinite(metrics["pre_loss"]):
+                raise loop.NotFinite(done, self.folder, self.remedy)
+            if done == self.end or done % self._evaluate_every == 0:
+                self._evaluate(done)
+            yield done, metrics
 
-    def _variables(self):
+    def variables(self) -> list:
+        """The weights, and the state of the optimiser."""
         return self.maml.model.variables + self.maml.pretrain_optimizer.variables
 
-    def _save(self):
-        arrays = {f"variable{i}": v.numpy() for i, v in enumerate(self._variables())}
-        arrays |= {f"best{i}": value for i, value in enumerate(self._best)}
-        arrays["settings"] = np.array(json.dumps(dataclasses.asdict(self.settings)))
-        arrays["progress"] = np.array(json.dumps(dataclasses.asdict(self.progress)))
-        store.write_arrays(self.path, arrays)
+    def status(self, metrics: dict[str, float]) -> str:
+        """Means over the latest 100 iterations."""
+        self._recent.append([metrics["pre_loss"], metrics["pre_accuracy"]])
+        loss, accuracy = np.mean(self._recent, axis=0)
+        return f"loss {loss:.3f}, accuracy {accuracy:.3f}"
 
-    def _restore(self):
-        saved = store.read_arrays(self.path)
-        if saved is None:
-            return
-        with reading(self.path, store.REMEDY):
-            self._refuse_other(json.loads(str(saved["settings"])))
-            variables = self._variables()
-            values = [_like(saved[f"variable{i}"], variable) for i, variable in enumerate(variables)]
-            best = [_like(saved[f"best{i}"], variable) for i, variable in enumerate(self.maml.model.variables)]
-            progress = Progress.of_text(str(saved["progress"]))
-        for variable, value in zip(variables, values, strict=True):
+    def _evaluate(self, iteration):
+        """Keeps the weights if they are the best on the held-out images so far."""
+        pairs = self._held_out.num_pairs()
+        found = evaluation.evaluate(
+            self.maml, self._held_out.pairs, num_tasks=pairs, num_updates=0, tasks_per_call=20, label="Held-out images"
+        )
+        accuracy = float(found.support_mean + found.mean[0]) / 2
+        say(f"iteration {iteration}: accuracy on held-out images {accuracy:.4f}", file=sys.stderr)
+        if accuracy > self.accuracy:
+            self._accuracy.assign(accuracy)
+            self._best_iteration.assign(iteration)
+            for best, variable in zip(self._best, self.maml.model.variables, strict=True):
+                best.assign(variable.value)
+
+    def _take_over(self):
+        """Reads the file of an earlier version, and saves what it holds as everything is saved now."""
+        path = self.folder / EARLIER
+        with reading(path, REMEDY):
+            saved = _read(path)
+            differences = self.settings.differences(json.loads(str(saved["settings"])))
+            if differences:
+                made_with = ", ".join(differences)
+                raise UserError(f"{path} was made with {made_with}: give the same flags or, {self.settings.anew}")
+            iteration, accuracy, best_iteration = _progress(saved)
+            found = [
+                (variable, _like(saved[f"{name}{i}"], variable))
+                for name, variables in (("variable", self.variables()), ("best", self._best))
+                for i, variable in enumerate(variables)
+            ]
+        found += [(self._accuracy, accuracy), (self._best_iteration, best_iteration)]
+        for variable, value in found:
             variable.assign(value)
-        self._best, self.progress = best, progress
-
-    def _refuse_other(self, made):
-        now = dataclasses.asdict(self.settings)
-        names = [name for name in now if made.get(name) != now[name]]
-        if "classes" in names and "datasource" not in names:
-            raise UserError(
-                f"the classifier in {self.path} was trained on other images, {made.get('classes')}, than these, "
-                f"{now['classes']}: give the same --data_dir or, for a new classifier, another --logdir"
-            )
-        if names:
-            flags = ", ".join(f"--{name}={made.get(name)} (now {now[name]})" for name in names if name != "classes")
-            raise UserError(
-                f"the classifier in {self.path} was made with {flags}: give the same flags or, for a new classifier, "
-                "another --logdir"
-            )
+        if iteration < self.end:
+            make_writable(self.folder)
+            lock = RunLock(self.folder)
+            try:
+                self.store.save(iteration)
+            finally:
+                lock.release()
 
 
-def progress_of(folder: str | Path) -> Progress | None:
-    """How far the training in a folder has come; None where there is none.
+def iterations_done(folder: str | Path) -> int:
+    """How far the training in a folder has come; 0 where there is none.
 
     Raises:
-        UserError: its file is damaged.
+        UserError: its file, which is of an earlier version, is damaged.
     """
-    path = Path(folder) / FILE
-    saved = store.read_arrays(path)
-    with reading(path, store.REMEDY):
-        return None if saved is None else Progress.of_text(str(saved["progress"]))
+    path = Path(folder) / EARLIER
+    if available(folder) or not path.exists():
+        return max(available(folder), default=0)
+    with reading(path, REMEDY):
+        return _progress(_read(path))[0]
+
+
+def _read(path):
+    with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
+        return dict(arrays)
+
+
+def _progress(saved):
+    """(iteration, best accuracy, its iteration); whatever DAMAGE holds if that is not what is there."""
+    made = json.loads(str(saved["progress"]))
+    iteration, accuracy, best = (made[name] for name in ("iteration", "accuracy", "best_iteration"))
+    if not all(type(count) is int for count in (iteration, best)) or not 0 <= best <= iteration:
+        raise ValueError("its progress is none")
+    return iteration, float(accuracy), best
 
 
 def _like(array, variable):

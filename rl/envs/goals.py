@@ -1,42 +1,194 @@
-"""The goals of each environment: which are drawn in training, and the 40 that the published returns are means over."""
+"""Goals: ranges they are drawn from, the 40 of the evaluation, and the vectors they travel as.
 
-from typing import NamedTuple
+A user's goals may be numbers, arrays, or dicts, lists and tuples of them.
+"""
+
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from rl.envs.noise import Stream, generator
-
-NUM_TEST_GOALS = 40
+from data_generators.errors import UserError
 
 
 class GoalRange(NamedTuple):
-    """Goals are uniform in [low, high), in `size` dimensions; test_seed is NumPy's seed of the published test goals."""
+    """Goals are uniform in [low, high), in `size` dimensions: positions in metres, or velocities in m/s.
+
+    A goal direction is drawn as a number too: backward in the lower half. test_seed is NumPy's seed of the published
+    test goals.
+    """
 
     low: float
     high: float
     size: int
     test_seed: int
 
+    @property
+    def middle(self) -> float:
+        """Goal directions below it mean backward."""
+        return (self.low + self.high) / 2
+
     def draw(self, random: np.random.Generator | np.random.RandomState, n: int) -> np.ndarray:
         """Draws goals [n, size], float64."""
         return random.uniform(self.low, self.high, (n, self.size))
 
+    def draw_test(self, n: int) -> np.ndarray:
+        """The goals [n, size] of the original's test scripts, which seed NumPy's global generator (an MT19937)."""
+        return self.draw(np.random.RandomState(self.test_seed), n)
 
-# Positions in metres, and velocities in m/s. A goal direction is drawn as a number too: backward in the lower half.
-GOAL_RANGES = {
-    "point_navigation": GoalRange(-0.5, 0.5, 2, 1),
-    "half_cheetah_velocity": GoalRange(0.0, 2.0, 1, 1),
-    "half_cheetah_direction": GoalRange(0.0, 2.0, 1, 1),
-    "ant_velocity": GoalRange(0.0, 3.0, 1, 1),
-    "ant_direction": GoalRange(0.0, 3.0, 1, 2),
-}
+    def __str__(self):
+        return f"uniform in [{self.low:g}, {self.high:g})"
 
 
-def training_goals(goal_range: GoalRange, seed: int, iteration: int, n: int) -> np.ndarray:
-    """Goals [n, size] of a meta-iteration: a pure function of the arguments, whatever was drawn before."""
-    return goal_range.draw(generator((seed, iteration), Stream.GOALS), n)
+SUPPORTED = (
+    "supported are a number (int, float, bool or NumPy's), an array of numbers, and dicts, lists and tuples of these"
+)
+_NUMBERS = (bool, int, float, np.bool_, np.integer, np.floating)
+_LARGEST = 2**53  # up to here float64 has every whole number
 
 
-def published_goals(goal_range: GoalRange) -> np.ndarray:
-    """The goals [40, size] of the original's test scripts, which seed NumPy's global generator (an MT19937)."""
-    return goal_range.draw(np.random.RandomState(goal_range.test_seed), NUM_TEST_GOALS)
+class GoalForm(NamedTuple):
+    """What goals of one environment have in common, so that a vector of float64 can hold one.
+
+    kind: type of the goal, or of a part of it.
+    parts: key -> GoalForm of a dict; index -> GoalForm of a list or tuple; None for numbers and arrays.
+    shape, dtype: of an array.
+    """
+
+    kind: type
+    parts: dict | None = None
+    shape: tuple[int, ...] = ()
+    dtype: np.dtype | None = None
+
+    @classmethod
+    def of(cls, goal: Any) -> "GoalForm":
+        """The form of a goal.
+
+        Raises:
+            UserError: it is of a kind that is not supported.
+        """
+        kind = type(goal)
+        if kind is dict:
+            return cls(kind, {key: cls.of(part) for key, part in goal.items()})
+        if isinstance(goal, list | tuple):
+            return cls(kind, {i: cls.of(part) for i, part in enumerate(goal)})
+        if isinstance(goal, _NUMBERS):
+            return cls(kind)
+        if not hasattr(goal, "__array__"):
+            raise UserError(f"sample_task gives a goal with {_described(goal)} in it; {SUPPORTED}.")
+        array = np.asarray(goal)  # of another library too, whose goals come back as NumPy's
+        if array.dtype.kind not in "biuf":
+            raise UserError(f"sample_task gives a goal with an array of {array.dtype}; {SUPPORTED}.")
+        return cls(np.ndarray, None, array.shape, array.dtype)
+
+    @property
+    def size(self) -> int:
+        """How many numbers a goal has."""
+        if self.parts is not None:
+            return sum(part.size for part in self.parts.values())
+        return int(np.prod(self.shape))
+
+    def flatten(self, goal: Any) -> np.ndarray:
+        """The vector [size] float64 of a goal.
+
+        Raises:
+            UserError: it has another form, or a number that float64 cannot hold.
+        """
+        if not self._takes(GoalForm.of(goal)):
+            raise UserError(
+                f"sample_task gives {self.of(goal).text()} after {self.text()}: let all goals have one form."
+            )
+        return np.concatenate([np.zeros(0), *self._numbers(goal)])
+
+    def restore(self, vector: np.ndarray) -> Any:
+        """The goal of a vector [size] as sample_task gave it: of the same types, shapes and keys; a copy."""
+        if self.parts is None:
+            return self._leaf(vector)
+        restored, begin = {}, 0
+        for key, part in self.parts.items():
+            restored[key] = part.restore(vector[begin : begin + part.size])
+            begin += part.size
+        if self.kind is dict:
+            return restored
+        make = getattr(self.kind, "_make", self.kind)  # of a namedtuple
+        return make(restored.values())
+
+    def text(self) -> str:
+        """The form in words."""
+        if self.parts is not None:
+            keys = f" of {', '.join(map(str, self.parts))}" if self.kind is dict else f" of {len(self.parts)}"
+            return f"a {self.kind.__name__}{keys}"
+        return f"{self.dtype} {self.shape}" if self.dtype is not None else f"a number of type {self.kind.__name__}"
+
+    def _takes(self, other):
+        """Whether goals of another form can be held as this one: a whole number among floats, for example."""
+        if self.parts is not None or other.parts is not None:
+            same = (self.kind, list(self.parts or ())) == (other.kind, list(other.parts or ()))
+            return same and all(part._takes(other.parts[key]) for key, part in self.parts.items())
+        if self.shape != other.shape or (self.dtype is None) != (other.dtype is None):
+            return False
+        if self.dtype is not None:
+            return np.can_cast(other.dtype, self.dtype, "same_kind")
+        return self.kind == other.kind or issubclass(self.kind, float | np.floating)
+
+    def _numbers(self, goal):
+        if self.parts is None:
+            return [_exact(goal).ravel()]
+        return [number for key, part in self.parts.items() for number in part._numbers(goal[key])]
+
+    def _leaf(self, vector):
+        if self.dtype is not None:
+            return vector.reshape(self.shape).astype(self.dtype)
+        number = float(vector[0])
+        whole = issubclass(self.kind, bool | int | np.bool_ | np.integer)
+        return self.kind(int(number) if whole else number)
+
+
+def _exact(goal):
+    array = np.asarray(goal)  # of objects for ints beyond 64 bits
+    if array.dtype.kind in "iuO" and array.size and max(abs(int(array.min())), abs(int(array.max()))) > _LARGEST:
+        raise UserError("sample_task gives a number that float64 cannot hold: whole numbers may be up to 2**53.")
+    return array.astype(np.float64)
+
+
+def _described(goal):
+    return "None" if goal is None else f"a {type(goal).__name__}"
+
+
+class GoalEnv:
+    """A mixin for Gymnasium environments whose reward depends on a goal.
+
+    `set_task` fixes the goal; until then every reset draws a new one. (In the original, a reset without a goal keeps
+    the goal that it drew first, so that a policy pretrained over "random goals" sees few of them.)
+
+    Attributes:
+        goal: the goal at present, [size] float64.
+    """
+
+    goal: np.ndarray
+
+    def init_goal(self, goal_range: GoalRange, goal: np.ndarray | float | None) -> None:
+        """Sets the range of the goals, and the goal unless it is None."""
+        self._goal_range = GoalRange(*goal_range)  # Gymnasium's specs, read from JSON, hold a list
+        self.goal = np.zeros(self._goal_range.size)
+        self.set_task(goal)
+
+    def set_task(self, goal: np.ndarray | float | None) -> None:
+        """Fixes the goal from the next reset on; None has every reset draw one again.
+
+        Raises:
+            UserError: the goal has another size.
+        """
+        if goal is not None:
+            goal = np.array(goal, np.float64).reshape(-1)
+            if goal.size != self._goal_range.size:
+                size = self._goal_range.size
+                raise UserError(f"A goal of {type(self).__name__} has {size} numbers, not {goal.size}: give {size}.")
+        self._fixed_goal = goal
+
+    def sample_task(self, random: np.random.Generator) -> np.ndarray:
+        """Draws a goal, [size] float64."""
+        return self._goal_range.draw(random, 1)[0]
+
+    def begin_goal(self, random: np.random.Generator) -> None:
+        """Every reset calls this: it sets the goal of the trajectory that begins."""
+        self.goal = self.sample_task(random) if self._fixed_goal is None else self._fixed_goal

@@ -1,5 +1,6 @@
-"""What half-cheetah and ant have in common: the simulation, and the form of their tasks.
+"""Half-cheetah and ant with goal velocities or directions: the simulation, and the form of their tasks.
 
+The original's half_cheetah_env_rand.py, half_cheetah_env_rand_direc.py, ant_env_rand.py and ant_env_rand_direc.py.
 A robot's methods take `data`: a mujoco.MjData, one simulation, or a mujoco.batch.Batch, many of them. Both have
 MuJoCo's fields under the same names, the batch with one more axis in front, so that physics, observations and rewards
 are written once for Gymnasium's single environments and for whole meta-batches.
@@ -15,7 +16,7 @@ import mujoco
 import numpy as np
 from mujoco.batch import Batch
 
-from rl.envs.goals import GOAL_RANGES, GoalRange
+from rl.envs.goals import GoalRange
 
 TORSO = 1  # the robot's first body, after the world
 
@@ -36,21 +37,16 @@ class Robot(abc.ABC):
 
     Args:
         task: "velocity" or "direction".
+        goals: range of the goals.
 
     Attributes:
-        name: of the environment, as in GOAL_RANGES.
-        goal_range: the goals that training draws from.
         model_file: among the model files that Gymnasium ships.
         fields: fields of mjData that observations and rewards use, besides the state.
         stage: what must be computed anew after a step so that these fields belong to the state reached.
         timestep: seconds per step.
         obs_dim, act_dim: sizes of an observation and an action.
-        middle: goals below it mean backward in the direction task.
     """
 
-    name: str
-    goal_range: GoalRange
-    kind: ClassVar[str]
     model_file: ClassVar[str]
     fields: ClassVar[tuple[str, ...]]
     stage: ClassVar[mujoco.mjtStage]
@@ -58,11 +54,9 @@ class Robot(abc.ABC):
     obs_dim: ClassVar[int]
     act_dim: ClassVar[int]
 
-    def __init__(self, task: str):
+    def __init__(self, task: str, goals: GoalRange):
         self.directed = task == "direction"
-        self.name = f"{self.kind}_{task}"
-        self.goal_range = GOAL_RANGES[self.name]
-        self.middle = (self.goal_range.low + self.goal_range.high) / 2
+        self.goals = GoalRange(*goals)  # Gymnasium's specs, read from JSON, hold a list
 
     def load_model(self) -> mujoco.MjModel:
         """The robot's model, with which a plain mj_step and mj_forward compute all that observations need.
@@ -92,7 +86,7 @@ class Robot(abc.ABC):
 
     @abc.abstractmethod
     def initial_positions(self, model: mujoco.MjModel) -> np.ndarray:
-        """The joint positions [nq] around which paths begin."""
+        """The joint positions [nq] around which trajectories begin."""
 
     @abc.abstractmethod
     def positions(self, observation: np.ndarray) -> np.ndarray:
@@ -117,7 +111,7 @@ class Robot(abc.ABC):
 
     def hint(self, goals: np.ndarray) -> np.ndarray:
         """What an oracle observes of goals [..., 1]: the velocity itself, or the direction as -1 or 1."""
-        return np.where(goals < self.middle, -1.0, 1.0) if self.directed else goals
+        return np.where(goals < self.goals.middle, -1.0, 1.0) if self.directed else goals
 
     def forward_reward(self, data: mujoco.MjData | Batch, goals: np.ndarray) -> np.ndarray:
         """-|v - goal|, or v in the goal's direction, where v is the velocity of the whole robot's centre of mass."""
@@ -127,10 +121,78 @@ class Robot(abc.ABC):
         return -np.abs(velocity - goals[..., 0])
 
 
-def diverged(warnings_seen: np.ndarray) -> np.ndarray:
+def diverged(warnings_seen: np.ndarray) -> np.ndarray | np.bool:
     """Whether simulations diverged since their reset: bool [...] from the numbers [..., kinds] of MuJoCo's warnings."""
     return (warnings_seen[..., _DIVERGED] > 0).any(axis=-1)
 
 
 def _ignore(message: str) -> None:
     """Takes MuJoCo's warnings."""
+
+
+class HalfCheetah(Robot):
+    """Observes its joints (without the position along the track), their velocities, and its centre of mass."""
+
+    model_file = "half_cheetah.xml"
+    fields = ("subtree_com", "subtree_linvel")
+    stage = mujoco.mjtStage.mjSTAGE_VEL  # no forces are observed
+    timestep = 0.01
+    obs_dim = 20
+    act_dim = 6
+
+    def initial_positions(self, model: mujoco.MjModel) -> np.ndarray:
+        return model.qpos0
+
+    def positions(self, observation: np.ndarray) -> np.ndarray:
+        return np.concatenate([[0.0], observation[:8]])
+
+    def observe(self, data: mujoco.MjData | Batch) -> np.ndarray:
+        return np.concatenate([data.qpos[..., 1:], data.qvel, data.subtree_com[..., TORSO, :]], axis=-1)
+
+    def reward(self, data: mujoco.MjData | Batch, actions: np.ndarray, goals: np.ndarray) -> np.ndarray:
+        return self.forward_reward(data, goals) - 0.05 * np.square(actions).sum(axis=-1)
+
+    def done(self, data: mujoco.MjData | Batch) -> np.ndarray:
+        return np.zeros(data.qpos.shape[:-1], bool)
+
+
+class Ant(Robot):
+    """Observes joints, velocities, contact forces on every body, the torso's rotation, and the centre of mass."""
+
+    model_file = "ant.xml"
+    fields = ("subtree_com", "subtree_linvel", "cfrc_ext", "xmat")
+    stage = mujoco.mjtStage.mjSTAGE_ACC  # forces need the whole of mj_forward
+    timestep = 0.02
+    obs_dim = 125
+    act_dim = 8
+
+    def adjust(self, model: mujoco.MjModel) -> None:
+        model.geom_solimp[:] = [0.8, 0.8, 0.01, 0.5, 2]
+
+    def initial_positions(self, model: mujoco.MjModel) -> np.ndarray:
+        return model.numeric("init_qpos").data
+
+    def positions(self, observation: np.ndarray) -> np.ndarray:
+        return observation[:15].copy()
+
+    def observe(self, data: mujoco.MjData | Batch) -> np.ndarray:
+        parts = [data.qpos, data.qvel, _forces(data), data.xmat[..., TORSO, :], data.subtree_com[..., TORSO, :]]
+        return np.concatenate(parts, axis=-1)
+
+    def reward(self, data: mujoco.MjData | Batch, actions: np.ndarray, goals: np.ndarray) -> np.ndarray:
+        # In the original a trailing comma makes the contact cost a tuple; its sum is the number that is used here.
+        contact_cost = 0.0005 * np.square(_forces(data)).sum(axis=-1)
+        control_cost = 0.005 * np.square(actions).sum(axis=-1)
+        towards_velocity = 0.0 if self.directed else 1.0
+        return towards_velocity + self.forward_reward(data, goals) - control_cost - contact_cost + 0.05
+
+    def done(self, data: mujoco.MjData | Batch) -> np.ndarray:
+        height = data.qpos[..., 2]
+        finite = np.isfinite(data.qpos).all(axis=-1) & np.isfinite(data.qvel).all(axis=-1)
+        return ~(finite & (height >= 0.2) & (height <= 1.0))
+
+
+def _forces(data: mujoco.MjData | Batch) -> np.ndarray:
+    """Contact forces and torques on all bodies, the world included, clipped to [-1, 1]: [..., 14 * 6]."""
+    forces = data.cfrc_ext
+    return np.clip(forces, -1.0, 1.0).reshape(*forces.shape[:-2], -1)

@@ -24,10 +24,10 @@ def generator(seed: Sequence[int], stream: Stream, index: int = 0) -> np.random.
 def normal(
     seed: Sequence[int], stream: Stream, num_tasks: int, shape: tuple[int, ...], dtype: type = np.float64
 ) -> np.ndarray:
-    """Standard normal numbers [num_tasks, *shape] for all paths of all tasks, in one go.
+    """Standard normal numbers [num_tasks, *shape] for all trajectories of all tasks, in one go.
 
-    Every task has its own generator, and the paths of a task are drawn in order. With shape (paths, ...), the numbers
-    of a path are therefore the same whatever the number of tasks and of paths.
+    Every task has its own generator, and the trajectories of a task are drawn in order. With shape (trajectories,
+    ...), the numbers of a trajectory are therefore the same whatever the number of tasks and of trajectories.
     """
     numbers = np.empty((num_tasks, *shape), dtype)
     for task in range(num_tasks):

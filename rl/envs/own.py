@@ -1,34 +1,135 @@
-"""A user's own Gymnasium environment, as many copies as a meta-batch has paths.
+"""A user's own Gymnasium environment, made by its id, as many copies as a meta-batch has trajectories.
 
 It needs a bounded Box of actions, a Box of observations, reset and step as Gymnasium's, and two methods:
-
     sample_task(generator)   draws a goal with a numpy.random.Generator
-    set_task(goal)           takes a goal, before the reset that begins a path
-
+    set_task(goal)           takes a goal, before the reset that begins a trajectory
 A goal is a number, an array of numbers of any shape, or a dict, list or tuple of these. All goals of an environment
 have one form: the same keys, types and shapes. set_task gets a goal just as sample_task gave it, a copy of its own: an
 int as an int, which may be an index; an array of the same shape and dtype; a dict of the same keys. In between, goals
 are vectors of float64, which hold whole numbers up to 2**53; an oracle observes that vector.
 """
 
-from collections.abc import Sequence
-from typing import Any
+import importlib
+import inspect
+import re
+import sysconfig
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, cast
 
 import gymnasium
 import numpy as np
 from gymnasium import spaces
+from gymnasium.envs.registration import load_env_creator
 
 from data_generators.errors import UserError
-from rl.envs.goal_form import GoalForm
+from rl.envs.goals import GoalForm
 from rl.envs.noise import Stream, generator
-from rl.envs.own_id import make_by_id
 from rl.envs.vector import TaskVector, to_bounds
+
+_MODULE = re.compile(r"[^\s:/\\\0.]+(\.[^\s:/\\\0.]+)*")
+
+
+def make_by_id(name: str) -> gymnasium.Env:
+    """Makes an environment, which says in a sentence where its reset and step do not give what Gymnasium's do.
+
+    Args:
+        name: "Id", or "module:Id" to import the module first.
+
+    Raises:
+        UserError: there is none of that name, its module cannot be imported, or it is none of Gymnasium's.
+    """
+    module, colon, id = name.rpartition(":")
+    if not id or (colon and not _MODULE.fullmatch(module)):
+        raise UserError(f"Gymnasium cannot make the environment {name!r}: give the id of your own as module:Id.")
+    if module:
+        _importing(name, importlib.import_module, module)
+    spec = gymnasium.registry.get(id)
+    if spec is not None and isinstance(spec.entry_point, str):
+        _importing(name, load_env_creator, spec.entry_point)
+    try:
+        env = gymnasium.make(id, disable_env_checker=True)
+    except (gymnasium.error.Error, ModuleNotFoundError) as error:
+        raise UserError(f"Gymnasium cannot make the environment {name!r}: {error}") from error
+    except TypeError as error:
+        if error.__cause__ is not None:  # raised by the environment itself
+            raise
+        raise UserError(f"Gymnasium cannot make the environment {name!r}: {error}") from error
+    return _with_contract(env, name)
+
+
+class Contract(gymnasium.Wrapper):
+    """Refuses results of another number of values than Gymnasium's, such as those of the old Gym.
+
+    Args:
+        env: what the user's entry point gave; Gymnasium's own wrappers, which take results apart, come around this.
+        name: of the environment, for the sentence.
+    """
+
+    def __init__(self, env: gymnasium.Env, name: str):
+        super().__init__(env)
+        self._name = name
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple:
+        """As that of the environment."""
+        result = self.env.reset(seed=seed, **({} if options is None else {"options": options}))
+        return self._checked(result, 2, "reset", "observation, info")
+
+    def step(self, action: np.ndarray) -> tuple:
+        """As that of the environment."""
+        result = self.env.step(action)
+        return self._checked(result, 5, "step", "observation, reward, terminated, truncated, info")
+
+    def _checked(self, result, number, method, values):
+        if isinstance(result, tuple) and len(result) == number:
+            return result
+        given = f"{len(result)} values" if isinstance(result, tuple) else f"a single {type(result).__name__}"
+        raise UserError(f"{method} of {self._name} gives {given}, where Gymnasium's gives {number}: {values}.")
+
+
+def _with_contract(env, name):
+    """The environment with the Contract around what its entry point gave."""
+    outer = None
+    inner = env
+    while isinstance(inner, gymnasium.Wrapper) and type(inner).__module__.startswith("gymnasium."):
+        outer, inner = inner, inner.env
+    try:
+        inspect.signature(inner.reset).bind(seed=0)
+    except TypeError as error:
+        raise UserError(f"reset of {name} takes no seed, which Gymnasium's does: {error}.") from error
+    if outer is None:
+        return Contract(env, name)
+    outer.env = Contract(inner, name)
+    return env
+
+
+def _importing(name: str, load: Callable, what: str) -> None:
+    """Imports something of the user's, whose errors there are the user's."""
+    try:
+        load(what)
+    except (Exception, SystemExit) as error:
+        reason = " ".join(str(error).split())[:500]
+        raise UserError(
+            f"Gymnasium cannot make the environment {name!r}, since {what} cannot be imported: "
+            f"{type(error).__name__}: {reason}{_place(error)}"
+        ) from error
+
+
+def _place(error):
+    """Where in the user's files an error came up: the innermost line that is not of a library."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f" ({error.filename}, line {error.lineno})" if "line " not in str(error) else f" ({error.filename})"
+    libraries = tuple({sysconfig.get_path(kind) for kind in ("stdlib", "platstdlib", "purelib", "platlib")})
+    frames = traceback.extract_tb(error.__traceback__)
+    users = [f for f in frames if not f.filename.startswith((*libraries, "<")) and f.filename != __file__]
+    return f" ({users[-1].filename}, line {users[-1].lineno})" if users else ""
+
 
 SUPPORTED = "supported are a bounded Box of actions, a Box of observations, set_task(goal) and sample_task(generator)"
 
 
 class OwnTasks(TaskVector):
-    """Any Gymnasium environment with goals, stepped one path after the other; see `TaskVector`.
+    """Any Gymnasium environment with goals, stepped one trajectory after the other; see `TaskVector`.
 
     Args:
         name: an id that gymnasium.make knows; "module:Id" imports the module first.
@@ -38,13 +139,13 @@ class OwnTasks(TaskVector):
             and `step`, for what the environment returns.
     """
 
-    def __init__(self, name: str, num_tasks: int, paths_per_task: int, horizon: int, oracle: bool = False):
+    def __init__(self, name: str, num_tasks: int, num_trajectories: int, horizon: int, oracle: bool = False):
         first = make(name)
-        actions, observations = first.action_space, first.observation_space
+        actions, observations = _boxes(first)
         self._form = goal_form(first)
         super().__init__(
             num_tasks,
-            paths_per_task,
+            num_trajectories,
             horizon,
             obs_dim=int(np.prod(observations.shape)),
             act_dim=int(np.prod(actions.shape)),
@@ -52,8 +153,8 @@ class OwnTasks(TaskVector):
             oracle=oracle,
         )
         self._name, self._shape = name, observations.shape
-        self._low, self._high = np.float64(actions.low.ravel()), np.float64(actions.high.ravel())
-        self._envs = [first, *(make(name) for _ in range(num_tasks * paths_per_task - 1))]
+        self._low, self._high = (bound.ravel().astype(np.float64) for bound in (actions.low, actions.high))
+        self._envs = [first, *(make(name) for _ in range(num_tasks * num_trajectories - 1))]
 
     def close(self) -> None:
         for env in self._envs:
@@ -62,10 +163,10 @@ class OwnTasks(TaskVector):
     def _start(self, seed: Sequence[int]) -> np.ndarray:
         observations = np.empty_like(self._observations)
         for i, env in enumerate(self._envs):
-            task, path = divmod(i, self.paths_per_task)
-            env.unwrapped.set_task(self._form.restore(self._goals[i]))
-            path_seed = int(generator((*seed, path), Stream.RESETS, task).integers(2**31))
-            observation, _ = env.reset(seed=path_seed)
+            task, trajectory = divmod(i, self.num_trajectories)
+            _with_goals(env).set_task(self._form.restore(self._goals[i]))
+            own_seed = int(generator((*seed, trajectory), Stream.RESETS, task).integers(2**31))
+            observation, _ = env.reset(seed=own_seed)
             observations[i] = self._flat(observation, "reset")
         return observations
 
@@ -112,12 +213,32 @@ def make(name: str) -> gymnasium.Env:
             raise UserError(f"The {what} of {name} are a {type(space).__name__} space; {SUPPORTED}.")
         if 0 in space.shape:
             raise UserError(f"The {what} of {name} are arrays of shape {space.shape}, without a number; {SUPPORTED}.")
-    if not env.action_space.is_bounded():
+    if not _boxes(env)[0].is_bounded():
         raise UserError(f"The actions of {name} are not bounded; {SUPPORTED}.")
     for method in ("set_task", "sample_task"):
         if not callable(getattr(env.unwrapped, method, None)):
             raise UserError(f"{name} has no method {method}; {SUPPORTED}.")
     return env
+
+
+class WithGoals(Protocol):
+    """What a user's environment has beside what Gymnasium's have."""
+
+    def sample_task(self, random: np.random.Generator) -> Any:
+        """Draws a goal."""
+
+    def set_task(self, goal: Any) -> None:
+        """Takes a goal."""
+
+
+def _with_goals(env: gymnasium.Env) -> WithGoals:
+    """The environment without its wrappers, which `make` has checked; Gymnasium's types know no such methods."""
+    return cast(WithGoals, env.unwrapped)
+
+
+def _boxes(env: gymnasium.Env) -> tuple[spaces.Box, spaces.Box]:
+    """Of actions and of observations, which `make` has checked; in Gymnasium's types they are spaces of any kind."""
+    return cast(spaces.Box, env.action_space), cast(spaces.Box, env.observation_space)
 
 
 def goal_form(env: gymnasium.Env) -> GoalForm:
@@ -126,7 +247,7 @@ def goal_form(env: gymnasium.Env) -> GoalForm:
     Raises:
         UserError: goals of that form are not supported.
     """
-    return GoalForm.of(env.unwrapped.sample_task(np.random.default_rng(0)))
+    return GoalForm.of(_with_goals(env).sample_task(np.random.default_rng(0)))
 
 
 def draw_goals(name: str, random: np.random.Generator, n: int) -> np.ndarray:
@@ -136,7 +257,7 @@ def draw_goals(name: str, random: np.random.Generator, n: int) -> np.ndarray:
         UserError: it is unknown or cannot serve, or its goals are not supported.
     """
     env = make(name)
-    goals = [env.unwrapped.sample_task(random) for _ in range(n)]
+    goals = [_with_goals(env).sample_task(random) for _ in range(n)]
     form = goal_form(env)
     env.close()
     return np.stack([form.flatten(goal) for goal in goals])

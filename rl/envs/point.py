@@ -1,5 +1,6 @@
-"""2D navigation: a point in the plane that moves to a goal (the original's point_env_randgoal.py)."""
+"""2D navigation, one point and many: a point in the plane moves to a goal (the original's point_env_randgoal.py)."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import gymnasium
@@ -7,12 +8,11 @@ import numpy as np
 from gymnasium import spaces
 from PIL import Image, ImageDraw
 
-from rl.envs.goal_env import GoalEnv
-from rl.envs.goals import GOAL_RANGES
-from rl.envs.vector import to_bounds
+from rl.envs.goals import GoalEnv, GoalRange
+from rl.envs.vector import TaskVector, to_bounds
 
 STEP = 0.1  # the longest step along an axis
-REACHED = 0.01  # closer than this to the goal along both axes, a path is done
+REACHED = 0.01  # closer than this to the goal along both axes, a trajectory is done
 
 _PIXELS = 320
 _SHOWN = 0.75  # the picture shows the plane from -0.75 to 0.75
@@ -42,36 +42,43 @@ class PointNavigation(GoalEnv, gymnasium.Env[np.ndarray, np.ndarray]):
     """2D navigation as a Gymnasium environment.
 
     Args:
-        goal: [2], fixed for all paths; None draws a goal uniformly in [-0.5, 0.5)^2 at every reset.
+        goals: range of the goals.
+        goal: [2], fixed for all trajectories; None draws a goal at every reset.
         oracle: append the goal to the observation.
         render_mode: None or "rgb_array".
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 20}  # noqa: RUF012 (Gymnasium's own form)
 
-    def __init__(self, goal: np.ndarray | None = None, oracle: bool = False, render_mode: str | None = None):
-        self.init_goal(GOAL_RANGES["point_navigation"], goal)
+    def __init__(
+        self,
+        goals: GoalRange,
+        goal: np.ndarray | None = None,
+        oracle: bool = False,
+        render_mode: str | None = None,
+    ):
+        self.init_goal(goals, goal)
         self.oracle = oracle
         self.render_mode = render_mode
         self.action_space = spaces.Box(-1.0, 1.0, (2,), np.float32)
         self.observation_space = spaces.Box(-np.inf, np.inf, (2 + 2 * oracle,), np.float64)
         self._trail = [np.zeros(2)]
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
         """Puts the point at the origin."""
         super().reset(seed=seed)
         self.begin_goal(self.np_random)
         self._trail = [np.zeros(2)]
         return self._observation(), {}
 
-    def step(self, action: np.ndarray):
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
         """Moves the point, see `move`."""
         position, reward, done = move(self._trail[-1], np.asarray(action, np.float64), self.goal)
         self._trail.append(position)
         return self._observation(), float(reward), bool(done), False, {}
 
     def render(self) -> np.ndarray | None:
-        """The plane with the goal (red), the path so far and the point: [320, 320, 3] uint8."""
+        """The plane with the goal (red), the way so far and the point: [320, 320, 3] uint8."""
         if self.render_mode is None:
             return None
         image = Image.new("RGB", (_PIXELS, _PIXELS), "white")
@@ -84,7 +91,7 @@ class PointNavigation(GoalEnv, gymnasium.Env[np.ndarray, np.ndarray]):
         return np.asarray(image).copy()
 
     def place(self, observation: np.ndarray) -> None:
-        """Moves the point to where an observation saw it, to render a path that was sampled elsewhere."""
+        """Moves the point to where an observation saw it, to render a trajectory that was sampled elsewhere."""
         self._trail.append(np.asarray(observation[:2], np.float64))
 
     def _observation(self) -> np.ndarray:
@@ -94,3 +101,16 @@ class PointNavigation(GoalEnv, gymnasium.Env[np.ndarray, np.ndarray]):
 def _pixel(position) -> tuple[float, float]:
     x, y = position
     return (x + _SHOWN) / (2 * _SHOWN) * _PIXELS, (_SHOWN - y) / (2 * _SHOWN) * _PIXELS
+
+
+class PointNavigationTasks(TaskVector):
+    """2D navigation for all trajectories of a meta-batch, by a few operations on arrays; see `TaskVector`."""
+
+    def __init__(self, num_tasks: int, num_trajectories: int, horizon: int, oracle: bool = False):
+        super().__init__(num_tasks, num_trajectories, horizon, obs_dim=2, act_dim=2, goal_dim=2, oracle=oracle)
+
+    def _start(self, seed: Sequence[int]) -> np.ndarray:
+        return np.zeros_like(self._observations)  # always at the origin
+
+    def _move(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        return move(self._observations, actions, self._goals)

@@ -1,4 +1,4 @@
-"""What all environments have in common when every path of every task of a meta-batch is stepped at once."""
+"""What all environments have in common when every trajectory of a meta-batch is stepped at once."""
 
 import abc
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from data_generators.errors import UserError
 MOST_STEPS = 10**9  # of a batch, whose observations alone then take 8 GB or more
 
 
-def to_bounds(actions: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+def to_bounds(actions: np.ndarray, low: np.ndarray | float, high: np.ndarray | float) -> np.ndarray:
     """Maps actions from [-1, 1] to [low, high] and clips what is outside (rllab's NormalizedEnv).
 
     Policies act in [-1, 1] in every environment; their samples are not clipped before they come here.
@@ -19,15 +19,15 @@ def to_bounds(actions: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndar
 
 
 class TaskVector(abc.ABC):
-    """num_tasks x paths_per_task environments of one kind, stepped together, one path in each.
+    """num_tasks x num_trajectories environments of one kind, stepped together, one trajectory in each.
 
-    A path that is done stands still: its observation stays, its rewards are 0, it stays done. There is no automatic
-    reset, and the horizon is the caller's to keep: it is here so that all know it.
+    A trajectory that is done stands still: its observation stays, its rewards are 0, it stays done. There is no
+    automatic reset. The caller keeps the horizon; it stands here for all to know it.
 
     Args:
         num_tasks: tasks, each with a goal of its own.
-        paths_per_task: paths of each task.
-        horizon: steps that a path has at most.
+        num_trajectories: of each task.
+        horizon: steps that a trajectory has at most.
         obs_dim: size of an observation without the oracle's part.
         act_dim: size of an action, in [-1, 1] in every dimension.
         goal_dim: size of a goal.
@@ -35,16 +35,16 @@ class TaskVector(abc.ABC):
 
     Attributes:
         obs_dim: size of an observation, the oracle's part included.
-        diverged: how many paths have ended so far because their simulation diverged.
+        diverged: how many trajectories have ended so far because their simulation diverged.
 
     Raises:
-        UserError: a number is not positive, or all paths together have more than MOST_STEPS steps.
+        UserError: a number is not positive, or all trajectories together have more than MOST_STEPS steps.
     """
 
     def __init__(
         self,
         num_tasks: int,
-        paths_per_task: int,
+        num_trajectories: int,
         horizon: int,
         *,
         obs_dim: int,
@@ -52,52 +52,55 @@ class TaskVector(abc.ABC):
         goal_dim: int,
         oracle: bool = False,
     ):
-        for number, what in ((num_tasks, "tasks"), (paths_per_task, "paths per task"), (horizon, "steps per path")):
+        sizes = {"tasks": num_tasks, "trajectories per task": num_trajectories, "steps per trajectory": horizon}
+        for what, number in sizes.items():
             if number < 1:
                 raise UserError(f"The number of {what} must be at least 1, not {number}.")
-        if num_tasks * paths_per_task * horizon > MOST_STEPS:
+        if num_tasks * num_trajectories * horizon > MOST_STEPS:
             raise UserError(
-                f"{num_tasks} tasks of {paths_per_task} paths with {horizon} steps are more than {MOST_STEPS} steps in "
-                "one batch: use smaller sizes."
+                f"{num_tasks} tasks of {num_trajectories} trajectories with {horizon} steps are more than {MOST_STEPS} "
+                "steps in one batch: use smaller sizes."
             )
         self.num_tasks = num_tasks
-        self.paths_per_task = paths_per_task
+        self.num_trajectories = num_trajectories
         self.horizon = horizon
         self.obs_dim = obs_dim + goal_dim * oracle
         self.act_dim = act_dim
         self.goal_dim = goal_dim
         self.oracle = oracle
         self.diverged = 0
-        self._observations = np.zeros((num_tasks * paths_per_task, obs_dim))
-        self._goals = np.zeros((num_tasks * paths_per_task, goal_dim))
-        self._alive = np.zeros(num_tasks * paths_per_task, bool)
+        self._observations = np.zeros((num_tasks * num_trajectories, obs_dim))
+        self._goals = np.zeros((num_tasks * num_trajectories, goal_dim))
+        self._alive = np.zeros(num_tasks * num_trajectories, bool)
 
     def reset(self, goals: np.ndarray, seed: Sequence[int]) -> np.ndarray:
-        """Begins all paths anew.
+        """Begins all trajectories anew.
 
         Args:
-            goals: [tasks, goal_dim], or [tasks, paths, goal_dim] to give every path its own.
-            seed: integers that determine the initial states; those of a path do not depend on the number of others.
+            goals: [tasks, goal_dim], or [tasks, trajectories, goal_dim] to give every trajectory its own.
+            seed: integers that determine the initial states. That of a trajectory depends on its place, not on how many
+                there are.
 
         Returns:
-            observations [tasks, paths, obs_dim], float64.
+            observations [tasks, trajectories, obs_dim], float64.
 
         Raises:
             UserError: the goals have another shape.
         """
-        self._goals = self._goal_of_each_path(np.asarray(goals, np.float64))
+        self._goals = self._goal_of_each_trajectory(np.asarray(goals, np.float64))
         self._alive[:] = True
         self._observations = self._start(seed)
         return self._shown()
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Takes a step on every path that is not done.
+        """Takes a step on every trajectory that is not done.
 
         Args:
-            actions: [tasks, paths, act_dim], in the policy's units: [-1, 1] are the bounds, and the rest is clipped.
+            actions: [tasks, trajectories, act_dim], in the policy's units: the bounds are [-1, 1], the rest is clipped.
 
         Returns:
-            observations [tasks, paths, obs_dim] and rewards [tasks, paths], float64; dones [tasks, paths], bool.
+            observations [tasks, trajectories, obs_dim], rewards [tasks, trajectories], both float64, and dones of the
+            shape of rewards, bool.
         """
         actions = np.asarray(actions, np.float64).reshape(-1, self.act_dim)
         observations, rewards, dones = self._move(actions)
@@ -115,34 +118,34 @@ class TaskVector(abc.ABC):
 
     @abc.abstractmethod
     def _start(self, seed: Sequence[int]) -> np.ndarray:
-        """Puts all paths at their beginning and returns observations [tasks * paths, obs_dim without the oracle's]."""
+        """Begins all trajectories; returns observations [tasks * trajectories, obs_dim] without the oracle's part."""
 
     @abc.abstractmethod
     def _move(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Takes actions [tasks * paths, act_dim] and returns new arrays: observations, rewards, dones.
+        """Takes actions [tasks * trajectories, act_dim] and returns new arrays: observations, rewards, dones.
 
-        What it returns for paths that are not in self._alive is ignored.
+        What it returns for trajectories that are not in self._alive is ignored.
         """
 
     def _hint(self, goals: np.ndarray) -> np.ndarray:
         """What an oracle observes of goals [n, goal_dim]: an array of the same shape."""
         return goals
 
-    def _goal_of_each_path(self, goals: np.ndarray) -> np.ndarray:
-        per_path = (self.num_tasks, self.paths_per_task, self.goal_dim)
+    def _goal_of_each_trajectory(self, goals: np.ndarray) -> np.ndarray:
+        of_each = (self.num_tasks, self.num_trajectories, self.goal_dim)
         if goals.shape == (self.num_tasks, self.goal_dim):
-            goals = np.broadcast_to(goals[:, None], per_path)
-        if goals.shape != per_path:
+            goals = np.broadcast_to(goals[:, None], of_each)
+        if goals.shape != of_each:
             raise UserError(
-                f"Goals of {self.num_tasks} tasks must have the shape {(self.num_tasks, self.goal_dim)}, or {per_path} "
-                f"for a goal of every path, not {goals.shape}."
+                f"Goals of {self.num_tasks} tasks must have the shape {(self.num_tasks, self.goal_dim)}, or {of_each} "
+                f"for a goal of every trajectory, not {goals.shape}."
             )
-        return goals.reshape(self.num_tasks * self.paths_per_task, self.goal_dim)
+        return goals.reshape(self.num_tasks * self.num_trajectories, self.goal_dim)
 
     def _shown(self) -> np.ndarray:
-        """What the policy observes, [tasks, paths, obs_dim]: a copy."""
+        """What the policy observes, [tasks, trajectories, obs_dim]: a copy."""
         parts = [self._observations, self._hint(self._goals)] if self.oracle else [self._observations]
         return self._per_task(np.concatenate(parts, axis=-1))
 
     def _per_task(self, values: np.ndarray) -> np.ndarray:
-        return values.reshape(self.num_tasks, self.paths_per_task, *values.shape[1:])
+        return values.reshape(self.num_tasks, self.num_trajectories, *values.shape[1:])

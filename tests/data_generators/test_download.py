@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from data_generators import download, progress
-from data_generators.download import fetch
+from data_generators import archives, progress
+from data_generators.archives import fetch
 from data_generators.errors import UserError
 from data_generators.progress import Lines
 from tests.data_generators.conftest import QuietHandler
@@ -51,13 +51,13 @@ def test_existing_file_is_left_alone(no_network, tmp_path):
 
 def test_file_that_appears_meanwhile_is_not_overwritten(url, tmp_path, monkeypatch):
     path = tmp_path / "data.bin"
-    whole = download._download
+    whole = archives._download
 
     def slow(*arguments):
         path.write_bytes(b"mine")
         return whole(*arguments)
 
-    monkeypatch.setattr(download, "_download", slow)
+    monkeypatch.setattr(archives, "_download", slow)
     fetch(url, path, SHA256, len(CONTENT))
     assert path.read_bytes() == b"mine"
     assert files(tmp_path) == ["data.bin", "www"]
@@ -104,7 +104,7 @@ def test_silent_server(serve, tmp_path, monkeypatch):
         def do_GET(self):
             time.sleep(0.5)
 
-    monkeypatch.setattr(download, "_CONNECT_SECONDS", 0.1)
+    monkeypatch.setattr(archives, "_CONNECT_SECONDS", 0.1)
     with pytest.raises(UserError, match="timed out"):
         fetch(serve(Silent) + "/data.bin", tmp_path / "data.bin", SHA256, len(CONTENT))
     assert files(tmp_path) == []

@@ -124,7 +124,7 @@ def test_grey_and_cmyk_are_converted_and_said_once(tmp_path, caplog):
 def test_class_in_two_splits_is_warned_of(tmp_path, caplog):
     write(tmp_path, synthetic.tree({"train/n01": 1, "val/n01": 1, "test/n02": 1, "val/n03": 1, "train/n03": 1}))
     assert len(load_miniimagenet(tmp_path)) == 3
-    assert "class n01 (and 1 more) is in both train and val, so that figures on the latter" in caplog.text
+    assert "class n01 (and 1 more) is in both train and val, so that a test on the latter" in caplog.text
 
 
 def test_class_with_too_few_images(tmp_path):

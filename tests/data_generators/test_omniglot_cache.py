@@ -6,7 +6,7 @@ import random
 import numpy as np
 import pytest
 
-from data_generators import files, omniglot, omniglot_cache
+from data_generators import files, omniglot
 from data_generators.errors import UserError
 from tests.data_generators import synthetic_omniglot as synthetic
 
@@ -68,20 +68,20 @@ def test_changed_folder_is_decoded_anew(tmp_path, decodings):
 
 
 def test_spoilt_sources_are_refused_though_there_is_an_older_cache(cached):
-    before = (cached / omniglot_cache.NAME).read_bytes()
+    before = (cached / omniglot.NAME).read_bytes()
     synthetic.write_zip(cached / "images_background.zip", {})
     with pytest.raises(UserError, match="holds 0 characters"):
         load(cached)
-    assert (cached / omniglot_cache.NAME).read_bytes() == before
+    assert (cached / omniglot.NAME).read_bytes() == before
 
 
 @pytest.mark.parametrize("content", [b"", b"noise" * 100, b"\x93NUMPY\x01\x00", b"PK\x03\x04"])
 def test_other_file_under_its_name_is_rebuilt(cached, decodings, content):
-    whole = (cached / omniglot_cache.NAME).read_bytes()
-    (cached / omniglot_cache.NAME).write_bytes(content)
+    whole = (cached / omniglot.NAME).read_bytes()
+    (cached / omniglot.NAME).write_bytes(content)
     load(cached)
     assert len(decodings) == 1
-    assert len((cached / omniglot_cache.NAME).read_bytes()) == len(whole)
+    assert len((cached / omniglot.NAME).read_bytes()) == len(whole)
 
 
 OTHERS = {
@@ -101,7 +101,7 @@ OTHERS = {
 
 @pytest.mark.parametrize("other", OTHERS)
 def test_other_contents_are_rebuilt(cached, decodings, other):
-    path = cached / omniglot_cache.NAME
+    path = cached / omniglot.NAME
     whole = path.read_bytes()
     with np.load(path) as arrays:
         np.savez(path, **{**arrays, **OTHERS[other]})
@@ -116,7 +116,7 @@ def test_other_contents_are_rebuilt(cached, decodings, other):
 
 
 def test_damage_to_the_directory_of_the_zip_is_rebuilt(cached):
-    path = cached / omniglot_cache.NAME
+    path = cached / omniglot.NAME
     whole, images = path.read_bytes(), load(cached)["test"].images
     begin, noise = whole.index(b"PK\x01\x02"), random.Random(0)
     places = [begin + 8, begin + 10, *(noise.randrange(begin, len(whole)) for _ in range(40))]
@@ -129,7 +129,7 @@ def test_damage_to_the_directory_of_the_zip_is_rebuilt(cached):
 
 def test_leftovers_of_killed_processes_are_removed(tmp_path):
     synthetic.write_zips(tmp_path)
-    left = [tmp_path / f".{omniglot_cache.NAME}.4194304-{files._HOST}.part", tmp_path / f"{omniglot_cache.NAME}.7.part"]
+    left = [tmp_path / f".{omniglot.NAME}.4194304-{files._HOST}.part", tmp_path / f"{omniglot.NAME}.7.part"]
     for part in left:
         part.write_bytes(b"half")
         os.utime(part, (1e9, 1e9))
@@ -138,7 +138,7 @@ def test_leftovers_of_killed_processes_are_removed(tmp_path):
 
 
 def test_no_damage_goes_unnoticed(cached):
-    path = cached / omniglot_cache.NAME
+    path = cached / omniglot.NAME
     whole, images = path.read_bytes(), load(cached)["test"].images
     noise = random.Random(0)
     for _ in range(100):
@@ -152,27 +152,27 @@ def test_no_damage_goes_unnoticed(cached):
 
 def test_damaged_cache_without_sources_is_an_error_that_leaves_it_alone(cached):
     remove_zips(cached)
-    (cached / omniglot_cache.NAME).write_bytes(b"noise")
+    (cached / omniglot.NAME).write_bytes(b"noise")
     with pytest.raises(UserError, match=r"lacks images_background\.zip from "):
         load(cached)
-    assert (cached / omniglot_cache.NAME).read_bytes() == b"noise"
+    assert (cached / omniglot.NAME).read_bytes() == b"noise"
 
 
 def test_cache_of_another_edition_or_format_is_not_used(cached, monkeypatch):
     images = load(cached)["train"].images
-    path = cached / omniglot_cache.NAME
-    assert omniglot_cache.read(path, {}, (10, 3, 28)) is not None
-    assert omniglot_cache.read(path, {}, (11, 3, 28)) is None
-    assert omniglot_cache.read(path, {}, (10, 4, 28)) is None
-    assert omniglot_cache.read(path, {"images_background": "other"}, (10, 3, 28)) is None
-    monkeypatch.setattr(omniglot_cache, "_FORMAT", 2)
-    assert omniglot_cache.read(path, {}, (10, 3, 28)) is None
+    path = cached / omniglot.NAME
+    assert omniglot.read(path, {}, (10, 3, 28)) is not None
+    assert omniglot.read(path, {}, (11, 3, 28)) is None
+    assert omniglot.read(path, {}, (10, 4, 28)) is None
+    assert omniglot.read(path, {"images_background": "other"}, (10, 3, 28)) is None
+    monkeypatch.setattr(omniglot, "_FORMAT", 2)
+    assert omniglot.read(path, {}, (10, 3, 28)) is None
     assert np.array_equal(load(cached)["train"].images, images)
 
 
 def test_place_that_cannot_be_written_is_told_and_the_images_are_loaded_all_the_same(tmp_path, decodings, caplog):
     synthetic.write_zips(tmp_path)
-    (tmp_path / omniglot_cache.NAME).mkdir()
+    (tmp_path / omniglot.NAME).mkdir()
     for _ in range(2):
         assert load(tmp_path)["train"].images.shape == (30, 28, 28, 1)
     assert len(decodings) == 2
@@ -180,7 +180,7 @@ def test_place_that_cannot_be_written_is_told_and_the_images_are_loaded_all_the_
     assert sorted(file.name for file in tmp_path.iterdir()) == [
         "images_background.zip",
         "images_evaluation.zip",
-        omniglot_cache.NAME,
+        omniglot.NAME,
     ]
 
 
@@ -192,5 +192,5 @@ def test_failed_write_leaves_the_older_cache(cached, monkeypatch):
 
     monkeypatch.setattr(np, "savez", fail)
     with pytest.raises(OSError, match="disk full"):
-        omniglot_cache.write(cached / omniglot_cache.NAME, {}, np.zeros([30, 28, 28, 1], np.uint8), ["a"] * 10)
+        omniglot.write(cached / omniglot.NAME, {}, np.zeros([30, 28, 28, 1], np.uint8), ["a"] * 10)
     assert {file: file.read_bytes() for file in cached.iterdir()} == before

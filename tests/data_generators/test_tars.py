@@ -8,7 +8,7 @@ import tarfile
 import numpy as np
 import pytest
 
-from data_generators import tars
+from data_generators import archives
 from data_generators.errors import UserError
 from tests.data_generators.synthetic_images import write, write_tar
 
@@ -18,7 +18,9 @@ FORMATS = {"gnu": tarfile.GNU_FORMAT, "pax": tarfile.PAX_FORMAT, "ustar": tarfil
 
 def read(path):
     """The contents of all members."""
-    return {entry.name: archive.extractfile(entry).read() for archive, entry in tars.members(path) if entry.isfile()}
+    return {
+        entry.name: archive.extractfile(entry).read() for archive, entry in archives.members(path) if entry.isfile()
+    }
 
 
 def refused(path):

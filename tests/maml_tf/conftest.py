@@ -2,11 +2,12 @@
 
 import pytest
 
-from maml_tf.checkpoints import Checkpoints, available
+from maml_tf.runs.checkpoints import available
+from maml_tf.supervised import build
 from tests.maml_tf.exports import classifier, exported
-from tests.maml_tf.runs import IMAGES, SINUSOID, use_small_omniglot
-from tests.maml_tf.stores import EXPERIMENT, fill, make_maml
-from tests.maml_tf.trainings import END, Runs
+from tests.maml_tf.runs.stores import EXPERIMENT, fill, make_maml
+from tests.maml_tf.small_runs import IMAGES, SINUSOID, use_small_omniglot
+from tests.maml_tf.supervised.trainings import END, Runs
 
 
 @pytest.fixture(scope="session")
@@ -53,7 +54,7 @@ def tiny_maml():
 @pytest.fixture
 def saved(tiny_maml, tmp_path):
     """Checkpoints at 5 and 10, their folder, and the numbers of the latter."""
-    store = Checkpoints(tmp_path / "run", tiny_maml, EXPERIMENT)
+    store = build.store(tmp_path / "run", tiny_maml, EXPERIMENT)
     fill(tiny_maml, 1)
     store.save(5)
     numbers = fill(tiny_maml, 2)

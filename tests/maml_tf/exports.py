@@ -1,6 +1,5 @@
 """Small models that are exported, and tasks for them."""
 
-import functools
 from pathlib import Path
 from typing import NamedTuple
 
@@ -8,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from maml_tf import losses, networks
-from maml_tf.meta_learner import MAML
+from maml_tf.maml import MAML
 
 WAYS = 5
 SIDE = 8
@@ -32,7 +31,7 @@ def exported(maml, folder, **settings):
 def classifier(model=None, shots=1, **settings):
     """A small convolutional MAML whose every variable, statistics included, has numbers of its own."""
     model = model or fill(networks.conv4((SIDE, SIDE, 1), WAYS, 4))
-    loss = functools.partial(losses.softmax_cross_entropy, shots=shots)
+    loss = losses.SoftmaxCrossEntropy(shots)
     return MAML(model, loss, **({"step_size": 0.1, "num_updates": 2} | SETTINGS | settings))
 
 

@@ -31,13 +31,13 @@ class OriginalAdam(keras.optimizers.Adam):
 
 
 def check_meta_training(golden, maml, dtype):
-    """One meta-step: figures, meta-gradient, weights; and the weights after three."""
+    """One meta-step: metrics, meta-gradient, weights; and the weights after three."""
     tasks, num_updates = golden.tasks(dtype), golden.flags["num_updates"]
-    figures = maml.train_step(tasks)
-    _check_figures(golden, figures, "pre", golden["out/total_loss1"], golden.arrays.get("out/total_accuracy1"), dtype)
+    metrics = maml.train_step(tasks)
+    _check_metrics(golden, metrics, "pre", golden["out/total_loss1"], golden.arrays.get("out/total_accuracy1"), dtype)
     accuracies = golden.arrays.get("out/total_accuracies2")
     accuracy = None if accuracies is None else accuracies[num_updates - 1]
-    _check_figures(golden, figures, "post", golden["out/total_losses2"][num_updates - 1], accuracy, dtype)
+    _check_metrics(golden, metrics, "post", golden["out/total_losses2"][num_updates - 1], accuracy, dtype)
     prefix = "metagrad_clipped" if golden.clip else "metagrad"
     check_gradients(golden, maml.model, _first_gradients(maml.optimizer, maml.meta_variables), prefix, dtype)
     check_weights(golden, maml.model, "after_meta1", dtype)
@@ -51,8 +51,8 @@ def check_meta_training(golden, maml, dtype):
 def check_pretraining(golden, maml, dtype):
     """One pretraining step: loss, gradient, weights; and the weights after three where there are such."""
     tasks = golden.tasks(dtype)
-    figures = maml.pretrain_step(tasks)
-    _check_figures(golden, figures, "pre", golden["out/total_loss1"], golden.arrays.get("out/total_accuracy1"), dtype)
+    metrics = maml.pretrain_step(tasks)
+    _check_metrics(golden, metrics, "pre", golden["out/total_loss1"], golden.arrays.get("out/total_accuracy1"), dtype)
     check_gradients(golden, maml.model, _first_gradients(maml.pretrain_optimizer, maml.weights), "pregrad", dtype)
     check_weights(golden, maml.model, "after_pre1", dtype)
     if golden.of_roles("after_pre3"):
@@ -142,9 +142,9 @@ def _first_gradients(optimizer, variables):
     return {id(v): m.numpy() / (1 - optimizer.beta_1) for v, m in zip(variables, moments, strict=True)}
 
 
-def _check_figures(golden, figures, when, loss, accuracy, dtype):
-    assert_close(figures[f"{when}_loss"], loss, golden.tolerance(dtype), f"{when}_loss")
+def _check_metrics(golden, metrics, when, loss, accuracy, dtype):
+    assert_close(metrics[f"{when}_loss"], loss, golden.tolerance(dtype), f"{when}_loss")
     if accuracy is None:
-        assert f"{when}_accuracy" not in figures
+        assert f"{when}_accuracy" not in metrics
     else:
-        assert abs(float(figures[f"{when}_accuracy"]) - accuracy) < 1e-6
+        assert abs(float(metrics[f"{when}_accuracy"]) - accuracy) < 1e-6

@@ -8,7 +8,7 @@ import numpy as np
 
 from data_generators.tasks import Tasks
 from maml_tf import losses, networks
-from maml_tf.meta_learner import MAML, adam
+from maml_tf.maml import MAML, adam
 
 FOLDER = Path(__file__).parents[1] / "goldens"
 
@@ -70,7 +70,7 @@ class Golden:
                 self.image_shape, *sizes, flags["norm"], flags["max_pool"], flatten=miniimagenet, dtype=dtype
             )
             shots = flags["update_batch_size"]
-            problem = {"loss": lambda o, y: losses.softmax_cross_entropy(o, y, shots), "accuracy": losses.accuracy}
+            problem = {"loss": losses.SoftmaxCrossEntropy(shots), "accuracy": losses.accuracy}
         else:
             model = networks.mlp((self.settings["dim_input"],), 1, (40, 40), flags["norm"], dtype=dtype)
             problem = {"loss": losses.mse}

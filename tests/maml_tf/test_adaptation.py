@@ -79,6 +79,39 @@ def test_one_step_size_per_parameter_and_its_gradients():
     np.testing.assert_array_equal(floats, adapted)
 
 
+@pytest.mark.parametrize("first_order", [False, True])
+@pytest.mark.parametrize("number", [int, tf.constant])
+def test_a_step_size_for_each_update(number, first_order):
+    """Unrolled or in a loop, in one go or in two that continue each other, for one parameter or for each."""
+    sizes = tf.constant([0.1, 0.2, 0.05], tf.float64)
+
+    def run(step_size):
+        start = tf.constant(START)
+        with tf.GradientTape() as tape:
+            tape.watch([start, sizes])
+            settings = {"step_size": step_size, "first_order": first_order}
+            params, _ = adapt(quadratic, [start], (), num_updates=number(1), **settings)
+            params, _ = adapt(quadratic, params, (), num_updates=number(2), first_update=1, **settings)
+        return params[0], *tape.gradient(params[0], [start, sizes])
+
+    shrinks = 1 - np.array([0.1, 0.2, 0.05])[:, None] * CURVATURES
+    distances = np.cumprod(np.concatenate([[START - CENTRE], shrinks]), axis=0)  # before each update, and at the end
+    for step_size in (lambda i: sizes[i], lambda i: [sizes[i]], lambda i: tf.fill([3], sizes[i])):
+        adapted, of_start, of_sizes = run(step_size)
+        np.testing.assert_allclose(adapted, CENTRE + distances[-1], rtol=1e-14)
+        np.testing.assert_allclose(of_start, np.ones(3) if first_order else np.prod(shrinks, axis=0), rtol=1e-14)
+        later = np.array([shrinks[i + 1 :].prod(axis=0) for i in range(3)])
+        expected = -(CURVATURES * distances[:3] * (1 if first_order else later)).sum(axis=1)
+        np.testing.assert_allclose(tf.convert_to_tensor(of_sizes), expected, rtol=1e-13)
+
+
+def test_a_step_size_for_each_weight():
+    sizes = [tf.constant([0.1, 0.2, 0.3], tf.float64)]
+    (adapted,), _ = adapt(quadratic, [tf.constant(START)], (), step_size=sizes, num_updates=2)
+    expected = CENTRE + (1 - np.array([0.1, 0.2, 0.3]) * CURVATURES) ** 2 * (START - CENTRE)
+    np.testing.assert_allclose(adapted, expected, rtol=1e-14)
+
+
 @pytest.mark.parametrize("sizes", [[], [0.1], [0.1, 0.1, 0.1]])
 def test_a_wrong_number_of_step_sizes_is_refused(sizes):
     with pytest.raises(ValueError, match=f"{len(sizes)} step sizes for 2 parameters"):

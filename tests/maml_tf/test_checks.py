@@ -9,7 +9,7 @@ from data_generators.errors import UserError
 from data_generators.tasks import Tasks
 from maml_tf import checks
 from maml_tf.losses import mse
-from maml_tf.meta_learner import MAML
+from maml_tf.maml import MAML
 
 
 def ones(*shape):

@@ -1,6 +1,7 @@
 """What is compiled for a MAML goes with it."""
 
 import gc
+import inspect
 import weakref
 
 import keras
@@ -11,7 +12,34 @@ from tensorflow.python.framework.func_graph import FuncGraph
 
 from data_generators.tasks import Tasks
 from maml_tf import losses, networks
-from maml_tf.meta_learner import MAML
+from maml_tf.maml import MAML
+from maml_tf.task_axis import MAP, Compiler, compiled
+
+
+class Counted:
+    """Counts how often its method is traced."""
+
+    def __init__(self):
+        self.compiler, self.traces = Compiler(MAP, jit=False), 0
+
+    @compiled
+    def power(self, x, *, exponent=2):
+        """x to the power of exponent."""
+        self.traces += 1
+        return x**exponent
+
+
+def test_a_compiled_method_is_traced_once_for_each_object_and_keyword():
+    first, second = Counted(), Counted()
+    for _ in range(2):
+        assert [float(one.power(3.0)) for one in (first, second)] == [9, 9]
+        assert float(first.power(tf.constant(2.0), exponent=3)) == 8
+    assert (first.traces, second.traces) == (2, 1)
+    assert float(first.power(x=3.0)) == 9
+    assert first.power is first.power
+    assert first.power.graph(2) == 4
+    assert first.power.__doc__ == Counted.power.__doc__ == "x to the power of exponent."
+    assert str(inspect.signature(first.power)) == "(x, *, exponent=2)"
 
 
 def graphs():

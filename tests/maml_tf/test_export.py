@@ -9,18 +9,8 @@ import tensorflow as tf
 
 from data_generators.tasks import Tasks
 from maml_tf import losses, networks
-from maml_tf.meta_learner import MAML
-from tests.maml_tf.exports import (
-    SETTINGS,
-    WAYS,
-    assert_close,
-    call,
-    classifier,
-    exported,
-    fill,
-    images,
-    labels,
-)
+from maml_tf.maml import MAML
+from tests.maml_tf.exports import SETTINGS, WAYS, assert_close, call, classifier, exported, fill, images, labels
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from data_generators import files
 from data_generators.errors import UserError
 from maml_tf import losses, networks
 from maml_tf.export import DESCRIPTION, export
-from maml_tf.meta_learner import MAML
+from maml_tf.maml import MAML
 from tests.maml_tf.exports import SETTINGS, SIDE, WAYS, call, images, labels
 
 TASK = {

@@ -6,7 +6,7 @@ import pytest
 
 from data_generators.tasks import Tasks
 from maml_tf import layers, losses
-from maml_tf.meta_learner import MAML
+from maml_tf.maml import MAML
 from tests.maml_tf.test_pure_model import dense, functional
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from data_generators.tasks import Tasks
 from maml_tf import layers, losses, networks
-from maml_tf.meta_learner import MAML
+from maml_tf.maml import MAML
 
 UPDATES = 3
 
@@ -78,7 +78,7 @@ def test_evaluating_is_predicting_by_the_state_that_adapting_returns(task_axis):
         np.testing.assert_allclose(found[i, update], losses.mse(outputs, tasks.query_y[i]), rtol=1e-9)
 
 
-def test_figures_on_the_support_are_the_same(tasks):
+def test_metrics_on_the_support_are_the_same(tasks):
     maml = make([layers.BatchNorm(dtype="float64")])
     both = [maml.evaluate(tasks, 1, transductive=transductive)["support_loss"] for transductive in (True, False)]
     np.testing.assert_array_equal(*both)

@@ -45,6 +45,15 @@ def test_keras_runs_on_tensorflow_whatever_was_chosen(tmp_path):
     assert result.stdout == "tensorflow\n", result.stderr
 
 
+def test_the_package_loads_tensorflow_when_a_name_is_used():
+    code = "import sys, maml_tf\nassert not {'tensorflow', 'keras', 'numpy'} & sys.modules.keys()\n"
+    code += "from maml_tf import MAML, Tasks, UserError, adam, adapt, evaluate, layers, losses, networks\n"
+    code += "assert all(hasattr(maml_tf, name) and name in dir(maml_tf) for name in maml_tf.__all__)\n"
+    code += "assert maml_tf.layers is layers\nprint(MAML.__module__, hasattr(maml_tf, 'nothing'))"
+    result = in_a_process(code)
+    assert result.stdout == "maml_tf.maml False\n", result.stderr
+
+
 def test_another_backend_that_is_loaded_already_is_refused_in_one_sentence():
     code = "import sys, types; k = sys.modules['keras'] = types.ModuleType('keras')\n"
     code += "k.backend = types.SimpleNamespace(backend=lambda: 'jax')\nimport maml_tf"

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from maml_tf import chunks, layers, networks, normalisation
-from maml_tf.pooling import max_pool_2x2
+from maml_tf import fast_conv, layers, networks, normalisation
+from maml_tf.fast_conv import max_pool_2x2
 from tests.maml_tf.derivatives import derivatives, relative_error
 
 RNG = np.random.default_rng(0)
@@ -101,7 +101,7 @@ def test_moments_of_the_patches_are_those_of_the_output(bias_cancels, vectorised
 def test_pooling_a_few_images_at_a_time_is_pooling_them_all(images, strides, bias_cancels, monkeypatch):
     x, direction = tf.constant(2 + random(6, 7, 10, 2)), tf.constant(random(3, 3, 2, 4))
     rows, columns = (-(-size // strides) for size in x.shape[1:3])
-    monkeypatch.setattr(chunks, "_MOST_BYTES", images * rows * columns * (18 + 4) * 8)
+    monkeypatch.setattr(fast_conv, "_MOST_BYTES", images * rows * columns * (18 + 4) * 8)
     pool, batches = layers.MaxPool2x2(dtype="float64"), []
 
     def derivatives_of(moments, at_once):

@@ -31,8 +31,9 @@ def test_mse_is_the_mean_over_all_entries(dtype, compiled):
 @pytest.mark.parametrize("compiled", [False, True])
 @pytest.mark.parametrize("shots", [1, 2])
 def test_cross_entropy_is_summed_over_examples_and_divided_by_shots(dtype, compiled, shots):
-    function = tf.function(losses.softmax_cross_entropy) if compiled else losses.softmax_cross_entropy
-    loss = function(tf.constant(LOGITS, dtype), tf.constant(LABELS, dtype), shots)
+    function = losses.SoftmaxCrossEntropy(shots)
+    function = tf.function(function) if compiled else function
+    loss = function(tf.constant(LOGITS, dtype), tf.constant(LABELS, dtype))
     assert loss.dtype == dtype
     np.testing.assert_allclose(loss, sum(CROSS_ENTROPIES) / shots, rtol=1e-6 if dtype == "float32" else 1e-14)
 
@@ -42,14 +43,16 @@ def test_cross_entropy_of_a_support_set_is_ways_times_the_mean():
     rng = np.random.default_rng(0)
     logits, labels = rng.normal(size=(ways * shots, ways)), np.eye(ways)[np.arange(ways * shots) % ways]
     mean = -np.mean(np.sum(labels * (logits - np.log(np.exp(logits).sum(1, keepdims=True))), axis=1))
-    loss = losses.softmax_cross_entropy(tf.constant(logits), tf.constant(labels), shots)
+    loss = losses.SoftmaxCrossEntropy(shots)(tf.constant(logits), tf.constant(labels))
     np.testing.assert_allclose(loss, ways * mean, rtol=1e-12)
+    counted = losses.SoftmaxCrossEntropy()(tf.constant(logits), tf.constant(labels))
+    np.testing.assert_allclose(counted, loss, rtol=1e-15)
 
 
 def test_the_divisor_of_a_query_set_is_that_of_the_support_set():
     """miniImagenet 1-shot: 75 query images, and the loss is 75 times the mean."""
     logits, labels = tf.zeros([75, 5]), tf.one_hot(np.arange(75) % 5, 5)
-    np.testing.assert_allclose(losses.softmax_cross_entropy(logits, labels, 1), 75 * math.log(5), rtol=1e-5)
+    np.testing.assert_allclose(losses.SoftmaxCrossEntropy(1)(logits, labels), 75 * math.log(5), rtol=1e-5)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from data_generators.tasks import Tasks
 from maml_tf import layers, losses, networks
-from maml_tf.meta_learner import MAML
+from maml_tf.maml import MAML
 
 STEP = 1e-6  # small, as a kink of ReLU or max-pooling within it spoils the slope; round-off is then some 1e-10
 TOLERANCE = 1e-6

@@ -4,7 +4,9 @@ import keras
 import numpy as np
 import pytest
 
-from maml_tf import layers, networks
+from data_generators.tasks import Tasks
+from maml_tf import layers, losses, networks
+from maml_tf.maml import MAML
 from tests.maml_tf.goldens import Golden, by_role
 
 BLOCKS = range(1, 5)
@@ -61,6 +63,28 @@ def test_the_spatial_mean_and_the_flattening_feed_the_output():
         assert maps.shape == (3, 2, 2, 4)
         features = maps.reshape(3, 16) if flatten else maps.mean((1, 2))
         np.testing.assert_allclose(model(x), features @ model.get_layer("output").kernel.numpy(), rtol=1e-12)
+
+
+@pytest.mark.parametrize("task_axis", ["map", "vectorize"])
+def test_pooling_first_is_the_plain_block(task_axis, monkeypatch):
+    """Layers, weights, outputs, and the derivatives of second order."""
+    rng, found = np.random.default_rng(0), []
+    tasks = Tasks(*(rng.random((2, 4, *shape)) for shape in ((21, 20, 2), (3,), (21, 20, 2), (3,))))
+    for _ in range(2):
+        keras.utils.set_random_seed(0)
+        model = networks.conv4((21, 20, 2), 3, 4, max_pool=True, dtype="float64")
+        maml = MAML(model, losses.mse, step_size=0.1, num_updates=2, task_axis=task_axis, jit=False)
+        values = [v.numpy() for v in model.trainable_variables], model(tasks.query_x[0]), maml.meta_gradients(tasks)
+        found.append([*values[0], *values[1:2], *values[2]])
+        monkeypatch.setattr(networks, "pooled_first_block", networks.conv_block)
+    for fast, plain in zip(*found, strict=True):
+        np.testing.assert_allclose(fast, plain, rtol=1e-9, atol=1e-12)
+
+
+def test_the_head_is_the_output_layer():
+    model = networks.conv4((28, 28, 1), 5, 4)
+    head = [v for v in model.trainable_variables if networks.is_head(v)]
+    assert [id(v) for v in head] == [id(v) for v in model.get_layer("output").trainable_variables]
 
 
 def test_initial_weights_of_the_fully_connected_network():

@@ -12,7 +12,7 @@ from tensorflow.python.framework import ops
 from data_generators.tasks import Tasks
 from maml_tf import losses, networks
 from maml_tf.layers import vectorizable
-from maml_tf.meta_learner import MAML
+from maml_tf.maml import MAML
 from maml_tf.second_derivatives import Finding, find, sentence
 from tests.maml_tf import stock_layers
 from tests.maml_tf.finite_differences import objective, verdict

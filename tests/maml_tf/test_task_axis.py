@@ -8,7 +8,7 @@ import tensorflow as tf
 from data_generators.tasks import Tasks
 from maml_tf import losses, networks
 from maml_tf import task_axis as axis
-from maml_tf.meta_learner import MAML
+from maml_tf.maml import MAML
 
 LOOPS = {"While", "StatelessWhile"}
 
@@ -55,10 +55,10 @@ def test_what_auto_chooses(build, on_cpu, on_gpu, monkeypatch):
 @pytest.mark.parametrize("build", [mlp, large_mlp, conv4, recurrent])
 def test_what_is_asked_for_is_done(build):
     model = build()
-    for how in (axis.MAP, axis.VECTORIZE):
-        assert axis.resolve(how, "auto", model) == (how, how == axis.VECTORIZE)
+    for task_axis in (axis.MAP, axis.VECTORIZE):
+        assert axis.resolve(task_axis, "auto", model) == (task_axis, task_axis == axis.VECTORIZE)
         for jit in (False, True):
-            assert axis.resolve(how, jit, model) == (how, jit)
+            assert axis.resolve(task_axis, jit, model) == (task_axis, jit)
             assert axis.resolve("auto", jit, model)[1] == jit
 
 
@@ -74,9 +74,9 @@ def test_a_vectorised_meta_step_holds_no_loop(build):
     model = build()
     tasks = Tasks(*map(tf.constant, random_tasks(model)))
     found = {}
-    for how in (axis.MAP, axis.VECTORIZE):
-        maml = MAML(model, losses.mse, task_axis=how, jit=False)
-        found[how] = operations(maml.train_graph, tasks)
+    for task_axis in (axis.MAP, axis.VECTORIZE):
+        maml = MAML(model, losses.mse, task_axis=task_axis, jit=False)
+        found[task_axis] = operations(maml.train_step.graph, tasks)
     assert found["map"] & LOOPS
     assert not found["vectorize"] & LOOPS
     assert "ResourceApplyAdam" in found["vectorize"] or "AssignSubVariableOp" in found["vectorize"]
@@ -92,13 +92,13 @@ ELEMENTS = (tf.constant(np.arange(12.0).reshape(4, 3)), tf.constant([10.0, 20.0,
 SIGNATURE = {"sum": tf.TensorSpec([], tf.float64), "shifted": tf.TensorSpec([3], tf.float64)}
 
 
-@pytest.mark.parametrize("how", [axis.MAP, axis.VECTORIZE])
+@pytest.mark.parametrize("task_axis", [axis.MAP, axis.VECTORIZE])
 @pytest.mark.parametrize("jit", [False, True])
-def test_map_tasks_stacks_and_mean_over_tasks_averages(how, jit):
+def test_map_tasks_stacks_and_mean_over_tasks_averages(task_axis, jit):
     @tf.function(jit_compile=jit)
     def both(elements):
-        return axis.map_tasks(shifted, elements, SIGNATURE, how), axis.mean_over_tasks(
-            shifted, elements, SIGNATURE, how
+        return axis.map_tasks(shifted, elements, SIGNATURE, task_axis), axis.mean_over_tasks(
+            shifted, elements, SIGNATURE, task_axis
         )
 
     stacked, mean = both(ELEMENTS)
@@ -126,8 +126,8 @@ def test_as_many_tasks_run_side_by_side_as_there_are_threads(monkeypatch):
 def test_every_way_gives_the_same_evaluation(build):
     model = build()
     tasks, curves = random_tasks(model), []
-    for how in (axis.MAP, axis.VECTORIZE):
-        maml = MAML(model, losses.mse, step_size=0.1, accuracy=losses.accuracy, task_axis=how, jit=False)
+    for task_axis in (axis.MAP, axis.VECTORIZE):
+        maml = MAML(model, losses.mse, step_size=0.1, accuracy=losses.accuracy, task_axis=task_axis, jit=False)
         curves.append(maml.evaluate(tasks, 1))
     assert curves[0]["losses"].shape == (3, 2)
     for name, values in curves[0].items():

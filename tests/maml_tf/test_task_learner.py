@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from data_generators.sinusoid import Sinusoid
-from maml_tf.meta_learner import MAML
+from maml_tf.maml import MAML
 
 
 @pytest.mark.parametrize("task_axis", ["map", "vectorize"])

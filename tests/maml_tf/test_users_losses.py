@@ -10,7 +10,7 @@ import tensorflow as tf
 from data_generators.errors import UserError
 from data_generators.tasks import Tasks
 from maml_tf import losses
-from maml_tf.meta_learner import MAML
+from maml_tf.maml import MAML
 
 K = keras.losses
 LOGITS = np.array([[2.0, 0.5, -1.0], [0.1, 0.2, 0.3], [-2.0, 1.0, 0.0], [0.5, 0.4, 0.3]], np.float32)
@@ -45,9 +45,9 @@ class Mine(K.Loss):
         (functools.partial(K.sparse_categorical_crossentropy, from_logits=True), IDS, CROSS_ENTROPY),
         (Mine(), ONE_HOT, np.mean(3 * ONE_HOT - LOGITS)),
         (lambda outputs, targets: tf.reduce_mean(3 * outputs - targets), ONE_HOT, np.mean(3 * LOGITS - ONE_HOT)),
-        (functools.partial(losses.softmax_cross_entropy, shots=4), IDS, CROSS_ENTROPY),
-        (functools.partial(losses.softmax_cross_entropy, shots=4), IDS[:, None], CROSS_ENTROPY),
-        (functools.partial(losses.softmax_cross_entropy, shots=4), np.eye(3, dtype=int)[IDS], CROSS_ENTROPY),
+        (losses.SoftmaxCrossEntropy(4), IDS, CROSS_ENTROPY),
+        (losses.SoftmaxCrossEntropy(4), IDS[:, None], CROSS_ENTROPY),
+        (losses.SoftmaxCrossEntropy(4), np.eye(3, dtype=int)[IDS], CROSS_ENTROPY),
     ],
 )
 def test_a_loss_is_called_in_its_own_order(loss, targets, expected):
@@ -90,12 +90,12 @@ def test_what_is_no_loss_is_refused(name):
 
 def test_ids_that_are_no_class_do_not_count_as_another():
     ids = np.array([0, 1, 3, -1])
-    assert np.isnan(losses.softmax_cross_entropy(LOGITS, ids, 1))
+    assert np.isnan(losses.SoftmaxCrossEntropy(1)(LOGITS, ids))
     first = np.array([[9.0, 0.0, 0.0]] * 4, np.float32)
     assert losses.accuracy(first, ids) == 0.25  # the first alone is of class 0
 
 
-@pytest.mark.parametrize("function", [losses.mse, losses.accuracy, lambda o, t: losses.softmax_cross_entropy(o, t, 1)])
+@pytest.mark.parametrize("function", [losses.mse, losses.accuracy, losses.SoftmaxCrossEntropy(1)])
 def test_targets_of_another_shape_are_refused(function):
     for targets in (np.zeros((4, 2)), np.zeros((3, 3)), np.zeros((4, 3, 1))):
         with pytest.raises(UserError, match="shape"):
@@ -133,8 +133,8 @@ def test_maml_trains_by_names(settings, ids):
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
     kind = K.SparseCategoricalCrossentropy if ids else K.CategoricalCrossentropy
     maml = MAML(model, kind(from_logits=True), accuracy="accuracy", optimizer="adam", step_size=0.5, **settings)
-    figures = maml.train_step(tasks)
+    metrics = maml.train_step(tasks)
     curves = maml.evaluate(tasks, 5)
-    assert 0 < float(figures["pre_loss"]) < 5
+    assert 0 < float(metrics["pre_loss"]) < 5
     assert curves["accuracies"][:, 5].mean() > curves["accuracies"][:, 0].mean() + 0.1
     assert (curves["losses"] > 0).all()

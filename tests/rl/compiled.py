@@ -18,10 +18,10 @@ def inputs(golden):
     return golden.tensor("theta0"), alpha, before, golden.samples(updates)
 
 
-def learner_of(golden, how=MAP):
+def learner_of(golden, task_axis=MAP):
     """A MAMLTRPO at theta0 with alpha and delta of the golden; goldens of the same shapes share it."""
     family = "big1" if golden.name == "big1" else "small2_fixed" if golden.name == "small2_fixed" else "small1"
-    learner = _learner(family, golden.dtype, how)
+    learner = _learner(family, golden.dtype, task_axis)
     learner.step_size = golden.settings["alpha"]
     learner.region = trpo.TrustRegion(delta=golden.settings["delta"])
     learner.policy.assign(golden.tensor("theta0"))
@@ -29,8 +29,8 @@ def learner_of(golden, how=MAP):
 
 
 @functools.cache
-def _learner(family, dtype, how):
-    return MAMLTRPO(Golden(family, dtype).policy(), how=how)
+def _learner(family, dtype, task_axis):
+    return MAMLTRPO(Golden(family, dtype).policy(), task_axis=task_axis)
 
 
 class Parts:
@@ -44,35 +44,35 @@ class Parts:
         self.evaluate = self._compiled(MetaObjective.evaluate)
         self.differentiate = self._compiled(MetaObjective.differentiate)
         self.kl_gradient = self._compiled(MetaObjective.kl_gradient)
-        exact = MAMLTRPO(learner.policy, hessian_product=EXACT, how=learner.how)
+        exact = MAMLTRPO(learner.policy, hessian_product=EXACT, task_axis=learner.task_axis)
 
         def exact_product(theta, alpha, before, after, vector):
-            return exact.problem(alpha, before, after).kl_product(theta, vector)
+            return exact.objective(alpha, before, after).kl_product(theta, vector)
 
         self._exact_product = tf.function(exact_product, autograph=False)
 
     def objective(self, alpha, before, after):
         """The MetaObjective, not compiled."""
-        return MetaObjective(self._learner.policy, alpha, before, after, self._learner.how)
+        return MetaObjective(self._learner.policy, alpha, before, after, self._learner.task_axis)
 
     def product(self, theta, alpha, before, after):
         """Function: vector -> the damped product with the KL's Hessian, by finite differences."""
-        problem = self.problem(alpha, before, after)
-        return lambda vector: problem.kl_product(theta, vector) + self._learner.region.damping * vector
+        objective = self.trpo_objective(alpha, before, after)
+        return lambda vector: objective.kl_product(theta, vector) + self._learner.region.damping * vector
 
     def exact_product(self, theta, alpha, before, after):
         """The same, exactly."""
         damping = self._learner.region.damping
         return lambda vector: self._exact_product(theta, alpha, before, after, vector) + damping * vector
 
-    def problem(self, alpha, before, after):
-        """The trpo.Problem of the meta-update, made of these parts."""
+    def trpo_objective(self, alpha, before, after):
+        """The trpo.Objective of the meta-update, made of these parts."""
         tasks = (alpha, before, after)
 
         def product(theta, vector):
             return trpo.finite_difference_product(lambda theta: self.kl_gradient(theta, *tasks), theta, vector)
 
-        return trpo.Problem(
+        return trpo.Objective(
             lambda theta: self.evaluate(theta, *tasks), lambda theta: self.differentiate(theta, *tasks), product
         )
 

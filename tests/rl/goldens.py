@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from rl.advantages import Samples
 from rl.policy import GaussianPolicy, gaussian_mlp
-from rl.samples import Samples
 
 FOLDER = Path(__file__).parents[1] / "goldens" / "rl"
 SETTINGS = json.loads((FOLDER / "trpo.json").read_text())

@@ -13,9 +13,10 @@ from data_generators.errors import UserError
 from maml_tf.export import DESCRIPTION
 from rl import export as exports
 from rl import vpg
-from rl.experiments import ENVIRONMENTS, RLExperiment
+from rl.advantages import Samples
+from rl.envs import ENVIRONMENTS
+from rl.experiment import RLExperiment
 from rl.policy import GaussianPolicy, gaussian_mlp
-from rl.samples import Samples
 from tests.maml_tf.exports import assert_close, call, fill
 
 EXPERIMENT = RLExperiment.of(fast_lr=0.25, hidden_size=4)

@@ -6,9 +6,9 @@ import tensorflow as tf
 
 from maml_tf.task_axis import MAP, VECTORIZE
 from rl import trpo, vpg
+from rl.advantages import Samples
 from rl.maml_trpo import MAMLTRPO
-from rl.pretraining import AdamPretraining
-from rl.samples import Samples
+from rl.vpg import AdamPretraining
 from tests.maml_tf.golden_checks import OriginalAdam
 from tests.maml_tf.goldens import assert_close
 from tests.rl.compiled import inputs, learner_of, parts_of
@@ -45,8 +45,8 @@ def test_inner_updates(config, dtype):
             assert_close(theta, golden[f"theta_adapt/s{number}_t{task}"], GRADIENTS[dtype], f"update {number}")
 
 
-def check_derivatives(golden, how):
-    parts = parts_of(learner_of(golden, how))
+def check_derivatives(golden, task_axis):
+    parts = parts_of(learner_of(golden, task_axis))
     loss, kl, gradient = parts.differentiate(*inputs(golden))
     # Loss and KL are means of numbers of the order of 1 that may cancel.
     for found, key in ((loss, "meta_loss"), (kl, "mean_kl_before")):
@@ -106,12 +106,12 @@ def test_exact_hessian_products(config):
     check_products(golden, parts_of(learner_of(golden)).exact_product(*inputs(golden)), "exact")
 
 
-def check_step(golden, figures, theta):
-    assert figures["backtracks"] == golden["ls/n_backtracks"]
-    assert figures["rejected"] == golden["ls/rejected"]
+def check_step(golden, metrics, theta):
+    assert metrics["backtracks"] == golden["ls/n_backtracks"]
+    assert metrics["rejected"] == golden["ls/rejected"]
     for key in ("loss_after", "kl_after"):
         expected = pytest.approx(float(golden[key]), abs=RESULTS[golden.dtype])
-        assert float(figures[key.removesuffix("_after")]) == expected, key
+        assert float(metrics[key.removesuffix("_after")]) == expected, key
     assert_close(theta, golden["theta_final"], RESULTS[golden.dtype], "theta_final")
 
 
@@ -134,7 +134,7 @@ def test_step_of_compiled_parts(config):
     golden = Golden(config)
     learner = learner_of(golden)
     theta, *tasks = inputs(golden)
-    step = trpo.step(theta, parts_of(learner).problem(*tasks), learner.region)
+    step = trpo.step(theta, parts_of(learner).trpo_objective(*tasks), learner.region)
     check_step(golden, step._asdict(), step.theta)
 
 
@@ -150,18 +150,26 @@ def test_pretraining(dtype, original, tolerance, of_the_way):
         learner.optimizer = OriginalAdam()
         learner.optimizer.build(learner.policy.variables)
     for update in (1, 2):
-        figures = learner.step((), golden.samples(0))
+        metrics = learner.step((), golden.samples(0))
         assert_close(learner.policy.flat(), golden[f"theta_final_adam{update}"], tolerance, f"update {update}")
         moved = learner.policy.flat() - golden.tensor("theta0")
         way = golden[f"theta_final_adam{update}"] - golden["theta0"]
         assert_close(moved, way, of_the_way, f"way of update {update}")
         if update == 1:
             expected = np.mean([golden[f"surr/s0_t{task}"] for task in range(3)])
-            assert figures["loss_before"] == pytest.approx(expected, abs=RESULTS[dtype])
+            assert metrics["loss_before"] == pytest.approx(expected, abs=RESULTS[dtype])
+
+
+def test_pretraining_has_no_inner_updates():
+    learner = AdamPretraining(Golden("small1_usemaml0", "float64").policy())
+    with pytest.raises(ValueError, match="no inner update"):
+        learner.adapt([], None)
+    with pytest.raises(ValueError, match="no samples of inner updates"):
+        learner.step((None,), None)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_adaptation_at_test_time(dtype):
+def test_adaptation_in_the_evaluation(dtype):
     golden = Golden("vpg_maml", dtype)
     policy = golden.policy()
     update, params = vpg.TaskUpdate(policy), policy.stacked(1)
@@ -199,7 +207,7 @@ def test_padding_changes_nothing():
             np.testing.assert_allclose(of_longer, of_shorter, rtol=1e-12, atol=1e-14)
 
 
-def test_means_with_paths_of_unequal_length():
+def test_means_with_trajectories_of_unequal_length():
     """The loss is a mean over tasks of means over samples, the KL a mean over all samples."""
     golden = Golden("small1_off")
     lens = [40, 10, 25]
@@ -220,7 +228,7 @@ def test_without_inner_updates_it_is_trpo():
     learner = MAMLTRPO(golden.policy())
     for _ in range(2):
         learner.policy.assign(golden.tensor("theta0"))
-        figures = learner.step((), golden.samples(0))
-        assert figures["loss"] < figures["loss_before"]
-        assert 0 < figures["kl"] < 0.01
+        metrics = learner.step((), golden.samples(0))
+        assert metrics["loss"] < metrics["loss_before"]
+        assert 0 < metrics["kl"] < 0.01
     assert learner._compiled.experimental_get_tracing_count() == 1  # nothing is compiled anew

@@ -7,12 +7,11 @@ import numpy as np
 import pytest
 
 from data_generators.errors import UserError
-from maml_tf.checkpoints import available
-from maml_tf.stopping import Interrupted
-from rl import log, trained
-from rl.experiments import RLExperiment
+from maml_tf.runs.checkpoints import available
+from rl import build
+from rl.experiment import RLExperiment
 from rl.training import COLUMNS
-from tests.rl.runs import SMALL, training, weights
+from tests.rl.small_runs import SMALL, train, training, weights
 
 TIMES = [name for name in COLUMNS if name.startswith("seconds")]
 
@@ -27,12 +26,12 @@ def progress(folder):
 def straight(tmp_path_factory):
     """A run that nothing interrupted."""
     run = training(tmp_path_factory.mktemp("straight") / "run")
-    run.run()
+    train(run)
     return run
 
 
-def test_log_has_every_figure(straight):
-    rows = progress(straight.folder)
+def test_log_has_every_metric(straight):
+    rows = progress(straight.store.folder)
     assert [row["iteration"] for row in rows] == ["0", "1", "2", "3"]
     numbers = [{name: float(text) for name, text in row.items()} for row in rows]
     for row in numbers:
@@ -48,55 +47,53 @@ def test_log_has_every_figure(straight):
 
 
 def test_checkpoints_and_the_best_policy(straight):
-    assert available(straight.folder) == [2, 4]
-    returns = [float(row["return_after"]) for row in progress(straight.folder)]
-    assert available(straight.folder / "best") == [int(np.argmax(returns))]
-    assert straight.checkpoints.best_return.numpy() == pytest.approx(max(returns), rel=1e-6)
+    assert available(straight.store.folder) == [2, 4]
+    returns = [float(row["return_after"]) for row in progress(straight.store.folder)]
+    assert available(straight.store.folder / "best") == [int(np.argmax(returns))]
+    assert straight.best_return.numpy() == pytest.approx(max(returns), rel=1e-6)
 
 
 def test_every_25th_policy_is_kept(tmp_path):
     run = training(tmp_path)
     for iteration in range(20, 60):
-        run.iteration = iteration
-        run._save()
+        run.store.save(iteration)
     assert available(tmp_path) == [25, 50, 55, 56, 57, 58, 59]
     for iteration in 25, 50:
         run.best.save(iteration)
     assert available(tmp_path / "best") == [50]
 
 
-def test_interrupted_run_goes_on_exactly(straight, tmp_path):
+def test_interrupted_run_resumes_exactly(straight, tmp_path):
     first = training(tmp_path, iterations=3)
-    first.run()
+    train(first)
     assert available(tmp_path) == [2, 3]
     with open(tmp_path / "progress.csv", "a") as file:
         file.write("3,-1,half a row of an iteration that was never saved")
     second = training(tmp_path)
-    second.run()
+    train(second)
     assert weights(second) == weights(straight)
-    assert progress(tmp_path) == progress(straight.folder)
-    assert second.checkpoints.best_return.numpy() == straight.checkpoints.best_return.numpy()
+    assert progress(tmp_path) == progress(straight.store.folder)
+    assert second.best_return.numpy() == straight.best_return.numpy()
 
 
 def test_best_policies_of_iterations_that_were_lost_are_dropped(tmp_path):
     run = training(tmp_path)
     run.best.save(7)  # of a process that went on to there, and was killed before its first checkpoint
-    run._start(resume=True)
-    assert available(tmp_path / "best") == []
+    with run.opened(0):
+        assert available(tmp_path / "best") == []
     run.best.save(7)  # the same, after one
-    run.iteration = 3
-    run._keep_best(-1.0)
+    run._keep_best(3, -1.0)
     assert available(tmp_path / "best") == [3]
-    run._keep_best(-2.0)
+    run._keep_best(3, -2.0)
     assert available(tmp_path / "best") == [3]
 
 
 def test_environments_have_folders_of_their_own(tmp_path):
     names = ("half_cheetah_velocity", "half_cheetah_direction", "ant_velocity")
-    folders = [trained.run_folder(RLExperiment.of(env=name), tmp_path) for name in names]
+    folders = [build.run_folder(RLExperiment.of(env=name), tmp_path) for name in names]
     assert len(set(folders)) == 3
     assert [folder.parent for folder in folders] == [tmp_path / name for name in names]
-    assert trained.run_folder(RLExperiment.of(env=names[0])).parts[:2] == ("logs", names[0])
+    assert build.run_folder(RLExperiment.of(env=names[0])).parts[:2] == ("logs", names[0])
 
 
 def test_request_to_stop_saves(tmp_path, monkeypatch):
@@ -106,30 +103,29 @@ def test_request_to_stop_saves(tmp_path, monkeypatch):
     run = training(tmp_path)
     iterate = run.iterate
 
-    def interrupted():
-        figures = iterate()
+    def interrupted(iteration):
+        metrics = iterate(iteration)
         os.kill(os.getpid(), signal.SIGINT)
-        return figures
+        return metrics
 
     monkeypatch.setattr(run, "iterate", interrupted)
-    with pytest.raises(Interrupted):
-        run.run()
+    assert not train(run)
     assert available(tmp_path) == [1]
 
 
 @pytest.mark.parametrize("baseline", ["pretrained", "oracle"])
 def test_baselines_train_and_come_back(tmp_path, baseline):
     given = {"baseline": baseline, "iterations": 2}
-    folder = trained.run_folder(RLExperiment.of(**(SMALL | given)), tmp_path)
+    folder = build.run_folder(RLExperiment.of(**(SMALL | given)), tmp_path)
     run = training(folder, **given)
     before = weights(run)
-    goals = run._goals()
+    goals = run._goals(0)
     assert goals.shape == (2, 3, 2)
     assert len(np.unique(goals[..., 0])) == 6  # a goal per trajectory
-    run.run()
+    train(run)
     assert weights(run) != before
     assert run.envs.obs_dim == (4 if baseline == "oracle" else 2)
-    policy, iteration = trained.load_policy(run.experiment, tmp_path)
+    policy, iteration = build.load_policy(run.experiment, tmp_path)
     assert iteration == 2
     assert policy.flat().numpy().tolist() == weights(run)
 
@@ -140,35 +136,34 @@ def test_checkpoint_of_another_environment_or_network_is_refused(straight):
         ({"hidden_size": 5}, r"was made with --hidden_size=4 \(now 5\)"),
     ):
         other = RLExperiment.of(**(SMALL | {"fast_lr": 0.5} | given))
-        straight.checkpoints.experiment = other
+        straight.store.settings = other
         with pytest.raises(UserError, match=message):
-            straight.checkpoints.restore()
-    straight.checkpoints.experiment = straight.experiment
+            straight.store.restore()
+    straight.store.settings = straight.experiment
 
 
 def test_no_such_run_says_how_to_make_it(tmp_path):
     experiment = RLExperiment.of(fast_lr=0.25, seed=3)
     command = f"python -m scripts.train_rl --fast_lr=0.25 --seed=3 --logdir={tmp_path}"
     with pytest.raises(UserError, match=f"no trained policy in .*: make it by `{command}`"):
-        trained.load_policy(experiment, tmp_path)
+        build.load_policy(experiment, tmp_path)
 
 
 def test_log_drops_what_is_computed_again(tmp_path):
-    progress = log.ProgressLog(tmp_path, ("a", "b"), tensorboard=False)
-    progress.begin(0)
-    for iteration in range(3):
-        progress.write(iteration, {"a": iteration / 3, "b": 1.0} if iteration else {"a": 0.0})
-    progress.close()
-    assert (tmp_path / "progress.csv").read_text() == "iteration,a,b\n0,0,\n1,0.3333333,1\n2,0.6666667,1\n"
-    progress.begin(2)
-    progress.close()
-    assert (tmp_path / "progress.csv").read_text() == "iteration,a,b\n0,0,\n1,0.3333333,1\n"
+    run = training(tmp_path)
+    with run.opened(0):
+        for iteration in range(3):
+            run.table.add(iteration, {"return_before": iteration / 3} | ({"loss": 1.0} if iteration else {}))
+    returns = [(row["iteration"], row["return_before"], row["loss"]) for row in progress(tmp_path)]
+    assert returns == [("0", "0", ""), ("1", "0.3333333", "1"), ("2", "0.6666667", "1")]
+    with run.opened(2):
+        assert [row["iteration"] for row in progress(tmp_path)] == ["0", "1"]
 
 
 @pytest.mark.parametrize("baseline", ["maml", "pretrained", "oracle"])
-def test_dicts_as_goals_reach_every_path(tmp_path, room, baseline):
+def test_dicts_as_goals_reach_every_trajectory(tmp_path, room, baseline):
     run = training(tmp_path, env=room, baseline=baseline)
-    run.envs.reset(run._goals(), (0,))
+    run.envs.reset(run._goals(0), (0,))
     taken = [env.unwrapped.goal for env in run.envs._envs]
     assert all(type(goal["floor"]) is int and goal["at"].shape == (1, 2) for goal in taken)
     assert len({float(goal["at"][0, 0]) for goal in taken}) == (2 if baseline == "maml" else 6)
@@ -196,33 +191,33 @@ def room():
     del gymnasium.registry["own/Dicts-v0"]
 
 
-def spoil(best, how):
+def spoil(best, damage):
     for file in best.glob("model*"):
-        if how == "deleted":
+        if damage == "deleted":
             file.unlink()
-        elif how == "damaged" and "data" in file.name:
+        elif damage == "damaged" and "data" in file.name:
             content = bytearray(file.read_bytes())
             content[len(content) // 2] ^= 1
             file.write_bytes(content)
-        elif how == "cut" and "index" in file.name:
+        elif damage == "cut" and "index" in file.name:
             file.write_bytes(file.read_bytes()[:40])
 
 
-@pytest.mark.parametrize("how", ["deleted", "damaged", "cut"])
-def test_a_best_policy_that_is_not_whole_is_told_and_sought_anew(tmp_path, capsys, how):
-    folder = trained.run_folder(RLExperiment.of(**SMALL), tmp_path)
-    training(folder, iterations=2).run()
-    spoil(folder / "best", how)
+@pytest.mark.parametrize("damage", ["deleted", "damaged", "cut"])
+def test_a_best_policy_that_is_not_whole_is_told_and_sought_anew(tmp_path, capsys, damage):
+    folder = build.run_folder(RLExperiment.of(**SMALL), tmp_path)
+    train(training(folder, iterations=2))
+    spoil(folder / "best", damage)
     with pytest.raises(UserError, match="best holds no whole policy: leave --best out to take the latest, or train"):
-        trained.load_policy(RLExperiment.of(**SMALL), tmp_path, best=True)
-    assert trained.load_policy(RLExperiment.of(**SMALL), tmp_path)[1] == 2
+        build.load_policy(RLExperiment.of(**SMALL), tmp_path, best=True)
+    assert build.load_policy(RLExperiment.of(**SMALL), tmp_path)[1] == 2
     run = training(folder, iterations=3)
-    run.run()
+    train(run)
     assert f"{folder / 'best'} holds no whole policy: the best one is chosen anew" in capsys.readouterr().out
     assert available(folder / "best") == [2]
     assert run.best.is_whole()
-    assert run.checkpoints.best_return.numpy() == pytest.approx(float(progress(folder)[2]["return_after"]), rel=1e-6)
-    training(folder, iterations=3).run()
+    assert run.best_return.numpy() == pytest.approx(float(progress(folder)[2]["return_after"]), rel=1e-6)
+    train(training(folder, iterations=3))
     assert "no whole policy" not in capsys.readouterr().out
 
 
@@ -231,16 +226,15 @@ def test_a_best_policy_that_cannot_be_saved_does_not_end_the_training(tmp_path, 
         raise UserError("no space left")
 
     run = training(tmp_path)
-    run._keep_best(-5.0)
+    run._keep_best(0, -5.0)
     with monkeypatch.context() as full:
         full.setattr(run.best, "save", cannot_be_saved)
-        run.iteration = 1
-        run._keep_best(-4.0)
-        run._keep_best(-3.0)
+        run._keep_best(1, -4.0)
+        run._keep_best(1, -3.0)
     told = "\nwarning: no space left: training continues, and best/ keeps the earlier policy\n"
     assert capsys.readouterr().err == told
-    assert run.checkpoints.best_return.numpy() == run.best.best_return.numpy() == -5
+    assert run.best_return.numpy() == -5
     assert available(tmp_path / "best") == [0]
-    run._keep_best(-4.0)
+    run._keep_best(1, -4.0)
     assert available(tmp_path / "best") == [1]
-    assert run.checkpoints.best_return.numpy() == -4
+    assert run.best_return.numpy() == -4

@@ -89,8 +89,8 @@ def test_step_on_a_quadratic_model():
     def product(theta, vector):
         return matrix_product(hessian)(vector)
 
-    problem = trpo.Problem(evaluate, differentiate, product)
-    step = trpo.step(tf.zeros([2], tf.float64), problem, trpo.TrustRegion(delta=0.1))
+    objective = trpo.Objective(evaluate, differentiate, product)
+    step = trpo.step(tf.zeros([2], tf.float64), objective, trpo.TrustRegion(delta=0.1))
     # The natural gradient is H^-1 (1, 1) = (1, 1/4), its squared length 1.25 in the metric of H.
     expected = -np.sqrt(0.2 / 1.25) * np.array([1, 0.25])
     np.testing.assert_allclose(step.theta, expected, rtol=1e-5)
@@ -104,8 +104,8 @@ def test_rejected_step_changes_nothing():
         return -tf.reduce_sum(theta**2), tf.reduce_sum(theta) * np.nan
 
     theta = tf.constant([1.0, 2.0], tf.float64)
-    problem = trpo.Problem(evaluate, lambda theta: (*evaluate(theta), 2 * theta), lambda theta, vector: vector)
-    step = trpo.step(theta, problem, trpo.TrustRegion())
+    objective = trpo.Objective(evaluate, lambda theta: (*evaluate(theta), 2 * theta), lambda theta, vector: vector)
+    step = trpo.step(theta, objective, trpo.TrustRegion())
     assert step.rejected
     np.testing.assert_array_equal(step.theta, theta)
     assert step.loss.numpy() == step.loss_before.numpy() == -5

@@ -2,13 +2,11 @@
 
 import pytest
 
-from maml_tf import problems
-from maml_tf.experiment import Experiment
-from maml_tf.training import Training
-from scripts.sinusoid import errors
-from scripts.sinusoid.runs import load_learners
+from maml_tf.supervised.experiment import Experiment
+from scripts.figures import sinusoid_errors
+from scripts.figures.sinusoid_learners import load_learners
 from tests.command import Result
-from tests.maml_tf.runs import NEVER
+from tests.maml_tf import small_runs
 
 ITERATIONS = 200
 SEEDS = 0, 3
@@ -22,9 +20,7 @@ def logdir(tmp_path_factory):
     settings = [{"metatrain_iterations": ITERATIONS, "seed": seed} for seed in SEEDS]
     for given in (*settings, pretrained, pretrained | {"baseline": "oracle"}):
         experiment = Experiment.of(**given)
-        problem = problems.load(experiment, None)
-        maml = problems.build(experiment, problem.source, jit=False)
-        Training(experiment, maml, problem.source, None, folder / experiment.name, NEVER, log=False).run()
+        small_runs.training(experiment, folder / experiment.name, jit=False).run()
     return folder
 
 
@@ -35,7 +31,7 @@ def learners(logdir):
 
 @pytest.fixture(scope="session")
 def error_rows(learners):
-    return errors.error_rows(learners)
+    return sinusoid_errors.numbers(learners)
 
 
 @pytest.fixture
@@ -46,10 +42,7 @@ def call(monkeypatch, capsys, tmp_path):
 
     def run(main, *arguments):
         capsys.readouterr()
-        try:
-            code = main([str(argument) for argument in arguments])
-        except SystemExit as exit:  # of argparse
-            code = exit.code
+        code = main([str(argument) for argument in arguments])
         return Result(code, *capsys.readouterr())
 
     return run

@@ -6,10 +6,12 @@ import signal
 
 import pytest
 
-from maml_tf import problems, runtime
+from data_generators import miniimagenet
 from maml_tf.baselines.training import ClassifierTraining
+from maml_tf.runs import process
 from scripts import baselines
 from tests.data_generators.synthetic_classes import splits
+from tests.data_generators.synthetic_omniglot import snapshot
 
 QUICK = (
     *("--num_classes=2", "--num_filters=4", "--batch_size=8", "--iterations=4", "--logdir=logs", "--num_tasks=4"),
@@ -20,22 +22,21 @@ QUICK = (
 @pytest.fixture
 def command(call, monkeypatch):
     """command(*arguments) runs on synthetic images instead of miniImagenet."""
-    monkeypatch.setattr(runtime, "configure", lambda kind: None)  # can only be done once in a process
-    monkeypatch.setattr(problems, "load_miniimagenet", lambda data_dir: splits())
+    monkeypatch.setattr(process, "configure", lambda kind: None)  # can only be done once in a process
+    monkeypatch.setattr(miniimagenet, "load_miniimagenet", lambda data_dir: splits())
     return lambda *arguments: call(baselines.main, *arguments)
 
 
 def test_interrupted_resumed_and_finished(command, monkeypatch, tmp_path):
-    check = ClassifierTraining._check_finite
-    monkeypatch.setattr(ClassifierTraining, "_check_finite", lambda self, loss: os.kill(os.getpid(), signal.SIGINT))
-    stopped = command(*QUICK)
+    with monkeypatch.context() as patch:
+        patch.setattr(ClassifierTraining, "status", lambda self, metrics: os.kill(os.getpid(), signal.SIGINT) or "")
+        stopped = command(*QUICK)
     assert stopped.returncode == 130
     assert "Stopped after 1 of 4 iterations, which are saved. Run the same command again to resume." in stopped.stdout
-    monkeypatch.setattr(ClassifierTraining, "_check_finite", check)
 
     result = command(*QUICK)
     assert result.returncode == 0, result.stderr
-    assert "Resuming the training of the classifier from iteration 1" in result.stdout
+    assert "Resuming from the checkpoint of iteration 1" in result.stdout
     assert "2-way 1-shot miniimagenet: accuracy in % on 4 tasks" in result.stdout
     assert "4 filters, 4 iterations; taken at 4" in result.stdout
     assert "Fine-tuning baseline, ours, second half of val (3 classes)" in result.stdout
@@ -51,18 +52,18 @@ def test_interrupted_resumed_and_finished(command, monkeypatch, tmp_path):
     assert {row["tasks"] for row in rows} == {"4"}
     assert {row["classifier_iterations"] for row in rows} == {"4"}
 
-    before = (tmp_path / "logs" / "classifier" / "classifier.npz").read_bytes()
-    resuming = "Resuming the training of the classifier from iteration 1\n"
+    before = snapshot(tmp_path / "logs" / "classifier")
+    resuming = "Resuming from the checkpoint of iteration 1\n"
     assert command(*QUICK).stdout == result.stdout.replace(resuming, "")
     refused = command(*QUICK, "--seed=1")
     assert refused.returncode == 2
     assert "was made with --seed=0 (now 1): give the same flags" in refused.stderr
-    assert (tmp_path / "logs" / "classifier" / "classifier.npz").read_bytes() == before
+    assert snapshot(tmp_path / "logs" / "classifier") == before
 
 
 def test_data_without_classes_to_train_on(command, monkeypatch):
     without = {name: data for name, data in splits().items() if name != "train"}
-    monkeypatch.setattr(problems, "load_miniimagenet", lambda data_dir: without)
+    monkeypatch.setattr(miniimagenet, "load_miniimagenet", lambda data_dir: without)
     result = command(*QUICK)
     assert result.returncode == 2
     assert "training needs the splits train and val, but the data have only " in result.stderr
@@ -72,7 +73,7 @@ def test_breaking_off(command, monkeypatch, tmp_path):
     def ctrl_c(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(problems, "load_images", ctrl_c)
+    monkeypatch.setattr(miniimagenet, "load_miniimagenet", ctrl_c)
     result = command(*QUICK)
     assert result.returncode == 130
     assert result.stderr.endswith("interrupted; run the same command again to resume\n")
@@ -108,7 +109,7 @@ def test_breaking_off(command, monkeypatch, tmp_path):
         (("--logdir=x\udcff",), "is not UTF-8: choose another --logdir"),
         (("--datasource=sinusoid",), "the baselines classify images"),
         (("--datasource=imagenet",), "unknown datasource 'imagenet'"),
-        (("--step_sizes=fast",), "argument --step_sizes: invalid numbers value: 'fast'"),
+        (("--step_sizes=fast",), "flag --step_sizes=fast: could not convert string to float: 'fast'"),
     ],
 )
 def test_mistakes(command, tmp_path, arguments, message):

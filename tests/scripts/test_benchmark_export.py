@@ -5,14 +5,14 @@ import re
 import pytest
 
 import main
-from maml_tf import runtime
+from maml_tf.runs import process
 from scripts import benchmark_export
 
 
 @pytest.fixture
 def export(logdir, monkeypatch, tmp_path):
     """The folder of an export."""
-    monkeypatch.setattr(runtime, "configure", lambda kind: None)
+    monkeypatch.setattr(process, "configure", lambda kind: None)
     folder = tmp_path / "out"
     assert main.main(["main.py", f"--logdir={logdir}", "--metatrain_iterations=200", f"--export_dir={folder}"]) == 0
     return folder

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from maml_tf import runtime
-from scripts import docs_figures, plot_rl, plot_sinusoid, plot_validation, render_rl, test_rl
+from maml_tf.runs import process
+from scripts import docs_figures, evaluate_rl, plot_rl, plot_sinusoid, plot_validation, render_rl
 
 FIGURES = Path(__file__).parents[2] / docs_figures.FIGURES
 SCRIPTS = {
-    script.__name__.split(".")[1]: script for script in (plot_rl, plot_sinusoid, plot_validation, render_rl, test_rl)
+    script.__name__.split(".")[1]: script
+    for script in (evaluate_rl, plot_rl, plot_sinusoid, plot_validation, render_rl)
 }
 
 
@@ -26,7 +27,7 @@ def test_every_picture_of_the_documentation_is_made():
 @pytest.mark.parametrize("name", docs_figures.commands())
 def test_commands_have_valid_flags_and_name_the_folder(call, name, tmp_path, monkeypatch):
     """In a folder without runs all that is wrong is their absence."""
-    monkeypatch.setattr(runtime, "configure", lambda kind: None)  # can only be done once in a process
+    monkeypatch.setattr(process, "configure", lambda kind: None)  # can only be done once in a process
     for script, *flags in docs_figures.commands()[name]:
         assert flags[-1].startswith("--out=docs/figures")
         result = call(SCRIPTS[script].main, *flags)
@@ -46,5 +47,5 @@ def test_those_that_can_be_made_are_made(call, monkeypatch):
     result = call(docs_figures.main, "--picture=ant_velocity")
     assert result.returncode == 2
     flags = ["--env=ant_velocity", "--out=docs/figures"]
-    assert ran == [["scripts.test_rl", *flags], ["scripts.plot_rl", *flags]]
+    assert ran == [["scripts.evaluate_rl", *flags], ["scripts.plot_rl", *flags]]
     assert result.stdout.splitlines()[1] == "python -m scripts.plot_rl --env=ant_velocity --out=docs/figures"

@@ -7,9 +7,10 @@ import tensorflow as tf
 
 from data_generators.errors import UserError
 from data_generators.tasks import Tasks
-from maml_tf import losses, networks, problems
-from maml_tf.experiment import Experiment
-from maml_tf.meta_learner import MAML
+from maml_tf import losses, networks
+from maml_tf.maml import MAML
+from maml_tf.supervised import build
+from maml_tf.supervised.experiment import Experiment
 from scripts import flops
 
 # Omniglot's four strided convolutions of 64 filters map 28 -> 14 -> 7 -> 4 -> 2.
@@ -73,7 +74,7 @@ def test_updates_and_queries():
 def test_convolutions_in_the_graph(settings, products, layers):
     """With max-pooling the first layer multiplies patches, made by two convolutions: of the support, of the query."""
     experiment = Experiment.of(datasource="omniglot", num_filters=2, meta_batch_size=2, **settings)
-    maml = problems.build(experiment, Shapes, task_axis="map", jit=False)
+    maml = build.build(experiment, Shapes, task_axis="map", jit=False)
     nodes = _live_nodes(maml, support=5, query=5)
     patches = 2 if len(layers) < 4 else 0  # whose covariance is one product more each
     assert (nodes["Conv2D"] - patches, nodes["Conv2DBackpropFilter"], nodes["Conv2DBackpropInput"]) == products
@@ -106,7 +107,7 @@ def _live_nodes(maml, support, query):
 
     inputs, outputs = maml.model.input_shape[1:], maml.model.output_shape[1:]
     tasks = Tasks(spec(support, inputs), spec(support, outputs), spec(query, inputs), spec(query, outputs))
-    step = maml.compiled(maml.train_graph).get_concrete_function(tasks)
+    step = maml.compiler(maml.train_step.graph).get_concrete_function(tasks)
     bodies = [f for f in step.graph.as_graph_def().library.function if "while_body" in f.signature.name]
     assert len(bodies) == 1
     return collections.Counter(node.op for node in _needed(bodies[0]))

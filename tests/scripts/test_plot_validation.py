@@ -7,11 +7,12 @@ import pytest
 import tensorflow as tf
 
 from data_generators.errors import UserError
-from maml_tf import evaluation, training
-from maml_tf.published import Row
-from maml_tf.training import Schedule
-from scripts import figures, plot_validation
-from tests.maml_tf import runs
+from maml_tf.runs.published import Row
+from maml_tf.supervised import evaluation, training
+from maml_tf.supervised.training import Schedule
+from scripts import plot_validation
+from scripts.figures import style
+from tests.maml_tf import small_runs
 
 LAST = 4
 
@@ -26,16 +27,18 @@ def folder(tmp_path_factory):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(training, "EVALUATION_TASKS", tasks)
             schedule = Schedule(summary=0, save=2, validate=2)
-            runs.training(runs.small(runs.SINUSOID, LAST), folder, schedule, log=True, jit=False).run()
+            small_runs.training(
+                small_runs.small(small_runs.SINUSOID, LAST), folder, schedule, log=True, jit=False
+            ).run()
     return folder
 
 
 def test_numbers_are_those_of_the_last_validation_at_each_iteration(folder):
     rows = plot_validation.numbers(folder)
     assert [(row["iteration"], row["updates"]) for row in rows] == [(i, update) for i in (2, 4) for update in range(11)]
-    again = runs.training(runs.small(runs.SINUSOID, LAST), folder, jit=False)
-    again.checkpoints.restore(LAST)
-    expected = evaluation.evaluate(again.maml, again.validation, num_tasks=20, num_updates=10).mean
+    again = small_runs.training(small_runs.small(small_runs.SINUSOID, LAST), folder, jit=False)
+    again.store.restore(LAST)
+    expected = evaluation.evaluate(again.maml, again.data.validation_tasks, num_tasks=20, num_updates=10).mean
     assert [row["loss"] for row in rows[11:]] == pytest.approx(expected, rel=1e-5)
 
 
@@ -58,21 +61,21 @@ def test_picture_goes_to_the_folder_of_the_run(folder, call, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["logs"]
 
 
-def test_picture_of_accuracies_leaves_out_chance_and_shows_the_published_figure():
+def test_picture_of_accuracies_leaves_out_chance_and_shows_the_published_number():
     rows = [
         {"iteration": iteration, "updates": updates, "accuracy": 0.2 + 0.1 * updates + iteration / 100}
         for iteration in (10, 20)
         for updates in range(4)
     ]
     published = Row("MAML", 98.7, 0.4, "maml")
-    picture = figures.make(functools.partial(plot_validation.draw, row=published), rows, *plot_validation.SIZE)
+    picture = style.make(functools.partial(plot_validation.draw, row=published), rows, *plot_validation.SIZE)
     lines = {line.get_label(): line for line in picture.axes[0].get_lines()}
     assert lines.keys() == {"after 3 updates", "after 1 update", "published (test)"}
     assert lines["after 3 updates"].get_ydata() == pytest.approx([60, 70])
     assert set(lines["published (test)"].get_ydata()) == {98.7}
 
 
-def test_folders_without_figures_are_named(folder, call, tmp_path):
+def test_folders_without_metrics_are_named(folder, call, tmp_path):
     result = call(plot_validation.main, tmp_path / "elsewhere")
     assert result.returncode == 2
     assert f"no checkpoint in {tmp_path / 'elsewhere'}" in result.stderr
@@ -80,7 +83,7 @@ def test_folders_without_figures_are_named(folder, call, tmp_path):
         shutil.copy(file, tmp_path)
     result = call(plot_validation.main, tmp_path)
     assert result.returncode == 2
-    assert f"no validation figures in {tmp_path}" in result.stderr
+    assert f"no validation metrics in {tmp_path}" in result.stderr
 
 
 def events(folder, *values):
@@ -108,7 +111,7 @@ ACCURACY, LOSS = "Validation accuracy, step 1", "Validation loss, step 1"
             [(ACCURACY, 0.5), ("Validation loss, step 0", 2.0)],
             "has the summaries of different runs, accuracies and losses",
         ),
-        ([("Validation accuracy, step 99999999999", 0.5)], "no validation figures in"),
+        ([("Validation accuracy, step 99999999999", 0.5)], "no validation metrics in"),
     ],
 )
 def test_summaries_that_cannot_be_drawn(tmp_path, values, message):
@@ -121,7 +124,7 @@ def test_damaged_files_of_summaries(tmp_path):
     whole = file.read_bytes()
     for content in (whole[:-5], whole[: len(whole) // 2], bytes(99), b""):
         file.write_bytes(content)
-        with pytest.raises(UserError, match="no validation figures in"):
+        with pytest.raises(UserError, match="no validation metrics in"):
             plot_validation.numbers(file.parent)
     with tf.io.TFRecordWriter(str(file)) as writer:
         writer.write(b"\xff\xff")  # a whole record that holds no event

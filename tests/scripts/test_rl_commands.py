@@ -6,18 +6,17 @@ import sys
 import numpy as np
 import pytest
 
-from maml_tf import published, runtime
-from rl import export, trained
-from scripts import benchmark_rl, export_rl, plot_rl, sgemm, test_rl, train_rl
+from maml_tf.runs import process, published
+from rl import build, export
+from scripts import benchmark_rl, evaluate_rl, export_rl, flops, plot_rl, train_rl
 
-test_rl.main.__test__ = False
 SMALL = ["--meta_batch_size=2", "--fast_batch_size=2", "--horizon=5", "--hidden_size=4"]
 
 
 @pytest.fixture
 def run(monkeypatch, capsys, tmp_path):
     """run(script, *arguments) -> (exit code, stdout, stderr), in an empty folder."""
-    monkeypatch.setattr(runtime, "configure", lambda kind: None)  # can only be done once in a process
+    monkeypatch.setattr(process, "configure", lambda kind: None)  # can only be done once in a process
     monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(type(sys.stdout), "reconfigure", lambda *args, **kwargs: None, raising=False)
@@ -45,7 +44,7 @@ def test_train_then_test_then_export(run, tmp_path, monkeypatch):
     assert {"model1.index", "progress.csv", "best"} <= {file.name for file in folder.iterdir()}
     assert list(folder.glob("events.*"))
     test = [*SMALL, "--logdir=runs", "--trajectories=2", "--num_updates=2", "--out=out"]
-    code, out, _ = run(test_rl, *test)
+    code, out, _ = run(evaluate_rl, *test)
     assert code == 0
     assert "pretrained is left out: no trained policy in " in out
     assert "-40.4 +- 4.0" in out  # published
@@ -57,7 +56,7 @@ def test_train_then_test_then_export(run, tmp_path, monkeypatch):
     assert all(float(row["mean"]) < 0 < float(row["ci95"]) for row in rows)
     for name in ("returns", "trajectories"):
         assert (tmp_path / "out" / f"point_navigation_{name}.png").read_bytes().startswith(b"\x89PNG")
-    code, _, _ = run(test_rl, *test, "--num_updates=1", "--policy=maml", "--update=trpo", "--best")
+    code, _, _ = run(evaluate_rl, *test, "--num_updates=1", "--policy=maml", "--update=trpo", "--best")
     assert code == 0
     with open(tmp_path / "out" / "point_navigation_trpo_returns.csv", newline="") as file:
         by_trpo = list(csv.DictReader(file))
@@ -69,7 +68,7 @@ def test_train_then_test_then_export(run, tmp_path, monkeypatch):
 
 def check_a_policy_that_diverges(run, tmp_path, monkeypatch, test):
     """It is told, and does not keep the others from their test."""
-    new_policy = trained.new_policy
+    new_policy = build.new_policy
 
     def broken_if_random(experiment):
         policy = new_policy(experiment)
@@ -77,13 +76,13 @@ def check_a_policy_that_diverges(run, tmp_path, monkeypatch, test):
             policy.variables[0].assign(policy.variables[0] * np.nan)
         return policy
 
-    monkeypatch.setattr(trained, "new_policy", broken_if_random)
-    code, out, _ = run(test_rl, *test)
+    monkeypatch.setattr(build, "new_policy", broken_if_random)
+    code, out, _ = run(evaluate_rl, *test)
     assert code == 0
     assert "random is left out: The policy's action is NaN or infinite in task 0" in out
     with open(tmp_path / "out" / "point_navigation_returns.csv", newline="") as file:
         assert {row["policy"] for row in csv.DictReader(file)} == {"maml"}
-    code, _, err = run(test_rl, *test, "--policy=random")
+    code, _, err = run(evaluate_rl, *test, "--policy=random")
     assert (code, err.splitlines()[-1][:27]) == (2, "error: The policy's action ")
 
 
@@ -108,7 +107,7 @@ def check_exports(run, tmp_path, monkeypatch):
 
 
 def test_benchmark(run, monkeypatch):
-    monkeypatch.setattr(sgemm, "gflops", lambda: 12.5)  # takes seconds to measure
+    monkeypatch.setattr(flops, "sgemm", lambda: 12.5)  # takes seconds to measure
     code, out, _ = run(benchmark_rl, *SMALL, "--baseline=oracle", "--repeats=1")  # the fastest to compile
     assert code == 0
     assert "seconds_sampling" in out
@@ -119,22 +118,22 @@ def test_benchmark(run, monkeypatch):
     ("script", "arguments", "message"),
     [
         (train_rl, ["--env=pendulum"], "There is no environment 'pendulum': choose point_navigation, "),
-        (test_rl, ["--env=pendulum"], "There is no environment 'pendulum': choose point_navigation, "),
+        (evaluate_rl, ["--env=pendulum"], "There is no environment 'pendulum': choose point_navigation, "),
         (train_rl, ["--fast_batch_size=0"], "--fast_batch_size must be at least 1, not 0"),
         (train_rl, ["--save_interval=0"], "--save_interval must be at least 1, not 0"),
-        (test_rl, ["--num_updates=0"], "--num_updates must be at least 1, not 0"),
-        (test_rl, ["--trajectories=-1"], "--trajectories must be at least 1, not -1"),
-        (test_rl, [f"--trajectories={10**30}"], "--trajectories must be at most 100000, not 1000000000"),
-        (test_rl, [f"--num_updates={2**31}"], "--num_updates must be at most 1000, not 2147483648"),
+        (evaluate_rl, ["--num_updates=0"], "--num_updates must be at least 1, not 0"),
+        (evaluate_rl, ["--trajectories=-1"], "--trajectories must be at least 1, not -1"),
+        (evaluate_rl, [f"--trajectories={10**30}"], "--trajectories must be at most 100000, not 1000000000"),
+        (evaluate_rl, [f"--num_updates={2**31}"], "--num_updates must be at most 1000, not 2147483648"),
         (train_rl, [f"--horizon={10**30}"], "--horizon must be at most 1000000, not 1000000"),
         (train_rl, ["--meta_batch_size=100000", "--fast_batch_size=100000"], "steps in one batch: use smaller sizes"),
         (benchmark_rl, ["--repeats=0"], "--repeats must be at least 1, not 0"),
         (train_rl, ["--env=:Id"], "Gymnasium cannot make the environment ':Id'"),
-        (test_rl, ["--best", "--test_iter=3"], "name different checkpoints"),
+        (evaluate_rl, ["--best", "--test_iter=3"], "name different checkpoints"),
         (export_rl, ["--export_dir=out", "--best", "--test_iter=3"], "name different checkpoints"),
         (export_rl, ["--export_dir=out", "--hidden_size=0"], "--hidden_size must be at least 1, not 0"),
         (export_rl, ["--export_dir=out", "--seed=3"], "make it by `python -m scripts.train_rl --seed=3`"),
-        (test_rl, ["--seed=3"], "make it by `python -m scripts.train_rl --seed=3`"),
+        (evaluate_rl, ["--seed=3"], "make it by `python -m scripts.train_rl --seed=3`"),
     ],
 )
 def test_what_is_refused(run, tmp_path, script, arguments, message):

@@ -5,13 +5,14 @@ import shutil
 import numpy as np
 import pytest
 
-from maml_tf import evaluation, problems
-from maml_tf.experiment import Experiment
-from maml_tf.published import original_sinusoid
-from maml_tf.trained import load_run
+from data_generators.sinusoid import AMPLITUDE
+from maml_tf.runs.published import original_sinusoid
+from maml_tf.supervised import build, evaluation
+from maml_tf.supervised.build import load_run
+from maml_tf.supervised.experiment import Experiment
 from scripts import sinusoid_table
-from scripts.sinusoid.errors import statistics
-from scripts.sinusoid.runs import STEP_SIZES
+from scripts.figures.sinusoid_errors import DIVERGED, statistics
+from scripts.figures.sinusoid_learners import STEP_SIZES
 from tests.scripts.conftest import ITERATIONS, SEEDS
 
 
@@ -23,15 +24,15 @@ def rows(error_rows):
 @pytest.fixture
 def table(call, rows, learners, monkeypatch):
     """table(*arguments) calls the command with what has been computed already."""
-    monkeypatch.setattr("scripts.sinusoid.runs.load_learners", lambda *arguments: learners)
-    monkeypatch.setattr("scripts.sinusoid.errors.error_rows", lambda learners: rows)
+    monkeypatch.setattr("scripts.figures.sinusoid_learners.load_learners", lambda *arguments: learners)
+    monkeypatch.setattr("scripts.figures.sinusoid_errors.numbers", lambda learners: rows)
     return functools.partial(call, sinusoid_table.main)
 
 
 def evaluate(experiment, logdir, shots, split="test", step_size=None):
     """The errors as the test of main.py computes them."""
     run = load_run(experiment, logdir, shots=shots, jit=False)
-    draw = functools.partial(run.problem.evaluation_tasks, split)
+    draw = functools.partial(run.data.evaluation_tasks, split)
     return evaluation.evaluate(run.maml, draw, num_updates=10, step_size=step_size)
 
 
@@ -58,7 +59,7 @@ def test_oracle_is_given_amplitude_and_phase(rows, logdir):
     experiment = Experiment.of(pretrain_iterations=ITERATIONS, metatrain_iterations=0, baseline="oracle")
     found = evaluate(experiment, logdir, 10)
     assert column(rows, "mse", learner="oracle", shots=10)[0] == pytest.approx(found.mean[0], rel=1e-5)
-    assert problems.load(experiment, None).source.input_shape == (3,)
+    assert build.load(experiment, None).source.input_shape == (3,)
 
 
 def test_step_size_is_tuned_on_validation_tasks_by_the_error_after_10_updates(rows, logdir):
@@ -75,7 +76,7 @@ def test_step_size_is_tuned_on_validation_tasks_by_the_error_after_10_updates(ro
     assert {row["step_size"] for row in chosen(rows, learner="pretrained")} == {0.01}
 
 
-def test_mean_over_seeds_and_the_authors_figures_are_beside_them(rows):
+def test_mean_over_seeds_and_the_authors_numbers_are_beside_them(rows):
     keys = {"learner": "MAML", "shots": 20}
     by_seed = [column(rows, "mse", **keys, seed=seed) for seed in SEEDS]
     np.testing.assert_allclose(column(rows, "mse", **keys, seed="mean"), np.mean(by_seed, 0), rtol=1e-9)
@@ -85,6 +86,7 @@ def test_mean_over_seeds_and_the_authors_figures_are_beside_them(rows):
 
 
 def test_statistics_by_hand():
+    assert AMPLITUDE[1] ** 2 == DIVERGED
     found = statistics(np.array([[1.0, 2.0, np.nan, 30.0], [3.0, 2.0, 5.0, np.inf]]))
     assert np.isnan(found["mse"])
     # Means over seeds of the errors of at most 25: 2, 2, 15, 25.
@@ -120,7 +122,7 @@ def test_table_is_printed_and_written(table, rows, tmp_path):
 
 def test_nan_is_printed_as_such(table, rows, monkeypatch):
     diverged = [row | ({"mse": np.nan, "ci95": np.nan} if row["learner"] == "oracle" else {}) for row in rows]
-    monkeypatch.setattr("scripts.sinusoid.errors.error_rows", lambda learners: diverged)
+    monkeypatch.setattr("scripts.figures.sinusoid_errors.numbers", lambda learners: diverged)
     lines = table().stdout.splitlines()
     assert all("nan +- nan" in line for line in lines if line.startswith("oracle"))
 

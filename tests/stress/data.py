@@ -42,17 +42,17 @@ def use_small():
         made = json.loads(Path(_EDITION).read_text())
     except FileNotFoundError:
         return
+    from data_generators import omniglot
     from data_generators.omniglot import Edition, Part, load_omniglot
-    from maml_tf import problems
     from maml_tf.baselines.training import ClassifierTraining
     from scripts import prepare_omniglot
 
     parts = tuple(Part(name, made["characters"], "", 0) for name in ("images_background", "images_evaluation"))
     edition = Edition(parts, made["images"], train=made["train"], val=made["val"])
-    problems.load_omniglot = functools.partial(load_omniglot, edition=edition, download=False)
+    omniglot.load_omniglot = functools.partial(load_omniglot, edition=edition, download=False)
     prepare_omniglot.load_omniglot = functools.partial(load_omniglot, edition=edition)
-    save_every, judge_every = 20, 40  # in place of 500 and 1000
-    ClassifierTraining.__init__.__defaults__ = (save_every, judge_every, "auto", False)
+    save_every, evaluate_every = 20, 40  # in place of 500 and 1000
+    ClassifierTraining.__init__.__defaults__ = (save_every, evaluate_every, "auto", False)
 
 
 def miniimagenet(folder, images=4, suffix=".tar"):

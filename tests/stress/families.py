@@ -176,7 +176,7 @@ FAMILIES = [
         20,
         ("runs/*/*/model3.*",),
         damage.BINARY,
-        "scripts.test_rl",
+        "scripts.evaluate_rl",
         (*scenarios.POLICY, "--iterations=3", *scenarios.RETURNS),
         before=(_POLICY,),
         results=("out/*.csv",),

@@ -71,7 +71,7 @@ def _contents(path):
 
 
 def _arrays_of_checkpoint(path):
-    from tests.maml_tf.runs import contents  # which loads TensorFlow
+    from tests.maml_tf.small_runs import contents  # which loads TensorFlow
 
     hashes = {name: hash_of(np.asarray(value).tobytes()) for name, value in contents(path).items()}
     if path.parent.name == "variables":  # of an export, whose order varies

@@ -16,7 +16,13 @@ from pathlib import Path
 from tests import command
 
 _ROOT = Path(__file__).parents[2]
-_PRELOADED = ["main", "maml_tf.commands", "maml_tf.baselines.comparison", "rl.training", "scripts.figures"]
+_PRELOADED = [
+    "main",
+    "maml_tf.supervised.commands",
+    "maml_tf.baselines.comparison",
+    "rl.training",
+    "scripts.figures.style",
+]
 _LOCK = threading.Lock()  # multiprocessing lets only one thread at a time start processes or look after them
 _MEMORY_BYTES = 12 << 30  # of addresses, so that a command that asks for too much cannot harm the machine
 

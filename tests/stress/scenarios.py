@@ -155,7 +155,7 @@ SCENARIOS = [
     ),
     Scenario(
         "returns",
-        "scripts.test_rl",
+        "scripts.evaluate_rl",
         (*POLICY, "--iterations=3", *RETURNS),
         ("runs", "out"),
         before=_POLICY_RUN,

@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from maml_tf.checkpoints import available
-from tests.maml_tf.runs import contents
+from maml_tf.runs.checkpoints import available
+from tests.maml_tf.small_runs import contents
 from tests.stress.outcomes import differing, files, leftovers, outcome
 from tests.stress.processes import Command, run
 from tests.stress.scenarios import SCENARIOS

@@ -3,7 +3,7 @@
 import pytest
 
 from maml_tf.baselines import classifier, training
-from maml_tf.baselines.classifier import Settings, describe
+from maml_tf.baselines.classifier import ClassifierSettings, describe
 from maml_tf.baselines.training import ClassifierTraining
 from tests.data_generators.synthetic_classes import splits
 
@@ -14,19 +14,21 @@ class Trainings:
     """Trainings of the same settings, each as if in a process of its own, except that they compile only once."""
 
     def __init__(self):
-        self.settings = Settings("synthetic", describe(TRAIN), num_filters=8, batch_size=24, learning_rate=0.003)
+        self.settings = ClassifierSettings.of(
+            datasource="synthetic", classes=describe(TRAIN), num_filters=8, batch_size=24, learning_rate=0.003
+        )
         self._maml = classifier.build(self.settings, TRAIN.images.shape[1:], TRAIN.num_classes)
         maml = self._maml
         self._variables = maml.model.variables + maml.pretrain_optimizer.variables
         self._initial = [variable.numpy() for variable in self._variables]
 
-    def training(self, folder, settings=None, data=TRAIN, save_every=100, judge_every=4):
+    def training(self, folder, iterations, settings=None, data=TRAIN, save_every=100, evaluate_every=4):
         """A ClassifierTraining that starts as a new process does, with the initial weights."""
         for variable, value in zip(self._variables, self._initial, strict=True):
             variable.assign(value)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(training, "build", lambda *arguments: self._maml)
-            return ClassifierTraining(settings or self.settings, data, folder, save_every, judge_every)
+            return ClassifierTraining(settings or self.settings, data, folder, iterations, save_every, evaluate_every)
 
 
 @pytest.fixture(scope="session")
@@ -37,8 +39,8 @@ def trainings():
 @pytest.fixture(scope="session")
 def trained(trainings, tmp_path_factory):
     """A finished ClassifierTraining whose model, which no other test trains, has the best weights."""
-    run = trainings.training(tmp_path_factory.mktemp("classifier"), judge_every=50)
-    run.run(150)
+    run = trainings.training(tmp_path_factory.mktemp("classifier"), 150, evaluate_every=50)
+    assert run.run()
     run.maml = classifier.build(trainings.settings, TRAIN.images.shape[1:], TRAIN.num_classes)
     run.use_best_weights()
     return run

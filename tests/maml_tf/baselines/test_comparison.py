@@ -7,14 +7,14 @@ import pytest
 
 from data_generators.episodes import EVALUATION_SEED, Episodes
 from data_generators.errors import UserError
-from maml_tf import evaluation
 from maml_tf.baselines import comparison, report
-from maml_tf.baselines.comparison import CHOICE, FINE_TUNING, NEAREST_NEIGHBOR, TEST, VAL, Comparison, Outcome, Search
-from maml_tf.baselines.fine_tuning import Choice, Schedule
-from maml_tf.evaluation import Evaluation
+from maml_tf.baselines.comparison import CHOICE, FINE_TUNING, NEAREST_NEIGHBOR, TEST, VAL, Comparison, Grid, Outcome
+from maml_tf.baselines.learners import Choice, StepSizes
+from maml_tf.supervised import evaluation
+from maml_tf.supervised.evaluation import Evaluation
 from tests.data_generators.synthetic_classes import splits
 
-SEARCH = Search((0.5, 0.01), (0.0,), 2, 3)
+GRID = Grid((0.5, 0.01), (0.0,), 2, 3)
 
 
 def compare(given=None, ways=2, shots=1, queries=2):
@@ -39,7 +39,7 @@ def test_test_tasks_are_those_of_the_test_of_main():
 def outcomes(trained, tmp_path_factory):
     """The outcomes, and the folder that they are kept in."""
     folder = tmp_path_factory.mktemp("figures")
-    return compare().run(trained.maml, "weights", SEARCH, folder, num_tasks=5), folder
+    return compare().run(trained.maml, "weights", GRID, folder, num_tasks=5), folder
 
 
 def test_every_baseline_on_every_split(outcomes):
@@ -67,7 +67,7 @@ def calls(monkeypatch):
     """The labels of the evaluations that are asked for; each gives made-up accuracies, to save time."""
     labels = []
 
-    def evaluate(learner, draw, num_tasks, num_updates, label):
+    def evaluate(learner, draw, num_tasks, num_updates, step_size, label):
         labels.append(label)
         return Evaluation("accuracy", np.ones(num_tasks), np.full((num_tasks, 1 + num_updates), 0.25))
 
@@ -77,24 +77,24 @@ def calls(monkeypatch):
 
 def test_what_was_computed_is_not_computed_again(outcomes, trained, calls):
     found, folder = outcomes
-    second = compare().run(trained.maml, "weights", SEARCH, folder, num_tasks=5)
+    second = compare().run(trained.maml, "weights", GRID, folder, num_tasks=5)
     assert calls == []
     for mine, theirs in zip(second, found, strict=True):
         assert mine.choice == theirs.choice
         np.testing.assert_array_equal(mine.evaluation.query, theirs.evaluation.query)
-    wider = SEARCH._replace(step_sizes=(0.5, 0.01, 0.001))
+    wider = GRID._replace(step_sizes=(0.5, 0.01, 0.001))
     compare().run(trained.maml, "weights", wider, folder, num_tasks=5)
     assert calls[0] == "choice: fine-tuning, step size 0.001, decay 0.0"
     calls.clear()
-    compare().run(trained.maml, "other weights", SEARCH, folder, num_tasks=5)
+    compare().run(trained.maml, "other weights", GRID, folder, num_tasks=5)
     assert len(calls) == 6
 
 
 def test_damaged_figures_are_computed_again(trained, calls, tmp_path):
     (tmp_path / "figures.json").write_text("{")
-    compare().run(trained.maml, "weights", SEARCH, tmp_path, num_tasks=5)
+    compare().run(trained.maml, "weights", GRID, tmp_path, num_tasks=5)
     assert len(calls) == 6
-    compare().run(trained.maml, "weights", SEARCH, tmp_path, num_tasks=5)
+    compare().run(trained.maml, "weights", GRID, tmp_path, num_tasks=5)
     assert len(calls) == 6
 
 
@@ -130,9 +130,9 @@ def test_too_few_classes_or_images(change, message):
         ({"num_tasks": 0}, "--tuning_tasks must be at least 1, not 0"),
     ],
 )
-def test_search_out_of_range(change, message):
+def test_grid_out_of_range(change, message):
     with pytest.raises(UserError, match=message):
-        SEARCH._replace(**change).validate()
+        GRID._replace(**change).validate()
 
 
 def outcome(baseline, split, accuracies, choice=None):
@@ -140,7 +140,7 @@ def outcome(baseline, split, accuracies, choice=None):
     return Outcome(baseline, split, 8, Evaluation("accuracy", np.ones(len(query)), query), choice)
 
 
-CHOSEN = Choice(Schedule(0.01, 0.1), 2, 0.5)
+CHOSEN = Choice(StepSizes(0.01, 0.1), 2, 0.5)
 OUTCOMES = [outcome(NEAREST_NEIGHBOR, VAL, [0.4, 0.6]), outcome(FINE_TUNING, TEST, [0.2, 0.2], CHOSEN)]
 
 

@@ -6,10 +6,9 @@ import pytest
 import tensorflow as tf
 
 from data_generators.episodes import EVALUATION_SEED, Episodes
-from maml_tf.baselines import nearest_neighbor
-from maml_tf.baselines.fine_tuning import Choice, FineTuning, Schedule, choose, with_fresh_head
-from maml_tf.baselines.nearest_neighbor import NearestNeighbor
-from maml_tf.evaluation import Evaluation
+from maml_tf.baselines import learners
+from maml_tf.baselines.learners import Choice, NearestNeighbor, StepSizes, choose, with_fresh_head
+from maml_tf.supervised.evaluation import Evaluation
 from tests.data_generators.synthetic_classes import classes
 
 WAYS, SHOTS, TASKS = 3, 2, 4
@@ -23,7 +22,7 @@ def tasks():
 
 @pytest.fixture(scope="module")
 def fine_tuning(trained):
-    return FineTuning(trained.maml, WAYS, SHOTS)
+    return learners.fine_tuning(trained.maml, WAYS, SHOTS)
 
 
 def test_nearest_neighbor_is_the_single_example_with_the_largest_cosine(trained, tasks):
@@ -48,7 +47,7 @@ def test_one_example_decides_rather_than_the_mean_of_a_class():
     support = tf.constant([[0.0, 1.0], [1.0, 0.0], [0.8, 0.6], [0.8, -0.6]])
     labels = tf.constant([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
     # Nearest is the second example, of class 0, though the mean of class 1 points exactly this way.
-    assert nearest_neighbor._labelled(tf.constant([[1.0, 0.0]]), support, labels).numpy().tolist() == [[1.0, 0.0]]
+    assert learners._labelled(tf.constant([[1.0, 0.0]]), support, labels).numpy().tolist() == [[1.0, 0.0]]
 
 
 def test_fresh_head_is_drawn_as_torch_does_and_shares_the_rest(trained):
@@ -63,7 +62,7 @@ def test_fresh_head_is_drawn_as_torch_does_and_shares_the_rest(trained):
     assert all(mine is theirs for mine, theirs in zip(first.variables[:-2], model.variables[:-2], strict=True))
 
 
-def logits_and_accuracies(model, task, schedule, num_updates):
+def logits_and_accuracies(model, task, step_sizes, num_updates):
     """Gradient descent of all weights on the mean cross-entropy of the support, by Keras and by assignment."""
     support_x, support_y, query_x, query_y = task
     cross_entropy = keras.losses.CategoricalCrossentropy(from_logits=True)
@@ -75,19 +74,19 @@ def logits_and_accuracies(model, task, schedule, num_updates):
         variables = model.trainable_variables
         for variable, gradient in zip(variables, tape.gradient(loss, [v.value for v in variables]), strict=True):
             if gradient is not None:  # that of a bias that batch normalisation cancels
-                variable.assign_sub(schedule.initial / (1 + schedule.decay * step) * gradient)
+                variable.assign_sub(step_sizes.initial / (1 + step_sizes.decay * step) * gradient)
     return accuracies
 
 
-@pytest.mark.parametrize("schedule", [Schedule(0.5, 1.0), Schedule(0.2)])
-def test_fine_tuning_is_gradient_descent_of_all_weights(trained, fine_tuning, tasks, schedule):
-    found = fine_tuning.at(schedule).evaluate(tasks, 4)
+@pytest.mark.parametrize("step_sizes", [StepSizes(0.5, 1.0), StepSizes(0.2)])
+def test_fine_tuning_is_gradient_descent_of_all_weights(trained, fine_tuning, tasks, step_sizes):
+    found = fine_tuning.evaluate(tasks, 4, step_sizes.first(4))
     head = with_fresh_head(trained.maml.model, WAYS)
     expected = []
     for task in zip(*tasks, strict=True):
         model = keras.models.clone_model(head)
         model.set_weights(head.get_weights())
-        expected.append(logits_and_accuracies(model, task, schedule, 4))
+        expected.append(logits_and_accuracies(model, task, step_sizes, 4))
     np.testing.assert_allclose(found["accuracies"], expected, atol=1e-6)
     assert len(np.unique(found["accuracies"])) > 3  # or else the comparison would say little
     assert found["support_accuracy"].shape == (TASKS,)
@@ -95,31 +94,29 @@ def test_fine_tuning_is_gradient_descent_of_all_weights(trained, fine_tuning, ta
 
 def test_fine_tuning_leaves_the_classifier_as_it_is(trained, fine_tuning, tasks):
     before = [v.numpy() for v in trained.maml.model.variables]
-    first = fine_tuning.evaluate(tasks, 2, Schedule(0.5))
-    second = fine_tuning.evaluate(tasks, 2, Schedule(0.5))
+    first = fine_tuning.evaluate(tasks, 2, StepSizes(0.5).first(2))
+    second = fine_tuning.evaluate(tasks, 2, StepSizes(0.5).first(2))
     np.testing.assert_array_equal(first["accuracies"], second["accuracies"])
     for variable, value in zip(trained.maml.model.variables, before, strict=True):
         np.testing.assert_array_equal(variable, value)
-    with pytest.raises(ValueError, match="those of the schedule"):
-        fine_tuning.at(Schedule(0.5)).evaluate(tasks, 1, 0.1)
 
 
 def test_constant_step_size_is_the_evaluation_of_maml(fine_tuning, tasks):
-    found = fine_tuning.evaluate(tasks, 3, Schedule(0.3))
-    expected = fine_tuning._maml.evaluate(tasks, 3, 0.3)
+    found = fine_tuning.evaluate(tasks, 3, StepSizes(0.3).first(3))
+    expected = fine_tuning.evaluate(tasks, 3, 0.3)
     np.testing.assert_allclose(found["accuracies"], expected["accuracies"], atol=1e-6)
     np.testing.assert_allclose(found["support_accuracy"], expected["support_accuracy"], atol=1e-6)
 
 
-def test_choice_is_the_best_schedule_and_number_of_steps():
-    def judged(*means):
+def test_choice_is_the_best_step_sizes_and_number_of_steps():
+    def found(*means):
         return Evaluation("accuracy", np.zeros(2), np.array([means, means]))
 
     evaluations = {
-        Schedule(0.5): judged(0.9, 0.2, np.nan),  # no step at all is no fine-tuning
-        Schedule(0.1): judged(0.2, 0.4, 0.3),
-        Schedule(0.1, 1.0): judged(0.2, 0.3, 0.5),
-        Schedule(0.01): judged(0.2, 0.1, 0.5),
+        StepSizes(0.5): found(0.9, 0.2, np.nan),  # no step at all is no fine-tuning
+        StepSizes(0.1): found(0.2, 0.4, 0.3),
+        StepSizes(0.1, 1.0): found(0.2, 0.3, 0.5),
+        StepSizes(0.01): found(0.2, 0.1, 0.5),
     }
-    assert choose(evaluations) == Choice(Schedule(0.1, 1.0), 2, 0.5)
-    assert Schedule(0.1, 1.0).at(3) == pytest.approx(0.025)
+    assert choose(evaluations) == Choice(StepSizes(0.1, 1.0), 2, 0.5)
+    np.testing.assert_allclose(StepSizes(0.1, 1.0).first(4), [0.1, 0.05, 0.1 / 3, 0.025])

@@ -28,9 +28,9 @@ def step_all(tasks, spoil=lambda: None):
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e12])
 @pytest.mark.parametrize("name", ["half_cheetah_velocity", "ant_velocity"])
-def test_a_simulation_that_diverges_ends_its_path_and_no_other(name, value, tmp_path, monkeypatch, capfd):
+def test_a_simulation_that_diverges_ends_its_trajectory_and_no_other(name, value, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
-    tasks = envs.make_vector(name, 2, 3, 5, workers=2)
+    tasks = envs.make_vector(name, 2, 3, 5, threads=2)
     _, expected = step_all(tasks)
 
     def spoil():
@@ -46,9 +46,9 @@ def test_a_simulation_that_diverges_ends_its_path_and_no_other(name, value, tmp_
     np.testing.assert_array_equal(rewards[others], expected[1][others])
 
     tasks.step(np.zeros((2, 3, tasks.act_dim)))
-    assert tasks.diverged == 1, "a path diverges once"
+    assert tasks.diverged == 1, "a trajectory diverges once"
     _, again = step_all(tasks)
-    assert tasks.diverged == 1, "the next paths are sound"
+    assert tasks.diverged == 1, "the next trajectories are sound"
     for got, wanted in zip(again, expected, strict=True):
         np.testing.assert_array_equal(got, wanted)  # nothing of the spoilt simulation is left
     assert not list(tmp_path.iterdir()), "MuJoCo wrote a log"
@@ -56,7 +56,7 @@ def test_a_simulation_that_diverges_ends_its_path_and_no_other(name, value, tmp_
 
 
 def test_a_simulation_that_mujoco_gives_up_counts_as_diverged(monkeypatch):
-    tasks = envs.make_vector("half_cheetah_velocity", 2, 3, 5, workers=1)
+    tasks = envs.make_vector("half_cheetah_velocity", 2, 3, 5, threads=1)
     step = tasks._batch.step
 
     def fail(*arguments, **settings):
@@ -69,7 +69,7 @@ def test_a_simulation_that_mujoco_gives_up_counts_as_diverged(monkeypatch):
     assert tasks.diverged == 1
 
 
-def test_a_single_environment_that_diverges_ends_its_path():
+def test_a_single_environment_that_diverges_ends_its_trajectory():
     env = gymnasium.make("maml/AntVelocity-v0", disable_env_checker=True).unwrapped
     before, _ = env.reset(seed=0)
     env.data.qvel[0] = np.nan
@@ -125,10 +125,10 @@ def test_sizes_must_be_positive(sizes):
 
 
 @pytest.mark.parametrize("name", ["ant_velocity", "point_navigation"])
-@pytest.mark.parametrize("workers", [0, -3, 10**9])
-def test_workers_have_bounds(name, workers):
-    with pytest.raises(UserError, match=f"workers must be at least 1 and at most 1024, not {workers}"):
-        envs.make_vector(name, 1, 1, 1, workers=workers)
+@pytest.mark.parametrize("threads", [0, -3, 10**9])
+def test_threads_have_bounds(name, threads):
+    with pytest.raises(UserError, match=f"threads must be at least 1 and at most 1024, not {threads}"):
+        envs.make_vector(name, 1, 1, 1, threads=threads)
 
 
 @pytest.mark.parametrize("sizes", [(10**6, 10**6, 10**6), (10**30, 1, 1), (1001, 1000, 1000)])

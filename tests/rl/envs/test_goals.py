@@ -52,7 +52,7 @@ def test_training_goals_depend_on_seed_and_iteration_only():
 
 def test_original_draws_training_goals_alike():
     golden = part("point")["sample_goals_seed5"]
-    np.testing.assert_array_equal(envs.GOAL_RANGES["point_navigation"].draw(np.random.RandomState(5), 4), golden)
+    np.testing.assert_array_equal(envs.find("point_navigation").goals.draw(np.random.RandomState(5), 4), golden)
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,12 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 from rl import envs
-from rl.envs.ant import Ant
-from rl.envs.half_cheetah import HalfCheetah
+from rl.envs.locomotion import Ant, HalfCheetah
 from tests.rl.envs.environment_goldens import part
 
-NAMES = [name for name in envs.NAMES if name != "point_navigation"]
+NAMES = [name for name in envs.ENVIRONMENTS if name != "point_navigation"]
 IDS = ["maml/HalfCheetahVelocity-v0", "maml/HalfCheetahDirection-v0", "maml/AntVelocity-v0", "maml/AntDirection-v0"]
+CHEETAHS, ANTS = envs.find("half_cheetah_velocity").goals, envs.find("ant_velocity").goals
 
 
 def initial(golden):
@@ -49,14 +49,14 @@ def test_original_trajectories(id, original, oracle, actions):
 @pytest.mark.parametrize(
     ("robot", "original"),
     [
-        (HalfCheetah("velocity"), "HalfCheetahEnvRand"),
-        (HalfCheetah("velocity"), "HalfCheetahEnvOracle"),
-        (HalfCheetah("direction"), "HalfCheetahEnvRandDirec"),
-        (HalfCheetah("direction"), "HalfCheetahEnvDirecOracle"),
-        (Ant("velocity"), "AntEnvRand"),
-        (Ant("velocity"), "AntEnvOracle"),
-        (Ant("direction"), "AntEnvRandDirec"),
-        (Ant("direction"), "AntEnvDirecOracle"),
+        (HalfCheetah("velocity", CHEETAHS), "HalfCheetahEnvRand"),
+        (HalfCheetah("velocity", CHEETAHS), "HalfCheetahEnvOracle"),
+        (HalfCheetah("direction", CHEETAHS), "HalfCheetahEnvRandDirec"),
+        (HalfCheetah("direction", CHEETAHS), "HalfCheetahEnvDirecOracle"),
+        (Ant("velocity", ANTS), "AntEnvRand"),
+        (Ant("velocity", ANTS), "AntEnvOracle"),
+        (Ant("direction", ANTS), "AntEnvRandDirec"),
+        (Ant("direction", ANTS), "AntEnvDirecOracle"),
     ],
 )
 def test_original_rewards_and_ends(robot, original):
@@ -82,7 +82,7 @@ def test_gymnasium_finds_no_fault(id):
 @pytest.mark.parametrize(("name", "id"), list(zip(NAMES, IDS, strict=True)))
 def test_many_at_once_equal_single_ones_bit_for_bit(name, id, oracle):
     goals = envs.sample_goals(name, 0, 0, 3)
-    tasks = envs.make_vector(name, 3, 2, 50, oracle=oracle, workers=2)
+    tasks = envs.make_vector(name, 3, 2, 50, oracle=oracle, threads=2)
     observations = tasks.reset(goals, (5,))
     assert observations.shape == (3, 2, tasks.obs_dim)
     singles = []
@@ -100,12 +100,12 @@ def test_many_at_once_equal_single_ones_bit_for_bit(name, id, oracle):
             at = index // 2, index % 2
             for got, expected in zip(results, env.step(actions[at])[:3], strict=True):
                 np.testing.assert_array_equal(got[at], expected)
-    assert not results[2].any(), "no path may end, or the comparison would too"
+    assert not results[2].any(), "no trajectory may end, or the comparison would too"
 
 
 @pytest.mark.parametrize(("name", "middle"), [("half_cheetah_velocity", 0.0), ("ant_velocity", None)])
 def test_initial_states_vary_as_in_the_original(name, middle):
-    tasks = envs.make_vector(name, 40, 20, 1, workers=1)
+    tasks = envs.make_vector(name, 40, 20, 1, threads=1)
     tasks.reset(envs.sample_goals(name, 0, 0, 40), (0,))
     positions, velocities = tasks._batch.qpos, tasks._batch.qvel
     expected = middle if middle is not None else [0, 0, 0.55, 1, 0, 0, 0, 0, 1, 0, -1, 0, -1, 0, 1]
@@ -116,7 +116,7 @@ def test_initial_states_vary_as_in_the_original(name, middle):
 
 
 def test_an_ant_that_falls_or_jumps_is_done_and_stands_still():
-    tasks = envs.make_vector("ant_velocity", 1, 3, 5, workers=2)
+    tasks = envs.make_vector("ant_velocity", 1, 3, 5, threads=2)
     before = tasks.reset(np.array([[1.0]]), (0,))
     tasks._batch.qpos[0, 2] = 5.0
     observations, rewards, dones = tasks.step(np.zeros((1, 3, 8)))

@@ -7,7 +7,7 @@ from gymnasium import spaces
 
 from data_generators.errors import UserError
 from rl import envs
-from rl.sampler import sample
+from rl.sampling import sample
 
 ID = "own/Lift-v0"
 
@@ -47,7 +47,7 @@ def test_actions_goals_and_ends():
     tasks = envs.make_vector(ID, 2, 3, 10, oracle=True)
     assert (tasks.obs_dim, tasks.act_dim, tasks.goal_dim) == (2, 1, 1)
     observations = tasks.reset(np.array([[1.0], [2.0]]), (0,))
-    assert len(np.unique(observations[..., 0])) == 6, "every path begins elsewhere"
+    assert len(np.unique(observations[..., 0])) == 6, "every trajectory begins elsewhere"
     np.testing.assert_array_equal(observations, tasks.reset(np.array([[1.0], [2.0]]), (0,)))
     np.testing.assert_array_equal(observations[..., 1], [[1] * 3, [2] * 3])
     actions = np.zeros((2, 3, 1))
@@ -87,7 +87,7 @@ def test_a_reward_of_nan_names_task_and_step(monkeypatch):
     def act(observations):
         return np.float32([0.0, 1.0])[:, None, None] + np.zeros((2, 3, 1), np.float32)
 
-    with pytest.raises(UserError, match=r"reward is NaN or infinite in task 1 \(path 0\) at step 3"):
+    with pytest.raises(UserError, match=r"reward is NaN or infinite in task 1 \(trajectory 0\) at step 3"):
         sample(tasks, act, np.full((2, 1), -20.0), np.ones((2, 1)), (0,))
 
 

@@ -9,8 +9,8 @@ from gymnasium import spaces
 
 from data_generators.errors import UserError
 from rl import envs
-from rl.envs.goal_form import GoalForm
-from rl.sampler import sample
+from rl.envs.goals import GoalForm
+from rl.sampling import sample
 
 ID = "own/Room-v0"
 
@@ -46,7 +46,7 @@ def _registered(request):
     del gymnasium.registry[ID]
 
 
-def paths(tasks=2, per_task=2):
+def trajectories(tasks=2, per_task=2):
     vector = envs.make_vector(ID, tasks, per_task, 3)
     goals = envs.sample_goals(ID, 0, 0, tasks)
     return sample(vector, lambda o: np.zeros((tasks, per_task, 2)), np.zeros((tasks, 2)), goals, (0,))
@@ -76,13 +76,13 @@ OBSERVATION = np.float32([0.25, -0.75])
 def test_what_reset_gives_is_checked(monkeypatch, result, message):
     monkeypatch.setattr(Room, "reset", lambda self, *, seed=None, options=None: result)
     with pytest.raises(UserError, match=message):
-        paths()
+        trajectories()
 
 
 def test_a_reset_without_a_seed_is_of_the_old_gym(monkeypatch):
     monkeypatch.setattr(Room, "reset", lambda self: OBSERVATION)
     with pytest.raises(UserError, match="reset of own/Room-v0 takes no seed, which Gymnasium's does"):
-        paths()
+        trajectories()
 
 
 @pytest.mark.parametrize(
@@ -106,13 +106,13 @@ def test_a_reset_without_a_seed_is_of_the_old_gym(monkeypatch):
 def test_what_step_gives_is_checked(monkeypatch, result, message):
     monkeypatch.setattr(Room, "step", lambda self, action: result)
     with pytest.raises(UserError, match=message):
-        paths()
+        trajectories()
 
 
 @pytest.mark.parametrize("reward", [-1, np.float32(-1), np.array([-1.0]), np.array(-1)])
 def test_all_single_numbers_are_rewards(monkeypatch, reward):
     monkeypatch.setattr(Room, "step", lambda self, action: ([1, 2], reward, np.bool_(False), 0, {}))
-    found = paths()
+    found = trajectories()
     assert (found.rewards == -1).all()
     assert found.observations[0, 0].tolist() == [[0.25, -0.75], [1, 2], [1, 2]]
 
@@ -120,10 +120,10 @@ def test_all_single_numbers_are_rewards(monkeypatch, reward):
 def test_errors_of_the_environment_itself_are_left_as_they_are(monkeypatch):
     monkeypatch.setattr(Room, "step", lambda self, action: {}["mine"])
     with pytest.raises(KeyError, match="mine"):
-        paths()
+        trajectories()
     monkeypatch.setattr(Room, "__init__", lambda self: int("mine" + []))
     with pytest.raises(TypeError, match="can only concatenate"):
-        paths()
+        trajectories()
 
 
 def test_a_wrapper_of_the_user_s_reaches_its_environment(monkeypatch):
@@ -132,10 +132,10 @@ def test_a_wrapper_of_the_user_s_reaches_its_environment(monkeypatch):
             return 2 * observation + self.env.goal  # an attribute, which a wrapper in between would hide
 
     gymnasium.registry[ID].entry_point = lambda: Doubled(Room())
-    assert paths().observations[0, 0, 0].tolist() == [0.5, -1.5]
+    assert trajectories().observations[0, 0, 0].tolist() == [0.5, -1.5]
     monkeypatch.setattr(Room, "step", lambda self, action: (OBSERVATION, -1.0, False, {}))
     with pytest.raises(ValueError, match="unpack"):  # in the user's own wrapper
-        paths()
+        trajectories()
 
 
 class Where(NamedTuple):
@@ -192,7 +192,7 @@ def test_goals_come_back_to_set_task_as_they_were_drawn(monkeypatch, kind):
     for i, env in enumerate(tasks._envs):
         (taken,) = env.unwrapped.taken
         assert_same(taken, expected[i // 3])
-    tasks.reset(np.stack([goals] * 3, axis=1), (0,))  # a goal for each path, as the baselines have
+    tasks.reset(np.stack([goals] * 3, axis=1), (0,))  # a goal for each trajectory, as the baselines have
     assert_same(tasks._envs[-1].unwrapped.taken[1], expected[1])
     assert envs.test_goals(ID).shape == (40, tasks.goal_dim)
 
@@ -214,7 +214,7 @@ def test_goals_come_back_to_set_task_as_they_were_drawn(monkeypatch, kind):
 def test_goals_that_are_not_supported(monkeypatch, goal, message):
     monkeypatch.setattr(Room, "sample_task", lambda self, random: goal)
     with pytest.raises(UserError, match=message):
-        paths()
+        trajectories()
 
 
 @pytest.mark.parametrize(

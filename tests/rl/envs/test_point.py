@@ -3,6 +3,7 @@
 import gymnasium
 import numpy as np
 import pytest
+from gymnasium.envs.registration import EnvSpec
 from gymnasium.utils.env_checker import check_env
 
 from data_generators.errors import UserError
@@ -37,33 +38,44 @@ def test_actions_are_scaled_to_the_bounds_as_in_the_original(kind):
     np.testing.assert_array_equal(scaled, golden[f"{kind}_scaled"])
 
 
+@pytest.mark.parametrize("name", ["point_navigation", "ant_direction"])
+def test_a_specification_comes_back_from_json(name):
+    spec = gymnasium.spec(envs.find(name).gym_id)
+    made = gymnasium.make(EnvSpec.from_json(spec.to_json()), disable_env_checker=True).unwrapped
+    made.reset(seed=0)
+    assert made._goal_range == envs.find(name).goals
+
+
 @pytest.mark.parametrize("oracle", [False, True])
 def test_gymnasium_finds_no_fault(oracle):
     check_env(gymnasium.make("maml/PointNavigation-v0", oracle=oracle, render_mode="rgb_array").unwrapped)
 
 
 @pytest.mark.parametrize("oracle", [False, True])
-def test_vector_form_equals_gymnasiums_own_vectorisation(oracle):
-    settings = {"num_envs": 3, "goal": [0.1, 0.05], "oracle": oracle, "max_episode_steps": 7}
-    ours = gymnasium.make_vec("maml/PointNavigation-v0", **settings)
-    theirs = gymnasium.make_vec("maml/PointNavigation-v0", vectorization_mode="sync", **settings)
-    assert type(ours.unwrapped).__name__ == "PointNavigationVectorEnv"
-    assert ours.observation_space == theirs.observation_space
-    assert ours.action_space == theirs.action_space
+def test_gymnasiums_own_vectorisation_steps_as_ours(oracle):
+    settings = {"goal": [0.1, 0.05], "oracle": oracle, "max_episode_steps": 7}
+    vector = gymnasium.make_vec("maml/PointNavigation-v0", num_envs=3, **settings)
+    assert vector.observation_space.shape == (3, 2 + 2 * oracle)
+    tasks = envs.make_vector("point_navigation", 1, 3, 7, oracle=oracle)
     random = np.random.default_rng(0)
-    ours.reset(), theirs.reset()
-    endings = np.zeros(2)
+    ended, endings = np.ones(3, bool), np.zeros(2)
     for _ in range(40):
         to_goal = [1.0, 0.5] if random.random() < 0.2 else random.uniform(-2, 2, 2)
         actions = np.float32([to_goal, *random.uniform(-2, 2, (2, 2))])
-        results = ours.step(actions), theirs.step(actions)
-        for got, expected in zip(*results, strict=True):
-            np.testing.assert_array_equal(got, expected)
-        endings += results[0][2].sum(), results[0][3].sum()
-    assert (endings > 0).all(), "paths must end both at the goal and at the limit for this to mean anything"
+        if ended.all():
+            observations, _ = vector.reset()
+            np.testing.assert_array_equal(observations, tasks.reset(np.array([settings["goal"]]), (0,))[0])
+            ended[:] = False
+        observations, rewards, terminated, truncated, _ = vector.step(actions)
+        expected = [values[0] for values in tasks.step(actions[None])]
+        for got, values in zip((observations, rewards, terminated), expected, strict=True):
+            np.testing.assert_array_equal(got[~ended], values[~ended])
+        endings += (terminated & ~ended).sum(), (truncated & ~ended).sum()
+        ended |= terminated | truncated
+    assert (endings > 0).all(), "trajectories must end both at the goal and at the limit for this to mean anything"
 
 
-def test_vector_form_draws_a_goal_for_every_path():
+def test_vector_form_draws_a_goal_for_every_trajectory():
     env = gymnasium.make_vec("maml/PointNavigation-v0", num_envs=2, oracle=True, max_episode_steps=1)
     goals = [env.reset(seed=1)[0][:, 2:]]
     for _ in range(4):
@@ -74,7 +86,7 @@ def test_vector_form_draws_a_goal_for_every_path():
     np.testing.assert_array_equal(goals[0], env.reset(seed=1)[0][:, 2:])
 
 
-def test_single_form_draws_a_goal_for_every_path_until_one_is_set():
+def test_single_form_draws_a_goal_for_every_trajectory_until_one_is_set():
     env = gymnasium.make("maml/PointNavigation-v0", oracle=True)
     drawn = [env.reset()[0][2:] for _ in range(5)]
     assert len(np.unique(drawn, axis=0)) == 5
@@ -84,7 +96,7 @@ def test_single_form_draws_a_goal_for_every_path_until_one_is_set():
         env.unwrapped.set_task(0.3)
 
 
-def test_a_path_that_reached_its_goal_stands_still():
+def test_a_trajectory_that_reached_its_goal_stands_still():
     tasks = envs.make_vector("point_navigation", 2, 1, 10, oracle=True)
     goals = np.array([[0.05, 0.0], [0.4, 0.4]])
     np.testing.assert_array_equal(tasks.reset(goals, (0,))[:, 0], [[0, 0, 0.05, 0], [0, 0, 0.4, 0.4]])

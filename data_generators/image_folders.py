@@ -1,0 +1,285 @@
+"""Images in folders, <split>/<class>/<image>: listed, and decoded once into an array on disk.
+
+The array is memory-mapped, so a split is never held in memory. Beside the folders of a split stand the array and
+`decoded_<split>_<height>x<width>x<channels>.json`, which tells what it was made from, names the array's file and holds
+a checksum of both. The array is written first, a few images at a time: a cache that has its json is whole.
+"""
+
+import dataclasses
+import hashlib
+import io
+import json
+import logging
+import math
+import os
+import zlib
+from collections.abc import Collection, Generator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
+from pathlib import Path
+
+import numpy as np
+
+from data_generators.decoding import Decoder
+from data_generators.episodes import ClassImages
+from data_generators.errors import UserError
+from data_generators.files import DAMAGE, reading, remove_abandoned, replacing
+from data_generators.progress import progress
+
+SPLITS = ("train", "val", "test")
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassFolders:
+    """The images of some classes.
+
+    path: the folder with one folder for each class.
+    images: the sorted names of each class's images, by the name of the class; the classes are sorted too.
+    fingerprint: changes whenever an image is added, removed, renamed or written.
+    """
+
+    path: Path
+    images: dict[str, list[str]]
+    fingerprint: str
+
+    def paths(self) -> list[Path]:
+        """Every image, class after class."""
+        return [self.path / name / image for name, images in self.images.items() for image in images]
+
+
+def list_classes(path: str | Path, suffixes: Collection[str]) -> ClassFolders | None:
+    """Lists the images <class>/<image> below a folder.
+
+    Stray files do no harm: what is hidden, or has another suffix, is passed over. A folder without any image is no
+    class; a warning names it.
+
+    Args:
+        path: the folder.
+        suffixes: in lower case, ".jpg" for example, of the files that are images.
+
+    Returns:
+        ClassFolders, or None if there is no image.
+
+    Raises:
+        UserError: a folder cannot be read.
+    """
+    path = Path(path)
+    images, marks, empty = {}, [], []
+    with reading(path):
+        folders = [folder for folder in _visible(path) if folder.is_dir()] if path.is_dir() else []
+        for folder in folders:
+            files = [file for file in _visible(folder) if is_image(file.name, suffixes) and file.is_file()]
+            marks += [(folder.name, file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+            if files:
+                images[folder.name] = [file.name for file in files]
+            else:
+                empty.append(folder.path)
+    if not images:
+        return None
+    if empty:
+        more = f" (and {len(empty) - 1} more)" if len(empty) > 1 else ""
+        logging.getLogger(__name__).warning("%s%s holds no image, so that it is no class", empty[0], more)
+    return ClassFolders(path, images, hashlib.sha256(repr(marks).encode()).hexdigest())
+
+
+def list_splits(path: str | Path, suffixes: Collection[str]) -> dict[str, ClassFolders | None]:
+    """Lists the images <split>/<class>/<image> below a folder, by split; see `list_classes`."""
+    return {split: list_classes(Path(path, split), suffixes) for split in SPLITS}
+
+
+def is_image(name: str, suffixes: Collection[str]) -> bool:
+    """Whether a file of this name is an image, and not one of the hidden files that systems leave."""
+    return is_visible(name) and Path(name).suffix.lower() in suffixes
+
+
+def is_visible(name: str) -> bool:
+    """Whether a file or folder of this name is the user's: systems leave hidden ones, and macOS a shadow folder."""
+    return not name.startswith((".", "__MACOSX"))
+
+
+def _visible(path) -> list[os.DirEntry]:
+    with os.scandir(path) as entries:
+        return sorted((entry for entry in entries if is_visible(entry.name)), key=lambda entry: entry.name)
+
+
+_FORMAT = 2
+_UNCHECKED_FORMAT = 1  # of earlier versions, without a checksum
+_CHUNK = 256  # images decoded and written at a time, ...
+_CHUNK_BYTES = 1 << 26  # ... but fewer if they have more bytes than this
+
+
+def load_splits(data_dir: Path, folders: Mapping[str, ClassFolders | None], decoder: Decoder) -> dict[str, ClassImages]:
+    """Opens the caches of several splits, by name; see `load_split`. Warns if a class is in more than one split."""
+    loaded = {split: load_split(data_dir, split, classes, decoder) for split, classes in folders.items()}
+    splits = {split: data for split, data in loaded.items() if data is not None}
+    first: dict[str, str] = {}
+    names = [(name, split) for split, data in splits.items() for name in data.names]
+    shared = [(name, first[name], split) for name, split in names if first.setdefault(name, split) != split]
+    if shared:
+        name, *where = shared[0]
+        more = f" (and {len(shared) - 1} more)" if len(shared) > 1 else ""
+        message = "class %s%s is in both %s and %s, so that a test on the latter is no test on new classes"
+        logging.getLogger(__name__).warning(message, name, more, *where)
+    return splits
+
+
+def load_split(
+    data_dir: Path,
+    split: str,
+    folders: ClassFolders | None,
+    decoder: Decoder,
+) -> ClassImages | None:
+    """Opens the cache of a split, which is made first if it is missing, damaged, or not made from what is there now.
+
+    Where it cannot be written, a warning is logged and the images are decoded into memory every time.
+
+    Args:
+        data_dir: the folder of the cache.
+        split: its name.
+        folders: the images; None if they are gone, and then the cache is taken as it is.
+        decoder: decodes the images, to the shape that the cache must have.
+
+    Returns:
+        ClassImages, or None if there is neither a cache nor an image.
+
+    Raises:
+        UserError: an image cannot be decoded, and then an older cache is left as it was; the images are gone, and the
+            cache is damaged; or there is room for the decoded images neither on disk nor in memory.
+    """
+    cache = data_dir / f"decoded_{split}_{'x'.join(map(str, decoder.shape))}.json"
+    found = _read(cache, folders.fingerprint if folders else None, decoder.shape)
+    if found is None and folders is None and cache.exists():
+        raise UserError(
+            f"{cache} or its array is damaged, and the images that it was made from are gone: put them back, and it "
+            "will be made anew, or remove it."
+        )
+    if found is not None or folders is None:
+        return found
+    lengths = [len(images) for images in folders.images.values()]
+    shape = (sum(lengths), *decoder.shape)
+    try:
+        images = _write(cache, folders, shape, decoder)
+    except OSError as error:
+        logging.getLogger(__name__).warning("%s will be decoded anew each time: %s", folders.path, error)
+        images = _in_memory(folders, shape, decoder)
+    decoder.report()
+    return _class_images(images, lengths, folders.images)
+
+
+def _read(cache: Path, fingerprint: str | None, shape: tuple[int, ...]) -> ClassImages | None:
+    try:
+        made = json.loads(cache.read_text(encoding="utf-8"))
+        unchecked = made["format"] == _UNCHECKED_FORMAT
+        if fingerprint is not None and (unchecked or fingerprint != made["fingerprint"]):
+            return None
+        if not unchecked and made["format"] != _FORMAT:
+            return None
+        path, names, lengths = cache.with_name(made["images"]), made["names"], made["lengths"]
+        found = _checksum_of_file(path, (sum(lengths), *shape), _checksum_of_classes(names, lengths))
+        if found is None or found != (found if unchecked else made["checksum"]):
+            return None
+        images = np.load(path, mmap_mode="r")
+    except DAMAGE:
+        return None
+    if unchecked:
+        logging.getLogger(__name__).warning("%s is of an earlier version: damage to it would not be noticed", cache)
+    return _class_images(images, lengths, names)
+
+
+def _checksum_of_classes(names: list[str], lengths: list[int]) -> int:
+    if len(names) != len(lengths) or not all(isinstance(name, str) for name in names) or min(lengths) < 1:
+        raise ValueError("the classes are not as they are written")
+    return zlib.crc32(json.dumps([names, lengths]).encode())
+
+
+def _checksum_of_file(path: Path, shape: tuple[int, ...], checksum: int) -> int | None:
+    """Continues a checksum with an array; None if the file does not hold one of this shape."""
+    header, buffer = _header(shape), memoryview(bytearray(1 << 20))
+    with open(path, "rb", buffering=0) as file:
+        if file.read(len(header)) != header:
+            return None
+        while count := file.readinto(buffer):
+            checksum = zlib.crc32(buffer[:count], checksum)
+        return checksum if file.tell() == len(header) + math.prod(shape) else None
+
+
+def _header(shape: tuple[int, ...]) -> bytes:
+    """How a .npy file of uint8 begins."""
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    return header.getvalue()
+
+
+def _write(cache: Path, folders: ClassFolders, shape: tuple[int, ...], decoder: Decoder) -> np.ndarray:
+    """Writes the array, then the json that names it, then deletes arrays of before; returns the array, memory-mapped.
+
+    The array goes through plain writes, because a full disk ends a process that writes through a memory map. What a
+    loss of power leaves half on the disk, the checksum will tell.
+    """
+    names, lengths = list(folders.images), [len(images) for images in folders.images.values()]
+    path = cache.with_name(f"{cache.stem}.{folders.fingerprint[:16]}.npy")
+    remove_abandoned(cache.with_name(cache.stem))  # arrays of whatever images
+    checksum = _checksum_of_classes(names, lengths)
+    with (
+        replacing(path, durable=False) as part,
+        open(part, "wb") as file,
+        closing(_decoded(folders, decoder)) as chunks,
+    ):
+        file.write(_header(shape))
+        for images in chunks:
+            file.write(images.data)
+            checksum = zlib.crc32(images.data, checksum)
+    made = {"format": _FORMAT, "fingerprint": folders.fingerprint, "images": path.name, "checksum": checksum}
+    with replacing(cache, durable=False) as part:
+        part.write_text(json.dumps(made | {"names": names, "lengths": lengths}), encoding="utf-8")
+    for old in cache.parent.glob(f"{cache.stem}.*.npy"):
+        if old != path:
+            with suppress(OSError):
+                old.unlink()
+    return np.load(path, mmap_mode="r")
+
+
+def _in_memory(folders: ClassFolders, shape: tuple[int, ...], decoder: Decoder) -> np.ndarray:
+    try:
+        if math.prod(shape) > _memory():  # the system would give it, and end the process when it is used
+            raise MemoryError
+        images = np.empty(shape, np.uint8)
+    except MemoryError as error:
+        number, height, width, _ = shape
+        raise UserError(
+            f"{folders.path}: {number:,} images of {width:,}x{height:,} pixels take {math.prod(shape) / 1e9:.1f} GB, "
+            "for which there is room neither on disk nor in memory: free some"
+            f"{', or use a smaller --image_size' if decoder.resize else ''}."
+        ) from error
+    start = 0
+    for chunk in _decoded(folders, decoder):
+        images[start : start + len(chunk)] = chunk
+        start += len(chunk)
+    return images
+
+
+def _memory() -> float:
+    """Bytes of this machine's memory."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # not every system tells
+        return math.inf
+
+
+def _decoded(folders: ClassFolders, decoder: Decoder) -> Generator[np.ndarray, None, None]:
+    """The images in their order, uint8 [a few, height, width, channels] at a time."""
+    paths = folders.paths()
+    few = max(1, min(_CHUNK, _CHUNK_BYTES // math.prod(decoder.shape)))
+    with (
+        ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool,
+        progress(len(paths), f"Decoding {folders.path}", "image") as shown,
+    ):
+        for start in range(0, len(paths), few):
+            images = np.stack(list(pool.map(decoder, paths[start : start + few])))
+            shown.update(len(images))
+            yield images
+
+
+def _class_images(images: np.ndarray, lengths, names) -> ClassImages:
+    lengths = np.array(lengths)
+    return ClassImages(images, np.cumsum(lengths) - lengths, lengths, tuple(names))

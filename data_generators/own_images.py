@@ -1,0 +1,80 @@
+"""A user's own images, grouped by class in folders; in splits, or split here."""
+
+import random
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from data_generators.decoding import MODES, Decoder, is_decoded
+from data_generators.episodes import ClassImages
+from data_generators.errors import UserError
+from data_generators.image_folders import SPLITS, ClassFolders, list_classes, list_splits, load_split, load_splits
+
+# Shares of the classes, in %, where the folder has no splits: those of miniImagenet, the rest for the test.
+_TRAIN, _VAL = 64, 16
+_SPLIT_SEED = 1  # as Omniglot's; --seed never moves a split
+_MAX_SIDE = 4096  # pixels: beyond any network that is meta-trained, and below what overflows in Pillow
+
+
+def load_image_folder(data_dir: str | Path, side: int = 84, channels: int = 3) -> dict[str, ClassImages]:
+    """Loads images of any size, in any format that Pillow reads, resized to side x side.
+
+    data_dir holds {train,val,test}/<class>/<image>, any of the three; or <class>/<image>, and then 64 % of the classes
+    are for training, 16 % for validation and the others for the test: the sorted names, shuffled by random.Random(1).
+    Other files are passed over. The images are decoded once, into caches beside the folders: see `split_cache`. The
+    caches are used also without the images.
+
+    Args:
+        data_dir: the folder.
+        side: height and width in pixels.
+        channels: 3 (RGB) or 1 (grey).
+
+    Returns:
+        The classes of those of "train", "val" and "test" that there are; images [total, side, side, channels].
+
+    Raises:
+        UserError: there is no image, one of them is damaged, side is too large, or channels is neither 1 nor 3.
+            Nothing on disk is changed then.
+    """
+    if channels not in MODES:
+        raise UserError(f"Images have 1 channel (grey) or 3 (RGB), not {channels}.")
+    if not 1 <= side <= _MAX_SIDE:
+        raise UserError(f"--image_size must be between 1 and {_MAX_SIDE}, not {side}.")
+    data_dir = Path(data_dir)
+    suffixes = _suffixes()
+    decoder = Decoder(side, channels, resize=True, upright=True)
+    folders = list_splits(data_dir, suffixes)
+    classes = None if any(folders.values()) else list_classes(data_dir, suffixes)
+    splits = {} if classes else load_splits(data_dir, folders, decoder)
+    splits = splits or _split_classes(data_dir, classes, decoder)
+    if not splits:
+        raise UserError(
+            f"{data_dir} holds no images: put them there as {data_dir}/{{train,val,test}}/<class>/<image> or "
+            f"{data_dir}/<class>/<image>, in a format that Pillow reads."
+        )
+    return splits
+
+
+def _suffixes() -> frozenset[str]:
+    """Of the files that Pillow decodes."""
+    Image.init()
+    kinds = {kind for kind in Image.OPEN if is_decoded(kind)}
+    return frozenset(suffix for suffix, kind in Image.registered_extensions().items() if kind in kinds)
+
+
+def _split_classes(data_dir: Path, classes: ClassFolders | None, decoder: Decoder) -> dict[str, ClassImages]:
+    """All classes share one array; empty if there is neither a class nor a cache."""
+    data = load_split(data_dir, "all", classes, decoder)
+    if data is None:
+        return {}
+    order = list(range(data.num_classes))
+    random.Random(_SPLIT_SEED).shuffle(order)
+    cuts = [round(len(order) * share / 100) for share in (_TRAIN, _TRAIN + _VAL)]
+    return {
+        split: ClassImages(
+            data.images, data.offsets[chosen], data.lengths[chosen], tuple(data.names[i] for i in chosen)
+        )
+        for split, chosen in zip(SPLITS, np.split(np.array(order), cuts), strict=True)
+        if len(chosen)
+    }

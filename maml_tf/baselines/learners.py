@@ -1,0 +1,160 @@
+"""Fine-tuning and nearest neighbour, the two baselines on the classifier's embedding.
+
+Fine-tuning: gradient descent on the support from the classifier's weights and a fresh linear layer. As in Ravi and
+Larochelle's code (model/baselines/pre-trained-SGD.lua): the classifier's linear layer is replaced by one for the task's
+classes, drawn once and the same for all tasks; up to 15 steps on the mean cross-entropy of the whole support, of all
+weights, with the step size initial / (1 + decay * step); what is best on 100 tasks of validation classes is taken.
+Their 15 steps are fixed; here every number up to 15 is among the choices. Their grid has the step sizes 0.5, 0.1, 0.01,
+1e-3, 1e-4 and 1e-5 and the decays 1, 0.1, ... 1e-5 and 0: the last two step sizes hardly move any weight in 15 steps,
+and decays from 0.01 on change no step by more than an eighth, so these are left out.
+
+Nearest neighbour: each query has the label of the support example whose embedding is most similar. As in their
+nearest-neighbor.lua and conv-nearest-neighbor.lua, the embedding is what enters the classifier's linear layer, the
+flattened maps of the fourth block; similarity is the cosine; and with several shots the single nearest example still
+decides, not a mean per class.
+"""
+
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from data_generators.tasks import Tasks
+from maml_tf import losses
+from maml_tf import task_axis as axis
+from maml_tf.maml import MAML
+from maml_tf.pure_model import PureModel
+from maml_tf.supervised import evaluation
+
+UPDATES = 15
+STEP_SIZES = (0.5, 0.1, 0.01, 0.001)
+HEAD_SEED = 1703  # a constant, so that --seed moves the classifier only
+
+
+class StepSizes(NamedTuple):
+    """Step sizes that decay: initial / (1 + decay * step), for step = 0, 1, ..."""
+
+    initial: float
+    decay: float = 0.0
+
+    def first(self, steps: int) -> np.ndarray:
+        """[steps] float64, those of the first steps."""
+        return self.initial / (1 + self.decay * np.arange(steps))
+
+
+class Choice(NamedTuple):
+    """The settings of fine-tuning that did best.
+
+    step_sizes: of the steps.
+    num_updates: number of steps.
+    accuracy: mean over the tasks on which they were chosen.
+    """
+
+    step_sizes: StepSizes
+    num_updates: int
+    accuracy: float
+
+
+def fine_tuning(classifier: MAML, ways: int, shots: int) -> MAML:
+    """A classifier with a fresh linear layer, whose `evaluate` fine-tunes all weights to few-shot tasks.
+
+    The step sizes are an argument of its graph, so that a grid of them compiles once.
+
+    Args:
+        classifier: MAML of a model whose last layer is linear; its weights are used and never changed.
+        ways: classes per task.
+        shots: support examples per class.
+    """
+    return MAML(
+        with_fresh_head(classifier.model, ways),
+        losses.SoftmaxCrossEntropy(ways * shots),  # which makes it a mean over examples
+        accuracy=losses.accuracy,
+        first_order=True,
+        adapts=lambda variable: True,
+        task_axis=classifier.task_axis,
+        jit=classifier.jit,
+    )
+
+
+def with_fresh_head(model: keras.Model, outputs: int) -> keras.Model:
+    """A model that shares all layers but the last with another; its last layer is drawn as Torch draws a linear one.
+
+    That is uniformly between -1 / sqrt(n) and 1 / sqrt(n), weights and biases, where n is the number of inputs.
+    """
+    features = model.layers[-1].input
+    bound = float(features.shape[-1]) ** -0.5
+    kernel, bias = (keras.initializers.RandomUniform(-bound, bound, seed=HEAD_SEED + i) for i in range(2))
+    head = keras.layers.Dense(outputs, kernel_initializer=kernel, bias_initializer=bias, name="head")
+    return keras.Model(model.input, head(features))
+
+
+def choose(evaluations: dict[StepSizes, evaluation.Evaluation]) -> Choice:
+    """The step sizes and the number of steps, at least one, with the best mean accuracy; the first of equal ones."""
+    choices = [
+        Choice(step_sizes, updates, float(mean))
+        for step_sizes, found in evaluations.items()
+        for updates, mean in enumerate(found.mean)
+        if updates
+    ]
+    return max(choices, key=lambda choice: choice.accuracy)
+
+
+class NearestNeighbor:
+    """Classifies by a classifier's embedding. Support and query are each normalised by themselves.
+
+    Args:
+        classifier: MAML of a model whose last layer is linear.
+    """
+
+    def __init__(self, classifier: MAML):
+        model = classifier.model
+        self._embedding = PureModel(keras.Model(model.input, model.layers[-1].input), lambda variable: True)
+        self._classifier = classifier
+        self._compiled = classifier.compiler(self._graph)
+
+    def evaluate(
+        self, tasks: Tasks, num_updates: int = 0, step_size: float | None = None, transductive: bool = True
+    ) -> dict[str, np.ndarray]:
+        """The accuracy on every task; as `MAML.evaluate`, without updates.
+
+        Args:
+            tasks: Tasks.
+            num_updates: 0.
+            step_size: has no meaning here.
+            transductive: True; there is no other way here.
+
+        Returns:
+            `support_accuracy` [tasks], of the support's own labels by its nearest neighbours, which are
+            the examples themselves; `accuracies` [tasks, 1] on the query.
+        """
+        if num_updates or not transductive:
+            raise ValueError("nearest neighbour takes no updates, and normalises queries together")
+        found = self._compiled(tf.nest.map_structure(tf.convert_to_tensor, tasks))
+        return {name: value.numpy() for name, value in found.items()}
+
+    def _graph(self, tasks):
+        def one_task(task):
+            support = self._embed(task.support_x)
+            on_support = _labelled(support, support, task.support_y)
+            on_query = _labelled(self._embed(task.query_x), support, task.support_y)
+            return {
+                "support_accuracy": losses.accuracy(on_support, task.support_y),
+                "accuracies": losses.accuracy(on_query, task.query_y)[None],
+            }
+
+        dtype = self._classifier.dtype
+        signature = {"support_accuracy": tf.TensorSpec([], dtype), "accuracies": tf.TensorSpec([1], dtype)}
+        return axis.map_tasks(one_task, tasks, signature, self._classifier.task_axis)
+
+    def _embed(self, x):
+        """[examples, features] of unit length."""
+        pure = self._embedding
+        values = [[tf.convert_to_tensor(v) for v in group] for group in (pure.adapted, pure.shared, pure.state)]
+        features, _, _ = pure(*values, x)
+        return tf.math.l2_normalize(features, axis=-1)
+
+
+def _labelled(queries, support, labels):
+    """The one-hot labels of the support examples with the largest cosine."""
+    return tf.gather(labels, tf.argmax(tf.matmul(queries, support, transpose_b=True), axis=-1))

@@ -1,0 +1,298 @@
+"""MAML: algorithms 1 and 2 of Finn, Abbeel and Levine (2017), `maml.py` of cbfinn/maml.
+
+    theta'_i = theta - alpha * grad_theta L_support,i(theta)                         for each task i of a meta-batch
+    theta <- theta - beta * grad_theta mean_i L_query,i(theta'_i)                    by Adam, beta its learning rate
+
+`MAML.train_step` is one such meta-update. Its gradient goes through the inner update: hence the second derivatives.
+"""
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from data_generators.errors import UserError
+from data_generators.tasks import Tasks
+from maml_tf import checks, losses, second_derivatives, step_sizes
+from maml_tf.distribution import ALONE, Alone
+from maml_tf.optimizers import adam, optimizer_of
+from maml_tf.pure_model import PureModel
+from maml_tf.task_axis import MAP, Compiler, compiled, map_tasks, mean_over_tasks, resolve
+from maml_tf.task_learner import Adapted, Metrics, Start, TaskLearner
+
+__all__ = ["MAML", "Adapted", "adam"]
+
+Curves = dict[str, np.ndarray]
+_PLURAL = {"query_loss": "losses", "query_accuracy": "accuracies"}
+
+
+class MAML:
+    """Model-agnostic meta-learning of a Keras model's initial weights.
+
+    Args:
+        model: a built keras.Model.
+        loss: function (outputs, targets) -> scalar; or a loss of Keras, or its name ("mse").
+        step_size: alpha, of the inner loop.
+        num_updates: inner updates in meta-training, at least 1.
+        first_order: ignore second derivatives (`stop_grad` of the original).
+        learn_step_size: meta-learn alpha, starting at `step_size`. True: one for each adapted variable; "per_update" or
+            "per_weight": for each update or weight of it, too (LSLR, Meta-SGD); see `step_sizes.learned`.
+        query_weights: function, meta-updates done (an integer tensor) -> [num_updates] weights of the query loss after
+            each update, whose weighted sum is the meta-objective (MAML++); default, the loss after the last one.
+        accuracy: optional function (outputs, targets) -> scalar that is reported beside the loss; or a metric of Keras,
+            or its name ("accuracy").
+        optimizer, pretrain_optimizer: of the meta-update and of pretraining, a Keras optimizer or its name; default
+            `adam()`.
+        adapts: predicate on a variable, whether the inner loop adapts it; default, see `pure_model.adapts_by_default`.
+            The others are meta-learned only. `networks.is_head` adapts the last layer alone (ANIL).
+        task_axis, jit: "map" or "vectorize", and whether to compile by XLA; "auto", see `task_axis.resolve`.
+        workers: the processes that share each meta-batch.
+
+    Raises:
+        UserError: an argument does not fit, here as in all methods.
+
+    Example:
+        >>> model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(8, "tanh"), keras.layers.Dense(1)])
+        >>> maml = MAML(model, "mse", step_size=0.02)
+        >>> x = np.linspace(-1, 1, 40).reshape(2, 20, 1)  # two tasks: y = x and y = -x
+        >>> y = x * [[[1]], [[-1]]]
+        >>> sorted(maml.train_step(Tasks(x[:, ::2], y[:, ::2], x[:, 1::2], y[:, 1::2])))
+        ['post_loss', 'pre_loss']
+        >>> maml.predict(x[0], maml.adapt(x[0], y[0], num_updates=5)).shape
+        TensorShape([20, 1])
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        loss: Callable | str,
+        *,
+        step_size: float = 0.01,
+        num_updates: int = 1,
+        first_order: bool = False,
+        learn_step_size: bool | str = False,
+        query_weights: Callable | None = None,
+        accuracy: Callable | str | None = None,
+        optimizer: keras.optimizers.Optimizer | str | None = None,
+        pretrain_optimizer: keras.optimizers.Optimizer | str | None = None,
+        adapts: Callable | None = None,
+        task_axis: str = "auto",
+        jit: bool | str = "auto",
+        workers: Alone = ALONE,
+    ):
+        self.num_updates, self.first_order = checks.count(num_updates, "num_updates", 1), first_order
+        self.loss, self.accuracy = losses.as_loss(loss), losses.as_accuracy(accuracy)
+        self.pure = PureModel(model, adapts)
+        self.model, self.dtype = model, self.pure.dtype
+        self.learner = TaskLearner(self.pure, self.loss, self.accuracy, first_order)
+        self._checked = False
+        if not first_order and self.pure.built_on is not None:
+            self._checked = second_derivatives.check(self.pure, self.pure.built_on, stacklevel=2)
+        self.step_size, self.learn_step_size, self.query_weights = step_size, learn_step_size, query_weights
+        self.step_sizes = step_sizes.learned(learn_step_size, step_size, self.pure.adapted, self.num_updates)
+        self.optimizer, self.pretrain_optimizer = optimizer_of(optimizer), optimizer_of(pretrain_optimizer)
+        self.optimizer.build(self.meta_variables)
+        self.pretrain_optimizer.build(self.weights)
+        self.task_axis, self.jit = resolve(task_axis, jit, model)
+        self.target_spec = None  # of the targets [examples, ...], known from the first tasks on
+        self.workers = workers
+        self.compiler = Compiler(self.task_axis, self.jit, apart=workers.count > 1)
+        # What serves one task at a time: traced once for any number of examples and updates, which XLA could not.
+        self._server = Compiler(MAP, jit=False)
+
+    @property
+    def weights(self) -> list[keras.Variable]:
+        """The model's trainable variables, adapted ones first."""
+        return self.pure.adapted + self.pure.shared
+
+    @property
+    def meta_variables(self) -> list[keras.Variable]:
+        """What the meta-update changes: the model's trainable variables, and the step sizes where they are learned."""
+        return self.weights + self.step_sizes
+
+    @compiled
+    def train_step(self, tasks: Tasks, *, first: int = 0) -> Metrics:
+        """One meta-update: theta <- Adam(theta, the mean over tasks of grad_theta L_query(theta')).
+
+        Args:
+            tasks: Tasks, this worker's share of the meta-batch.
+            first: index of the first of them in the meta-batch, for the seeds of random layers.
+
+        Returns:
+            dict of scalars, means over tasks: `pre_loss` on the support before adaptation, `post_loss` on the query
+            after it, and `pre_accuracy` and `post_accuracy` where there is an accuracy.
+        """
+        objective, moments = self._meta_objective(tasks), ("pre", "post")
+        gradients, metrics, statistics = self._mean_over_tasks(objective, moments, self.meta_variables, tasks, first)
+        self.compiler.part(lambda *g: self.optimizer.apply(g, self.meta_variables), *gradients)
+        self.pure.assign_statistics(statistics)
+        return metrics
+
+    @compiled
+    def pretrain_step(self, tasks: Tasks, *, first: int = 0) -> Metrics:
+        """One update of the weights on the mean support loss over tasks, without adaptation: the paper's baseline.
+
+        Args and result as of `train_step`, without the metrics after adaptation.
+        """
+        objective, moments = self.learner.pretrain_objective, ("pre",)
+        gradients, metrics, statistics = self._mean_over_tasks(objective, moments, self.weights, tasks, first)
+        self.compiler.part(lambda *g: self.pretrain_optimizer.apply(g, self.weights), *gradients)
+        self.pure.assign_statistics(statistics)
+        return metrics
+
+    @compiled
+    def meta_gradients(self, tasks: Tasks, *, first_order: bool | None = None, first: int = 0) -> list[tf.Tensor]:
+        """The gradient that `train_step` descends, before any clipping: a list for `meta_variables`.
+
+        Args as of `train_step`; first_order: in place of that of training.
+        """
+        objective = self._meta_objective(tasks, first_order)
+        return self._mean_over_tasks(objective, ("pre", "post"), self.meta_variables, tasks, first)[0]
+
+    def _meta_objective(self, tasks, first_order=None):
+        learner = self.learner if first_order is None else self.learner._replace(first_order=first_order)
+        if not (learner.first_order or self._checked):
+            inputs = checks.of_one_task(self.pure.inputs(tasks[0], "support_x"))
+            self._checked = second_derivatives.check(self.pure, inputs, stacklevel=5)
+        weights = self.query_weights and tf.cast(self.query_weights(self.optimizer.iterations), self.dtype)
+        if weights is not None and weights.shape != (self.num_updates,):
+            raise UserError(f"query_weights gives {weights.shape}, but must give a weight for each update")
+        return functools.partial(learner.meta_objective, num_updates=self.num_updates, query_weights=weights)
+
+    def _mean_over_tasks(self, objective, moments, variables, tasks, first):
+        """Means over a meta-batch of an objective's gradients, metrics and statistics: lines 4 to 10 of algorithm 1."""
+        start, (tasks, seeds, count) = self.start(), self._elements(tasks, first, queries="post" in moments)
+        self.pure.observe(checks.of_one_task(tasks.support_x))
+        watched = start.trainable[: len(variables)]
+
+        def of_task(element):
+            task, seeds = element
+            with tf.GradientTape() as tape:
+                tape.watch(watched)
+                seeded = start._replace(state=self.pure.with_seeds(start.state, seeds))
+                value, metrics, state = objective(seeded, task)
+            gradients = tape.gradient(value, watched, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+            return [tf.convert_to_tensor(g) for g in gradients], metrics, self.pure.statistics(state)
+
+        statistics = checks.specs(self.pure.statistics(start.state))
+        signature = checks.specs(watched), self.learner.metric_specs(*moments), statistics
+        mean = functools.partial(mean_over_tasks, of_task, signature=signature, task_axis=self.task_axis)
+        return self.workers.mean(self.compiler.part(mean, (tasks, seeds)), count)
+
+    def evaluate(self, tasks: Tasks, num_updates: int, step_size: Any = None, transductive: bool = True) -> Curves:
+        """Adapts to every task and measures its queries before and after every update.
+
+        Args:
+            tasks: Tasks.
+            num_updates: inner updates.
+            step_size: a number; a list, for each adapted variable one; or an array [num_updates]. Default, as trained.
+            transductive: as for `predict`; by default as in the paper's tests, each query set by its own statistics.
+
+        Returns:
+            dict of arrays: `support_loss` [tasks] before adaptation, `losses` [tasks, 1 + num_updates] on the query
+            after 0, 1, ... updates; `support_accuracy` and `accuracies` likewise where there is an accuracy.
+        """
+        num_updates = checks.count(num_updates, "num_updates", 0)
+        step_size = step_sizes.given(step_size, num_updates, self.dtype)
+        curves = self.curves(tasks, step_size, num_updates=num_updates, transductive=transductive)
+        return {name: value.numpy() for name, value in curves.items()}
+
+    @compiled
+    def curves(self, tasks: Tasks, step_size: Any = None, *, num_updates: int, transductive: bool = True) -> Metrics:
+        """`evaluate`, compiled. The outer loop is that over updates, so that the graph holds one update only."""
+        learner, start, (tasks, seeds, count) = self.learner, self.start(step_size), self._elements(tasks)
+        params, state = tf.nest.map_structure(lambda t: tf.repeat(t[None], count, axis=0), (start.params, start.state))
+        state = self.pure.with_seeds(state, seeds)
+        of_one, on_query = checks.of_one_task((params, state)), learner.metric_specs("query")
+
+        def before(element):
+            params, state, task = element
+            return learner.evaluate_start(start._replace(params=params, state=state), task, transductive)
+
+        def after(i, element):
+            params, state, task = element
+            return learner.evaluate_update(start._replace(params=params, state=state), task, i, transductive)
+
+        def update(i, params, state, curves):
+            elements, signature = (params, state, tasks), (*of_one, on_query)
+            params, state, metrics = map_tasks(functools.partial(after, i), elements, signature, self.task_axis)
+            return i + 1, params, state, {name: curves[name].write(i + 1, metrics[name]) for name in curves}
+
+        first = map_tasks(before, (params, state, tasks), learner.metric_specs("support", "query"), self.task_axis)
+        empty = {name: tf.TensorArray(self.dtype, num_updates + 1, element_shape=[count]) for name in on_query}
+        curves = {name: curve.write(0, first.pop(name)) for name, curve in empty.items()}
+        at_start = (0, params, state, curves)
+        *_, curves = tf.while_loop(lambda i, *_: i < num_updates, update, at_start, parallel_iterations=1)
+        return first | {_PLURAL[name]: tf.transpose(curve.stack()) for name, curve in curves.items()}
+
+    def adapt(self, x: Any, y: Any, num_updates: int | None = None, step_size: Any = None) -> Adapted:
+        """Adapts to one task and returns its fast weights; the model itself stays as it is. Any size is one graph.
+
+        Args:
+            x: [support, ...] inputs, or a structure of them where the model has several.
+            y: [support, outputs] targets, or whatever the loss takes.
+            num_updates, step_size: as for `evaluate`; default, those of training.
+        """
+        num_updates = self.num_updates if num_updates is None else checks.count(num_updates, "num_updates", 0)
+        x, y = self.pure.inputs(x, "x", axis=0), self.pure.targets(y)
+        checks.support(x, y)
+
+        def graph(x, y, num_updates, step_size=None):
+            return self.learner.adapted(self.start(step_size), x, y, num_updates)
+
+        # As an argument, even if it is that of training, so that one graph serves all; but for learned ones.
+        step_size = self.step_size if step_size is None and not self.step_sizes else step_size
+        settings = num_updates, step_sizes.given(step_size, num_updates, self.dtype)
+        settings = tf.nest.map_structure(tf.convert_to_tensor, settings if step_size is not None else settings[:1])
+        specs = checks.any_number(x, self.pure.input_specs), checks.any_number(y), *map(checks.specs, settings)
+        return self._server.call_as(specs, "adapt", graph, x, y, *settings)
+
+    def predict(self, x: Any, adapted: Adapted | None = None, transductive: bool = False) -> Any:
+        """Outputs [examples, ...] for x by adapted weights, or by the initial ones. Any size is one graph.
+
+        Args:
+            x: [examples, ...], or a structure of such where the model has several inputs.
+            adapted: what `adapt` returned.
+            transductive: normalise x by its own batch statistics, as the original does in its tests, so that an answer
+                depends on what else is asked; otherwise by those in the state of `adapted`, the support's (the model is
+                then called with training=False). Stock Keras layers keep moving averages there, which every pass over
+                the support moves a little towards its own.
+        """
+        start = self.start()
+        params, state = adapted or (start.params, start.state)
+
+        def graph(x, params, state):
+            return self.pure(params, self.start().shared, state, x, training=transductive)[0]
+
+        x = self.pure.inputs(x, "x", axis=0)
+        specs = checks.any_number(x, self.pure.input_specs), checks.specs(params), checks.specs(state)
+        return self._server.call_as(specs, ("predict", transductive), graph, x, params, state)
+
+    def export(self, path: str | Path, **settings: Any) -> Path:
+        """Writes a SavedModel that adapts without this project; see `export.export`."""
+        from maml_tf.export import export
+
+        return export(self, path, **settings)
+
+    def start(self, step_size: Any = None) -> Start:
+        """What every task starts from, as the variables are now; step_size: of `step_sizes.given`; None, as trained."""
+        groups = self.pure.adapted, self.pure.shared, self.pure.state, self.step_sizes
+        params, shared, state, learned = ([tf.convert_to_tensor(v) for v in group] for group in groups)
+        if step_size is not None:
+            step_size = step_sizes.by_update(step_size)
+        elif learned:
+            step_size = step_sizes.as_adapt_takes(self.learn_step_size, learned, self.num_updates)
+        return Start(params, shared, state, self.step_size if step_size is None else step_size, learned)
+
+    def _elements(self, tasks, first=0, queries=True):
+        """Tasks, each with its own seeds for random layers, and their number."""
+        tasks = self.pure.tasks(tasks)
+        if tf.is_tensor(tasks.support_y):
+            self.target_spec = tf.TensorSpec([None, *tasks.support_y.shape[2:]], tasks.support_y.dtype)
+        iteration = self.optimizer.iterations + self.pretrain_optimizer.iterations
+        count = checks.number_of(tasks, queries)
+        return tasks, [s[first:] for s in self.pure.seeds_per_task(iteration, first + count)], count

@@ -1,0 +1,287 @@
+"""Saves and restores everything that a run needs to resume exactly where it was."""
+
+import dataclasses
+import itertools
+import json
+import re
+import shutil
+import weakref
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from data_generators.errors import UserError, first_line
+from data_generators.files import flush
+from maml_tf.runs.lock import RunLock, make_writable, remove_leftovers
+from maml_tf.runs.settings import Settings
+
+_EXPERIMENT = "experiment/.ATTRIBUTES/VARIABLE_VALUE"
+_SAVING = "saving"
+_DATA = re.compile(r"model\d+\.data-\d{5}-of-\d{5}")
+
+
+class Checkpoints:
+    """The checkpoints `model<iteration>` of one run, in its folder. Knows no learner.
+
+    Each holds the objects given, the number of iterations done and the settings. It is written in a folder of its own,
+    flushed to the disk and moved into place, its index last; so a checkpoint that has an index is whole, even if the
+    process is killed or the power is lost meanwhile.
+
+    Args:
+        folder: the run's folder; need not exist before `start` or the first `save`.
+        settings: Settings; a checkpoint of other ones is refused.
+        objects: what is saved, by the key that it has in the checkpoint: models, optimisers, variables, lists of them.
+        keep: number of checkpoints kept; older ones are deleted.
+        keep_every: checkpoints of multiples of this iteration are kept for good; None for none.
+    """
+
+    _lock: RunLock | None = None
+
+    def __init__(
+        self,
+        folder: str | Path,
+        settings: Settings,
+        objects: Mapping[str, Any],
+        *,
+        keep: int = 10,
+        keep_every: int | None = None,
+    ):
+        self.folder = Path(folder)
+        self.settings = settings
+        self.keep, self.keep_every = keep, keep_every
+        self._iteration = tf.Variable(0, dtype=tf.int64, trainable=False)
+        self._settings = tf.Variable(as_text(settings), trainable=False)
+        self._checkpoint = tf.train.Checkpoint(**objects, iteration=self._iteration, experiment=self._settings)
+
+    def start(self, resume: bool) -> int:
+        """Makes the folder, and restores the latest checkpoint or, without `resume`, puts an earlier run aside.
+
+        No other process can start in this folder until `end`, or the end of this process. What killed ones have left
+        is removed.
+
+        Returns:
+            The number of iterations done.
+
+        Raises:
+            UserError: the folder cannot be written, another process trains in it, or as `restore`.
+        """
+        make_writable(self.folder)
+        self._hold(RunLock(self.folder))
+        try:
+            iteration = self._resume() if resume else self._start_anew()
+            self._remove_leftovers()
+        except BaseException:
+            self.end()
+            raise
+        return iteration
+
+    def end(self) -> None:
+        """Lets other processes start in this folder; without effect if that has been done."""
+        if self._lock is not None:
+            self._lock.release()
+
+    def _hold(self, lock):
+        self._lock = lock
+        weakref.finalize(self, lock.release)  # for whoever does not come to `end`
+
+    def _resume(self):
+        if not available(self.folder):
+            return 0
+        iteration = self.restore()
+        print(f"Resuming from the checkpoint of iteration {iteration}")
+        return iteration
+
+    def _start_anew(self):
+        lock, aside = self._lock, put_aside(self.folder)
+        if aside:
+            lock.moved(aside)
+            make_writable(self.folder)
+            try:
+                self._hold(RunLock(self.folder))
+            finally:
+                lock.release()
+            print(f"The earlier run is now in {aside}")
+        return 0
+
+    def save(self, iteration: int) -> Path:
+        """Writes `model<iteration>`, then deletes the oldest beyond those to keep.
+
+        Returns:
+            Its path, without the endings of its files.
+
+        Raises:
+            UserError: it cannot be written; the others are left as they were.
+        """
+        self._iteration.assign(iteration)
+        path = self.folder / f"model{iteration}"
+        part = self.folder / _SAVING
+        try:
+            shutil.rmtree(part, ignore_errors=True)  # what a killed process may have left
+            part.mkdir(parents=True)
+            self._checkpoint.write(str(part / path.name))
+            flush(part)
+            _delete(path)
+            for file in sorted(part.iterdir(), key=lambda file: file.suffix == ".index"):
+                file.replace(self.folder / file.name)
+            part.rmdir()
+            self._delete_surplus()
+        except (OSError, tf.errors.OpError) as error:
+            shutil.rmtree(part, ignore_errors=True)  # makes room on a full disk
+            raise UserError(f"checkpoint {path} cannot be written ({first_line(error)})") from error
+        return path
+
+    def _delete_surplus(self):
+        """Deletes the oldest checkpoints beyond those to keep, and the data of those that a kill left without index."""
+        for old in available(self.folder)[: -self.keep]:
+            if not self.keep_every or old % self.keep_every:
+                _delete(self.folder / f"model{old}")
+        for file in self.folder.glob("model*.data-*"):
+            if _DATA.fullmatch(file.name) and not file.with_suffix(".index").exists():
+                file.unlink()
+
+    def _remove_leftovers(self):
+        """Removes what killed processes may have left."""
+        shutil.rmtree(self.folder / _SAVING, ignore_errors=True)
+        self._delete_surplus()
+        remove_leftovers(self.folder)
+
+    def delete_from(self, iteration: int) -> None:
+        """Deletes the checkpoints of this iteration and of later ones."""
+        for later in available(self.folder):
+            if later >= iteration:
+                _delete(self.folder / f"model{later}")
+
+    def restore(self, iteration: int | None = None) -> int:
+        """Restores the latest checkpoint, or that of a given iteration.
+
+        Returns:
+            The number of iterations done.
+
+        Raises:
+            UserError: there is none, it is damaged, it was made with other settings, or it is one of the original code,
+                which has no optimiser state to resume with.
+        """
+        path = self.folder / f"model{find(self.folder, iteration)}"
+        if is_tf1(path):
+            raise UserError(
+                f"checkpoint {path} is of the original code and without the optimiser's state, so that its training "
+                "cannot be resumed: test it with main.py --train=False, or train anew with another --logdir"
+            )
+        self._refuse_other_settings(path)
+        try:
+            self._checkpoint.read(str(path)).assert_existing_objects_matched()
+        except Exception as error:  # TensorFlow documents no list of what a damaged checkpoint may raise
+            reason = f"is damaged or of another model ({first_line(error)})"
+            raise UserError(f"checkpoint {path} {reason}{_remedy(path)}") from error
+        self._settings.assign(as_text(self.settings))  # reading has put those of the checkpoint there
+        return int(self._iteration.numpy())
+
+    def _refuse_other_settings(self, path):
+        differences = self.settings.differences(read_settings(path))
+        if differences:
+            made_with = ", ".join(differences)
+            raise UserError(
+                f"checkpoint {path} was made with {made_with}: give the same flags or, {self.settings.anew}"
+            )
+
+    def is_whole(self) -> bool:
+        """Whether there is a checkpoint, and the latest can be read to its last byte."""
+        latest = max(available(self.folder), default=None)
+        if latest is None:
+            return False
+        try:
+            reader = tf.train.load_checkpoint(str(self.folder / f"model{latest}"))
+            for name in reader.get_variable_to_shape_map():
+                reader.get_tensor(name)
+        except Exception:  # TensorFlow documents no list of what a damaged checkpoint may raise
+            return False
+        return True
+
+
+def as_text(settings: Settings) -> str:
+    """Settings as a checkpoint holds them; `read_settings` gives them back."""
+    return json.dumps(dataclasses.asdict(settings))
+
+
+def available(folder: str | Path) -> list[int]:
+    """The iterations of the whole checkpoints in a folder, ascending."""
+    names = (re.fullmatch(r"model(\d+)\.index", file.name) for file in Path(folder).glob("model*.index"))
+    return sorted(int(name[1]) for name in names if name)
+
+
+def find(folder: str | Path, iteration: int | None = None) -> int:
+    """The iteration of the latest checkpoint in a folder, or the given one if it is there.
+
+    Raises:
+        UserError: it is not.
+    """
+    iterations = available(folder)
+    if not iterations:
+        raise UserError(f"no checkpoint in {folder}: train first, with the same settings")
+    if iteration is not None and iteration not in iterations:
+        raise UserError(f"no checkpoint of iteration {iteration} in {folder}; there are: {str(iterations)[1:-1]}")
+    return iterations[-1] if iteration is None else iteration
+
+
+def put_aside(folder: str | Path) -> Path | None:
+    """Renames the folder of an earlier run, if it holds checkpoints, to `<folder>.old1` or the next that is free.
+
+    Returns:
+        The new name, or None where there is nothing to put aside.
+
+    Raises:
+        UserError: it cannot be renamed.
+    """
+    if not available(folder):
+        return None
+    names = (Path(f"{folder}.old{number}") for number in itertools.count(1))
+    aside = next(name for name in names if not name.exists())
+    try:
+        return Path(folder).rename(aside)
+    except OSError as error:
+        message = f"cannot rename {folder} to {aside} ({error.strerror}): move it yourself, or choose another --logdir"
+        raise UserError(message) from error
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """The settings that a checkpoint was made with, as a dict.
+
+    Raises:
+        UserError: it is damaged, or not one of ours.
+    """
+    try:
+        return json.loads(tf.train.load_variable(str(path), _EXPERIMENT))
+    except Exception as error:  # TensorFlow documents no list of what a damaged checkpoint may raise
+        reason = "is damaged, or not a checkpoint of this project"
+        raise UserError(f"checkpoint {path} {reason}{_remedy(path)}") from error
+
+
+def is_tf1(path: str | Path) -> bool:
+    """Whether a checkpoint is one of TensorFlow 1; its path is without the endings of its files."""
+    try:
+        return "_CHECKPOINTABLE_OBJECT_GRAPH" not in tf.train.load_checkpoint(str(path)).get_variable_to_shape_map()
+    except Exception:  # TensorFlow documents no list of what a damaged checkpoint may raise
+        return False
+
+
+def _files(path):
+    """The files of a checkpoint, its index first."""
+    files = [file for file in path.parent.glob(f"{path.name}.*") if re.match(r"\.(index$|data-)", file.suffix)]
+    return sorted(files, key=lambda file: file.suffix != ".index")
+
+
+def _delete(path):
+    """Deletes a checkpoint, its index first, so that what is left if the process is killed is no checkpoint."""
+    for file in _files(path):
+        file.unlink()
+
+
+def _remedy(path):
+    """What to do where the latest of several checkpoints is damaged."""
+    *earlier, latest = available(path.parent) or [None]
+    if not earlier or path.name != f"model{latest}":
+        return ""
+    files = " and ".join(str(file) for file in _files(path))
+    return f": if it is damaged, remove {files} to resume from model{earlier[-1]}"

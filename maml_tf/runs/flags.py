@@ -1,0 +1,211 @@
+"""The flags of one command, over absl's: `--name=value`, `--name value`, `--name` and `--noname`, `--flagfile=FILE`."""
+
+import dataclasses
+import sys
+import textwrap
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+from data_generators.errors import UserError
+from maml_tf.runs.command import guarded
+from maml_tf.runs.settings import LARGEST, Settings, check
+
+_WIDTH, _INDENT = 110, 28
+
+
+class Flags:
+    """The flags of a command; once parsed, each is an attribute.
+
+    >>> flags = Flags()
+    >>> flags.integer("num_tasks", 600, "tasks to evaluate on", least=1)
+    >>> flags.parse(["--num_tasks=20"]).num_tasks
+    20
+    """
+
+    def __init__(self) -> None:
+        self._values = flags.FlagValues()
+        self._values.set_gnu_getopt(True)  # flags may follow what is none
+        self._arguments: list[tuple[str, str, int, float]] = []
+        self._ranges: dict[str, dict] = {}
+        self._required: list[str] = []
+        self._exclusive: list[tuple[str, str, str]] = []
+
+    def string(self, name: str, default: str | None, help: str, *, required: bool = False) -> None:
+        """Defines a text."""
+        flags.DEFINE_string(name, default, help, flag_values=self._values)
+        self._required += [name] * required
+
+    def path(self, name: str, default: str | None, help: str) -> None:
+        """Defines the path of a file or folder."""
+        flags.DEFINE(_Path(), name, default, help, self._values, flags.ArgumentSerializer())
+
+    def integer(
+        self, name: str, default: int | None, help: str, *, least: int | None = None, most: float = LARGEST
+    ) -> None:
+        """Defines an integer and its range."""
+        flags.DEFINE_integer(name, default, help, flag_values=self._values)
+        self._ranges[name] = {"least": least, "most": most}
+
+    def number(self, name: str, default: float | None, help: str, **bounds: bool | tuple[float, float]) -> None:
+        """Defines a number and its range, by `positive`, `between` or `inside` as in `settings.setting`."""
+        flags.DEFINE_float(name, default, help, flag_values=self._values)
+        self._ranges[name] = bounds
+
+    def boolean(self, name: str, default: bool | None, help: str) -> None:
+        """Defines a truth value."""
+        flags.DEFINE_bool(name, default, help, flag_values=self._values)
+
+    def choice(self, name: str, default: str | None, choices: Sequence[str], help: str) -> None:
+        """Defines one of some names."""
+        flags.DEFINE_enum(name, default, list(choices), help, flag_values=self._values)
+
+    def several(self, name: str, kind: type[int] | type[Path] | Iterable[str], help: str) -> None:
+        """Defines a flag that may be repeated: a list of integers, paths or names; None if not given."""
+        if isinstance(kind, type):
+            parser = _PARSERS[kind]()
+        else:
+            parser, help = flags.EnumParser(list(kind)), f"<{'|'.join(kind)}>: {help}"
+        flags.DEFINE_multi(parser, flags.ArgumentSerializer(), name, None, help, flag_values=self._values)
+        self._values[name].help = f"{help}; may be repeated"  # absl says so in more words
+
+    def numbers(self, name: str, default: Sequence[float] | None, help: str) -> None:
+        """Defines a tuple of numbers, with commas between them."""
+        flags.DEFINE(_Numbers(), name, default, help, self._values, flags.CsvListSerializer(","))
+
+    def exclusive(self, first: str, second: str, why: str) -> None:
+        """Says why two flags cannot both be given; `why` is the predicate of a sentence."""
+        self._exclusive.append((first, second, why))
+
+    def settings(self, kind: type[Settings]) -> None:
+        """Defines a flag for every setting; one that is not given is None, and takes its usual value."""
+        for field in dataclasses.fields(kind):
+            define = _DEFINE.get(field.type, flags.DEFINE_string)
+            define(field.name, None, field.metadata["help"], flag_values=self._values)
+
+    def argument(self, name: str, help: str, *, required: bool = True, several: bool = False) -> None:
+        """Defines what is no flag: a text or, as the last one, a list of texts; None where it is not given."""
+        self._arguments.append((name, help, int(required), float("inf") if several else 1))
+
+    def parse(self, arguments: Sequence[str]) -> "Flags":
+        """Takes the values from the command line, without the name of the program.
+
+        Raises:
+            UserError: an argument is not one of the flags, or a value has the wrong type or is out of range.
+        """
+        try:
+            _, *rest = self._values(["", *arguments])
+        except flags.Error as error:
+            raise UserError(" ".join(str(error).removeprefix("ERROR:: ").split())) from error
+        except (OSError, UnicodeError) as error:  # absl itself reads the file of --flagfile
+            raise UserError(f"the file of --flagfile cannot be read ({error}): give another") from error
+        for name, bounds in self._ranges.items():
+            check(name, self._values[name].value, **bounds)
+        for name in self._required:
+            if self._values[name].value is None:
+                raise UserError(f"--{name} is missing: --help says what it is")
+        for first, second, why in self._exclusive:
+            if self._values[first].present and self._values[second].present:
+                raise UserError(f"--{first} and --{second} {why}: give one of them")
+        self._take(rest)
+        return self
+
+    def given(self, kind: type[Settings]) -> dict[str, Any]:
+        """The values of the flags of `settings`, by name; None for what is not given."""
+        return {field.name: self._values[field.name].value for field in dataclasses.fields(kind)}
+
+    def help(self) -> str:
+        """The arguments and flags with their help, for a terminal."""
+        names = [(name, help) for name, help, *_ in self._arguments]
+        for flag in self._values.get_flags_for_module(__name__):
+            names.append((f"--{flag.name}", " ".join((flag.help, _default(flag)))))
+        return "\n".join(_entry(name, help) for name, help in names)
+
+    def _take(self, rest):
+        for name, _, least, most in self._arguments:
+            if len(rest) < least:
+                raise UserError(f"{name} is missing: --help says what it is")
+            taken, rest = (rest, []) if most > 1 else (rest[:1], rest[1:])
+            setattr(self, name, taken if most > 1 else (taken or [None])[0])
+        if rest:
+            raise UserError(f"{rest[0]!r} is not a flag: write --name=value")
+
+    def __getattr__(self, name):
+        values = self.__dict__.get("_values")
+        if values is None or name not in values:
+            raise AttributeError(name)
+        return values[name].value
+
+
+def command(
+    doc: str,
+    define: Callable[[Flags], None],
+    body: Callable[[Flags], int | None],
+    arguments: Sequence[str] | None = None,
+    *,
+    interrupted: str = "interrupted",
+) -> int:
+    """Runs a command: parses its flags, or prints its help, and turns errors into sentences.
+
+    Args:
+        doc: the docstring of its module, which --help prints above the flags.
+        define: function that defines its flags.
+        body: function of the parsed flags, which returns an exit code, or None for 0.
+        arguments: of the command line; default, those of the process.
+        interrupted: what to say after Ctrl-C.
+
+    Returns:
+        The exit code: the body's, 2 for an error that the user can mend, 130 after Ctrl-C.
+    """
+    arguments = sys.argv[1:] if arguments is None else [str(argument) for argument in arguments]
+
+    def whole():
+        given = Flags()
+        define(given)
+        flags.DEFINE_bool("help", False, "show this", flag_values=given._values, short_name="h")
+        try:
+            given.parse(arguments)
+        except UserError:
+            if not {"--help", "-h"} & set(arguments):
+                raise
+            given._values["help"].value = True
+        if given._values["help"].value:
+            print(doc.strip(), given.help(), sep="\n\n")
+            return 0
+        return body(given)
+
+    return guarded(whole, interrupted=interrupted)
+
+
+_DEFINE: dict[object, Callable] = {
+    int: flags.DEFINE_integer,
+    int | None: flags.DEFINE_integer,
+    float: flags.DEFINE_float,
+    bool: flags.DEFINE_bool,
+}
+
+
+class _Path(flags.ArgumentParser):
+    def parse(self, argument):
+        return Path(argument)
+
+
+_PARSERS: dict[type, Callable[[], flags.ArgumentParser]] = {int: flags.IntegerParser, Path: _Path}
+
+
+class _Numbers(flags.ArgumentParser):
+    def parse(self, argument):
+        return tuple(float(number) for number in (argument.split(",") if isinstance(argument, str) else argument))
+
+
+def _default(flag):
+    return "" if flag.default is None else f"(default: {flag.default_as_str[1:-1]})"
+
+
+def _entry(name, help):
+    lines = textwrap.wrap(" ".join(help.split()), _WIDTH - _INDENT)
+    if len(name) + 4 > _INDENT:
+        lines.insert(0, "")
+    return "\n".join(f"  {name if i == 0 else '':{_INDENT - 2}}{line}".rstrip() for i, line in enumerate(lines))

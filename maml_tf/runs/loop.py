@@ -1,0 +1,178 @@
+"""The one loop of every training: resume, stop on request, progress, finite check, saving, events."""
+
+import contextlib
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from data_generators.errors import UserError
+from data_generators.progress import progress
+from maml_tf.runs.checkpoints import Checkpoints
+
+
+class Event(NamedTuple):
+    """Something that happens every so many iterations.
+
+    every: iterations; 0 is never.
+    act: function of the number of iterations done.
+    before: whether it happens before the next iteration, at 0 too; otherwise after an iteration, once it is saved.
+    """
+
+    every: int
+    act: Callable[[int], None]
+    before: bool = False
+
+
+class Training(Protocol):
+    """What a learner hands to `run`."""
+
+    @property
+    def end(self) -> int:
+        """Iterations in all."""
+
+    @property
+    def save_every(self) -> int:
+        """Iterations between checkpoints; 0 saves at the end and on request only."""
+
+    @property
+    def events(self) -> Sequence[Event]:
+        """In the order in which they happen."""
+
+    @property
+    def remedy(self) -> str:
+        """What may help where numbers are no longer finite."""
+
+    def opened(self, iteration: int) -> AbstractContextManager:
+        """Holds threads, tables and writers open, to continue from an iteration."""
+
+    def advance(self, start: int, stop: int) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Does the iterations start ... stop - 1; yields (iterations done, metrics since the last yield)."""
+
+    def variables(self) -> list:
+        """The variables that must be finite whenever a checkpoint is saved."""
+
+    def status(self, metrics: dict[str, Any]) -> str:
+        """What the progress bar shows of the metrics."""
+
+
+def run(
+    training: Training, store: Checkpoints, *, resume: bool = True, label: str = "Training", unit: str = "step"
+) -> bool:
+    """Trains to the end, or until Ctrl-C or SIGTERM, and then saves and says how to resume.
+
+    Args:
+        training: Training.
+        store: its checkpoints.
+        resume: continue from the latest checkpoint, if there is one; otherwise the folder of an earlier run is renamed.
+        label, unit: of the progress bar.
+
+    Returns:
+        Whether it came to the end without a request to stop; a command for which it did not ends with exit code 130.
+
+    Raises:
+        UserError: the folder cannot be written, another process trains in it, its checkpoint is of other settings, or
+            numbers are not finite.
+    """
+    try:
+        iteration = store.start(resume)
+        if iteration >= training.end:
+            return True
+        iteration, stopped = _run(training, store, iteration, label, unit)
+    finally:
+        store.end()
+    if not stopped:
+        return True
+    again = "" if resume else ", without --resume=False,"
+    print(
+        f"Stopped after {iteration} of {training.end} iterations, which are saved. Run the same command again{again} "
+        "to resume."
+    )
+    return False
+
+
+def _run(training, store, iteration, label, unit):
+    """Returns the iterations done, and whether it was asked to stop."""
+    saved, end = iteration, training.end
+    with StopRequest() as stop, training.opened(iteration), progress(end, label, unit, iteration) as bar:
+        while iteration < end and not stop.requested:
+            _act(training.events, iteration, before=True)
+            for done, metrics in training.advance(iteration, _pause(iteration, training)):
+                bar.set_postfix_str(training.status(metrics), refresh=False)
+                bar.update(done - iteration)
+                iteration = done
+                if stop.requested:
+                    break
+            if training.save_every and iteration % training.save_every == 0:
+                saved = _save(training, store, iteration)
+            _act(training.events, iteration, before=False)
+        if iteration > saved:
+            _save(training, store, iteration)
+    return iteration, stop.requested
+
+
+def _pause(iteration, training):
+    """The next iteration at which something is due, or the end."""
+    every = [training.save_every, *(event.every for event in training.events)]
+    return min([training.end, *((iteration // n + 1) * n for n in every if n)])
+
+
+def _act(events, iteration, before):
+    for event in events:
+        if event.before == before and event.every and iteration % event.every == 0:
+            event.act(iteration)
+
+
+def _save(training, store, iteration):
+    if not all(np.isfinite(np.asarray(variable)).all() for variable in training.variables()):
+        raise NotFinite(iteration, store.folder, training.remedy)
+    store.save(iteration)
+    return iteration
+
+
+class NotFinite(UserError):
+    """A loss or weights are no longer finite.
+
+    Args:
+        iteration: at which.
+        folder: of the run.
+        remedy: what may help.
+    """
+
+    def __init__(self, iteration: int, folder: Path, remedy: str):
+        super().__init__(
+            f"the loss or the weights are no longer finite at iteration {iteration}: training stops and the "
+            f"checkpoints in {folder} stay as they are; {remedy}"
+        )
+
+
+class Interrupted(Exception):
+    """The run was asked to stop, by Ctrl-C or SIGTERM; a checkpoint of the last iteration is saved."""
+
+
+class StopRequest:
+    """While entered, notes Ctrl-C and SIGTERM rather than letting them end a step early; a second one does."""
+
+    def __init__(self):
+        self.requested = False
+        self._previous = {}
+
+    def __enter__(self):
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._previous[number] = signal.signal(number, self._note)
+        return self
+
+    def _note(self, number, frame):
+        self.requested = True
+        self.__exit__()
+        with contextlib.suppress(OSError):  # nobody may be there to read it
+            # Not `print`, which a signal may have interrupted.
+            os.write(2, b"\nStopping after this step and saving; a second Ctrl-C stops at once.\n")
+
+    def __exit__(self, *error):
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)

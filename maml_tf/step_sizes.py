@@ -1,0 +1,76 @@
+"""alpha, the step size of the inner loop, in the forms in which it can be meta-learned or given."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from data_generators.errors import UserError
+
+PER_UPDATE, PER_WEIGHT = "per_update", "per_weight"
+FORMS = (False, True, PER_UPDATE, PER_WEIGHT)
+
+
+def learned(
+    form: bool | str, step_size: float, adapted: Sequence[keras.Variable], num_updates: int
+) -> list[keras.Variable]:
+    """The variables of a meta-learned step size, each starting at `step_size`: one for each adapted variable.
+
+    Args:
+        form: False, none; True, a scalar (the paper names the option); "per_update", [num_updates], one number for each
+            inner update (LSLR of MAML++, Antoniou et al. 2019); "per_weight", a tensor of the adapted variable's shape
+            (Meta-SGD, Li et al. 2017).
+        step_size: where they start.
+        adapted: the variables that the inner loop adapts.
+        num_updates: inner updates of meta-training.
+
+    Raises:
+        UserError: there is no such form.
+    """
+    if form not in FORMS:
+        raise UserError(f"learn_step_size must be False, True, 'per_update' or 'per_weight', not {form!r}")
+    if not form:
+        return []
+    shapes: dict[bool | str, Callable] = {PER_UPDATE: lambda v: (num_updates,), PER_WEIGHT: lambda v: v.shape}
+    shape = shapes.get(form, lambda v: ())
+    full = [tf.fill(shape(v), tf.constant(step_size, v.dtype)) for v in adapted]
+    return [keras.Variable(value, dtype=v.dtype, name="step_size") for value, v in zip(full, adapted, strict=True)]
+
+
+def as_adapt_takes(form: bool | str, sizes: list[tf.Tensor], num_updates: int) -> Any:
+    """Meta-learned step sizes as `adapt` takes them; updates beyond those of training take the last one's.
+
+    Args:
+        form, num_updates: as for `learned`.
+        sizes: the values of its variables.
+    """
+    if form == PER_UPDATE:
+        return lambda update: [size[tf.minimum(update, num_updates - 1)] for size in sizes]
+    return sizes
+
+
+def given(step_size: Any, num_updates: int, dtype: tf.DType) -> Any:
+    """A step size that a user gives, as tensors for a compiled function.
+
+    Args:
+        step_size: a float or scalar; a list, for each adapted variable one; an array [num_updates], for each update
+            one; or None, that of training.
+        num_updates: inner updates that are to be made.
+        dtype: of the adapted variables; a float must not pass through float32.
+
+    Raises:
+        UserError: an array of another shape.
+    """
+    shape = () if step_size is None or isinstance(step_size, list | tuple) else np.shape(step_size)
+    if shape not in ((), (num_updates,)):
+        raise UserError(f"step_size has the shape {tuple(shape)}, but there are {num_updates} updates")
+    return tf.nest.map_structure(lambda s: tf.constant(s, dtype) if isinstance(s, float) else s, step_size)
+
+
+def by_update(step_size: Any) -> Any:
+    """What `given` made, as `adapt` takes it: a tensor [updates] becomes a function of the update's index."""
+    if tf.is_tensor(step_size) and step_size.shape.rank == 1:
+        return lambda update: step_size[update]
+    return step_size

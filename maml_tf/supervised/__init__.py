@@ -1,0 +1,1 @@
+"""The paper's supervised experiments: from flags to a trained, tested and exported model."""

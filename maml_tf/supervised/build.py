@@ -1,0 +1,160 @@
+"""From an Experiment to its data and its MAML, new or restored from a run."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import keras
+
+from data_generators.errors import UserError
+from data_generators.tasks import TaskSource
+from maml_tf.maml import MAML, adam
+from maml_tf.runs.checkpoints import Checkpoints, available, find, is_tf1
+from maml_tf.supervised import original_checkpoints
+from maml_tf.supervised.datasets import Shapes
+from maml_tf.supervised.experiment import Experiment
+from maml_tf.supervised.task_data import TaskData
+
+
+def load(experiment: Experiment, data_dir: str | Path | None = None, shots: int | None = None) -> TaskData:
+    """Loads or makes the data of an experiment; see `Dataset.tasks`."""
+    return experiment.dataset.tasks(experiment, data_dir, shots)
+
+
+def build(
+    experiment: Experiment,
+    source: TaskSource | Shapes,
+    task_axis: str = "auto",
+    jit: bool | str = "auto",
+    shots: int | None = None,
+) -> MAML:
+    """The MAML of an experiment, its network freshly initialised from the experiment's seed.
+
+    Args:
+        experiment: Experiment.
+        source: of the experiment's data, or its shapes alone.
+        task_axis, jit: see `task_axis.resolve`.
+        shots: K, where it is not that of training; the loss is divided by it.
+    """
+    keras.utils.set_random_seed(experiment.seed)
+    dataset = experiment.dataset
+    loss, accuracy = dataset.loss(shots or experiment.update_batch_size)
+    return MAML(
+        dataset.network(experiment, source.input_shape, source.output_size),
+        loss,
+        step_size=experiment.update_lr,
+        num_updates=experiment.num_updates,
+        first_order=experiment.stop_grad,
+        learn_step_size=experiment.learn_update_lr,
+        accuracy=accuracy,
+        optimizer=adam(experiment.meta_lr, clip=dataset.clip),
+        pretrain_optimizer=adam(experiment.meta_lr),
+        task_axis=task_axis,
+        jit=jit,
+    )
+
+
+class Run(NamedTuple):
+    """A restored run.
+
+    experiment: its settings.
+    maml: its MAML, with the weights of the checkpoint.
+    data: its data, for the number of shots asked for.
+    iteration: of the checkpoint.
+    folder: of the checkpoint.
+    by_original: whether the checkpoint is one of the original code, so that `experiment` is what the user says that it
+        was trained with.
+    """
+
+    experiment: Experiment
+    maml: MAML
+    data: TaskData
+    iteration: int
+    folder: Path
+    by_original: bool = False
+
+
+def load_run(
+    experiment: Experiment,
+    logdir: str | Path | None = None,
+    *,
+    shots: int | None = None,
+    iteration: int | None = None,
+    data_dir: str | Path | None = None,
+    task_axis: str = "auto",
+    jit: bool | str = "auto",
+) -> Run:
+    """Restores what `main.py` trained, or what the original code did.
+
+    Args:
+        experiment: Experiment, the settings that it was trained with.
+        logdir: folder of the runs, or one that holds the checkpoints itself; default logs/<datasource>.
+        shots: K of the tasks to use it on, where it is not that of training.
+        iteration: of the checkpoint; default, the latest.
+        data_dir: folder of the data; default data/<datasource>.
+        task_axis, jit: see `task_axis.resolve`.
+
+    Raises:
+        UserError: there is no such run, its message with the command that makes it; its checkpoint is damaged, of
+            other settings or architecture, or not of that iteration; the data are missing.
+    """
+    folder = trained_folder(experiment, logdir)
+    if not available(folder):
+        raise UserError(f"no trained run in {folder}: make it by `{train_command(experiment, logdir)}`")
+    data = load(experiment, data_dir, shots)
+    maml = build(experiment, data.source, task_axis, jit, shots)
+    iteration, by_original = restore(maml, experiment, folder, iteration)
+    return Run(experiment, maml, data, iteration, folder, by_original)
+
+
+def store(folder: str | Path, maml: MAML, experiment: Experiment, keep: int = 10) -> Checkpoints:
+    """The checkpoints of a run in its folder, of which the latest `keep` are kept."""
+    objects = {
+        "model": maml.model,
+        "step_sizes": [size.value for size in maml.step_sizes],
+        "optimizer": maml.optimizer,
+        "pretrain_optimizer": maml.pretrain_optimizer,
+    }
+    return Checkpoints(folder, experiment, objects, keep=keep)
+
+
+def restore(maml: MAML, experiment: Experiment, folder: Path, iteration: int | None = None) -> tuple[int, bool]:
+    """Gives a MAML the weights of a checkpoint, ours or one of the original code.
+
+    Args:
+        maml: MAML, built for the experiment.
+        experiment: Experiment.
+        folder: of the checkpoints.
+        iteration: of the checkpoint; default, the latest.
+
+    Returns:
+        (its iteration, whether it is of the original code).
+
+    Raises:
+        UserError: it is not there, damaged, or of other settings or architecture.
+    """
+    iteration = find(folder, iteration)
+    path = folder / f"model{iteration}"
+    if not is_tf1(path):
+        return store(folder, maml, experiment).restore(iteration), False
+    if maml.step_sizes:
+        raise UserError(
+            f"checkpoint {path} is of the original code, which learns no step sizes: --learn_update_lr=False"
+        )
+    original_checkpoints.load(path, maml.model)
+    return iteration, True
+
+
+def trained_folder(experiment: Experiment, logdir: str | Path | None = None) -> Path:
+    """The folder that has an experiment's checkpoints: its own or, where only that has any, logdir itself."""
+    folder = run_folder(experiment, logdir)
+    return Path(logdir) if logdir and available(logdir) and not available(folder) else folder
+
+
+def run_folder(experiment: Experiment, logdir: str | Path | None = None) -> Path:
+    """The folder where an experiment's checkpoints go, below logdir; default as in `load_run`."""
+    return Path(logdir or Path("logs", experiment.dataset.name)) / experiment.name
+
+
+def train_command(experiment: Experiment, logdir: str | Path | None = None) -> str:
+    """The command that trains an experiment: the flags that differ from the paper's values; logdir as in `load_run`."""
+    return " ".join(["python main.py", *experiment.flags()] + ([f"--logdir={logdir}"] if logdir else []))

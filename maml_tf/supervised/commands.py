@@ -1,0 +1,160 @@
+"""What `main.py` does with its flags: train, then test; only test; or export a checkpoint as a SavedModel."""
+
+import dataclasses
+import functools
+from pathlib import Path
+
+import tensorflow as tf
+
+from data_generators.errors import UserError
+from maml_tf.export import export, refuse_unless_free
+from maml_tf.runs import checkpoints, loop, process
+from maml_tf.runs.flags import Flags
+from maml_tf.supervised import build, evaluation
+from maml_tf.supervised.build import Run, load_run, run_folder, trained_folder
+from maml_tf.supervised.datasets import EVALUATION_TASKS
+from maml_tf.supervised.experiment import Experiment
+from maml_tf.supervised.report import report
+from maml_tf.supervised.task_data import TaskData
+from maml_tf.supervised.training import Schedule, SupervisedTraining
+
+
+def run(trained: Experiment, tested: Experiment, flags: Flags) -> int:
+    """Trains and tests, or exports, as the flags say.
+
+    Args:
+        trained: Experiment, as it is or was trained.
+        tested: Experiment whose shots and inner step size the test takes.
+        flags: as `main.py` defines them.
+
+    Returns:
+        The exit code: 0, or 130 after an interruption.
+
+    Raises:
+        UserError: see its message.
+    """
+    logdir = flags.logdir or trained.dataset.logdir(flags.data_dir)
+    trains = flags.train and flags.export_dir is None
+    folder = (run_folder if trains else trained_folder)(trained, logdir)
+    print(_settings(trained, folder))
+    process.configure(process.TASKS_SIDE_BY_SIDE)
+    if flags.export_dir is not None:
+        return export_run(trained, folder, _iteration_to_test(flags), flags)
+    _check_flags(flags, trained, folder)
+    other_shots = tested.update_batch_size != trained.update_batch_size
+    if flags.train:
+        data = build.load(trained, flags.data_dir)
+        if other_shots:  # a test that cannot be made is found out before hours of training
+            build.load(trained, flags.data_dir, tested.update_batch_size)
+        just_trained = _train(flags, trained, data, folder)
+        if just_trained is None:
+            return 130
+    # What was just trained has its evaluation compiled already.
+    _test(flags, tested, just_trained if flags.train and not other_shots else _restore(flags, trained, tested, logdir))
+    return 0
+
+
+def export_run(experiment: Experiment, folder: Path, iteration: int | None, flags: Flags) -> int:
+    """Exports a checkpoint, and prints where to.
+
+    Args:
+        experiment: Experiment, as it was trained.
+        folder: of the checkpoints.
+        iteration: of the checkpoint; None, the latest.
+        flags: as `main.py` defines them.
+
+    Returns:
+        The exit code: 0.
+
+    Raises:
+        UserError: the export's folder is not empty or cannot be written; there is no such checkpoint; or it is damaged
+            or of other settings.
+    """
+    refuse_unless_free(flags.export_dir)
+    checkpoints.find(folder, iteration)
+    maml = build.build(experiment, experiment.dataset.shapes(experiment, flags.data_dir), "map", False)
+    iteration, _ = build.restore(maml, experiment, folder, iteration)
+    print(f"Exporting the checkpoint of iteration {iteration}")
+    settings = dataclasses.asdict(experiment)
+    about = {"datasource": experiment.datasource, "iteration": iteration, "settings": settings}
+    print(f"Written to {export(maml, flags.export_dir, transductive=flags.export_transductive, about=about)}")
+    return 0
+
+
+def _settings(experiment, folder):
+    rows = dataclasses.asdict(experiment) | {"device": _device(), "folder": folder}
+    return "\n".join(["Settings (where not given, the paper's):", *(f"  {n:21} {value}" for n, value in rows.items())])
+
+
+def _device():
+    gpus = tf.config.list_physical_devices("GPU")
+    names = [tf.config.experimental.get_device_details(gpu).get("device_name", "GPU") for gpu in gpus]
+    return ", ".join(names) or f"CPU, cores: {process.available_cores()}"
+
+
+def _check_flags(flags, trained, folder):
+    """Finds out before the data are loaded whether there is a checkpoint to test, and what goes with what."""
+    if flags.log_gradient_cosine and not (flags.train and trained.metatrain_iterations):
+        raise UserError("--log_gradient_cosine goes with meta-training: there is no meta-gradient otherwise")
+    if not flags.train:
+        checkpoints.find(folder, _iteration_to_test(flags))
+    elif flags.test_iter != -1:
+        raise UserError("--test_iter goes with --train=False: a training run tests its last checkpoint")
+
+
+def _iteration_to_test(flags):
+    return None if flags.test_iter == -1 else flags.test_iter
+
+
+def _train(flags: Flags, experiment: Experiment, data: TaskData, folder: Path) -> Run | None:
+    """Returns the finished Run, or None if it was interrupted."""
+    data.check_trainable()
+    data.split_to_test(flags.test_set)  # a split that is not there is found out before hours of training
+    maml = build.build(experiment, data.source, flags.task_axis, _jit(flags))
+    dataset, validate = experiment.dataset, flags.validation_interval
+    schedule = Schedule(
+        save=flags.save_interval or dataset.save_every,
+        validate=dataset.validate_every if validate is None else validate,
+    )
+    training = SupervisedTraining(experiment, maml, data, folder, schedule, flags.log, flags.log_gradient_cosine)
+    store = build.store(folder, maml, experiment)
+    if not loop.run(training, store, resume=flags.resume):
+        return None
+    return Run(experiment, maml, data, max(checkpoints.available(folder)), folder)
+
+
+def _restore(flags, trained, tested, logdir):
+    return load_run(
+        trained,
+        logdir,
+        shots=tested.update_batch_size,
+        iteration=_iteration_to_test(flags),
+        data_dir=flags.data_dir,
+        task_axis=flags.task_axis,
+        jit=_jit(flags),
+    )
+
+
+def _test(flags, tested, run):
+    trained, shots = run.experiment, tested.update_batch_size
+    origin = " of the original code, which holds weights only: settings are those above" if run.by_original else ""
+    print(f"Testing the checkpoint of iteration {run.iteration}{origin}")
+    split = run.data.split_to_test(flags.test_set)
+    if split == "val" and flags.test_set is None:
+        print("There is no test split, so that the validation split is tested on")
+    result = evaluation.evaluate(
+        run.maml,
+        functools.partial(run.data.evaluation_tasks, split),
+        num_tasks=EVALUATION_TASKS,
+        num_updates=trained.test_updates,
+        tasks_per_call=trained.dataset.tasks_per_call,
+        step_size=None if tested.update_lr == trained.update_lr else tested.update_lr,
+        transductive=flags.transductive,
+        label=f"Testing on {split}",
+    )
+    print(report(result, trained, split, shots))
+    print(f"Written to {evaluation.write(result, run.folder, shots, tested.update_lr)}")
+
+
+def _jit(flags):
+    return {"auto": "auto", "true": True, "false": False}[flags.jit]

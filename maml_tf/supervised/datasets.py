@@ -1,0 +1,296 @@
+"""The sources of tasks, one value each: all that the project knows of a dataset stands here and nowhere else.
+
+`--datasource=NAME` finds one of them, `--datasource=module:NAME` one of your own, in a module that Python can import:
+
+    from maml_tf.supervised.datasets import ImageDataset
+    BIRDS = ImageDataset(name="birds", load=load, shape=(32, 32, 3), data_dir="data/birds")
+
+where load(folder, experiment) gives a dict of `data_generators.episodes.ClassImages` by split. Imports neither
+TensorFlow nor NumPy; what needs them imports them when called.
+"""
+
+import abc
+import dataclasses
+import importlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from data_generators.errors import UserError, importing
+from maml_tf.runs import published
+
+if TYPE_CHECKING:
+    import keras
+
+    from data_generators.episodes import ClassImages
+    from maml_tf.supervised.experiment import Experiment
+    from maml_tf.supervised.task_data import TaskData
+
+EVALUATION_TASKS = 600
+Folder = str | Path | None  # of data; None is the dataset's own
+
+
+class Shapes(NamedTuple):
+    """What a network has to know of its data: the shape of one input, and the number of outputs."""
+
+    input_shape: tuple[int, ...]
+    output_size: int
+
+
+def _miniimagenet_paper(ways):
+    return {"meta_batch_size": 4, "update_lr": 0.01, "num_updates": 5, "num_filters": 32, "max_pool": True}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Dataset(abc.ABC):
+    """One source of tasks. A subclass has at least `tasks`, `network` and `loss`.
+
+    name: in reports, and of the folder of its runs.
+    paper: function of the number of ways, the settings where they differ from `experiment.COMMON`.
+    reported_update: function of the number of ways, after how many updates a test's metric is compared with others'.
+    summary_updates: updates that summaries report at least.
+    tasks_per_call: tasks that an evaluation takes at a time: large enough to amortise a call, small enough for memory.
+    save_every, validate_every: iterations between checkpoints, and between validations.
+    clip: bound of each component of the meta-gradient; None for none.
+    least_ways: the smallest number of classes.
+    has_oracle: whether a task is a few numbers, which `--baseline=oracle` is told.
+    """
+
+    name: str
+    paper: Callable[[int], dict] = _miniimagenet_paper
+    reported_update: Callable[[int], int] = lambda ways: 10
+    summary_updates: int = 5
+    tasks_per_call: int = 25
+    save_every: int = 1000
+    validate_every: int = 2500
+    clip: float | None = None
+    least_ways: int = 1
+    has_oracle: bool = False
+
+    @property
+    def resizes(self) -> bool:
+        """Whether images are resized, to `--image_size` and `--image_channels`."""
+        return False
+
+    @abc.abstractmethod
+    def tasks(self, experiment: "Experiment", data_dir: Folder = None, shots: int | None = None) -> "TaskData":
+        """Loads or makes the data of an experiment.
+
+        Args:
+            experiment: Experiment.
+            data_dir: folder of the data; default, the dataset's own.
+            shots: K, where it is not that of training.
+
+        Raises:
+            UserError: the data are missing or malformed, or too few for the ways and shots.
+        """
+
+    @abc.abstractmethod
+    def network(self, experiment: "Experiment", input_shape: tuple[int, ...], outputs: int) -> "keras.Model":
+        """A freshly initialised model."""
+
+    @abc.abstractmethod
+    def loss(self, shots: int) -> tuple[Callable, Callable | None]:
+        """(loss, accuracy or None) for tasks with K = shots, as `MAML` takes them."""
+
+    def shapes(self, experiment: "Experiment", data_dir: Folder = None) -> Shapes:
+        """What an export needs to know of the data; as for `tasks`."""
+        source = self.tasks(experiment, data_dir).source
+        return Shapes(source.input_shape, source.output_size)
+
+    def logdir(self, data_dir: str | None) -> str | None:
+        """Where the runs on this folder of data go, if not to logs/<name>."""
+        return None
+
+    def describe_network(self, experiment: "Experiment") -> str:
+        """A few words on the network, for reports."""
+        return f"network of {self.name}"
+
+    def original(self) -> Mapping[str, published.Curve]:
+        """What the authors' code obtains with the paper's settings: learner -> loss after 0, 1, ... updates."""
+        return {}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SinusoidDataset(Dataset):
+    """The regression of section 5.1: two hidden layers of 40 units, and the mean squared error."""
+
+    def tasks(self, experiment: "Experiment", data_dir: Folder = None, shots: int | None = None) -> "TaskData":
+        from maml_tf.supervised import task_data
+
+        return task_data.of_sinusoids(shots or experiment.update_batch_size, experiment.baseline == "oracle")
+
+    def network(self, experiment: "Experiment", input_shape: tuple[int, ...], outputs: int) -> "keras.Model":
+        from maml_tf import networks
+
+        return networks.mlp(input_shape, outputs, (40, 40), experiment.norm)
+
+    def loss(self, shots: int) -> tuple[Callable, Callable | None]:
+        from maml_tf import losses
+
+        return losses.mse, None
+
+    def describe_network(self, experiment: "Experiment") -> str:
+        return "fully connected"
+
+    def original(self) -> Mapping[str, published.Curve]:
+        return published.original_sinusoid()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ImageDataset(Dataset):
+    """Images by class. As in the original, the loss is the cross-entropy divided by the shots.
+
+    load: function (folder, experiment) -> ClassImages by split: "train", "val" and "test", where they are there.
+    shape: (height, width, channels); None: `--image_size` and `--image_channels` say.
+    data_dir: default folder of the data; None: it must be given.
+    rotate: whether tasks turn their classes by multiples of 90 degrees.
+    queries: query images per class in training and its validation; None: as many as shots.
+    flatten: whether the network flattens its last maps rather than averaging them.
+    digits: of an accuracy in table 1, after the decimal point.
+    """
+
+    load: Callable[[Path, "Experiment"], Mapping[str, "ClassImages"]]
+    shape: tuple[int, int, int] | None
+    data_dir: str | None = None
+    rotate: bool = False
+    queries: int | None = None
+    flatten: bool = False
+    digits: int = 2
+    least_ways: int = 2
+
+    @property
+    def resizes(self) -> bool:
+        """As `Dataset.resizes`: where no shape is given."""
+        return self.shape is None
+
+    def images(self, experiment: "Experiment", data_dir: Folder = None) -> Mapping[str, "ClassImages"]:
+        """The images by split.
+
+        Raises:
+            UserError: they are missing or malformed.
+        """
+        folder = data_dir or self.data_dir
+        if folder is None:
+            raise UserError(f"--datasource={experiment.datasource} needs --data_dir, the folder with your images")
+        return self.load(Path(folder), experiment)
+
+    def tasks(self, experiment: "Experiment", data_dir: Folder = None, shots: int | None = None) -> "TaskData":
+        from maml_tf.supervised import task_data
+
+        ways, training_shots = experiment.num_classes, experiment.update_batch_size
+        splits = self.images(experiment, data_dir)
+        return task_data.of_images(splits, ways, training_shots, shots or training_shots, self.queries, self.rotate)
+
+    def network(self, experiment: "Experiment", input_shape: tuple[int, ...], outputs: int) -> "keras.Model":
+        from maml_tf import networks
+
+        norm, max_pool = experiment.norm, experiment.max_pool
+        if not experiment.conv:
+            return networks.mlp(input_shape, outputs, (256, 128, 64, 64), norm)
+        return networks.conv4(input_shape, outputs, experiment.num_filters, norm, max_pool, self.flatten)
+
+    def loss(self, shots: int) -> tuple[Callable, Callable | None]:
+        from maml_tf import losses
+
+        return losses.SoftmaxCrossEntropy(shots), losses.accuracy
+
+    def shapes(self, experiment: "Experiment", data_dir: Folder = None) -> Shapes:
+        """As `Dataset.shapes`; the images need not be there."""
+        side, channels = experiment.image_size, experiment.image_channels
+        return Shapes(self.shape or (side, side, channels), experiment.num_classes)
+
+    def logdir(self, data_dir: str | None) -> str | None:
+        """As `Dataset.logdir`; of two folders of images, one must not resume from the other's checkpoints."""
+        if self.data_dir is not None or not data_dir:
+            return None
+        path, here = Path(data_dir).resolve(), Path.cwd()
+        return str(Path("logs", self.name, *path.relative_to(here if path.is_relative_to(here) else path.anchor).parts))
+
+    def describe_network(self, experiment: "Experiment") -> str:
+        if not experiment.conv:
+            return "no convolutions"
+        return f"{experiment.num_filters} filters, {'max-pooling' if experiment.max_pool else 'strided'}"
+
+
+def find(datasource: str) -> Dataset:
+    """One of DATASETS by its name, or a user's own by "module:NAME".
+
+    Raises:
+        UserError: there is none of that name, or its module cannot be imported.
+    """
+    if datasource in DATASETS:
+        return DATASETS[datasource]
+    module, _, name = datasource.partition(":")
+    if not module or not name:
+        raise UserError(
+            f"unknown datasource {datasource!r}: choose one of {', '.join(DATASETS)}, or your own as module:NAME"
+        )
+    unknown = f"there is no datasource {datasource!r}"
+    dataset = getattr(importing(importlib.import_module, module, unknown), name, None)
+    if not isinstance(dataset, Dataset):
+        raise UserError(f"{unknown}: {name!r} of {module} is no Dataset of maml_tf.supervised.datasets")
+    return dataset
+
+
+def _sinusoid_paper(ways):
+    settings = {"meta_batch_size": 25, "update_batch_size": 10, "update_lr": 0.01, "num_updates": 1, "norm": "None"}
+    return settings | {"metatrain_iterations": 70000}
+
+
+def _omniglot_paper(ways):
+    if ways < 20:
+        return {"meta_batch_size": 32, "update_lr": 0.4, "num_updates": 1}
+    return {"meta_batch_size": 16, "update_lr": 0.1, "num_updates": 5}
+
+
+def _omniglot(folder, experiment):
+    from data_generators.omniglot import load_omniglot
+
+    return load_omniglot(folder)
+
+
+def _miniimagenet(folder, experiment):
+    from data_generators.miniimagenet import load_miniimagenet
+
+    return load_miniimagenet(folder)
+
+
+def _own_images(folder, experiment):
+    from data_generators.own_images import load_image_folder
+
+    return load_image_folder(folder, experiment.image_size, experiment.image_channels)
+
+
+SINUSOID = SinusoidDataset(
+    name="sinusoid",
+    paper=_sinusoid_paper,
+    tasks_per_call=EVALUATION_TASKS,
+    save_every=5000,
+    validate_every=10000,
+    has_oracle=True,
+)
+OMNIGLOT = ImageDataset(
+    name="omniglot",
+    load=_omniglot,
+    shape=(28, 28, 1),
+    data_dir="data/omniglot",
+    paper=_omniglot_paper,
+    reported_update=lambda ways: 5 if ways >= 20 else 3,
+    rotate=True,
+    digits=1,
+)
+MINIIMAGENET = ImageDataset(
+    name="miniimagenet",
+    load=_miniimagenet,
+    shape=(84, 84, 3),
+    data_dir="data/miniImagenet",
+    summary_updates=1,
+    tasks_per_call=10,  # of 80 images in validation: 68 MB, and a few calls' tasks are held at a time
+    queries=15,
+    clip=10.0,  # the original clips only when it meta-trains on miniImagenet
+    flatten=True,
+)
+# As miniImagenet, since most of a user's own images are more like those than like Omniglot's.
+FOLDER = dataclasses.replace(MINIIMAGENET, name="folder", load=_own_images, shape=None, data_dir=None)
+DATASETS = {dataset.name: dataset for dataset in (SINUSOID, OMNIGLOT, MINIIMAGENET, FOLDER)}

@@ -1,0 +1,272 @@
+"""The evaluation of a meta-trained model: its metric after every update on many fixed tasks, and its files.
+
+The original's `test` in main.py of cbfinn/maml, which writes the same csv and pkl.
+"""
+
+import contextlib
+import csv
+import dataclasses
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from data_generators.errors import UserError
+from data_generators.files import replacing
+from data_generators.prefetch import Prefetcher
+from data_generators.progress import progress
+from data_generators.tasks import Tasks
+from maml_tf.supervised.datasets import EVALUATION_TASKS
+
+Draw = Callable[[int, int], Tasks]
+
+
+class Learner(Protocol):
+    """What can be evaluated: a MAML, or a baseline."""
+
+    def evaluate(
+        self, tasks: Tasks, num_updates: int, step_size: Any = None, transductive: bool = True
+    ) -> dict[str, np.ndarray]:
+        """As `MAML.evaluate`."""
+
+
+# A task at this bound alone moves the mean of 600 tasks by more than the loss that they had before any update.
+TIMES_MEDIAN = 1000
+
+
+def diverged(losses: np.ndarray, before: np.ndarray) -> np.ndarray:
+    """Where losses are of tasks that have diverged: not finite, or above 1000 times the median before any update.
+
+    Args:
+        losses: array of any shape.
+        before: [tasks], the losses before any update.
+
+    Returns:
+        Array of bool.
+    """
+    finite = before[np.isfinite(before)]
+    usual = float(np.median(finite)) if len(finite) else 0.0
+    bound = TIMES_MEDIAN * usual if usual > 0 else np.inf
+    return ~np.isfinite(losses) | (np.nan_to_num(losses, nan=np.inf) > bound)
+
+
+def median(values: np.ndarray) -> np.ndarray:
+    """The median over the first axis; NaN counts as infinity."""
+    return np.median(np.where(np.isnan(values), np.inf, values), axis=0)
+
+
+def mean_and_ci95(values: np.ndarray, left_out: np.ndarray) -> tuple[float, float]:
+    """Mean and half width of its 95 % confidence interval over tasks without some; NaN where none remain.
+
+    Args:
+        values: [tasks].
+        left_out: [tasks] of bool.
+    """
+    kept = np.asarray(values, np.float64)[~left_out]
+    if not len(kept):
+        return np.nan, np.nan
+    return float(kept.mean()), float(1.96 * kept.std() / np.sqrt(len(kept)))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What adaptation makes of each task.
+
+    kind: "accuracy" (fractions) or "loss".
+    support: [tasks], the metric on the support before adaptation.
+    query: [tasks, 1 + num_updates], the metric on the query after 0, 1, ... updates.
+    step_size: of the inner updates, where it was not that of training.
+    transductive: whether queries were normalised by their own batch statistics rather than by the support's.
+    losses: as `query`, the losses where that has accuracies; None where they are not known.
+    """
+
+    kind: str
+    support: np.ndarray
+    query: np.ndarray
+    step_size: float | np.ndarray | None = None
+    transductive: bool = True
+    losses: np.ndarray | None = None
+
+    @property
+    def num_tasks(self) -> int:
+        """Number of tasks."""
+        return len(self.query)
+
+    @property
+    def num_updates(self) -> int:
+        """Number of inner updates after which there is a metric."""
+        return self.query.shape[1] - 1
+
+    @property
+    def mean(self) -> np.ndarray:
+        """[1 + num_updates] mean over tasks of the metric on the query."""
+        return _statistics(self.query)[0]
+
+    @property
+    def std(self) -> np.ndarray:
+        """[1 + num_updates] standard deviation over tasks (ddof 0) of the metric on the query."""
+        return _statistics(self.query)[1]
+
+    @property
+    def ci95(self) -> np.ndarray:
+        """[1 + num_updates] half width of the 95 % confidence interval of `mean`: 1.96 * std / sqrt(tasks)."""
+        return _statistics(self.query)[2]
+
+    @property
+    def support_mean(self) -> float:
+        """Mean over tasks of the metric on the support before adaptation."""
+        return _statistics(self.support)[0]
+
+    @property
+    def support_ci95(self) -> float:
+        """Half width of the 95 % confidence interval of `support_mean`."""
+        return _statistics(self.support)[2]
+
+    @property
+    def median(self) -> np.ndarray:
+        """[1 + num_updates] median over tasks of the metric on the query; NaN counts as infinity."""
+        return median(self.query)
+
+    @property
+    def diverged(self) -> np.ndarray:
+        """[1 + num_updates] how many tasks have diverged, by the function `diverged`."""
+        return self._diverged().sum(axis=0)
+
+    @property
+    def support_median(self) -> float:
+        """Median over tasks of the metric on the support before adaptation."""
+        return float(median(self.support))
+
+    @property
+    def support_diverged(self) -> int:
+        """For how many tasks the metric on the support before adaptation is so bad that it counts as diverged."""
+        before = self.query[:, 0] if self.kind == "loss" else np.ones(1)
+        return int(diverged(self.support, before).sum())
+
+    def without_diverged(self, update: int) -> tuple[float, float]:
+        """Mean and ci95 of the metric on the query after an update, over the tasks that have not diverged by then."""
+        return mean_and_ci95(self.query[:, update], self._diverged()[:, update])
+
+    def _diverged(self):
+        losses = self.query if self.losses is None else self.losses
+        return diverged(losses, losses[:, 0])
+
+
+def evaluate(
+    maml: Learner,
+    draw: Draw,
+    *,
+    num_tasks: int = EVALUATION_TASKS,
+    num_updates: int = 10,
+    step_size: float | np.ndarray | None = None,
+    tasks_per_call: int = 25,
+    transductive: bool = True,
+    label: str | None = "Evaluating",
+) -> Evaluation:
+    """Adapts to every task of a fixed list and evaluates it on its queries before and after every update.
+
+    Every call takes the same number of tasks (the last is filled up), so that one graph serves all of them.
+
+    Args:
+        maml: Learner.
+        draw: function (first, count) -> Tasks, the tasks first ... first + count - 1 of the list. It is called from
+            another thread, in order, and never beyond num_tasks.
+        num_tasks: how many tasks.
+        num_updates: inner updates.
+        step_size: of the inner updates, one or [num_updates]; default, that of training.
+        tasks_per_call: tasks per call; no number depends on it, memory does.
+        transductive: whether queries are normalised by their own batch statistics; otherwise by those in the state that
+            `maml.adapt` returns, the support's.
+        label: of the progress display; None for none.
+
+    Returns:
+        Evaluation; of accuracies where `maml` reports them, otherwise of losses.
+
+    Raises:
+        UserError: num_tasks or tasks_per_call is less than 1; and whatever draw raises.
+    """
+    if num_tasks < 1 or tasks_per_call < 1:
+        raise UserError(f"Tasks and tasks per call must be at least 1, not {num_tasks} and {tasks_per_call}.")
+    size = min(tasks_per_call, num_tasks)
+    starts = range(0, num_tasks, size)
+
+    def chunk(index):
+        return _filled(draw(starts[index], min(size, num_tasks - starts[index])), num_tasks - starts[index], size)
+
+    results = []
+    shown = contextlib.nullcontext() if label is None else progress(num_tasks, label, "task", leave=False)
+    with Prefetcher(chunk, stop=len(starts)) as chunks, shown as display:
+        for start, tasks in zip(starts, chunks, strict=True):
+            results.append(maml.evaluate(tasks, num_updates, step_size, transductive=transductive))
+            if display:
+                display.update(min(size, num_tasks - start))
+    joined = {name: np.concatenate([r[name] for r in results])[:num_tasks] for name in results[0]}
+    losses = joined.get("losses")
+    if "accuracies" in joined:
+        return Evaluation("accuracy", joined["support_accuracy"], joined["accuracies"], step_size, transductive, losses)
+    return Evaluation("loss", joined["support_loss"], losses, step_size, transductive)
+
+
+def write(evaluation: Evaluation, folder: str | Path, update_batch_size: int, update_lr: float) -> Path:
+    """Writes `test_ubs<K>_stepsize<lr>.csv` and `.pkl` as the original does.
+
+    Where the evaluation is not transductive, as the original's always is, their names end in `_inductive`.
+    The csv has four rows: names of the columns, means, standard deviations, 95 % confidence intervals. Its column
+    "update0" is the SUPPORT metric before adaptation, as in the original. The columns after "update<U>" are not in the
+    original's: "query_update0", the query metric before adaptation; and for each of the columns before, "median_..."
+    and "diverged_...", the median over tasks and how many of them have diverged, the same in all rows. The pkl is
+    {"mses": [tasks, 1 + num_updates]} with the support metric in column 0. Accuracies are fractions.
+
+    Args:
+        evaluation: what to write.
+        folder: where; it is made if it does not exist.
+        update_batch_size: support examples per class, K.
+        update_lr: step size of the inner updates.
+
+    Returns:
+        The path of the csv.
+
+    Raises:
+        UserError: the files cannot be written; older ones are left as they were.
+    """
+    name = f"test_ubs{update_batch_size}_stepsize{update_lr}{'' if evaluation.transductive else '_inductive'}"
+    path = Path(folder) / f"{name}.csv"
+    try:
+        # Neither is put in place before both are written.
+        with replacing(path.with_suffix(".pkl")) as pkl, replacing(path) as table:
+            with open(pkl, "wb") as file:
+                pickle.dump({"mses": np.column_stack([evaluation.support, evaluation.query[:, 1:]])}, file)
+            with open(table, "w", newline="", encoding="utf-8") as file:
+                csv.writer(file, lineterminator="\n").writerows(_csv_rows(evaluation))
+    except OSError as error:
+        raise UserError(f"The results cannot be written to {path} ({error}).") from error
+    return path
+
+
+def _csv_rows(evaluation):
+    columns = np.column_stack([evaluation.support, evaluation.query[:, 1:], evaluation.query[:, 0]])
+    names = [*(f"update{i}" for i in range(1 + evaluation.num_updates)), "query_update0"]
+    before, *after = zip(evaluation.median.tolist(), evaluation.diverged.tolist(), strict=True)
+    medians, diverged = zip((evaluation.support_median, evaluation.support_diverged), *after, before, strict=True)
+    header = [*names, *(f"median_{name}" for name in names), *(f"diverged_{name}" for name in names)]
+    return [header, *([*row.tolist(), *medians, *diverged] for row in _statistics(columns))]
+
+
+def _statistics(values):
+    """Mean, standard deviation and ci95 over the first axis; NaN and infinity spread quietly."""
+    # Tasks last and side by side: so a column's sum is the same to the last digit, whatever stands beside it.
+    values = np.ascontiguousarray(values.T, np.float64)
+    with np.errstate(invalid="ignore", over="ignore"):
+        mean, std = values.mean(axis=-1), values.std(axis=-1)
+    return mean, std, 1.96 * std / np.sqrt(values.shape[-1])
+
+
+def _filled(tasks, wanted, size):
+    """Arrays with `size` tasks: where the list ends sooner, its last task is repeated."""
+    arrays = Tasks(*(np.asarray(value) for value in tasks))
+    count = min(wanted, size)
+    if any(len(array) != count for array in arrays):
+        raise ValueError(f"draw gave {[len(array) for array in arrays]} tasks where {count} were asked for")
+    return Tasks(*(np.concatenate([a, np.repeat(a[-1:], size - count, axis=0)]) if count < size else a for a in arrays))

@@ -1,0 +1,178 @@
+"""Every setting that decides what a run computes, in one frozen dataclass, with the paper's values as defaults."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Self
+
+from data_generators.errors import UserError
+from maml_tf.runs import published
+from maml_tf.runs.settings import LARGEST_SEED, Settings, check, setting
+from maml_tf.supervised.datasets import DATASETS, SINUSOID, Dataset, find
+
+_NORM_NAMES = {"batch_norm": "batchnorm", "layer_norm": "layernorm", "None": "nonorm"}  # in the names of folders
+
+# The settings of the paper (section 5 and appendix A) that its datasets share.
+COMMON: dict[str, Any] = {
+    "datasource": SINUSOID.name,
+    "num_classes": 5,
+    "baseline": None,
+    "pretrain_iterations": 0,
+    "metatrain_iterations": 60000,
+    "meta_lr": 1e-3,
+    "update_batch_size": 1,
+    "norm": "batch_norm",
+    "num_filters": 64,
+    "conv": True,
+    "max_pool": False,
+    "stop_grad": False,
+    "learn_update_lr": False,
+    "image_size": None,
+    "image_channels": None,
+    "seed": 0,
+}
+
+
+def _size(help, most):
+    """A count that takes memory, or time to compile; its bound is above anything of use, to refuse a mistyped one."""
+    return setting(help, least=1, most=most)
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment(Settings):
+    """The settings of one run, by the original's flag names; `Experiment.of` fills in the paper's values."""
+
+    datasource: str = setting(f"{', '.join(DATASETS)}, or your own as module:NAME; default {SINUSOID.name}")
+    num_classes: int = _size("ways: classes per task (5 or 20 in the paper); sinusoid ignores it", 10_000)
+    baseline: str | None = setting("oracle: amplitude and phase are inputs (sinusoid only)", choices=(None, "oracle"))
+    pretrain_iterations: int = setting("updates on the support loss before, or instead of, meta-training", least=0)
+    metatrain_iterations: int = setting("meta-updates", least=0)
+    meta_batch_size: int = _size("tasks per meta-update", 10_000)
+    meta_lr: float = setting("step size of the meta-update (beta)", positive=True)
+    update_batch_size: int = _size("shots: support examples per class, or points of a sinusoid (K)", 10_000)
+    update_lr: float = setting("step size of the inner update (alpha)", positive=True)
+    num_updates: int = _size("inner updates in meta-training", 1000)
+    norm: str = setting(f"normalisation of hidden layers: {', '.join(_NORM_NAMES)}", choices=tuple(_NORM_NAMES))
+    num_filters: int = _size("filters of each convolution", 65_536)
+    conv: bool = setting("convolutional network, or for Omniglot the fully connected one of the paper")
+    max_pool: bool = setting("max-pooling in place of strided convolutions")
+    stop_grad: bool = setting("first-order MAML: no second derivatives")
+    learn_update_lr: bool = setting("meta-learn one inner step size per variable, starting at update_lr")
+    image_size: int | None = setting(
+        "height and width in pixels to which a folder's images are resized; default 84", most=4096
+    )
+    image_channels: int | None = setting("channels of the images of a folder: 3 (RGB, the default) or 1 (grey)")
+    seed: int = setting(
+        "of initial weights and training tasks, never of the data split or the evaluation tasks",
+        least=0,
+        most=LARGEST_SEED,
+    )
+
+    @classmethod
+    def usual(cls, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The paper's values for a datasource and a number of ways."""
+        usual = COMMON | {name: given[name] for name in ("datasource", "num_classes") if name in given}
+        dataset = find(usual["datasource"])
+        sizes = {"image_size": 84, "image_channels": 3} if dataset.resizes else {}
+        return usual | sizes | dataset.paper(usual["num_classes"])
+
+    @classmethod
+    def of(cls, **given: Any) -> Self:
+        """The experiment with the given settings; what is None or not given takes the paper's value.
+
+        As in the original, an oracle knows the task, so that it is trained without adaptation.
+
+        Raises:
+            UserError: a setting is out of range, or does not fit the others.
+        """
+        experiment = super().of(**given)
+        if experiment.baseline == "oracle":
+            return dataclasses.replace(experiment, pretrain_iterations=experiment.iterations, metatrain_iterations=0)
+        return experiment
+
+    def check(self) -> None:
+        """Checks the ranges, and what must fit together; UserError if it does not."""
+        check("num_classes", self.num_classes, least=self.dataset.least_ways, most=10_000)
+        super().check()
+        self._check_images()
+        if self.baseline == "oracle" and not self.dataset.has_oracle:
+            raise UserError("--baseline=oracle needs --datasource=sinusoid: images have no amplitude and phase")
+        if self.iterations == 0:
+            raise UserError("nothing to train: give --metatrain_iterations or --pretrain_iterations a positive number")
+
+    def _check_images(self):
+        if not self.dataset.resizes:
+            for name in ("image_size", "image_channels"):
+                if getattr(self, name) is not None:
+                    raise UserError(f"--{name} goes with --datasource=folder: {self.datasource} has its own")
+            return
+        least = 16 if self.conv and self.max_pool else 1  # each of four poolings halves the image
+        check("image_size", self.image_size, least=least)
+        if self.image_channels not in (1, 3):
+            raise UserError(f"--image_channels must be 1 (grey) or 3 (RGB), not {self.image_channels}")
+
+    @property
+    def duration(self) -> str:
+        """The setting that may differ when a run resumes: how long to train."""
+        return "metatrain_iterations" if self.metatrain_iterations else "pretrain_iterations"
+
+    @property
+    def dataset(self) -> Dataset:
+        """What the project knows of the datasource."""
+        return find(self.datasource)
+
+    @property
+    def image_side(self) -> int:
+        """Height of the images in pixels; 0 where there are none."""
+        shape = getattr(self.dataset, "shape", None)
+        return self.image_size or (shape[0] if shape else 0)
+
+    @property
+    def iterations(self) -> int:
+        """Updates of the whole run; those of pretraining come first."""
+        return self.pretrain_iterations + self.metatrain_iterations
+
+    @property
+    def reported_update(self) -> int:
+        """After how many updates a test's metric is compared with published ones."""
+        return self.dataset.reported_update(self.num_classes)
+
+    @property
+    def summary_updates(self) -> int:
+        """Updates that the summaries report."""
+        return max(self.num_updates, self.dataset.summary_updates)
+
+    @property
+    def test_updates(self) -> int:
+        """Updates that a test reports, as in the original."""
+        return max(10, self.num_updates)
+
+    @property
+    def published_row(self) -> published.Row | None:
+        """MAML's own row of table 1 of the paper: "maml", "maml_no_conv" or "maml_first_order".
+
+        None where the paper has no such number: regression, first order on Omniglot, a run that is pretrained only, or
+        ways and shots that are not in the table.
+        """
+        if self.metatrain_iterations == 0:
+            return None
+        variant = ("" if self.conv else "_no_conv") + ("_first_order" if self.stop_grad else "")
+        rows = published.published_rows(self.datasource, self.num_classes, self.update_batch_size)
+        return next((row for row in rows if row.key == f"maml{variant}"), None)
+
+    @property
+    def name(self) -> str:
+        """The run's folder below the log folder: the original's `exp_string`, and what it leaves out."""
+        name = f"cls_{self.num_classes}.mbs_{self.meta_batch_size}.ubs_{self.update_batch_size}"
+        name += f".numstep{self.num_updates}.updatelr{self.update_lr}"
+        name += f"hidden{self.num_filters}" if self.num_filters != 64 else ""
+        name += "maxpool" if self.max_pool else ""
+        name += "stopgrad" if self.stop_grad else ""
+        name += self.baseline or ""
+        name += _NORM_NAMES[self.norm]
+        # The original would let the runs below share, and resume from, one folder.
+        name += "" if self.conv else ".noconv"
+        name += ".learnlr" if self.learn_update_lr else ""
+        name += f".images{self.image_size}x{self.image_channels}" if self.image_size else ""
+        if self.pretrain_iterations:
+            name += ".pretrained" if self.metatrain_iterations == 0 else f".pretrain{self.pretrain_iterations}"
+        return name + (f".seed{self.seed}" if self.seed else "")

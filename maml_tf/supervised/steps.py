@@ -1,0 +1,190 @@
+"""Runs of consecutive meta-steps: one compiled loop where tasks can be drawn on the device, else a step at a time."""
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from data_generators.prefetch import Prefetcher
+from data_generators.tasks import Tasks, TaskSource
+from maml_tf.maml import MAML
+from maml_tf.supervised.experiment import Experiment
+
+Metrics = dict[str, np.ndarray]
+
+
+def steps_for(maml: MAML, experiment: Experiment, source: TaskSource) -> "HostSteps | CompiledSteps":
+    """The runner that fits a task source: `CompiledSteps` if its `sample` is TensorFlow, `HostSteps` otherwise."""
+    return (CompiledSteps if source.in_graph else HostSteps)(maml, experiment, source)
+
+
+class HostSteps(contextlib.AbstractContextManager):
+    """One step at a time, while a thread draws the tasks of the next.
+
+    Args:
+        maml: MAML.
+        experiment: Experiment.
+        source: TaskSource of NumPy arrays.
+    """
+
+    def __init__(self, maml: MAML, experiment: Experiment, source: TaskSource):
+        self._maml = maml
+        self._experiment = experiment
+        self._draw = lambda i: source.sample(experiment.seed, "train", i, experiment.meta_batch_size)
+        self._batches: Prefetcher[Tasks] | None = None
+        self._next: int | None = None
+        self._measures = {}
+
+    def run(self, start: int, stop: int, every_seconds: float = 0.2) -> Iterator[tuple[int, Metrics]]:
+        """Does iterations start ... stop - 1, all of pretraining or all of meta-training.
+
+        Yields:
+            (iterations done, arrays of the metrics of each iteration since the last yield), every so often and at the
+            end.
+        """
+        if self._next != start:
+            self.close()
+            self._batches = Prefetcher(self._draw, start, self._experiment.iterations)
+        step = self._maml.pretrain_step if start < self._experiment.pretrain_iterations else self._maml.train_step
+        metrics, shown = [], time.monotonic()
+        for iteration in range(start, stop):
+            metrics.append(step(next(self._batches)))
+            self._next = iteration + 1
+            if iteration + 1 == stop or time.monotonic() - shown > every_seconds:
+                yield iteration + 1, {name: np.array([m[name].numpy() for m in metrics]) for name in metrics[0]}
+                metrics, shown = [], time.monotonic()
+
+    def compile_ahead(self, start: int, *others: Callable[[], Any]) -> None:
+        """Does nothing: what is compiled here is compiled in a moment, and would only slow down the steps."""
+
+    def measure(self, function: Callable[[Tasks], Any], iteration: int) -> Any:
+        """What a function gives of the tasks of an iteration, by the weights as they are now.
+
+        Args:
+            function: of Tasks of tensors, to a structure of tensors; compiled once.
+            iteration: whose tasks.
+
+        Returns:
+            The structure, of arrays.
+        """
+        if function not in self._measures:
+            self._measures[function] = self._maml.compiler(function)
+        tasks = tf.nest.map_structure(tf.convert_to_tensor, self._draw(iteration))
+        return tf.nest.map_structure(lambda t: t.numpy(), self._measures[function](tasks))
+
+    def close(self) -> None:
+        """Ends the drawing thread."""
+        if self._batches is not None:
+            self._batches.close()
+        self._batches = self._next = None
+
+    def __exit__(self, *error):
+        self.close()
+
+
+class CompiledSteps(contextlib.AbstractContextManager):
+    """Many steps in one compiled loop, which draws its tasks itself.
+
+    The number of iterations is an input of the loop, so that the results do not depend on how many run per call.
+
+    Args as in `HostSteps`, with a source of TensorFlow tensors.
+    """
+
+    LONGEST = 1000  # iterations in one call, for which the loop has room to note metrics
+
+    def __init__(self, maml: MAML, experiment: Experiment, source: TaskSource):
+        self._maml = maml
+        self._pretrain_iterations = experiment.pretrain_iterations
+        self._sample = lambda i: source.sample(experiment.seed, "train", i, experiment.meta_batch_size)
+        self._pretrain = self._compiled_loop(maml.pretrain_step.graph, ("pre",))
+        self._train = self._compiled_loop(maml.train_step.graph, ("pre", "post"))
+        self._measures = {}
+        self._ahead: threading.Thread | None = None
+        self._left = threading.Event()
+
+    def compile_ahead(self, start: int, *others: Callable[[], Any]) -> None:
+        """Compiles in another thread the loop that iteration `start` will need, and what is called in `others`.
+
+        XLA takes seconds for each, which otherwise would come one after the other. Nothing that is called may change
+        anything; an error is left to the call that needs the result.
+        """
+
+        def run():
+            for function in (lambda: self._loop(start)(tf.constant(start), tf.constant(0)), *others):
+                if not self._left.is_set():
+                    with contextlib.suppress(Exception):
+                        function()
+
+        self._ahead = threading.Thread(target=run, name="compile ahead", daemon=True)
+        self._ahead.start()
+
+    def _loop(self, start):
+        return self._pretrain if start < self._pretrain_iterations else self._train
+
+    def _compiled_loop(self, step, moments):
+        names = self._maml.learner.metric_names(*moments)
+
+        def body(start, i, metrics):
+            new = step(self._sample(start + i))
+            return i + 1, {name: metrics[name].write(i, new[name]) for name in names}
+
+        def loop(start, count):
+            empty = {name: tf.TensorArray(self._maml.dtype, self.LONGEST, element_shape=[]) for name in names}
+            _, metrics = tf.while_loop(lambda i, _: i < count, lambda *args: body(start, *args), (0, empty))
+            return {name: array.stack() for name, array in metrics.items()}
+
+        return self._maml.compiler(loop)
+
+    def run(self, start: int, stop: int) -> Iterator[tuple[int, Metrics]]:
+        """As in `HostSteps`; yields after every call of the loop."""
+        loop = self._loop(start)
+        while start < stop:
+            count = min(stop - start, self.LONGEST)
+            metrics = loop(tf.constant(start), tf.constant(count))
+            start += count
+            yield start, {name: values.numpy()[:count] for name, values in metrics.items()}
+
+    def measure(self, function: Callable[[Tasks], Any], iteration: int) -> Any:
+        """As in `HostSteps`, the drawing of tasks compiled with it."""
+        if function not in self._measures:
+            self._measures[function] = self._maml.compiler(lambda i: function(self._sample(i)))
+        return tf.nest.map_structure(lambda t: t.numpy(), self._measures[function](tf.constant(iteration)))
+
+    def __exit__(self, *error):
+        self._left.set()
+        if self._ahead is not None:
+            self._ahead.join()  # the process must not end in the midst of a compilation
+
+
+def gradient_cosine(maml: MAML, tasks: Tasks) -> tf.Tensor:
+    """The cosine between the first- and the second-order meta-gradient of the initial weights, at the present weights.
+
+    Both are means over the same tasks, before any clipping. Whether `maml` itself trains to first or second order makes
+    no difference, and nothing of it changes. Learned step sizes are used, but are no part of the gradients.
+
+    Args:
+        maml: MAML.
+        tasks: Tasks.
+
+    Returns:
+        A float64 scalar: 1 where second derivatives change nothing but the length; NaN where a gradient is zero.
+    """
+    first, second = (
+        maml.meta_gradients.graph(tasks, first_order=first_order)[: len(maml.weights)] for first_order in (True, False)
+    )
+    return cosine(first, second)
+
+
+def cosine(gradients: list[tf.Tensor], others: list[tf.Tensor]) -> tf.Tensor:
+    """The cosine of the angle between two lists of tensors, each taken as one long vector; a float64 scalar."""
+    return _inner(gradients, others) / tf.sqrt(_inner(gradients, gradients) * _inner(others, others))
+
+
+def _inner(tensors, others):
+    # In float64, since it is the distance from 1 that tells, and rounding would hide it.
+    pairs = zip(tensors, others, strict=True)
+    return tf.add_n([tf.reduce_sum(tf.cast(a, tf.float64) * tf.cast(b, tf.float64)) for a, b in pairs])

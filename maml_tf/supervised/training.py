@@ -1,0 +1,201 @@
+"""The training of an experiment, for `runs.loop.run`: its steps, summaries, validations and `gradient_cosine.csv`.
+
+That file says how near the first-order meta-gradient is to the true one, by iteration; the paper (section 5.2)
+attributes their similarity to ReLU.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from data_generators.progress import say
+from maml_tf.maml import MAML
+from maml_tf.runs.log import summaries
+from maml_tf.runs.loop import Event, NotFinite
+from maml_tf.runs.table import Table
+from maml_tf.supervised import evaluation
+from maml_tf.supervised.datasets import EVALUATION_TASKS
+from maml_tf.supervised.evaluation import Evaluation
+from maml_tf.supervised.experiment import Experiment
+from maml_tf.supervised.report import diverged_sentence
+from maml_tf.supervised.steps import CompiledSteps, HostSteps, Metrics, gradient_cosine, steps_for
+from maml_tf.supervised.task_data import TaskData
+
+GRADIENT_COSINE = "Cosine of first- and second-order meta-gradient"
+
+
+class Schedule(NamedTuple):
+    """Iterations between summaries, checkpoints and validations, 0 for never; no weight depends on them."""
+
+    summary: int = 100
+    save: int = 1000
+    validate: int = 2500
+
+
+class SupervisedTraining:
+    """What `runs.loop.run` trains: pretraining and then meta-training of one experiment.
+
+    Args:
+        experiment: Experiment.
+        maml: MAML, built for it.
+        data: TaskData; its source and its validation tasks are used.
+        folder: of the run.
+        schedule: Schedule.
+        log: whether to write TensorBoard summaries.
+        log_gradient_cosine: whether to note how near the first-order meta-gradient is to the true one, as often as
+            summaries are due in meta-training: in `gradient_cosine.csv`, in the progress bar and, with `log`, among
+            the summaries. No number of the training depends on it.
+    """
+
+    remedy = "a smaller step size (main.py's --update_lr or --meta_lr) may help"
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        maml: MAML,
+        data: TaskData,
+        folder: str | Path,
+        schedule: Schedule | None = None,
+        log: bool = True,
+        log_gradient_cosine: bool = False,
+    ):
+        self.experiment, self.maml, self.data, self.folder = experiment, maml, data, Path(folder)
+        self.log, self.log_gradient_cosine = log, log_gradient_cosine
+        self.schedule = schedule or Schedule()
+        self._steps: HostSteps | CompiledSteps | None = None
+        self._write_scalars: Callable[..., None] | None = None
+        self._cosines: Table | None = None
+        self._latest_cosine: float | None = None
+
+    @property
+    def end(self) -> int:
+        """Iterations in all."""
+        return self.experiment.iterations
+
+    @property
+    def save_every(self) -> int:
+        """Iterations between checkpoints."""
+        return self.schedule.save
+
+    @property
+    def events(self) -> Sequence[Event]:
+        """Summaries, the cosine, validation."""
+        every = self.schedule.summary
+        return [
+            Event(every if self.log else 0, self._summarise, before=True),
+            Event(every if self.log_gradient_cosine else 0, self._note_gradient_cosine, before=True),
+            Event(self.schedule.validate, self._validate),
+        ]
+
+    @contextlib.contextmanager
+    def opened(self, iteration: int) -> Iterator[None]:
+        """Holds the thread that draws tasks, the table and the summaries open."""
+        if self.log_gradient_cosine:
+            self._cosines = Table(self.folder / "gradient_cosine.csv", ["cosine"])
+            rows = self._cosines.begin(iteration)
+            self._latest_cosine = float(rows[-1]["cosine"]) if rows else None
+        steps = steps_for(self.maml, self.experiment, self.data.source)
+        with steps as self._steps, summaries(self.folder, self.log) as self._write_scalars:
+            every = self.schedule.validate
+            will_validate = every and (iteration // every + 1) * every <= self.end
+            self._steps.compile_ahead(iteration, *([self._evaluate] if will_validate else []))
+            yield
+
+    def advance(self, start: int, stop: int) -> Iterator[tuple[int, Metrics]]:
+        """Does iterations start ... stop - 1; yields (iterations done, metrics of each since the last yield).
+
+        Raises:
+            UserError: a loss is not finite.
+        """
+        # Pretraining and meta-training are compiled apart, so no call of the steps crosses from one to the other.
+        pretrain = self.experiment.pretrain_iterations
+        for first, last in ((start, min(stop, pretrain)), (max(start, pretrain), stop)):
+            for done, metrics in self._steps.run(first, last) if first < last else ():
+                self._check_finite(start, metrics)
+                yield done, metrics
+                start = done
+
+    def variables(self) -> list:
+        """All that a checkpoint holds of the MAML."""
+        maml = self.maml
+        return [
+            *maml.model.variables,
+            *maml.step_sizes,
+            *maml.optimizer.variables,
+            *maml.pretrain_optimizer.variables,
+        ]
+
+    def status(self, metrics: Metrics) -> str:
+        """The latest mean metrics, before -> after adaptation."""
+        kind = "accuracy" if "pre_accuracy" in metrics else "loss"
+        shown = [f"{metrics[f'{when}_{kind}'].mean():.3f}" for when in ("pre", "post") if f"{when}_{kind}" in metrics]
+        cosine = "" if self._latest_cosine is None else f", cosine {self._latest_cosine:.4f}"
+        return f"{kind} {' -> '.join(shown)}{cosine}"
+
+    def _check_finite(self, start, metrics):
+        finite = np.isfinite(list(metrics.values())).all(axis=0)
+        if not finite.all():
+            raise NotFinite(start + int(np.argmin(finite)), self.folder, self.remedy)
+
+    def _summarise(self, iteration):
+        """Writes the original's scalars: the losses and accuracies of this iteration's tasks before its update."""
+        self._write_scalars(curve_scalars(self._steps.measure(self._curves, iteration)), iteration)
+
+    def _curves(self, tasks):
+        return self.maml.curves.graph(tasks, num_updates=self.experiment.summary_updates)
+
+    def _note_gradient_cosine(self, iteration):
+        if iteration < self.experiment.pretrain_iterations:
+            return
+        cosine = self._latest_cosine = float(self._steps.measure(self._gradient_cosine, iteration))
+        self._cosines.add(iteration, {"cosine": cosine})
+        self._write_scalars({GRADIENT_COSINE: cosine}, iteration)
+
+    def _gradient_cosine(self, tasks):
+        return gradient_cosine(self.maml, tasks)
+
+    def _validate(self, iteration):
+        """Evaluates on the whole fixed validation list."""
+        updates, result = self.experiment.reported_update, self._evaluate(label="Validation")
+        say(
+            f"iteration {iteration}: validation {result.kind} after {updates} updates "
+            f"{result.mean[-1]:.4f} +- {result.ci95[-1]:.4f} (before: {result.mean[0]:.4f})"
+            + (f"; {diverged}" if (diverged := diverged_sentence(result)) else "")
+        )
+        self._write_scalars(validation_scalars(result), iteration)
+
+    def _evaluate(self, label=None):
+        return evaluation.evaluate(
+            self.maml,
+            self.data.validation_tasks,
+            num_tasks=EVALUATION_TASKS,
+            num_updates=self.experiment.reported_update,
+            tasks_per_call=self.experiment.dataset.tasks_per_call,
+            label=label,
+        )
+
+
+def curve_scalars(curves: Metrics) -> dict[str, float]:
+    """The original's scalars, means over tasks of what `MAML.evaluate` gives, by its names."""
+    scalars = {}
+    for name, after in (("loss", "losses"), ("accuracy", "accuracies")):
+        if after in curves:
+            scalars[f"Pre-update {name}"] = curves[f"support_{name}"].mean()
+            means = enumerate(curves[after].mean(0)[1:], start=1)
+            scalars |= {f"Post-update {name}, step {update}": mean for update, mean in means}
+    return scalars
+
+
+def validation_scalars(evaluation: Evaluation) -> dict[str, float]:
+    """The means of an Evaluation; where tasks have diverged, also their number, the median, and the others' mean."""
+    kind = evaluation.kind
+    scalars = {f"Validation {kind}, step {update}": value for update, value in enumerate(evaluation.mean)}
+    for update, count in enumerate(evaluation.diverged):
+        if count:
+            scalars[f"Validation diverged tasks, step {update}"] = count
+            scalars[f"Validation median {kind}, step {update}"] = evaluation.median[update]
+            scalars[f"Validation {kind} without diverged tasks, step {update}"] = evaluation.without_diverged(update)[0]
+    return scalars

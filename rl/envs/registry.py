@@ -1,0 +1,258 @@
+"""All that the project knows of each environment. Imports neither MuJoCo nor TensorFlow."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import gymnasium
+import numpy as np
+
+from data_generators.errors import UserError
+from rl.envs import own
+from rl.envs.goals import GoalRange
+from rl.envs.noise import Stream, generator
+from rl.envs.vector import TaskVector
+
+_LONGEST_NAME = 200  # it is a folder's name too
+
+
+class EvaluationProtocol(NamedTuple):
+    """How the original adapts policies to the 40 published goals.
+
+    trajectories: per goal and update.
+    updates: their number.
+    step_sizes: alpha of the first update, by policy: "maml", "pretrained" or "random".
+    later: factor of alpha in the updates after the first.
+    """
+
+    trajectories: int
+    updates: int
+    step_sizes: Mapping[str, float]
+    later: float = 0.5
+
+    def alphas(self, policy: str, updates: int, trained: float) -> list[float]:
+        """The step sizes of so many updates of "maml", "pretrained" or "random".
+
+        MAML's first is the one that it was trained with; by the paper's settings, that is the one in `step_sizes`.
+        """
+        first = trained if policy == "maml" else self.step_sizes[policy]
+        return [first * (self.later if update else 1.0) for update in range(updates)]
+
+
+class OwnGoals(NamedTuple):
+    """The goals of a user's environment, in place of a GoalRange."""
+
+    env: str
+
+    def draw(self, random: np.random.Generator, n: int) -> np.ndarray:
+        """Draws goals [n, goal_dim], float64; UserError as `own.draw_goals`, or if there is no such environment."""
+        return own.draw_goals(_known(self.env), random, n)
+
+    def draw_test(self, n: int) -> np.ndarray:
+        """The goals [n, goal_dim] of the evaluation, which are those of a fixed seed; errors as of `draw`."""
+        return self.draw(generator((), Stream.TEST_GOALS), n)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Environment:
+    """All that the project knows of one environment.
+
+    name: the flag --env.
+    title: in tables.
+    gym_id: for gymnasium.make.
+    entry_point, arguments: of Gymnasium's single environment, "module:Class".
+    make: function (num_tasks, num_trajectories, horizon, oracle, threads) -> TaskVector.
+    horizon: steps of a trajectory at most.
+    goals: range that goals are drawn from.
+    meaning: of a goal, in words.
+    paper: settings of the paper and the original's scripts, beside those that all environments have in common.
+    baselines: settings of each baseline, beside those that all baselines have in common.
+    authors: settings of the MAML checkpoint that the authors published, where those of their scripts are others.
+    protocol: of the evaluation.
+    published: its name in published.json; None without published returns.
+    random_nonlinearity: of the random policy, where it is not that of the others.
+    draws_trajectories: whether the evaluation draws trajectories.
+    view: arguments with which films make the single environment.
+    film_every: films show every so many steps.
+    """
+
+    name: str
+    title: str
+    gym_id: str
+    entry_point: str
+    arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    make: Callable[[int, int, int, bool, int | None], TaskVector]
+    horizon: int
+    goals: GoalRange | OwnGoals
+    meaning: str
+    paper: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    baselines: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+    authors: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    protocol: EvaluationProtocol
+    published: str | None
+    random_nonlinearity: str | None = None
+    draws_trajectories: bool = False
+    view: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    film_every: int = 1
+
+
+def find(env: str) -> Environment:
+    """One of ENVIRONMENTS, or else a user's own (see `rl.envs.own`), which need not exist until it is made."""
+    return ENVIRONMENTS[env] if env in ENVIRONMENTS else _own(env)
+
+
+def _points(num_tasks, num_trajectories, horizon, oracle, threads):
+    from rl.envs.point import PointNavigationTasks
+
+    return PointNavigationTasks(num_tasks, num_trajectories, horizon, oracle)  # without threads
+
+
+_PLANE = GoalRange(-0.5, 0.5, 2, test_seed=1)
+
+POINT_NAVIGATION = Environment(
+    name="point_navigation",
+    title="2D navigation",
+    gym_id="maml/PointNavigation-v0",
+    entry_point="rl.envs.point:PointNavigation",
+    arguments={"goals": _PLANE},
+    make=_points,
+    horizon=100,
+    goals=_PLANE,
+    meaning=f"the position to reach; {_PLANE}",
+    paper={"iterations": 100, "meta_batch_size": 20, "fast_lr": 0.5},
+    # The iterations of the published checkpoints are not known: these are ours.
+    baselines={
+        "pretrained": {"iterations": 1000, "optimizer": "adam", "meta_batch_size": 20, "fast_batch_size": 20},
+        "oracle": {"iterations": 500},
+    },
+    protocol=EvaluationProtocol(trajectories=40, updates=4, step_sizes={"maml": 0.5, "pretrained": 0.5, "random": 0.5}),
+    published="2d_navigation",
+    random_nonlinearity="tanh",  # as in the original
+    draws_trajectories=True,
+)
+
+
+def _running(robot: str, task: str, goals: GoalRange, meaning: str, **facts) -> Environment:
+    """A robot of `rl.envs.locomotion` that is to run at a goal velocity, or in a goal direction."""
+
+    def make(num_tasks, num_trajectories, horizon, oracle, threads):
+        from rl.envs import locomotion
+        from rl.envs.locomotion_envs import LocomotionTasks
+
+        of_task = getattr(locomotion, robot)(task, goals)
+        return LocomotionTasks(of_task, num_tasks, num_trajectories, horizon, oracle, threads)
+
+    return Environment(
+        gym_id=f"maml/{robot}{task.title()}-v0",
+        entry_point=f"rl.envs.locomotion_envs:{robot}Env",
+        arguments={"task": task, "goals": goals},
+        make=make,
+        horizon=200,
+        goals=goals,
+        meaning=f"{meaning}; {goals}",
+        view={"width": 320, "height": 320, "camera_name": "track"},
+        film_every=2,
+        **facts,
+    )
+
+
+HALF_CHEETAH_VELOCITY = _running(
+    "HalfCheetah",
+    "velocity",
+    GoalRange(0.0, 2.0, 1, test_seed=1),
+    "the forward velocity to move at",
+    name="half_cheetah_velocity",
+    title="half-cheetah, goal velocity",
+    baselines={"pretrained": {"iterations": 475}, "oracle": {"iterations": 975}},  # as published
+    authors={"fast_batch_size": 10, "iterations": 475},
+    protocol=EvaluationProtocol(
+        trajectories=20, updates=3, step_sizes={"maml": 0.1, "pretrained": 0.02, "random": 0.1}
+    ),
+    published="half_cheetah_goal_velocity",
+)
+
+HALF_CHEETAH_DIRECTION = _running(
+    "HalfCheetah",
+    "direction",
+    GoalRange(0.0, 2.0, 1, test_seed=1),
+    "the direction to move in: backward below 1, forward from there on",
+    name="half_cheetah_direction",
+    title="half-cheetah, goal direction",
+    baselines={"pretrained": {"iterations": 1000}, "oracle": {"iterations": 1000}},  # ours, as above
+    authors={"meta_step_size": 0.02, "iterations": 100},
+    # The original's script holds both 1.0 and 0.5 for the random policy.
+    protocol=EvaluationProtocol(trajectories=20, updates=3, step_sizes={"maml": 0.1, "pretrained": 0.2, "random": 1.0}),
+    published="half_cheetah_goal_direction",
+)
+
+ANT_VELOCITY = _running(
+    "Ant",
+    "velocity",
+    GoalRange(0.0, 3.0, 1, test_seed=1),
+    "the forward velocity to move at",
+    name="ant_velocity",
+    title="ant, goal velocity",
+    baselines={"pretrained": {"iterations": 575}, "oracle": {"iterations": 550}},
+    authors={"iterations": 375},
+    protocol=EvaluationProtocol(trajectories=20, updates=3, step_sizes={"maml": 0.1, "pretrained": 0.2, "random": 1.0}),
+    published="ant_goal_velocity",
+)
+
+ANT_DIRECTION = _running(
+    "Ant",
+    "direction",
+    GoalRange(0.0, 3.0, 1, test_seed=2),
+    "the direction to move in: backward below 1.5, forward from there on",
+    name="ant_direction",
+    title="ant, goal direction",
+    paper={"fast_batch_size": 40},
+    baselines={"pretrained": {"iterations": 2000}, "oracle": {"iterations": 1975}},
+    authors={"iterations": 575},
+    protocol=EvaluationProtocol(
+        trajectories=40, updates=3, step_sizes={"maml": 0.1, "pretrained": 0.2, "random": 1.0}, later=0.01
+    ),
+    published="ant_goal_direction",
+)
+
+ENVIRONMENTS = {
+    environment.name: environment
+    for environment in (
+        POINT_NAVIGATION,
+        HALF_CHEETAH_VELOCITY,
+        HALF_CHEETAH_DIRECTION,
+        ANT_VELOCITY,
+        ANT_DIRECTION,
+    )
+}
+
+
+def _own(env: str) -> Environment:
+    """A user's environment, which is evaluated as the ant's goal velocity is."""
+
+    def make(num_tasks, num_trajectories, horizon, oracle, threads):
+        return own.OwnTasks(_known(env), num_tasks, num_trajectories, horizon, oracle)  # in Python, without threads
+
+    return Environment(
+        name=env,
+        title=env,
+        gym_id=env,
+        entry_point="",
+        make=make,
+        horizon=ANT_VELOCITY.horizon,
+        goals=OwnGoals(env),
+        meaning="what sample_task of the environment draws",
+        protocol=ANT_VELOCITY.protocol,
+        published=None,
+    )
+
+
+def _known(name: str) -> str:
+    """The name of a user's environment, if Gymnasium may know it."""
+    if len(name) > _LONGEST_NAME:
+        raise UserError(f"The name of an environment has at most {_LONGEST_NAME} letters, not {len(name)}.")
+    if name not in gymnasium.registry and ":" not in name:
+        raise UserError(
+            f"There is no environment {name!r}: choose {', '.join(ENVIRONMENTS)}, or give the Gymnasium id of your own "
+            "as module:Id."
+        )
+    return name

@@ -1,0 +1,107 @@
+"""Every setting of a reinforcement learning run in one frozen dataclass, with the values of the paper and its code."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from data_generators.errors import UserError
+from maml_tf.runs.settings import LARGEST_SEED, Settings, check, setting
+from rl import envs
+
+DEFAULT_ENV = next(iter(envs.ENVIRONMENTS))
+BASELINES = ("maml", "pretrained", "oracle")
+POLICIES = ("maml", "pretrained", "random", "oracle")  # that are evaluated
+OPTIMIZERS = ("trpo", "adam")
+HESSIAN_PRODUCTS = ("finite_difference", "exact")
+NONLINEARITIES = ("relu", "tanh")
+
+# Section 5.3 and appendix A.2 of the paper, and the original's scripts; see Environment.paper.
+COMMON = {
+    "iterations": 800,
+    "meta_batch_size": 40,
+    "fast_batch_size": 20,
+    "fast_lr": 0.1,
+    "num_grad_updates": 1,
+    "optimizer": "trpo",
+    "meta_step_size": 0.01,
+    "hessian_product": "finite_difference",
+    "discount": 0.99,
+    "gae_lambda": 1.0,
+    "hidden_size": 100,
+    "nonlinearity": "relu",
+    "seed": 0,
+}
+# One task with a goal per trajectory: a single linear baseline and a single mean over all of them.
+BASELINE = {"num_grad_updates": 0, "iterations": 1000, "meta_batch_size": 1, "fast_batch_size": 100}
+
+# What every run's name has, in its own words or not at all; other settings are in it where they are unusual.
+_NAMED: tuple[str, ...] = ("env", "baseline", "iterations", "meta_batch_size", "fast_batch_size", "num_grad_updates")
+_NAMED += ("fast_lr", "optimizer", "meta_step_size")
+
+
+@dataclasses.dataclass(frozen=True)
+class RLExperiment(Settings):
+    """The settings of one run, by the original's names where it has some; `of` fills in the paper's values.
+
+    Whether there is such an environment is found out where it is made. Bounds of counts are far above what memory
+    suffices for, and below what NumPy and TensorFlow can count.
+    """
+
+    env: str = setting(f"{', '.join(envs.ENVIRONMENTS)}, or module:Id of your own; default {DEFAULT_ENV}")
+    baseline: str = setting(
+        "maml; pretrained: one policy for all goals; oracle: its observations hold the goal", choices=BASELINES
+    )
+    iterations: int = setting("meta-updates, or updates of the baseline", least=1, most=10**9)
+    meta_batch_size: int = setting("tasks per meta-update", least=1, most=10**6)
+    fast_batch_size: int = setting("trajectories per task and update (K)", least=1, most=10**6)
+    horizon: int = setting("steps of a trajectory at most", least=1, most=10**6)
+    fast_lr: float = setting("step size of the inner update (alpha)", positive=True)
+    num_grad_updates: int = setting("inner updates in meta-training; baselines have none", least=0, most=100)
+    optimizer: str = setting("trpo; or for baselines adam, on the policy gradient", choices=OPTIMIZERS)
+    meta_step_size: float = setting("bound on the mean KL divergence of a TRPO step (delta)", positive=True)
+    hessian_product: str = setting(f"of the TRPO step: {' or '.join(HESSIAN_PRODUCTS)}", choices=HESSIAN_PRODUCTS)
+    discount: float = setting("gamma", between=(0, 1))
+    gae_lambda: float = setting("lambda of the generalised advantage estimates", between=(0, 1))
+    hidden_size: int = setting("units in each of the two hidden layers", least=1, most=10**4)
+    nonlinearity: str = setting(f"of the hidden layers: {' or '.join(NONLINEARITIES)}", choices=NONLINEARITIES)
+    seed: int = setting(
+        "of initial weights, goals, initial states and the noise in the actions", least=0, most=LARGEST_SEED
+    )
+
+    @classmethod
+    def usual(cls, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The settings of the paper and of the original's scripts, for the environment and the baseline given."""
+        env, baseline = given.get("env", DEFAULT_ENV), given.get("baseline", BASELINES[0])
+        environment = envs.find(env)
+        of_env = {"env": env, "baseline": baseline, "horizon": environment.horizon, **environment.paper}
+        of_baseline = {} if baseline == "maml" else {**BASELINE, **environment.baselines.get(baseline, {})}
+        return COMMON | of_env | of_baseline
+
+    def check(self) -> None:
+        """Checks the range of every setting, and that they fit together.
+
+        Raises:
+            UserError: they do not.
+        """
+        super().check()
+        if self.is_maml:
+            check("num_grad_updates", self.num_grad_updates, least=1)
+        elif self.num_grad_updates:
+            raise UserError(f"--baseline={self.baseline} has no inner updates: leave --num_grad_updates out")
+        if self.is_maml and self.optimizer != "trpo":
+            raise UserError("--optimizer=adam is for the baselines: MAML's meta-update is a TRPO step")
+
+    @property
+    def is_maml(self) -> bool:
+        """Whether it is meta-trained, rather than a baseline that is trained without adaptation."""
+        return self.baseline == "maml"
+
+    @property
+    def name(self) -> str:
+        """The run's folder below that of its environment."""
+        name = f"{self.baseline}.mbs_{self.meta_batch_size}.fbs_{self.fast_batch_size}"
+        if self.is_maml:
+            name += f".numgrad{self.num_grad_updates}.fastlr{self.fast_lr}"
+        name += f".delta{self.meta_step_size}" if self.optimizer == "trpo" else f".{self.optimizer}"
+        others = {setting: value for setting, value in self.unusual().items() if setting not in _NAMED}
+        return name + "".join(f".{setting}{value}" for setting, value in others.items())

@@ -1,0 +1,1 @@
+"""What the commands draw: each file has its SIZE, numbers() and draw()."""

@@ -1,0 +1,179 @@
+"""The look of the figures, and the files that they and the numbers behind them go to."""
+
+import csv
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from data_generators import files
+from data_generators.errors import UserError
+from data_generators.files import check_writable
+from maml_tf.runs.flags import Flags
+
+# Colours that differ in lightness and for colour-blind readers (Okabe and Ito); line styles and markers differ too.
+BLUE, ORANGE, GREY, BLACK = "#0072b2", "#d55e00", "0.55", "black"
+
+_STYLE = {
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.labelsize": 9,
+    "legend.fontsize": 8.5,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "axes.linewidth": 0.7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "xtick.major.width": 0.7,
+    "ytick.major.width": 0.7,
+    "lines.linewidth": 1.5,
+    "lines.markersize": 4.5,
+    "legend.frameon": False,
+    "hatch.linewidth": 0.6,
+    "pdf.fonttype": 42,  # letters stay letters
+    "savefig.dpi": 200,
+}
+
+
+def write(path: Path, rows: list[dict], draw: Callable, size: tuple[float, float]) -> None:
+    """Writes a picture and, beside it, a csv of the numbers that it shows; prints both paths.
+
+    Args:
+        path: of the picture.
+        rows: dicts of the same keys.
+        draw: function (figure, rows) that fills the figure.
+        size: width and height in inches.
+
+    Raises:
+        UserError: a file cannot be written.
+    """
+    print(write_csv(path.with_suffix(".csv"), rows))
+    print(save(make(draw, rows, *size), path))
+
+
+def make(draw: Callable, rows: list[dict], width: float, height: float):
+    """The matplotlib Figure in the common style; arguments as for `write`."""
+    import matplotlib  # not above: it takes a second, and --help needs none of it
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure((width, height), layout="constrained")
+        draw(figure, rows)
+    return figure
+
+
+def legend_below(figure, panel) -> None:
+    """Puts the legend of a panel below all panels."""
+    handles, labels = panel.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+
+
+def save(figure, path: str | Path) -> Path:
+    """Writes a figure as PNG or PDF, by the ending of its path, and returns the path.
+
+    The file does not hold the time: the same numbers give the same file.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    import matplotlib
+
+    ending = Path(path).suffix[1:].lower()
+    metadata = {"CreationDate": None} if ending == "pdf" else {}
+    with matplotlib.rc_context(_STYLE):
+        return _write(path, lambda part: figure.savefig(part, format=ending, metadata=metadata))
+
+
+def write_csv(path: str | Path, rows: list[dict]) -> Path:
+    """Writes dicts of the same keys as a csv with a header and returns its path.
+
+    Numbers have seven digits, as many as a float32; None is an empty entry.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+
+    def write(part):
+        with open(part, "w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, rows[0], lineterminator="\n")
+            writer.writeheader()
+            writer.writerows({name: _seven_digits(value) for name, value in row.items()} for row in rows)
+
+    return _write(path, write)
+
+
+def _seven_digits(value):
+    return f"{value:.7g}" if isinstance(value, float) else value
+
+
+def _write(path, write):
+    try:
+        with files.replacing(path) as part:
+            write(part)
+    except OSError as error:
+        raise UserError(f"cannot write {path} ({error.strerror})") from error
+    return Path(path)
+
+
+FORMATS = ["png", "pdf"]
+_OTHER_FORMATS = {".eps", ".gif", ".jpeg", ".jpg", ".ps", ".svg", ".tif", ".tiff", ".webp"}
+
+
+def define(flags: Flags, default: str) -> None:
+    """Defines --out and --format.
+
+    Args:
+        flags: of a command.
+        default: the folder of `paths`, in words.
+    """
+    out = f"folder, or for a single picture a file that ends in .png or .pdf; default: {default}"
+    flags.path("out", None, out)
+    flags.choice("format", None, FORMATS, "in a folder; default: png")
+
+
+def check(flags: Flags, pictures: int = 1) -> None:
+    """Finds mistakes in the flags before there is anything to draw.
+
+    Args:
+        flags: parsed, with those of `define`.
+        pictures: their number.
+
+    Raises:
+        UserError: --out is one file for several pictures, has the ending of another format, or another one than
+            --format says.
+    """
+    ending = _ending(flags)
+    if ending in _OTHER_FORMATS:
+        raise UserError(f"pictures are written as PNG or PDF: end --out={flags.out} in .png or .pdf")
+    if ending[1:] not in FORMATS:
+        return
+    if flags.format not in (None, ending[1:]):
+        raise UserError(f"--format={flags.format} contradicts the ending of --out={flags.out}: leave one of them out")
+    if pictures > 1:
+        raise UserError(f"--out={flags.out} is a single file, for {pictures} pictures: choose one, or give a folder")
+
+
+def paths(flags: Flags, names: Sequence[str], folder: str | Path) -> list[Path]:
+    """The files of pictures: in the folder --out, or --out itself where it ends in .png or .pdf.
+
+    Checks that they and the csv files beside them can be written, before the work for them.
+
+    Args:
+        flags: as for `check`.
+        names: of the pictures, without ending.
+        folder: where --out is not given, that of the runs.
+
+    Raises:
+        UserError: as `check`, or a file cannot be written there.
+    """
+    check(flags, len(names))
+    if _ending(flags)[1:] in FORMATS:
+        found = [flags.out]
+    else:
+        found = [Path(flags.out or folder) / f"{name}.{flags.format or FORMATS[0]}" for name in names]
+    for path in found:
+        for file in path, path.with_suffix(".csv"):
+            check_writable(file)
+    return found
+
+
+def _ending(flags):
+    return flags.out.suffix.lower() if flags.out else ""

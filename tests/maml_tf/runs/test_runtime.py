@@ -1,0 +1,75 @@
+"""Threads are global to a process, so each check runs in one of its own."""
+
+import ctypes
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from maml_tf.runs import process
+
+THREADS = (
+    "tf.config.threading.get_intra_op_parallelism_threads(), tf.config.threading.get_inter_op_parallelism_threads()"
+)
+TASKS = f"""
+import importlib, pkgutil
+import tensorflow as tf
+import data_generators, maml_tf
+for package in (maml_tf, data_generators):
+    for module in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
+        importlib.import_module(module.name)
+assert ({THREADS}) == (0, 0), "importing sets threads"
+from maml_tf.runs import process
+process.configure(process.TASKS_SIDE_BY_SIDE, cores=3)
+assert ({THREADS}) == (1, 3)
+from maml_tf import task_axis
+assert task_axis._parallel_iterations() == 3
+tf.zeros([1]) + 1
+try:
+    process.configure(process.LARGE_PRODUCTS)
+except RuntimeError:
+    print("ok")
+"""
+PRODUCTS = f"""
+import tensorflow as tf
+from maml_tf.runs import process
+process.configure(process.LARGE_PRODUCTS)
+assert ({THREADS}) == (process.available_cores(), 1)
+print("ok")
+"""
+
+
+@pytest.mark.parametrize("program", [TASKS, PRODUCTS], ids=["tasks side by side", "large products"])
+def test_threads(program):
+    root = Path(__file__).parents[3]
+    run = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=False)
+    assert run.stdout.strip() == "ok", run.stderr
+
+
+def test_available_cores_are_those_this_process_may_use(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 3, 5}, raising=False)
+    assert process.available_cores() == 3
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(os, "cpu_count", lambda: 7)
+    assert process.available_cores() == 7
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert process.available_cores() == 1
+
+
+def test_the_c_library_is_told_to_keep_freed_memory_where_it_is_glibc(monkeypatch):
+    told = []
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: SimpleNamespace(mallopt=lambda *option: told.append(option)))
+    process._keep_freed_memory()
+    assert sorted(option for option, _ in told) == [-3, -2, -1]
+    assert all(0 < value < 2**31 for _, value in told)
+    for error in (AttributeError, OSError, TypeError):
+
+        def refuse(name, error=error):
+            raise error
+
+        monkeypatch.setattr(ctypes, "CDLL", refuse)
+        process._keep_freed_memory()
+    assert len(told) == 3

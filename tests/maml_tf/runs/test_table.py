@@ -1,0 +1,160 @@
+"""Tables by iteration: what a resumed run keeps of a damaged file, and files that cannot be written."""
+
+import os
+
+import numpy as np
+import pytest
+
+from maml_tf.runs.table import Table
+
+COLUMNS = ("return", "loss", "seconds")
+HEADER = "iteration,return,loss,seconds\n"
+ROWS = ["0,-70.5,,1.5\n", "1,-60.25,1e-05,1.25\n", "2,-50,nan,1\n"]
+WHOLE = HEADER + "".join(ROWS)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "progress.csv"
+
+
+def resumed(path, content, iteration=3):
+    """What is in the file after a run has been resumed with it."""
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    Table(path, COLUMNS).begin(iteration)
+    return path.read_text()
+
+
+def test_rows_are_added_and_those_that_come_again_are_dropped(path):
+    table = Table(path, COLUMNS)
+    assert table.begin(0) == []
+    for iteration in range(3):
+        table.add(iteration, {"return": iteration / 2, "seconds": 1, "of no column": 2})
+    assert path.read_text() == HEADER + "0,0.0,,1.0\n1,0.5,,1.0\n2,1.0,,1.0\n"
+    kept = Table(path, COLUMNS).begin(2)
+    assert [row["return"] for row in kept] == ["0.0", "0.5"]
+    assert path.read_text() == HEADER + "0,0.0,,1.0\n1,0.5,,1.0\n"
+    assert os.listdir(path.parent) == [path.name]
+
+
+def test_numbers_have_so_many_digits(path):
+    for digits, text in ((7, "0,0.3333333,12345.68,\n"), (None, f"0,{1 / 3!r},12345.678901,\n")):
+        table = Table(path, COLUMNS, digits)
+        table.begin(0)
+        table.add(0, {"return": 1 / 3, "loss": np.float64(12345.678901)})
+        assert path.read_text() == HEADER + text
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        WHOLE,
+        b"\xef\xbb\xbf" + WHOLE.encode(),
+        WHOLE.replace("\n", "\r\n"),
+        WHOLE.replace("\n", "\n\n"),
+        WHOLE.replace("-70.5", '"-70.5"').replace("return", '"return"'),
+        WHOLE + "3,-4",  # of a process that was killed
+        WHOLE + "3",
+        WHOLE + "\0" * 512,  # of a machine that lost its power
+        WHOLE[:-1],
+        "return,iteration,seconds,loss\n-70.5,0,1.5,\n-60.25,1,1.25,1e-05\n-50,2,1,nan\n",
+    ],
+)
+def test_what_is_no_damage(path, content, capsys):
+    assert resumed(path, content) == WHOLE
+    assert os.listdir(path.parent) == [path.name]
+    assert capsys.readouterr() == ("", "")
+
+
+def test_columns_that_an_earlier_version_lacked_are_empty(path):
+    assert resumed(path, "iteration,loss\n0,1\n") == HEADER + "0,,1,\n"
+    assert os.listdir(path.parent) == [path.name]
+
+
+def damage(content):
+    return content if isinstance(content, bytes) else content.encode()
+
+
+@pytest.mark.parametrize(
+    ("content", "kept"),
+    [
+        (WHOLE.replace(",", ";"), ROWS),
+        (WHOLE.replace(",", ";").replace(".", ","), ROWS),  # of a spreadsheet whose decimal point is the comma
+        (WHOLE.replace(",", "\t"), ROWS),
+        (WHOLE.replace("iteration", "Iteration"), ROWS),
+        (WHOLE.replace("loss", "a loss"), ROWS),
+        (WHOLE.replace("iteration", "iter"), ROWS),
+        (WHOLE.replace("return", "retürn").encode("latin-1"), ROWS),
+        (WHOLE.replace("seconds", "seconds,mine").replace("\n", ",x\n").replace("mine,x", "mine"), ROWS),
+        ("".join(ROWS), ROWS),  # without a header
+        (WHOLE.replace("-50,", "-5\xff,").encode("latin-1"), ROWS[:2]),
+        (WHOLE.replace("-60.25", "-60\0.25"), [ROWS[0], ROWS[2]]),
+        (WHOLE.replace("-60.25", '"-60.25'), [ROWS[0], ROWS[2]]),
+        (HEADER + ROWS[0] + "1,-6\n" + ROWS[2], [ROWS[0], ROWS[2]]),
+        (WHOLE.replace("-60.25", "0" * 200_000), [ROWS[0], ROWS[2]]),
+        (WHOLE.replace("-60.25", "9" * 5000), [ROWS[0], ROWS[2]]),
+        (WHOLE + "9" * 5000 + ",1,1,1\n", ROWS),
+        (WHOLE.replace("1,-60.25", "-1,-60.25"), [ROWS[0], ROWS[2]]),
+        (WHOLE.replace("1,-60.25", "1.0,-60.25"), [ROWS[0], ROWS[2]]),
+        (WHOLE.replace("-60.25", "#ERROR!"), [ROWS[0], ROWS[2]]),
+        (WHOLE.replace("1,-60.25,1e-05,1.25", "1,,,"), [ROWS[0], ROWS[2]]),
+        (WHOLE.encode("utf-16"), []),
+        ("what somebody noted down\n", []),
+        (bytes(range(256)), []),
+        ("step,size\n1,2\n", []),
+    ],
+)
+def test_a_damaged_file_is_put_aside_and_its_whole_rows_are_kept(path, content, kept, capsys):
+    assert resumed(path, content) == HEADER + "".join(kept)
+    assert path.with_name("progress.csv.damaged1").read_bytes() == damage(content)
+    told = f"{path} was damaged: it is now progress.csv.damaged1, and the rows that can be read are kept\n"
+    assert capsys.readouterr() == (told, "")
+    assert resumed(path, content) == HEADER + "".join(kept)
+    assert path.with_name("progress.csv.damaged2").exists()
+
+
+def test_a_folder_in_the_place_of_the_file_is_put_aside(path):
+    path.mkdir()
+    (path / "mine").touch()
+    Table(path, COLUMNS).begin(3)
+    assert path.read_text() == HEADER
+    assert (path.with_name("progress.csv.damaged1") / "mine").exists()
+
+
+def test_an_empty_file_is_begun(path):
+    assert resumed(path, "", iteration=0) == HEADER
+    assert os.listdir(path.parent) == [path.name]
+
+
+def test_a_file_that_has_lost_everything_is_told(path, capsys):
+    assert resumed(path, "") == HEADER
+    assert "progress.csv was damaged: it is now progress.csv.damaged1" in capsys.readouterr().out
+
+
+def test_a_full_disk_is_told_once_and_loses_no_earlier_row(path, capsys):
+    table = Table(path, COLUMNS)
+    table.begin(0)
+    table.add(0, {"return": 1})
+    path.rename(path.with_name("elsewhere"))
+    path.symlink_to("/dev/full")
+    for iteration in (1, 2):
+        table.add(iteration, {"return": 1})
+    told = (
+        f"\nwarning: cannot write {path} (No space left on device): training continues without it, "
+        "and what would be written there from now on is lost\n"
+    )
+    assert capsys.readouterr() == ("", told)
+
+
+def test_a_damaged_file_stays_where_no_other_can_be_written(path, capsys, monkeypatch):
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    path.write_text("x" + WHOLE)
+    monkeypatch.setattr("maml_tf.runs.table.flush", full)
+    table = Table(path, COLUMNS)
+    table.begin(3)
+    table.add(3, {"return": 1})
+    assert path.read_text() == "x" + WHOLE
+    assert os.listdir(path.parent) == [path.name]
+    assert capsys.readouterr().err.count("warning: cannot write") == 1

@@ -1,0 +1,99 @@
+"""Trainings that are interrupted, resumed and compared."""
+
+import os
+import signal
+
+import pytest
+
+from maml_tf.supervised import build, training
+from maml_tf.supervised.steps import steps_for
+from maml_tf.supervised.training import Schedule
+from tests.maml_tf.small_runs import NEVER, Run, small
+
+PRETRAIN, METATRAIN = 3, 5
+END = PRETRAIN + METATRAIN
+EVERY = Schedule(summary=0, save=1, validate=0)
+
+
+class Killed(BaseException):
+    """Stands in for a kill: nothing in the code may catch it."""
+
+
+class Runs:
+    """Trainings of the same settings, each as if in a process of its own, except that they compile only once.
+
+    First comes pretraining and then meta-training, PRETRAIN and METATRAIN iterations. It is not compiled by XLA.
+
+    Args:
+        settings: of the Experiment, as a dict.
+    """
+
+    def __init__(self, settings):
+        self.settings = settings
+        self._compiled = {}
+        self.data = build.load(self.experiment())
+        self.maml = build.build(self.experiment(), self.data.source, jit=False)
+        self.initial = [variable.numpy() for variable in self.variables]
+
+    @property
+    def variables(self):
+        """All that a checkpoint has to bring back."""
+        maml = self.maml
+        optimizers = maml.optimizer.variables + maml.pretrain_optimizer.variables
+        return [*maml.model.variables, *maml.step_sizes, *optimizers]
+
+    def experiment(self, metatrain=METATRAIN, **others):
+        """The Experiment of these settings and others."""
+        return small(self.settings, metatrain, **({"pretrain_iterations": PRETRAIN} | others))
+
+    def training(self, folder, schedule=NEVER, log=False, source=None, cosine=False, **settings):
+        """A Run that starts as a new process does, with the initial weights."""
+        for variable, value in zip(self.variables, self.initial, strict=True):
+            variable.assign(value)
+        data = self.data._replace(source=source or self.data.source)
+        return _Compiled(self, self.experiment(**settings), self.maml, data, folder, schedule, log, cosine)
+
+    def steps_for(self, maml, experiment, source):
+        """As `steps.steps_for`, compiled once."""
+        if not source.in_graph:
+            return steps_for(maml, experiment, source)
+        key = experiment.seed, source  # what else the compiled loop depends on is the same in all of them
+        if key not in self._compiled:
+            self._compiled[key] = steps_for(maml, experiment, source)
+        return self._compiled[key]
+
+
+class _Compiled(Run):
+    """A Run that takes what `runs` has compiled before."""
+
+    def __init__(self, runs, *arguments):
+        super().__init__(*arguments)
+        self._runs = runs
+
+    def run(self, resume=True):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(training, "steps_for", self._runs.steps_for)
+            return super().run(resume)
+
+
+def at_save(run, iteration, act):
+    """Acts just before the checkpoint of an iteration is written."""
+    save = run.store.save
+
+    def acting(now):
+        if now == iteration:
+            act()
+        return save(now)
+
+    run.store.save = acting
+    return run
+
+
+def ctrl_c():
+    """Does what Ctrl-C does."""
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def kill():
+    """Ends the training on the spot."""
+    raise Killed
