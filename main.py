@@ -50,7 +50,7 @@ def define(flags: Flags) -> None:
 def run(flags: Flags) -> int:
     """Trains, tests or exports; returns the exit code."""
     trained, tested = experiments(flags)
-    process.choose(trained.image_side)
+    process.choose_kernels(trained.image_side)
     with process.quiet_import():
         from maml_tf.supervised import commands  # only now, so that --help and mistakes need not wait for TensorFlow
     return commands.run(trained, tested, flags)

@@ -19,7 +19,8 @@ CSV_URL = "https://github.com/twitter-research/meta-learning-lstm/tree/master/da
 def load_miniimagenet(data_dir: str | Path) -> dict[str, ClassImages]:
     """Loads the splits that are in data_dir, as <split>/<class>/*.jpg or as caches that were made from them.
 
-    The images are decoded once, each split into one array on disk, which is memory-mapped: see `split_cache`.
+    The images are decoded once, each split into one array on disk, which is memory-mapped
+    (`image_folders.load_split`).
 
     Args:
         data_dir: the folder.

@@ -152,7 +152,7 @@ def prepare_miniimagenet(data_dir: Path, sources: Sequence[Path], csv_dir: Path,
 
     Args:
         data_dir: the folder to make.
-        sources: folders or tars of the images; see `miniimagenet_sources.images_in`. Of images of one name, the first
+        sources: folders or tars of the images; see `images_in`. Of images of one name, the first
             counts.
         csv_dir: the folder of train.csv, val.csv and test.csv.
         resize: shrink images of other sizes to 84x84 pixels; otherwise they are an error.

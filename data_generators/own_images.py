@@ -22,8 +22,8 @@ def load_image_folder(data_dir: str | Path, side: int = 84, channels: int = 3) -
 
     data_dir holds {train,val,test}/<class>/<image>, any of the three; or <class>/<image>, and then 64 % of the classes
     are for training, 16 % for validation and the others for the test: the sorted names, shuffled by random.Random(1).
-    Other files are passed over. The images are decoded once, into caches beside the folders: see `split_cache`. The
-    caches are used also without the images.
+    Other files are passed over. The images are decoded once, into caches beside the folders
+    (`image_folders.load_split`). The caches are used also without the images.
 
     Args:
         data_dir: the folder.

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from data_generators.errors import UserError
 from maml_tf.runs.settings import LARGEST_SEED, Settings, check, setting
@@ -47,6 +47,7 @@ class RLExperiment(Settings):
     suffices for, and below what NumPy and TensorFlow can count.
     """
 
+    anew: ClassVar[str] = "for a new run, another --logdir or scripts.train_rl's --resume=False"
     env: str = setting(f"{', '.join(envs.ENVIRONMENTS)}, or module:Id of your own; default {DEFAULT_ENV}")
     baseline: str = setting(
         "maml; pretrained: one policy for all goals; oracle: its observations hold the goal", choices=BASELINES

@@ -44,7 +44,7 @@ def define(flags: Flags) -> None:
 
 def run(flags: Flags) -> int:
     """Trains and evaluates; returns the exit code."""
-    process.choose(Experiment.of(datasource=flags.datasource).image_side)
+    process.choose_kernels(Experiment.of(datasource=flags.datasource).image_side)
     with quiet_import():
         from maml_tf.baselines import report
         from maml_tf.baselines.comparison import Comparison, Grid

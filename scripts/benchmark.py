@@ -150,7 +150,7 @@ def _measure(name, flags, sgemm):
         "jit": {"auto": "auto", "true": True, "false": False}[flags.jit],
         "started": time.time(),
     }
-    environment = process.setting(Experiment.of(**workload.settings).image_side)
+    environment = process.kernel_environment(Experiment.of(**workload.settings).image_side)
     printed = _printed("scripts.benchmark_worker", json.dumps(request), **environment)
     row = {"workload": name, **json.loads(printed.splitlines()[-1])}
     on_gpu = row["gpu_peak_mb"] is not None

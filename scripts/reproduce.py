@@ -48,7 +48,7 @@ def run(flags: Flags) -> int:
         raise UserError(f"there is no row {flags.row!r}: choose one of {', '.join(RESULTS)}")
     result = RESULTS[flags.row]
     if isinstance(result, Supervised):
-        process.choose(result.settings.image_side)
+        process.choose_kernels(result.settings.image_side)
     print(f"{result.title}: {shlex.join(result.command(options))}")
     code, effort = _session(result, options)
     if code == 0:

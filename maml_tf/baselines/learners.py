@@ -27,8 +27,6 @@ from maml_tf.maml import MAML
 from maml_tf.pure_model import PureModel
 from maml_tf.supervised import evaluation
 
-UPDATES = 15
-STEP_SIZES = (0.5, 0.1, 0.01, 0.001)
 HEAD_SEED = 1703  # a constant, so that --seed moves the classifier only
 
 

@@ -28,7 +28,7 @@ class Flags:
     def __init__(self) -> None:
         self._values = flags.FlagValues()
         self._values.set_gnu_getopt(True)  # flags may follow what is none
-        self._arguments: list[tuple[str, str, int, float]] = []
+        self._arguments: list[tuple[str, str, bool]] = []
         self._ranges: dict[str, dict] = {}
         self._required: list[str] = []
         self._exclusive: list[tuple[str, str, str]] = []
@@ -85,9 +85,9 @@ class Flags:
             define = _DEFINE.get(field.type, flags.DEFINE_string)
             define(field.name, None, field.metadata["help"], flag_values=self._values)
 
-    def argument(self, name: str, help: str, *, required: bool = True, several: bool = False) -> None:
-        """Defines what is no flag: a text or, as the last one, a list of texts; None where it is not given."""
-        self._arguments.append((name, help, int(required), float("inf") if several else 1))
+    def argument(self, name: str, help: str, *, required: bool = True) -> None:
+        """Defines a text that is no flag; None where it is not given."""
+        self._arguments.append((name, help, required))
 
     def parse(self, arguments: Sequence[str]) -> "Flags":
         """Takes the values from the command line, without the name of the program.
@@ -118,17 +118,17 @@ class Flags:
 
     def help(self) -> str:
         """The arguments and flags with their help, for a terminal."""
-        names = [(name, help) for name, help, *_ in self._arguments]
+        names = [(name, help) for name, help, _ in self._arguments]
         for flag in self._values.get_flags_for_module(__name__):
             names.append((f"--{flag.name}", " ".join((flag.help, _default(flag)))))
         return "\n".join(_entry(name, help) for name, help in names)
 
     def _take(self, rest):
-        for name, _, least, most in self._arguments:
-            if len(rest) < least:
+        for name, _, required in self._arguments:
+            if required and not rest:
                 raise UserError(f"{name} is missing: --help says what it is")
-            taken, rest = (rest, []) if most > 1 else (rest[:1], rest[1:])
-            setattr(self, name, taken if most > 1 else (taken or [None])[0])
+            setattr(self, name, rest[0] if rest else None)
+            rest = rest[1:]
         if rest:
             raise UserError(f"{rest[0]!r} is not a flag: write --name=value")
 

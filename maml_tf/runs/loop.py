@@ -20,7 +20,8 @@ class Event(NamedTuple):
 
     every: iterations; 0 is never.
     act: function of the number of iterations done.
-    before: whether it happens before the next iteration, at 0 too; otherwise after an iteration, once it is saved.
+    before: whether it happens before the next iteration, at 0 too; otherwise after an iteration, and after its
+        checkpoint where one is due.
     """
 
     every: int
@@ -148,10 +149,6 @@ class NotFinite(UserError):
             f"the loss or the weights are no longer finite at iteration {iteration}: training stops and the "
             f"checkpoints in {folder} stay as they are; {remedy}"
         )
-
-
-class Interrupted(Exception):
-    """The run was asked to stop, by Ctrl-C or SIGTERM; a checkpoint of the last iteration is saved."""
 
 
 class StopRequest:

@@ -101,7 +101,7 @@ _SETTING = "TF_ENABLE_ONEDNN_OPTS"
 _LARGE = 48
 
 
-def setting(image_side: int) -> dict[str, str]:
+def kernel_environment(image_side: int) -> dict[str, str]:
     """Environment variables for images of so many pixels a side: oneDNN's kernels for large ones.
 
     TensorFlow itself takes them only on CPUs with instructions made for neural networks. Where the user has set the
@@ -110,7 +110,7 @@ def setting(image_side: int) -> dict[str, str]:
     return {_SETTING: "1"} if image_side >= _LARGE and _SETTING not in os.environ else {}
 
 
-def choose(image_side: int) -> None:
+def choose_kernels(image_side: int) -> None:
     """Sets them for this process; too late, and therefore left, once TensorFlow has been imported."""
     if "tensorflow" not in sys.modules:
-        os.environ.update(setting(image_side))
+        os.environ.update(kernel_environment(image_side))

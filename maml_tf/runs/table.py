@@ -1,20 +1,51 @@
 """A csv of numbers by iteration, such as progress.csv, to which a resumed run appends."""
 
 import codecs
+import contextlib
 import csv
 import itertools
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from data_generators.files import flush, replacing
-from maml_tf.runs.log import Dispensable
+from data_generators.errors import user_sentence
+from data_generators.files import flush, reading, replacing
 
 ITERATION = "iteration"
 _DELIMITERS = ",;\t"  # of spreadsheets too
 _LONGEST_CELL = 40
+
+
+class Dispensable:
+    """Writes for as long as that works; at the first error it says so on stderr, and then writes no more.
+
+    Only errors of files are taken so, see `errors.user_sentence`: any other is ours, and raised.
+
+    Args:
+        what: is written, such as the path of a file.
+    """
+
+    def __init__(self, what: str | Path):
+        self._what = what
+        self.failed = False
+
+    def __call__(self, write: Callable, *arguments: Any) -> Any:
+        """Calls `write`, unless that has failed before. Returns what it returns, or None."""
+        if self.failed:
+            return None
+        try:
+            return write(*arguments)
+        except Exception as error:
+            reason = user_sentence(error)
+            if reason is None:
+                raise
+            self.failed = True
+            lost = "training continues without it, and what would be written there from now on is lost"
+            print(f"\nwarning: cannot write {self._what} ({reason}): {lost}", file=sys.stderr)
+            return None
 
 
 class Contents(NamedTuple):
@@ -119,6 +150,18 @@ def read(path: str | Path, columns: Sequence[str]) -> Contents:
     whole = [row for row in rows if row is not None]
     damaged = len(whole) + half < len(rows) or delimiter != "," or not set(header) <= set(columns)
     return Contents(whole, damaged, half)
+
+
+@contextlib.contextmanager
+def rows(path: Path) -> Iterator[list[dict[str, str]]]:
+    """Gives the rows of a csv as dicts.
+
+    Raises:
+        UserError: it cannot be read, or is not what its reader expects; also in place of what goes wrong while this is
+            entered.
+    """
+    with reading(path, "run the row again"), open(path, newline="", encoding="utf-8") as file:
+        yield list(csv.DictReader(file))
 
 
 def _places(names, columns):

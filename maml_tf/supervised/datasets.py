@@ -5,8 +5,9 @@
     from maml_tf.supervised.datasets import ImageDataset
     BIRDS = ImageDataset(name="birds", load=load, shape=(32, 32, 3), data_dir="data/birds")
 
-where load(folder, experiment) gives a dict of `data_generators.episodes.ClassImages` by split. Imports neither
-TensorFlow nor NumPy; what needs them imports them when called.
+where load(folder, experiment) gives a dict of `data_generators.episodes.ClassImages` by split. Neither
+this module nor yours imports TensorFlow or NumPy at its top, so that a command answers at once: what needs them imports
+them when called.
 """
 
 import abc
@@ -37,8 +38,12 @@ class Shapes(NamedTuple):
     output_size: int
 
 
+def _common(ways):
+    return {}
+
+
 def _miniimagenet_paper(ways):
-    return {"meta_batch_size": 4, "update_lr": 0.01, "num_updates": 5, "num_filters": 32, "max_pool": True}
+    return {"num_filters": 32, "max_pool": True}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -57,7 +62,7 @@ class Dataset(abc.ABC):
     """
 
     name: str
-    paper: Callable[[int], dict] = _miniimagenet_paper
+    paper: Callable[[int], dict] = _common
     reported_update: Callable[[int], int] = lambda ways: 10
     summary_updates: int = 5
     tasks_per_call: int = 25
@@ -148,6 +153,7 @@ class ImageDataset(Dataset):
     queries: query images per class in training and its validation; None: as many as shots.
     flatten: whether the network flattens its last maps rather than averaging them.
     digits: of an accuracy in table 1, after the decimal point.
+    paper: as of `Dataset`; by default the settings of miniImagenet.
     """
 
     load: Callable[[Path, "Experiment"], Mapping[str, "ClassImages"]]
@@ -158,6 +164,7 @@ class ImageDataset(Dataset):
     flatten: bool = False
     digits: int = 2
     least_ways: int = 2
+    paper: Callable[[int], dict] = _miniimagenet_paper
 
     @property
     def resizes(self) -> bool:

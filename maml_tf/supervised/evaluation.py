@@ -32,6 +32,8 @@ class Learner(Protocol):
         """As `MAML.evaluate`."""
 
 
+# Gradient descent at a fixed step size is only just stable after meta-training: on a task unlike those of training, the
+# loss may grow by a factor with every update, and one such task swamps the mean of hundreds.
 # A task at this bound alone moves the mean of 600 tasks by more than the loss that they had before any update.
 TIMES_MEDIAN = 1000
 

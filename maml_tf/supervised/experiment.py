@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from data_generators.errors import UserError
 from maml_tf.runs import published
@@ -12,14 +12,18 @@ from maml_tf.supervised.datasets import DATASETS, SINUSOID, Dataset, find
 _NORM_NAMES = {"batch_norm": "batchnorm", "layer_norm": "layernorm", "None": "nonorm"}  # in the names of folders
 
 # The settings of the paper (section 5 and appendix A) that its datasets share.
+LEAST_SIDE = 16  # of images: each of four poolings halves them
 COMMON: dict[str, Any] = {
     "datasource": SINUSOID.name,
     "num_classes": 5,
     "baseline": None,
     "pretrain_iterations": 0,
     "metatrain_iterations": 60000,
+    "meta_batch_size": 4,
     "meta_lr": 1e-3,
     "update_batch_size": 1,
+    "update_lr": 0.01,
+    "num_updates": 5,
     "norm": "batch_norm",
     "num_filters": 64,
     "conv": True,
@@ -41,6 +45,7 @@ def _size(help, most):
 class Experiment(Settings):
     """The settings of one run, by the original's flag names; `Experiment.of` fills in the paper's values."""
 
+    anew: ClassVar[str] = "for a new run, another --logdir or main.py's --resume=False"
     datasource: str = setting(f"{', '.join(DATASETS)}, or your own as module:NAME; default {SINUSOID.name}")
     num_classes: int = _size("ways: classes per task (5 or 20 in the paper); sinusoid ignores it", 10_000)
     baseline: str | None = setting("oracle: amplitude and phase are inputs (sinusoid only)", choices=(None, "oracle"))
@@ -73,7 +78,10 @@ class Experiment(Settings):
         usual = COMMON | {name: given[name] for name in ("datasource", "num_classes") if name in given}
         dataset = find(usual["datasource"])
         sizes = {"image_size": 84, "image_channels": 3} if dataset.resizes else {}
-        return usual | sizes | dataset.paper(usual["num_classes"])
+        own = dataset.paper(usual["num_classes"])
+        if unknown := own.keys() - usual.keys():
+            raise UserError(f"dataset {dataset.name!r} has a setting that there is not: {', '.join(sorted(unknown))}")
+        return usual | sizes | own
 
     @classmethod
     def of(cls, **given: Any) -> Self:
@@ -92,8 +100,8 @@ class Experiment(Settings):
     def check(self) -> None:
         """Checks the ranges, and what must fit together; UserError if it does not."""
         check("num_classes", self.num_classes, least=self.dataset.least_ways, most=10_000)
-        super().check()
         self._check_images()
+        super().check()
         if self.baseline == "oracle" and not self.dataset.has_oracle:
             raise UserError("--baseline=oracle needs --datasource=sinusoid: images have no amplitude and phase")
         if self.iterations == 0:
@@ -104,9 +112,10 @@ class Experiment(Settings):
             for name in ("image_size", "image_channels"):
                 if getattr(self, name) is not None:
                     raise UserError(f"--{name} goes with --datasource=folder: {self.datasource} has its own")
+            if self.conv and self.max_pool and 0 < self.image_side < LEAST_SIDE:
+                raise UserError(f"images of {self.image_side} pixels are too small for --max_pool: give {LEAST_SIDE}")
             return
-        least = 16 if self.conv and self.max_pool else 1  # each of four poolings halves the image
-        check("image_size", self.image_size, least=least)
+        check("image_size", self.image_size, least=LEAST_SIDE if self.conv and self.max_pool else 1)
         if self.image_channels not in (1, 3):
             raise UserError(f"--image_channels must be 1 (grey) or 3 (RGB), not {self.image_channels}")
 

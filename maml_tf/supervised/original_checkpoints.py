@@ -31,7 +31,7 @@ def load(path: str | Path, model: keras.Model) -> None:
         reader = tf.train.load_checkpoint(str(path))
         shapes = reader.get_variable_to_shape_map()
         tensors = {name: reader.get_tensor(name) for name in variables if name in shapes}
-    except Exception as error:  # as above
+    except Exception as error:  # TensorFlow documents no list of what a damaged checkpoint may raise
         raise UserError(f"checkpoint {path} is damaged: fetch or copy it again") from error
     differences = _differences(shapes, {name: variable.shape for name, variable in variables.items()})
     if differences:

@@ -85,7 +85,7 @@ class SupervisedTraining:
         """Summaries, the cosine, validation."""
         every = self.schedule.summary
         return [
-            Event(every if self.log else 0, self._summarise, before=True),
+            Event(every, self._summarise, before=True),
             Event(every if self.log_gradient_cosine else 0, self._note_gradient_cosine, before=True),
             Event(self.schedule.validate, self._validate),
         ]
@@ -142,7 +142,8 @@ class SupervisedTraining:
 
     def _summarise(self, iteration):
         """Writes the original's scalars: the losses and accuracies of this iteration's tasks before its update."""
-        self._write_scalars(curve_scalars(self._steps.measure(self._curves, iteration)), iteration)
+        if self.log:
+            self._write_scalars(curve_scalars(self._steps.measure(self._curves, iteration)), iteration)
 
     def _curves(self, tasks):
         return self.maml.curves.graph(tasks, num_updates=self.experiment.summary_updates)

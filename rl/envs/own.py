@@ -12,9 +12,7 @@ are vectors of float64, which hold whole numbers up to 2**53; an oracle observes
 import importlib
 import inspect
 import re
-import sysconfig
-import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol, cast
 
 import gymnasium
@@ -22,7 +20,7 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.envs.registration import load_env_creator
 
-from data_generators.errors import UserError
+from data_generators.errors import UserError, importing
 from rl.envs.goals import GoalForm
 from rl.envs.noise import Stream, generator
 from rl.envs.vector import TaskVector, to_bounds
@@ -42,11 +40,12 @@ def make_by_id(name: str) -> gymnasium.Env:
     module, colon, id = name.rpartition(":")
     if not id or (colon and not _MODULE.fullmatch(module)):
         raise UserError(f"Gymnasium cannot make the environment {name!r}: give the id of your own as module:Id.")
+    purpose = f"Gymnasium cannot make the environment {name!r}"
     if module:
-        _importing(name, importlib.import_module, module)
+        importing(importlib.import_module, module, purpose)
     spec = gymnasium.registry.get(id)
     if spec is not None and isinstance(spec.entry_point, str):
-        _importing(name, load_env_creator, spec.entry_point)
+        importing(load_env_creator, spec.entry_point, purpose)
     try:
         env = gymnasium.make(id, disable_env_checker=True)
     except (gymnasium.error.Error, ModuleNotFoundError) as error:
@@ -101,28 +100,6 @@ def _with_contract(env, name):
         return Contract(env, name)
     outer.env = Contract(inner, name)
     return env
-
-
-def _importing(name: str, load: Callable, what: str) -> None:
-    """Imports something of the user's, whose errors there are the user's."""
-    try:
-        load(what)
-    except (Exception, SystemExit) as error:
-        reason = " ".join(str(error).split())[:500]
-        raise UserError(
-            f"Gymnasium cannot make the environment {name!r}, since {what} cannot be imported: "
-            f"{type(error).__name__}: {reason}{_place(error)}"
-        ) from error
-
-
-def _place(error):
-    """Where in the user's files an error came up: the innermost line that is not of a library."""
-    if isinstance(error, SyntaxError) and error.filename:
-        return f" ({error.filename}, line {error.lineno})" if "line " not in str(error) else f" ({error.filename})"
-    libraries = tuple({sysconfig.get_path(kind) for kind in ("stdlib", "platstdlib", "purelib", "platlib")})
-    frames = traceback.extract_tb(error.__traceback__)
-    users = [f for f in frames if not f.filename.startswith((*libraries, "<")) and f.filename != __file__]
-    return f" ({users[-1].filename}, line {users[-1].lineno})" if users else ""
 
 
 SUPPORTED = "supported are a bounded Box of actions, a Box of observations, set_task(goal) and sample_task(generator)"

@@ -53,17 +53,17 @@ def unset(monkeypatch):
     ],
 )
 def test_large_images_are_for_onednn(settings, expected, unset):
-    assert process.setting(Experiment.of(**settings).image_side) == expected
+    assert process.kernel_environment(Experiment.of(**settings).image_side) == expected
 
 
 def test_what_the_user_has_set_holds(monkeypatch):
     monkeypatch.setenv(SETTING, "0")
-    assert process.setting(Experiment.of(**IMAGES).image_side) == {}
+    assert process.kernel_environment(Experiment.of(**IMAGES).image_side) == {}
 
 
 def test_too_late_it_leaves_the_environment_alone(unset):
     assert "tensorflow" in sys.modules
-    process.choose(Experiment.of(**IMAGES).image_side)
+    process.choose_kernels(Experiment.of(**IMAGES).image_side)
     assert SETTING not in os.environ
 
 
