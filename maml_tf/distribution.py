@@ -1,4 +1,4 @@
-"""Processes that share the tasks of a meta-batch: here the one that has them all to itself."""
+"""Processes that share the tasks of a meta-batch. There is one today, which has them all to itself."""
 
 from typing import Any
 
@@ -6,18 +6,14 @@ from typing import Any
 class Alone:
     """The only process.
 
+    count: of the processes.
+
     Example:
-        >>> ALONE.share(32)
-        (0, 32)
+        >>> ALONE.mean([1.0], weight=32)
+        [1.0]
     """
 
-    index = 0
     count = 1
-    is_chief = True
-
-    def share(self, number: int) -> tuple[int, int]:
-        """Which of so many tasks this process takes, as (index of its first, how many)."""
-        return 0, number
 
     def mean(self, tensors: Any, weight: int) -> Any:
         """The mean over all processes of a structure of tensors.
@@ -27,10 +23,6 @@ class Alone:
             weight: of this process in the mean, its number of tasks.
         """
         return tensors
-
-    def any(self, flag: bool) -> bool:
-        """Whether a flag is set in any of the processes."""
-        return bool(flag)
 
 
 ALONE = Alone()

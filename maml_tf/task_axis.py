@@ -11,6 +11,7 @@ import keras
 import tensorflow as tf
 from tensorflow.python.framework import ops
 
+from data_generators.errors import UserError
 from maml_tf import checks, layers
 from maml_tf.pure_model import sublayers
 
@@ -46,7 +47,12 @@ def resolve(task_axis: str, jit: bool | str, model: keras.Model) -> tuple[str, b
 
     Returns:
         (MAP or VECTORIZE, whether to compile by XLA).
+
+    Raises:
+        UserError: there is no such task_axis.
     """
+    if task_axis not in ("auto", MAP, VECTORIZE):
+        raise UserError(f"task_axis must be 'auto', 'map' or 'vectorize', not {task_axis!r}")
     kinds = sublayers(model)
     well = all(isinstance(layer, _VECTORIZES_WELL) for layer in kinds)
     dense = well and not any(isinstance(layer, layers.Conv2D) for layer in kinds)
@@ -190,14 +196,14 @@ class compiled:
         self._method = method
         functools.update_wrapper(self, method)  # type: ignore[arg-type]  # typeshed asks for a callable
 
-    def __set_name__(self, owner, name):
-        self._name = name
-
     def __get__(self, learner, owner=None):
         if learner is None:
             return self
-        # Kept in the object, where the next look-up finds it first.
-        return learner.__dict__.setdefault(self._name, _Compiled(self._method.__get__(learner), learner.compiler))
+        # By the descriptor rather than the name, so that a subclass may override the method and call it.
+        known = learner.__dict__.setdefault("_compiled_methods", {})
+        if self not in known:
+            known.setdefault(self, _Compiled(self._method.__get__(learner), learner.compiler))
+        return known[self]
 
 
 class _Compiled:

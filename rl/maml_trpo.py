@@ -15,7 +15,6 @@ from rl.advantages import Samples
 from rl.policy import GaussianPolicy, Params, gaussian, kl_divergence
 
 FINITE_DIFFERENCE, EXACT = "finite_difference", "exact"
-HESSIAN_PRODUCTS = (FINITE_DIFFERENCE, EXACT)
 
 
 class MAMLTRPO:

@@ -61,7 +61,6 @@ class PolicyTraining:
     """
 
     events = ()
-    remedy = "a smaller step size (--fast_lr or --meta_step_size) may help"
 
     def __init__(
         self,
@@ -73,6 +72,9 @@ class PolicyTraining:
     ):
         self.experiment = experiment
         self.end, self.save_every, self.log = experiment.iterations, save_every, log
+        self.remedy = "a smaller --meta_step_size" + (" or --fast_lr" if experiment.is_maml else "") + " may help"
+        if experiment.optimizer == "adam":
+            self.remedy = "--optimizer=trpo bounds each step"
         self.envs = envs.make_vector(
             experiment.env,
             experiment.meta_batch_size,

@@ -44,7 +44,8 @@ def define(flags: Flags) -> None:
 
 def run(flags: Flags) -> int:
     """Trains and evaluates; returns the exit code."""
-    process.choose_kernels(Experiment.of(datasource=flags.datasource).image_side)
+    data = Experiment.of(datasource=flags.datasource)
+    process.choose_kernels(data.image_side)
     with quiet_import():
         from maml_tf.baselines import report
         from maml_tf.baselines.comparison import Comparison, Grid
@@ -57,7 +58,7 @@ def run(flags: Flags) -> int:
     queries = flags.shots if flags.queries is None else flags.queries
     comparison = Comparison(splits, flags.num_classes, flags.shots, queries, rotate)
     process.configure(process.TASKS_SIDE_BY_SIDE)
-    logdir = Path(flags.logdir or Path("logs", flags.datasource))
+    logdir = Path(flags.logdir or Path("logs", data.dataset.name))
     training = _train(flags, splits["train"], logdir / "classifier")
     if training is None:
         return 130

@@ -24,6 +24,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from data_generators.errors import UserError
 from maml_tf.runs.flags import Flags, command
 from maml_tf.runs.process import quiet_import
 from rl import envs
@@ -49,7 +50,11 @@ def define(flags: Flags) -> None:
 def run(flags: Flags) -> None:
     """Prints the times."""
     given = flags.given(RLExperiment)
+    if flags.workers and not flags.sampling:
+        raise UserError("--workers goes with --sampling: --threads says how TensorFlow uses the cores")
     if flags.sampling:
+        if (flags.threads, flags.task_axis) != ("auto", "auto"):
+            raise UserError("--threads and --task_axis are of TensorFlow, which --sampling does without")
         names = [flags.env] if flags.env else envs.ENVIRONMENTS
         experiments = [RLExperiment.of(**given | {"env": name}) for name in names]
         return print_sampling(experiments, flags.repeats or 3, flags.workers)

@@ -5,6 +5,7 @@ python -m scripts.benchmark_worker '{"settings": {"datasource": "omniglot"}, "ki
 
 import dataclasses
 import json
+import math
 import re
 import sys
 import tempfile
@@ -80,7 +81,8 @@ def random_source(experiment):
     dataset, shots = experiment.dataset, experiment.update_batch_size
     if not isinstance(dataset, ImageDataset):
         return dataset.tasks(experiment).source
-    classes, per_class, shape = 64, 20, dataset.shapes(experiment).input_shape
+    per_class, shape = 20, dataset.shapes(experiment).input_shape
+    classes = 1200 if math.prod(shape) < 10_000 else 64  # as Omniglot and miniImagenet have
     pixels = np.random.default_rng(0).integers(0, 256, (classes * per_class, *shape), np.uint8)
     names = tuple(f"class {i}" for i in range(classes))
     images = ClassImages(pixels, per_class * np.arange(classes), np.full(classes, per_class), names)

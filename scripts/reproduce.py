@@ -21,7 +21,7 @@ from data_generators.files import DAMAGE, replacing
 from maml_tf.runs import process
 from maml_tf.runs.flags import Flags, command
 from maml_tf.supervised.report import aligned
-from scripts.results import RESULTS, Options, Result, Supervised
+from scripts.results import RESULTS, Options, Result
 
 SESSIONS = "sessions.json"
 COLUMNS = ("run", "published", "ours", "on", "iterations", "command", "commit", "duration")
@@ -41,14 +41,13 @@ def run(flags: Flags) -> int:
     options = Options(flags.logdir, flags.data_dir, flags.iterations)
     if flags.row is None:
         with process.quiet_import():
-            text = listing(options)
-        print(text)
+            import tensorflow  # noqa: F401 - which reads the runs
+        print(listing(options))
         return 0
     if flags.row not in RESULTS:
         raise UserError(f"there is no row {flags.row!r}: choose one of {', '.join(RESULTS)}")
     result = RESULTS[flags.row]
-    if isinstance(result, Supervised):
-        process.choose_kernels(result.settings.image_side)
+    process.choose_kernels(result.image_side)
     print(f"{result.title}: {shlex.join(result.command(options))}")
     code, effort = _session(result, options)
     if code == 0:
@@ -96,7 +95,8 @@ class Effort(NamedTuple):
 def _session(result, options):
     """Runs a result and notes what it took. Returns (its exit code, the Effort of all its sessions)."""
     with process.quiet_import():
-        start = result.done(options)
+        import tensorflow  # noqa: F401 - which reads the run
+    start = result.done(options)
     begun, made = time.monotonic(), commit()
     code = result.run(options)
     folder, done = result.folder(options), result.done(options)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from maml_tf.runs import published, table
 from maml_tf.runs.settings import Settings
-from maml_tf.supervised.datasets import ImageDataset
+from maml_tf.supervised.datasets import MINIIMAGENET, ImageDataset
 from maml_tf.supervised.experiment import Experiment
 from rl import envs
 from rl.experiment import RLExperiment
@@ -50,11 +50,13 @@ class Result(abc.ABC):
     name: by which scripts.reproduce runs it.
     title: in a table.
     published: the published number; "" where there is none.
+    image_side: of the images that a network sees, by which kernels are chosen; 0 where there are none.
     """
 
     name: str
     title: str
     published: str
+    image_side = 0
 
     @property
     @abc.abstractmethod
@@ -113,6 +115,10 @@ class Supervised(_Trained):
 
     settings: Experiment
 
+    @property
+    def image_side(self):
+        return self.settings.image_side
+
     def command(self, options):
         return ["python", "main.py", *self.shortened(options).flags(), *options.flags("logdir", "data_dir")]
 
@@ -153,6 +159,7 @@ class Baseline(Result):
     system: str
     shots: int
     total = 30_000  # minibatches of the classifier
+    image_side = MINIIMAGENET.shape[0]
 
     def command(self, options):
         flags = options.flags("iterations", "logdir", "data_dir")

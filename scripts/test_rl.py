@@ -2,13 +2,19 @@
 
 import sys
 
+from maml_tf.runs.flags import Flags, command
 from scripts import evaluate_rl
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs scripts.evaluate_rl; returns its exit code."""
+    return command(evaluate_rl.__doc__, evaluate_rl.define, run, arguments)
+
+
+def run(flags: Flags) -> int | None:
+    """Says the new name, and runs scripts.evaluate_rl."""
     print("scripts.test_rl is now called scripts.evaluate_rl: use that name", file=sys.stderr)
-    return evaluate_rl.main(arguments)
+    return evaluate_rl.run(flags)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The figures that others published, to stand beside one's own; the numbers and their sources are in published.json."""
+"""The numbers that others published, to stand beside one's own; they and their sources are in published.json."""
 
 import functools
 import json
@@ -43,9 +43,9 @@ class LearningCurve(NamedTuple):
 
 
 class Curve(NamedTuple):
-    """A figure after 0, 1, ... updates.
+    """A metric after 0, 1, ... updates.
 
-    mean: the figure, a mean over test tasks.
+    mean: of the metric over test tasks.
     ci95: half width of its 95 % confidence interval; None where it is not known.
     """
 
@@ -62,10 +62,10 @@ def published_rows(datasource: str, ways: int, shots: int) -> list[Row]:
         shots: support images per class.
 
     Returns:
-        The systems for which the table has a figure in that column; none where it has no such column.
+        The systems for which the table has a number in that column; none where it has no such column.
     """
     setting = f"{ways}way_{shots}shot"
-    systems = _figures()["table_1"].get(datasource, {})
+    systems = _numbers()["table_1"].get(datasource, {})
     numbers = {key: columns[setting] for key, columns in systems.items() if setting in columns}
     return [Row(_SYSTEMS[key], percent, ci95, key) for key, (percent, ci95) in numbers.items()]
 
@@ -84,7 +84,7 @@ def published_returns(environment: str) -> dict[str, Curve]:
     Raises:
         KeyError: there is no such environment.
     """
-    return {agent: _curve(figures) for agent, figures in _figures()["average_return"][environment].items()}
+    return {agent: _curve(numbers) for agent, numbers in _numbers()["average_return"][environment].items()}
 
 
 def original_sinusoid() -> dict[str, Curve]:
@@ -97,19 +97,19 @@ def original_sinusoid() -> dict[str, Curve]:
         A Curve for "maml" and "pretrained" (10 updates each) and for "oracle" (before any update). The value before
         any update is on the support, the others are on the query.
     """
-    return {learner: _curve(figures) for learner, figures in _figures()["sinusoid"].items()}
+    return {learner: _curve(numbers) for learner, numbers in _numbers()["sinusoid"].items()}
 
 
 def original_learning_curve(environment: str) -> LearningCurve | None:
     """Returns during the training of MAML by the authors' code; None for an environment of which there are none."""
-    figures = _figures()["learning_curve"].get(environment)
-    return None if figures is None else LearningCurve(tuple(figures["before"]), tuple(figures["after"]))
+    returns = _numbers()["learning_curve"].get(environment)
+    return None if returns is None else LearningCurve(tuple(returns["before"]), tuple(returns["after"]))
 
 
-def _curve(figures):
-    return Curve(tuple(figures["mean"]), tuple(figures["ci95"]))
+def _curve(numbers):
+    return Curve(tuple(numbers["mean"]), tuple(numbers["ci95"]))
 
 
 @functools.cache
-def _figures():
+def _numbers():
     return json.loads(resources.files(__package__).joinpath("published.json").read_text(encoding="utf-8"))

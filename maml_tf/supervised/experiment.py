@@ -115,7 +115,7 @@ class Experiment(Settings):
             if self.conv and self.max_pool and 0 < self.image_side < LEAST_SIDE:
                 raise UserError(f"images of {self.image_side} pixels are too small for --max_pool: give {LEAST_SIDE}")
             return
-        check("image_size", self.image_size, least=LEAST_SIDE if self.conv and self.max_pool else 1)
+        check("image_size", self.image_size, least=LEAST_SIDE if self.conv and self.max_pool else 1, most=4096)
         if self.image_channels not in (1, 3):
             raise UserError(f"--image_channels must be 1 (grey) or 3 (RGB), not {self.image_channels}")
 

@@ -107,14 +107,34 @@ def test_tasks_that_are_no_images(module):
         WAVES = Waves(name="waves", paper=lambda ways: {"meta_batch_size": 3, "norm": "None"}, tasks_per_call=7)
         """
     )
-    with pytest.raises(TypeError, match="missing"):
-        Experiment.of(datasource=f"{name}:WAVES")
+    usual = Experiment.of(datasource=f"{name}:WAVES")
+    assert (usual.meta_batch_size, usual.norm, usual.update_lr, usual.num_updates) == (3, "None", 0.01, 5)
     experiment = Experiment.of(datasource=f"{name}:WAVES", update_lr=0.1, num_updates=1)
-    assert experiment.meta_batch_size == 3
     shapes = experiment.dataset.shapes(experiment)
     assert shapes == ((1,), 1)
     assert [layer.units for layer in build.build(experiment, shapes).model.layers if hasattr(layer, "units")] == [4, 1]
     assert experiment.dataset.describe_network(experiment) == "network of waves"
+
+
+@pytest.mark.parametrize(
+    ("settings", "given", "message"),
+    [
+        ("paper=lambda ways: {'lr': 1.0}", {}, "dataset 'birds' has a setting that there is not: lr"),
+        ("shape=(8, 8, 3)", {}, "images of 8 pixels are too small for --max_pool: give 16"),
+        ("shape=(8, 8, 3)", {"max_pool": False, "update_lr": 0.0}, "--update_lr must be a positive number, not 0.0"),
+    ],
+)
+def test_settings_that_do_not_fit_are_told(module, settings, given, message):
+    shape = "" if "shape" in settings else ", shape=(32, 32, 3)"
+    name = module(
+        f"""
+        from maml_tf.supervised.datasets import ImageDataset
+        BIRDS = ImageDataset(name="birds", load=None, {settings}{shape})
+        """
+    )
+    with pytest.raises(UserError) as raised:
+        Experiment.of(datasource=f"{name}:BIRDS", **given)
+    assert str(raised.value) == message
 
 
 @pytest.mark.parametrize(
