@@ -1,5 +1,6 @@
 """What README and the pages of docs/ show works: their examples, their commands, their links, the files they name."""
 
+import ast
 import contextlib
 import csv
 import functools
@@ -15,6 +16,8 @@ import numpy as np
 import pytest
 
 import main
+from maml_tf.supervised import build
+from maml_tf.supervised.experiment import Experiment
 from rl import envs
 
 ROOT = Path(__file__).parents[1]
@@ -23,7 +26,8 @@ PAGES = {
     for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"))
 }
 README, GETTING_STARTED, EXPERIMENTS = "README.md", "docs/getting-started.md", "docs/experiments.md"
-USERS_FILES = {"reach.py"}  # which the reader is to write
+ARCHITECTURE = "docs/architecture.md"
+USERS_FILES = {"blobs.py", "reach.py"}  # which the reader is to write
 ITERATIONS, FEWER = "range(2000)", "range(400)"
 FLAG = re.compile(r"--(?:\[no\])?(\w+)")
 
@@ -55,6 +59,25 @@ def commands():
 def flags_to_add():
     """The flags of the table's rows that say `add ...`."""
     return re.findall(r"\| add `(--\S+)` \|", PAGES[EXPERIMENTS])
+
+
+def mapped():
+    """The files in the map, in its order, as paths; a table names them from the folder in its heading."""
+    found = []
+    for section in PAGES[ARCHITECTURE].split("\n## ")[1:]:
+        folder = re.match(r".*?([\w/]+/)\n", section)
+        for row in re.findall(r"^\| (`[^|]+) \|", section, re.MULTILINE) if folder else ():
+            names = re.findall(r"`([\w/]+\.py)`", row)
+            found += [name if (ROOT / name).exists() else folder[1] + name for name in names]
+    return found
+
+
+@pytest.fixture
+def own_dataset(monkeypatch, tmp_path):
+    """Saves the example blobs.py where Python finds it."""
+    (code,) = re.findall(r"save this as `blobs\.py`.*?```python\n(.*?)```", PAGES[GETTING_STARTED], re.DOTALL)
+    (tmp_path / "blobs.py").write_text(code, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
 
 
 def run(code, capsys):
@@ -108,13 +131,20 @@ def check_environment(name):
     assert (rewards < 0).all()
 
 
+def test_own_dataset(own_dataset):
+    experiment = Experiment.of(datasource="blobs:BLOBS", num_filters=2)
+    maml = build.build(experiment, experiment.dataset.shapes(experiment), jit=False)
+    metrics = maml.evaluate(build.load(experiment).evaluation_tasks("test", 0, 2), 1)
+    assert metrics["accuracies"].shape == (2, 2)
+
+
 def test_commands_are_found():
     assert {"python main.py", "python -m pytest", "python -m scripts.sinusoid_table"} <= set(commands())
     assert "--stop_grad=True" in flags_to_add()
 
 
 @pytest.mark.parametrize("command", commands())
-def test_commands_are_valid(command):
+def test_commands_are_valid(command, own_dataset):
     _, *arguments = shlex.split(command)
     if arguments[0] == "-m":
         assert importlib.util.find_spec(arguments[1]) is not None
@@ -159,6 +189,25 @@ def test_files_that_are_named_exist(page):
     files = [path.relative_to(ROOT).as_posix() for path in ROOT.glob("**/*.py")]
     named = set(re.findall(r"`([\w/]+\.py)`", PAGES[page])) - USERS_FILES
     assert sorted(name for name in named if not any(f"/{file}".endswith(f"/{name}") for file in files)) == []
+
+
+def test_map_is_whole():
+    sources = [ROOT / "main.py"]
+    sources += [
+        path for part in ("data_generators", "maml_tf", "rl", "scripts") for path in ROOT.glob(f"{part}/**/*.py")
+    ]
+    with_code = [path for path in sources if ast.parse(path.read_text(encoding="utf-8")).body[1:]]
+    assert sorted(mapped()) == sorted(path.relative_to(ROOT).as_posix() for path in with_code)
+
+
+def test_map_of_the_library_is_in_the_order_of_imports():
+    library = [path for path in mapped() if re.fullmatch(r"maml_tf/\w+\.py", path)][1:]  # without __init__.py
+    for position, path in enumerate(library):
+        text = (ROOT / path).read_text(encoding="utf-8")
+        names = re.findall(r"^(?:from|import) maml_tf\.(\w+)", text, re.MULTILINE)
+        for line in re.findall(r"^from maml_tf import (.+)", text, re.MULTILINE):
+            names += [name.split()[0] for name in line.split(", ")]
+        assert {f"maml_tf/{name}.py" for name in names} <= set(library[:position]), path
 
 
 def test_provenance_is_whole():
