@@ -287,10 +287,7 @@ _ALL = (
     _miniimagenet(5),
     _miniimagenet(1, "_first_order", "first-order MAML", stop_grad=True),
     _miniimagenet(5, "_first_order", "first-order MAML", stop_grad=True),
-    _baseline(1, "fine_tuning"),
-    _baseline(5, "fine_tuning"),
-    _baseline(1, "nearest_neighbor"),
-    _baseline(5, "nearest_neighbor"),
+    *(_baseline(shots, system) for system in ("fine_tuning", "nearest_neighbor") for shots in (1, 5)),
     # Section 5.1.
     _sinusoid("maml"),
     _sinusoid("pretrained", pretrain_iterations=70_000, metatrain_iterations=0),

@@ -74,3 +74,9 @@ def test_imports_point_one_way():
         allowed = MAY_IMPORT[part_of(module)]
         wrong += [f"{module} imports {other}" for other in imported if not {other, part_of(other)} & allowed]
     assert not wrong
+
+
+def test_files_are_short():
+    files = [ROOT / "main.py", *(file for part in (*PARTS, "tests") for file in (ROOT / part).rglob("*.py"))]
+    long = [str(file.relative_to(ROOT)) for file in files if len(file.read_text().splitlines()) > 300]
+    assert not long

@@ -23,7 +23,7 @@ FIRST = "n0100000001.jpg"
 
 
 def csv_of(files, header="filename,label"):
-    return "\n".join([header, *(f"{name.split('/')[2]},{name.split('/')[1]}" for name in files), ""]).encode()
+    return "\n".join([header, *("{2},{1}".format(*name.split("/")) for name in files), ""]).encode()
 
 
 @pytest.fixture
@@ -102,8 +102,7 @@ def test_images_named_as_in_imagenet_are_counted_in_the_order_of_their_numbers(t
         write(source, {f"n01/n01_{number}.JPEG": contents[f"train/n01/n010000000{name}.jpg"]})
     prepared = prepare(source)
     assert len(snapshot(tmp_path / "data")) == 3
-    for name in ("1", "2", "3"):
-        path = f"train/n01/n010000000{name}.jpg"
+    for path in (f"train/n01/n010000000{name}.jpg" for name in ("1", "2", "3")):
         assert (tmp_path / "data" / path).read_bytes() == contents[path]
     assert prepared.missing["train"] == ["n0200000001.jpg", "n0200000002.jpg"]
 
@@ -285,9 +284,8 @@ BAD_CSV = {
 
 @pytest.mark.parametrize("bad", BAD_CSV)
 def test_bad_csv(tmp_path, prepare, splits, contents, bad):
-    content, message = BAD_CSV[bad]
-    write(splits, {"train.csv": content})
-    refused(prepare, write(tmp_path / "source", flat(contents)), message)
+    write(splits, {"train.csv": BAD_CSV[bad][0]})
+    refused(prepare, write(tmp_path / "source", flat(contents)), BAD_CSV[bad][1])
     assert not (tmp_path / "data").exists()
 
 
@@ -297,6 +295,6 @@ def test_csv_with_further_columns_and_a_byte_order_mark(tmp_path):
 
 
 def test_place_that_cannot_be_written(tmp_path, prepare, contents):
-    write(tmp_path / "data", {"train/n01": b"mine"})
+    data = write(tmp_path / "data", {"train/n01": b"mine"})
     refused(prepare, write(tmp_path / "source", flat(contents)), rf"data/train/n01/{FIRST} cannot be written")
-    assert (tmp_path / "data" / "train" / "n01").read_bytes() == b"mine"
+    assert (data / "train" / "n01").read_bytes() == b"mine"
