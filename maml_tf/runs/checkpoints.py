@@ -279,9 +279,9 @@ def _delete(path):
 
 
 def _remedy(path):
-    """What to do where the latest checkpoint is damaged."""
+    """What to do where the latest of several checkpoints is damaged; a single one may be of another program."""
     *earlier, latest = available(path.parent) or [None]
-    if path.name != f"model{latest}":
+    if not earlier or path.name != f"model{latest}":
         return ""
     files = " and ".join(str(file) for file in _files(path))
-    return f": if it is damaged, remove {files} to " + (f"resume from model{earlier[-1]}" if earlier else "start anew")
+    return f": if it is damaged, remove {files} to resume from model{earlier[-1]}"
