@@ -73,7 +73,7 @@ def test_pooling_first_is_the_plain_block(task_axis, monkeypatch):
     for _ in range(2):
         keras.utils.set_random_seed(0)
         model = networks.conv4((21, 20, 2), 3, 4, max_pool=True, dtype="float64")
-        maml = MAML(model, losses.mse, step_size=0.1, num_updates=2, task_axis=task_axis, jit=False)
+        maml = MAML(model, losses.mse, step_size=0.1, task_axis=task_axis, jit=False)
         values = [v.numpy() for v in model.trainable_variables], model(tasks.query_x[0]), maml.meta_gradients(tasks)
         found.append([*values[0], *values[1:2], *values[2]])
         monkeypatch.setattr(networks, "pooled_first_block", networks.conv_block)
