@@ -5,13 +5,13 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from absl import flags
 
 from data_generators.errors import UserError
 from maml_tf.runs.command import guarded
-from maml_tf.runs.settings import LARGEST, Settings, check
+from maml_tf.runs.settings import LARGEST, Range, Settings, check
 
 _WIDTH, _INDENT = 110, 28
 
@@ -29,7 +29,7 @@ class Flags:
         self._values = flags.FlagValues()
         self._values.set_gnu_getopt(True)  # flags may follow what is none
         self._arguments: list[tuple[str, str, bool]] = []
-        self._ranges: dict[str, dict] = {}
+        self._ranges: dict[str, Range] = {}
         self._required: list[str] = []
         self._exclusive: list[tuple[str, str, str]] = []
 
@@ -49,10 +49,10 @@ class Flags:
         flags.DEFINE_integer(name, default, help, flag_values=self._values)
         self._ranges[name] = {"least": least, "most": most}
 
-    def number(self, name: str, default: float | None, help: str, **bounds: bool | tuple[float, float]) -> None:
-        """Defines a number and its range, by `positive`, `between` or `inside` as in `settings.setting`."""
+    def number(self, name: str, default: float | None, help: str, **range: Unpack[Range]) -> None:
+        """Defines a number and its range."""
         flags.DEFINE_float(name, default, help, flag_values=self._values)
-        self._ranges[name] = bounds
+        self._ranges[name] = range
 
     def boolean(self, name: str, default: bool | None, help: str) -> None:
         """Defines a truth value."""
@@ -101,8 +101,8 @@ class Flags:
             raise UserError(" ".join(str(error).removeprefix("ERROR:: ").split())) from error
         except (OSError, UnicodeError) as error:  # absl itself reads the file of --flagfile
             raise UserError(f"the file of --flagfile cannot be read ({error}): give another") from error
-        for name, bounds in self._ranges.items():
-            check(name, self._values[name].value, **bounds)
+        for name, range in self._ranges.items():
+            check(name, self._values[name].value, **range)
         for name in self._required:
             if self._values[name].value is None:
                 raise UserError(f"--{name} is missing: --help says what it is")

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypedDict, Unpack
 
 from data_generators.errors import UserError
 
@@ -10,40 +10,33 @@ LARGEST = 2**31 - 1  # that TensorFlow's integers hold
 LARGEST_SEED = 2**32 - 1  # that NumPy and TensorFlow take
 
 
-def setting(
-    help: str,
-    *,
-    least: int | None = None,
-    most: float = LARGEST,
-    positive: bool = False,
-    between: tuple[float, float] | None = None,
-    inside: tuple[float, float] | None = None,
-    choices: Sequence | None = None,
-    before: Any = None,
-) -> Any:
+class Range(TypedDict, total=False):
+    """What values a setting or a flag may have.
+
+    least, most: smallest and largest value of a count; without `most`, it is LARGEST.
+    positive: whether it must be a positive, finite number.
+    between: (smallest, largest) value of a number.
+    inside: bounds of a number that it may come near, but not have.
+    choices: all values that it may have.
+    """
+
+    least: int | None
+    most: float
+    positive: bool
+    between: tuple[float, float]
+    inside: tuple[float, float]
+    choices: Sequence
+
+
+def setting(help: str, *, before: Any = None, **range: Unpack[Range]) -> Any:
     """A field of Settings.
 
     Args:
         help: of its flag.
-        least, most: smallest and largest value of a count.
-        positive: whether it must be a positive, finite number.
-        between: (smallest, largest) value of a number.
-        inside: bounds of a number that it may come near, but not have.
-        choices: all values that it may have.
         before: its value in runs that are older than the field, whose checkpoints lack it.
+        range: see Range.
     """
-    return dataclasses.field(
-        metadata={
-            "help": help,
-            "least": least,
-            "most": most,
-            "positive": positive,
-            "between": between,
-            "inside": inside,
-            "choices": choices,
-            "before": before,
-        }
-    )
+    return dataclasses.field(metadata={"help": help, "before": before, "range": range})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +72,7 @@ class Settings:
             UserError: a setting is out of range.
         """
         for field in dataclasses.fields(self):
-            check(field.name, getattr(self, field.name), **_range(field))
+            check(field.name, getattr(self, field.name), **field.metadata["range"])
 
     @property
     def duration(self) -> str:
@@ -130,7 +123,7 @@ def check(
     Args:
         name: of the flag.
         value: of the flag.
-        least, most, positive, between, inside, choices: as for `setting`.
+        least, most, positive, between, inside, choices: see Range.
 
     Raises:
         UserError: it is out of range.
@@ -154,7 +147,3 @@ def check(
 
 def _one_of(names):
     return f"the only one is {names[0]!r}" if len(names) == 1 else f"choose one of {', '.join(names)}"
-
-
-def _range(field):
-    return {name: value for name, value in field.metadata.items() if name not in ("help", "before")}
