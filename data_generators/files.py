@@ -2,6 +2,7 @@
 
 import csv
 import errno
+import itertools
 import lzma
 import os
 import platform
@@ -150,6 +151,12 @@ def _remove_if_earlier(part: Path) -> None:
     """Such names may be the user's, too: so no folder in plain sight, and nothing that is being written."""
     if (part.is_file() or part.name.startswith(".")) and time.time() - part.stat().st_mtime > _EARLIER_SECONDS:
         _remove(part)
+
+
+def free_name(path: str | Path, ending: str) -> Path:
+    """<path>.<ending>1 or the next that is free, for what is put aside."""
+    names = (Path(f"{path}.{ending}{number}") for number in itertools.count(1))
+    return next(name for name in names if not os.path.lexists(name))
 
 
 def flush(path: Path) -> None:

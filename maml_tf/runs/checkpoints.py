@@ -1,7 +1,6 @@
 """Saves and restores everything that a run needs to resume exactly where it was."""
 
 import dataclasses
-import itertools
 import json
 import re
 import shutil
@@ -13,7 +12,7 @@ from typing import Any
 import tensorflow as tf
 
 from data_generators.errors import UserError, first_line
-from data_generators.files import flush
+from data_generators.files import flush, free_name
 from maml_tf.runs.lock import RunLock, make_writable, remove_leftovers
 from maml_tf.runs.settings import Settings
 
@@ -236,8 +235,7 @@ def put_aside(folder: str | Path) -> Path | None:
     """
     if not available(folder):
         return None
-    names = (Path(f"{folder}.old{number}") for number in itertools.count(1))
-    aside = next(name for name in names if not name.exists())
+    aside = free_name(folder, "old")
     try:
         return Path(folder).rename(aside)
     except OSError as error:

@@ -3,8 +3,6 @@
 import codecs
 import contextlib
 import csv
-import itertools
-import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -12,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from data_generators.errors import user_sentence
-from data_generators.files import flush, reading, replacing
+from data_generators.files import flush, free_name, reading, replacing
 
 ITERATION = "iteration"
 _DELIMITERS = ",;\t"  # of spreadsheets too
@@ -114,7 +112,7 @@ class Table:
                 writer.writerows(rows)
             if damaged:
                 flush(part)  # only then may the old one go
-                aside = _put_aside(self.path)
+                aside = self.path.rename(free_name(self.path, "damaged"))
                 print(f"{self.path} was damaged: it is now {aside.name}, and the rows that can be read are kept")
 
     def _append(self, row):
@@ -203,8 +201,3 @@ def _is_number(text):
     except ValueError:
         return False
     return len(text) <= _LONGEST_CELL
-
-
-def _put_aside(path):
-    names = (path.with_name(f"{path.name}.damaged{number}") for number in itertools.count(1))
-    return path.rename(next(name for name in names if not os.path.lexists(name)))
