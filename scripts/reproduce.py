@@ -39,16 +39,17 @@ def define(flags: Flags) -> None:
 def run(flags: Flags) -> int:
     """Lists the rows, or runs one; returns the exit code."""
     options = Options(flags.logdir, flags.data_dir, flags.iterations)
-    if flags.row is None:
-        with process.quiet_import():
-            import tensorflow  # noqa: F401 - which reads the runs
+    if flags.row not in (None, *RESULTS):
+        raise UserError(f"there is no row {flags.row!r}: choose one of {', '.join(RESULTS)}")
+    result = RESULTS.get(flags.row)
+    if result:
+        process.choose_kernels(result.image_side)
+        print(f"{result.title}: {shlex.join(result.command(options))}")
+    with process.quiet_import():
+        import tensorflow  # noqa: F401 - which reads the runs
+    if result is None:
         print(listing(options))
         return 0
-    if flags.row not in RESULTS:
-        raise UserError(f"there is no row {flags.row!r}: choose one of {', '.join(RESULTS)}")
-    result = RESULTS[flags.row]
-    process.choose_kernels(result.image_side)
-    print(f"{result.title}: {shlex.join(result.command(options))}")
     code, effort = _session(result, options)
     if code == 0:
         print("", *results_lines(result, options, effort), sep="\n")
@@ -94,8 +95,6 @@ class Effort(NamedTuple):
 
 def _session(result, options):
     """Runs a result and notes what it took. Returns (its exit code, the Effort of all its sessions)."""
-    with process.quiet_import():
-        import tensorflow  # noqa: F401 - which reads the run
     start = result.done(options)
     begun, made = time.monotonic(), commit()
     code = result.run(options)
