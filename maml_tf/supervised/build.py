@@ -107,7 +107,7 @@ def load_run(
 
 
 def store(folder: str | Path, maml: MAML, experiment: Experiment, keep: int = 10) -> Checkpoints:
-    """The checkpoints of a run in its folder, of which the latest `keep` are kept."""
+    """The checkpoints of a run in its folder, which keeps the latest `keep` of them."""
     objects = {
         "model": maml.model,
         "step_sizes": [size.value for size in maml.step_sizes],

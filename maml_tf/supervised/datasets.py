@@ -5,9 +5,9 @@
     from maml_tf.supervised.datasets import ImageDataset
     BIRDS = ImageDataset(name="birds", load=load, shape=(32, 32, 3), data_dir="data/birds")
 
-where load(folder, experiment) gives a dict of `data_generators.episodes.ClassImages` by split. Neither
-this module nor yours imports TensorFlow or NumPy at its top, so that a command answers at once: what needs them imports
-them when called.
+where load(folder, experiment) gives a dict of `data_generators.episodes.ClassImages` by split. Neither this
+module nor yours imports TensorFlow or NumPy at its top, so that a command answers at once: what needs them imports them
+when called.
 """
 
 import abc
@@ -237,7 +237,7 @@ def find(datasource: str) -> Dataset:
 
 
 def _sinusoid_paper(ways):
-    settings = {"meta_batch_size": 25, "update_batch_size": 10, "update_lr": 0.01, "num_updates": 1, "norm": "None"}
+    settings = {"meta_batch_size": 25, "update_batch_size": 10, "num_updates": 1, "norm": "None"}
     return settings | {"metatrain_iterations": 70000}
 
 

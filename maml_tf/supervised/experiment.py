@@ -11,8 +11,9 @@ from maml_tf.supervised.datasets import DATASETS, SINUSOID, Dataset, find
 
 _NORM_NAMES = {"batch_norm": "batchnorm", "layer_norm": "layernorm", "None": "nonorm"}  # in the names of folders
 
+LEAST_SIDE, MOST_SIDE = 16, 4096  # of images, in pixels; each of four poolings halves them
+
 # The settings of the paper (section 5 and appendix A) that its datasets share.
-LEAST_SIDE = 16  # of images: each of four poolings halves them
 COMMON: dict[str, Any] = {
     "datasource": SINUSOID.name,
     "num_classes": 5,
@@ -63,7 +64,7 @@ class Experiment(Settings):
     stop_grad: bool = setting("first-order MAML: no second derivatives")
     learn_update_lr: bool = setting("meta-learn one inner step size per variable, starting at update_lr")
     image_size: int | None = setting(
-        "height and width in pixels to which a folder's images are resized; default 84", most=4096
+        "height and width in pixels to which a folder's images are resized; default 84", most=MOST_SIDE
     )
     image_channels: int | None = setting("channels of the images of a folder: 3 (RGB, the default) or 1 (grey)")
     seed: int = setting(
@@ -115,7 +116,7 @@ class Experiment(Settings):
             if self.conv and self.max_pool and 0 < self.image_side < LEAST_SIDE:
                 raise UserError(f"images of {self.image_side} pixels are too small for --max_pool: give {LEAST_SIDE}")
             return
-        check("image_size", self.image_size, least=LEAST_SIDE if self.conv and self.max_pool else 1, most=4096)
+        check("image_size", self.image_size, least=LEAST_SIDE if self.conv and self.max_pool else 1, most=MOST_SIDE)
         if self.image_channels not in (1, 3):
             raise UserError(f"--image_channels must be 1 (grey) or 3 (RGB), not {self.image_channels}")
 

@@ -67,7 +67,7 @@ def test_shares_of_a_meta_batch_make_the_whole(tasks):
 
 
 class Two(Alone):
-    """Two processes, of which the other has found nothing but zeros."""
+    """Two processes; the other one has found nothing but zeros."""
 
     count = 2
 
