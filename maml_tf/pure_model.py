@@ -33,9 +33,7 @@ def adapts_part(part: str, model: keras.Model) -> Callable[[keras.Variable], boo
     Raises:
         UserError: there is no such part.
     """
-    by_default, trainable = adapts_by_default(model), [x for x in sublayers(model) if x.trainable_variables]
-    heads = [layer for layer in trainable if not any(inner is not layer for inner in layer._flatten_layers())]
-    head = {id(v) for v in heads[-1].trainable_variables} if heads else set()
+    by_default, head = adapts_by_default(model), _head(model)
     parts = {
         "all": by_default,
         "head": lambda v: id(v) in head,
@@ -45,6 +43,13 @@ def adapts_part(part: str, model: keras.Model) -> Callable[[keras.Variable], boo
     if part not in parts:
         raise UserError(f"adapts must be one of {', '.join(parts)}, or a predicate on variables, not {part!r}")
     return parts[part]
+
+
+def _head(model):
+    """The ids of the variables of the innermost layer that has the last trainable variable."""
+    owned = [[id(v) for v in layer.trainable_variables] for layer in sublayers(model)]
+    last = id(model.trainable_variables[-1]) if model.trainable_variables else None
+    return min((ids for ids in owned if last in ids), key=len, default=[])
 
 
 def sublayers(model: keras.Model) -> Iterable[keras.layers.Layer]:

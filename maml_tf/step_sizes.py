@@ -31,6 +31,8 @@ def learned(
     """
     if form not in FORMS:
         raise UserError(f"learn_step_size must be False, True, 'per_update' or 'per_weight', not {form!r}")
+    if not form and isinstance(step_size, tuple):
+        raise UserError(f"a pair of step sizes is where learned ones start, so {step_size} needs learn_step_size")
     if not form:
         return []
     shapes: dict[bool | str, Callable] = {PER_UPDATE: lambda v: (num_updates,), PER_WEIGHT: lambda v: v.shape}
