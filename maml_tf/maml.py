@@ -23,7 +23,8 @@ from maml_tf.distribution import ALONE, Alone
 from maml_tf.inner_optimizers import InnerOptimizer
 from maml_tf.optimizers import adam, optimizer_of
 from maml_tf.pure_model import PureModel
-from maml_tf.task_axis import MAP, Compiler, compiled, mean_over_tasks, resolve
+from maml_tf.serving import Server
+from maml_tf.task_axis import Compiler, compiled, mean_over_tasks, resolve
 from maml_tf.task_learner import Adapted, Metrics, Start, TaskLearner
 
 __all__ = ["MAML", "Adapted", "adam"]
@@ -116,8 +117,7 @@ class MAML:
         self.target_spec = None  # of the targets [examples, ...], known from the first tasks on
         self.workers = workers
         self.compiler = Compiler(self.task_axis, self.jit, apart=workers.count > 1)
-        # What serves one task at a time: traced once for any number of examples and updates, which XLA could not.
-        self._server = Compiler(MAP, jit=False)
+        self._server = Server(self)
 
     @property
     def weights(self) -> list[keras.Variable]:
@@ -241,19 +241,7 @@ class MAML:
             y: [support, outputs] targets, or whatever the loss takes.
             num_updates, step_size: as for `evaluate`; default, those of training.
         """
-        num_updates = self.num_updates if num_updates is None else checks.count(num_updates, "num_updates", 0)
-        x, y = self.pure.inputs(x, "x", axis=0), self.pure.targets(y)
-        checks.support(x, y)
-
-        def graph(x, y, num_updates, step_size=None):
-            return self.learner.adapted(self.start(step_size), x, y, num_updates)
-
-        # As an argument, even if it is that of training, so that one graph serves all; but for learned ones.
-        step_size = self.step_size if step_size is None and not self.step_sizes else step_size
-        settings = num_updates, step_sizes.given(step_size, num_updates, self.dtype)
-        settings = tf.nest.map_structure(tf.convert_to_tensor, settings if step_size is not None else settings[:1])
-        specs = checks.any_number(x, self.pure.input_specs), checks.any_number(y), *map(checks.specs, settings)
-        return self._server.call_as(specs, "adapt", graph, x, y, *settings)
+        return self._server.adapt(x, y, num_updates, step_size)
 
     def predict(self, x: Any, adapted: Adapted | None = None, transductive: bool = False) -> Any:
         """Outputs [examples, ...] for x by adapted weights, or by the initial ones. Any size is one graph.
@@ -266,15 +254,7 @@ class MAML:
                 then called with training=False). Stock Keras layers keep moving averages there, which every pass over
                 the support moves a little towards its own.
         """
-        start = self.start()
-        params, state = adapted or (start.params, start.state)
-
-        def graph(x, params, state):
-            return self.pure(params, self.start().shared, state, x, training=transductive)[0]
-
-        x = self.pure.inputs(x, "x", axis=0)
-        specs = checks.any_number(x, self.pure.input_specs), checks.specs(params), checks.specs(state)
-        return self._server.call_as(specs, ("predict", transductive), graph, x, params, state)
+        return self._server.predict(x, adapted, transductive)
 
     def export(self, path: str | Path, **settings: Any) -> Path:
         """Writes a SavedModel that adapts without this project; see `export.export`."""
