@@ -158,7 +158,7 @@ _SETTINGS = _words(
 )
 _RL_SETTINGS = _words(
     "env baseline iterations meta_batch_size fast_batch_size horizon fast_lr num_grad_updates optimizer "
-    "meta_step_size hessian_product discount gae_lambda hidden_size nonlinearity seed"
+    "meta_step_size hessian_product discount gae_lambda hidden_size nonlinearity seed adapt"
 )
 
 
