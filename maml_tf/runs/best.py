@@ -111,10 +111,12 @@ def locate(folder: str | Path, iteration: int | str | None = None) -> tuple[Path
         UserError: it is not there.
     """
     inside = Path(folder) / BEST
-    if iteration == BEST:
+    if isinstance(iteration, str):
+        if iteration != BEST:
+            raise UserError(f"there is no checkpoint {iteration!r}: give an iteration, or {BEST!r}")
         return inside, best(folder)[0]
     if iteration not in available(folder) and iteration in available(inside):
-        return inside, int(iteration)
+        return inside, iteration
     return Path(folder), find(folder, iteration)
 
 

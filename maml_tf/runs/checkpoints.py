@@ -173,7 +173,7 @@ class Checkpoints:
             )
         self._refuse_other_settings(path)
         try:
-            self._checkpoint.read(str(path)).assert_existing_objects_matched()
+            self._checkpoint.read(str(path)).assert_existing_objects_matched().expect_partial()  # one in best/ has more
         except Exception as error:  # TensorFlow documents no list of what a damaged checkpoint may raise
             reason = f"is damaged or of another model ({first_line(error)})"
             raise UserError(f"checkpoint {path} {reason}{_remedy(path)}") from error
