@@ -1,6 +1,6 @@
 """Several trained models that answer together: each adapts to a task by itself, and their outputs are averaged.
 
-As in the code of MAML++ (Antoniou et al. 2019), whose results are those of the five best checkpoints on validation.
+So the code of MAML++ (Antoniou, Edwards and Storkey 2019) tests its best models on validation together.
 """
 
 from collections.abc import Sequence
