@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import itertools
 
 import numpy as np
 import pytest
@@ -128,6 +129,18 @@ def test_the_end_is_validated_too_and_nothing_without_validations(sinusoids, tmp
     sinusoids.training(tmp_path / "never", NEVER).run()
     assert not (tmp_path / "never" / BEST).exists()
     assert not (tmp_path / "never" / VALIDATION).exists()
+
+
+def test_what_a_killed_process_validated_is_forgotten(sinusoids, tmp_path, monkeypatch):
+    number = itertools.count()
+    monkeypatch.setattr(training, "rank", lambda evaluation: (0.0, -float(next(number))))  # the latest are the best
+    with pytest.raises(Killed):
+        at_save(sinusoids.training(tmp_path, OFTEN), END, kill).run()
+    assert available(tmp_path)[-1] == 6
+    assert available(tmp_path / BEST) == [4, 5, 6, 7, 8]
+    sinusoids.training(tmp_path, Schedule(summary=0, save=0, validate=END)).run()
+    assert [row["iteration"] for row in rows(tmp_path)] == [*range(1, 7), END]
+    assert available(tmp_path / BEST) == [4, 5, 6, END]
 
 
 def test_a_run_that_is_not_resumed_takes_its_best_along(sinusoids, tmp_path):
