@@ -117,7 +117,9 @@ def _check_flags(flags, trained, folder):
 
 
 def _iteration_to_test(flags):
-    return best.BEST if flags.ensemble else None if flags.test_iter == -1 else flags.test_iter
+    if flags.ensemble:
+        return best.BEST
+    return None if flags.test_iter == -1 else flags.test_iter
 
 
 def _train(flags: Flags, experiment: Experiment, data: TaskData, folder: Path) -> Run | None:
