@@ -9,7 +9,7 @@ from maml_tf import checks
 from maml_tf.task_axis import map_tasks
 from maml_tf.task_learner import Metrics, Start, TaskLearner
 
-_PLURAL = {"query_loss": "losses", "query_accuracy": "accuracies"}
+_PLURAL = {"query_loss": "losses", "query_accuracy": "accuracies", "query_outputs": "outputs"}
 
 
 def after_each_update(
@@ -61,8 +61,12 @@ def after_each_update(
         return i + 1, carried, {name: curves[name].write(i + 1, metrics[name]) for name in curves}
 
     first = map_tasks(before, (carried, tasks, orders), learner.metric_specs("support", "query"), task_axis)
-    empty = {name: tf.TensorArray(learner.model.dtype, num_updates + 1, element_shape=[count]) for name in on_query}
-    curves = {name: curve.write(0, first.pop(name)) for name, curve in empty.items()}
+    curves = {}
+    for name, spec in on_query.items():
+        empty = tf.TensorArray(spec.dtype, num_updates + 1, element_shape=[count, *spec.shape])
+        curves[name] = empty.write(0, first.pop(name))
     at_start = (0, carried, curves)
     *_, curves = tf.while_loop(lambda i, *_: i < num_updates, update, at_start, parallel_iterations=1)
-    return first | {_PLURAL[name]: tf.transpose(curve.stack()) for name, curve in curves.items()}
+    return first | {
+        _PLURAL[name]: tf.experimental.numpy.swapaxes(curve.stack(), 0, 1) for name, curve in curves.items()
+    }

@@ -226,12 +226,14 @@ class MAML:
         return {name: value.numpy() for name, value in curves.items()}
 
     @compiled
-    def curves(self, tasks: Tasks, step_size: Any = None, *, num_updates: int, transductive: bool = True) -> Metrics:
-        """`evaluate`, compiled."""
+    def curves(
+        self, tasks: Tasks, step_size: Any = None, *, num_updates: int, transductive: bool = True, learner: Any = None
+    ) -> Metrics:
+        """`evaluate`, compiled; by another TaskLearner if given."""
         start, (tasks, seeds, orders, count) = self.start(step_size), self._elements(tasks, num_updates=num_updates)
         state = [tf.repeat(t[None], count, axis=0) for t in start.state]
-        start = start._replace(state=self.pure.with_seeds(state, seeds))
-        return after_each_update(self.learner, start, tasks, orders, num_updates, transductive, self.task_axis)
+        start, learner = start._replace(state=self.pure.with_seeds(state, seeds)), learner or self.learner
+        return after_each_update(learner, start, tasks, orders, num_updates, transductive, self.task_axis)
 
     def adapt(self, x: Any, y: Any, num_updates: int | None = None, step_size: Any = None) -> Adapted:
         """Adapts to one task and returns its fast weights; the model itself stays as it is. Any size is one graph.

@@ -260,7 +260,7 @@ _DEFAULTS = {
     **dict.fromkeys(("task_axis", "jit"), "auto"),
     **{"test_iter": "-1", "train_update_batch_size": "-1", "train_update_lr": "-1.0"},
 }
-_RUN_FLAGS = "preset data_dir logdir export_dir test_set save_interval validation_interval"
+_RUN_FLAGS = "preset data_dir logdir export_dir test_set save_interval validation_interval ensemble"
 _RL = f"{' '.join(_RL_SETTINGS)} logdir"
 _TEST_RL = f"{_RL} best test_iter trajectories num_updates out"
 _SCRIPTS = {
