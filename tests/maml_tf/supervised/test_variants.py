@@ -15,7 +15,7 @@ from maml_tf.supervised.experiment import Experiment
 from maml_tf.supervised.training import Schedule
 from maml_tf.supervised.variants import PRESETS, described
 from tests.maml_tf import small_runs
-from tests.maml_tf.small_runs import Run, assert_same_numbers, contents, small
+from tests.maml_tf.small_runs import Run, assert_same_numbers, small
 
 OMNIGLOT = {"datasource": "omniglot"}
 SETTINGS = {
@@ -149,11 +149,9 @@ def test_first_order_until_then_and_second_order_afterwards(tmp_path):
     _, first = trained(tmp_path / "first", settings, 3, stop_grad=True)
     _, mixed = trained(tmp_path / "mixed", settings, 3, first_order_iterations=3)
     assert_same_numbers(mixed, first)
-    _, longer = trained(tmp_path / "longer", settings, 5, first_order_iterations=3)
-    _, second = trained(tmp_path / "second", settings, 5)
-    one, other = (contents(path) for path in (longer, second))
-    kernel = next(name for name in one if name.startswith("model/") and one[name].shape == (40, 40))
-    assert not np.allclose(one[kernel], other[kernel], rtol=1e-6)
+    longer, _ = trained(tmp_path / "longer", settings, 5, first_order_iterations=3)
+    second, _ = trained(tmp_path / "second", settings, 5)
+    assert not np.allclose(longer.maml.weights[2], second.maml.weights[2], rtol=1e-6)
 
 
 PLUS_PLUS = {
@@ -170,12 +168,11 @@ PLUS_PLUS = {
 @pytest.mark.parametrize(
     ("settings", "others"),
     [
-        (small_runs.SINUSOID, PLUS_PLUS),
         (small_runs.IMAGES, PLUS_PLUS),
         (small_runs.IMAGES, {"algorithm": "reptile", "inner_batch_size": 1, "meta_batch_size": 2}),
         (small_runs.SINUSOID, {"step_sizes": "per_weight", "inner_optimizer": "adam", "adapt": "body"}),
     ],
-    ids=["MAML++, sinusoid", "MAML++, images", "Reptile", "Meta-SGD, BOIL and Adam"],
+    ids=["MAML++", "Reptile", "Meta-SGD, BOIL and Adam"],
 )
 def test_a_resumed_run_ends_with_the_same_numbers(settings, others, tmp_path, monkeypatch):
     """All of its phases are still to come, or to end."""
