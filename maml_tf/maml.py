@@ -102,8 +102,8 @@ class MAML:
         inner = inner_optimizers.find(inner_optimizer, self.reptile)
         minibatch = minibatch and checks.count(minibatch, "minibatch", 1)
         self.learner = TaskLearner(self.pure, self.loss, self.accuracy, first_order or self.reptile, inner, minibatch)
-        self._checked = self.learner.first_order
-        if not self._checked and self.pure.built_on is not None:
+        self._checked = False
+        if not self.learner.first_order and self.pure.built_on is not None:
             self._checked = second_derivatives.check(self.pure, self.pure.built_on, stacklevel=2)
         self.step_size, self.learn_step_size, self.query_weights = step_size, learn_step_size, query_weights
         self.step_sizes = step_sizes.learned(learn_step_size, step_size, self.pure.adapted, self.num_updates)
