@@ -15,6 +15,7 @@ if __name__ == "__main__":
 from maml_tf.runs import process
 from maml_tf.runs.flags import Flags, command
 from maml_tf.supervised.experiment import Experiment
+from maml_tf.supervised.variants import PRESETS, preset
 
 
 def main(argv: list[str]) -> int:
@@ -25,6 +26,7 @@ def main(argv: list[str]) -> int:
 def define(flags: Flags) -> None:
     """Defines the flags of the original, by the same names, and ours."""
     flags.settings(Experiment)
+    flags.choice("preset", None, list(PRESETS), "the published settings of a variant; other flags override them")
     flags.string("data_dir", None, "folder of the data; default data/omniglot or data/miniImagenet")
     flags.string("logdir", None, "folder of the runs; default logs/<datasource>, or logs/folder/<data_dir>")
     flags.boolean("log", True, "write TensorBoard summaries")
@@ -74,9 +76,16 @@ def parse(argv: list[str]) -> Flags:
 
 def experiments(flags: Flags) -> tuple[Experiment, Experiment]:
     """The experiment as it is, or was, trained, and as it is tested; only shots and inner step size may differ."""
-    given = flags.given(Experiment)
-    names = ("update_batch_size", "update_lr")
-    in_training = {name: getattr(flags, f"train_{name}") for name in names if getattr(flags, f"train_{name}") != -1}
+    given = {name: value for name, value in flags.given(Experiment).items() if value is not None}
+    in_training = {}
+    if flags.preset is not None:
+        usual = Experiment.of(**given)
+        given = preset(flags.preset, usual.datasource, usual.num_classes) | given
+        if "train_update_batch_size" in given:
+            in_training["update_batch_size"] = given.pop("train_update_batch_size")
+    for name in ("update_batch_size", "update_lr"):
+        if getattr(flags, f"train_{name}") != -1:
+            in_training[name] = getattr(flags, f"train_{name}")
     return Experiment.of(**(given | in_training)), Experiment.of(**given)
 
 

@@ -190,6 +190,7 @@ _DEFINE: dict[object, Callable] = {
     int: flags.DEFINE_integer,
     int | None: flags.DEFINE_integer,
     float: flags.DEFINE_float,
+    float | None: flags.DEFINE_float,
     bool: flags.DEFINE_bool,
 }
 

@@ -8,12 +8,15 @@ import keras
 from data_generators.errors import UserError
 from data_generators.tasks import TaskSource
 from maml_tf.maml import MAML, adam
+from maml_tf.optimizers import annealed_query_weights, decayed
 from maml_tf.runs.best import BestCheckpoints, locate
 from maml_tf.runs.checkpoints import Checkpoints, available, is_tf1
 from maml_tf.supervised import original_checkpoints
 from maml_tf.supervised.datasets import Shapes
 from maml_tf.supervised.experiment import Experiment
 from maml_tf.supervised.task_data import TaskData
+
+_LEARNED = {"fixed": False, "per_variable": True}  # as MAML has them; the others by the same name
 
 
 def load(experiment: Experiment, data_dir: str | Path | None = None, shots: int | None = None) -> TaskData:
@@ -39,16 +42,24 @@ def build(
     keras.utils.set_random_seed(experiment.seed)
     dataset = experiment.dataset
     loss, accuracy = dataset.loss(shots or experiment.update_batch_size)
+    meta_lr = decayed(experiment.meta_lr, experiment.meta_lr_decay, experiment.metatrain_iterations)
+    reptile, lr_max = experiment.algorithm == "reptile", experiment.update_lr_max
+    updates, annealing = experiment.num_updates, experiment.query_loss_iterations
     return MAML(
         dataset.network(experiment, source.input_shape, source.output_size),
         loss,
-        step_size=experiment.update_lr,
-        num_updates=experiment.num_updates,
+        step_size=(experiment.update_lr, lr_max) if lr_max else experiment.update_lr,
+        num_updates=updates,
         first_order=experiment.stop_grad,
-        learn_step_size=experiment.learn_update_lr,
+        learn_step_size=_LEARNED.get(experiment.step_sizes, experiment.step_sizes),
+        query_weights=annealed_query_weights(updates, annealing) if experiment.query_loss == "all_updates" else None,
         accuracy=accuracy,
-        optimizer=adam(experiment.meta_lr, clip=dataset.clip),
+        optimizer=keras.optimizers.SGD(meta_lr) if reptile else adam(meta_lr, clip=dataset.clip),
         pretrain_optimizer=adam(experiment.meta_lr),
+        adapts=None if experiment.adapt == "all" else experiment.adapt,
+        algorithm=experiment.algorithm,
+        inner_optimizer=experiment.inner_optimizer,
+        minibatch=experiment.inner_batch_size,
         task_axis=task_axis,
         jit=jit,
     )
@@ -118,12 +129,13 @@ def best_store(folder: str | Path, maml: MAML, experiment: Experiment) -> BestCh
 
 
 def _objects(maml):
-    return {
+    objects = {
         "model": maml.model,
         "step_sizes": [size.value for size in maml.step_sizes],
         "optimizer": maml.optimizer,
         "pretrain_optimizer": maml.pretrain_optimizer,
     }
+    return objects | ({"slots": [slot.value for slot in maml.slots]} if maml.slots else {})
 
 
 def restore(maml: MAML, experiment: Experiment, folder: Path, iteration: int | str | None = None) -> tuple[int, bool]:
@@ -146,9 +158,7 @@ def restore(maml: MAML, experiment: Experiment, folder: Path, iteration: int | s
     if not is_tf1(path):
         return store(folder, maml, experiment).restore(iteration), False
     if maml.step_sizes:
-        raise UserError(
-            f"checkpoint {path} is of the original code, which learns no step sizes: --learn_update_lr=False"
-        )
+        raise UserError(f"checkpoint {path} is of the original code, which learns no step sizes: --step_sizes=fixed")
     original_checkpoints.load(path, maml.model)
     return iteration, True
 

@@ -106,6 +106,8 @@ def _check_flags(flags, trained, folder):
     """Finds out before the data are loaded whether there is a checkpoint to test, and what goes with what."""
     if flags.log_gradient_cosine and not (flags.train and trained.metatrain_iterations):
         raise UserError("--log_gradient_cosine goes with meta-training: there is no meta-gradient otherwise")
+    if flags.log_gradient_cosine and trained.algorithm != "maml":
+        raise UserError("--log_gradient_cosine goes with MAML: Reptile has no meta-gradient")
     if not flags.train:
         best.locate(folder, _iteration_to_test(flags))
         if flags.ensemble:
