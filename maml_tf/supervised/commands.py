@@ -12,6 +12,7 @@ from maml_tf.runs import checkpoints, loop, process
 from maml_tf.runs.flags import Flags
 from maml_tf.supervised import build, evaluation
 from maml_tf.supervised.build import Run, load_run, run_folder, trained_folder
+from maml_tf.supervised.conditions import TRAINED, USUAL, Conditions
 from maml_tf.supervised.datasets import EVALUATION_TASKS
 from maml_tf.supervised.experiment import Experiment
 from maml_tf.supervised.report import report
@@ -33,6 +34,7 @@ def run(trained: Experiment, tested: Experiment, flags: Flags) -> int:
     Raises:
         UserError: see its message.
     """
+    conditions = _conditions(flags, tested)
     logdir = flags.logdir or trained.dataset.logdir(flags.data_dir)
     trains = flags.train and flags.export_dir is None
     folder = (run_folder if trains else trained_folder)(trained, logdir)
@@ -41,16 +43,18 @@ def run(trained: Experiment, tested: Experiment, flags: Flags) -> int:
     if flags.export_dir is not None:
         return export_run(trained, folder, _iteration_to_test(flags), flags)
     _check_flags(flags, trained, folder)
-    other_shots = tested.update_batch_size != trained.update_batch_size
+    shots = tested.update_batch_size
+    other_test = shots != trained.update_batch_size or conditions.sizes or conditions.head != TRAINED
     if flags.train:
         data = build.load(trained, flags.data_dir)
-        if other_shots:  # a test that cannot be made is found out before hours of training
-            build.load(trained, flags.data_dir, tested.update_batch_size)
+        if other_test:  # one that cannot be made is found out before hours of training
+            build.load(trained, flags.data_dir, shots, conditions)
         just_trained = _train(flags, trained, data, folder)
         if just_trained is None:
             return 130
     # What was just trained has its evaluation compiled already.
-    _test(flags, tested, just_trained if flags.train and not other_shots else _restore(flags, trained, tested, logdir))
+    use = flags.train and not other_test
+    _test(flags, tested, conditions, just_trained if use else _restore(flags, trained, shots, conditions, logdir))
     return 0
 
 
@@ -102,6 +106,14 @@ def _check_flags(flags, trained, folder):
         raise UserError("--test_iter goes with --train=False: a training run tests its last checkpoint")
 
 
+def _conditions(flags, tested):
+    """The Conditions of the test that the flags ask for."""
+    conditions = Conditions.of(tested, flags.test_queries, flags.test_ways, flags.test_head, flags.test_tasks)
+    if flags.export_dir is not None and conditions != USUAL:
+        raise UserError("an export is no test: leave out --test_queries, --test_tasks, --test_ways and --test_head")
+    return conditions
+
+
 def _iteration_to_test(flags):
     return None if flags.test_iter == -1 else flags.test_iter
 
@@ -123,19 +135,20 @@ def _train(flags: Flags, experiment: Experiment, data: TaskData, folder: Path) -
     return Run(experiment, maml, data, max(checkpoints.available(folder)), folder)
 
 
-def _restore(flags, trained, tested, logdir):
+def _restore(flags, trained, shots, conditions, logdir):
     return load_run(
         trained,
         logdir,
-        shots=tested.update_batch_size,
+        shots=shots,
         iteration=_iteration_to_test(flags),
         data_dir=flags.data_dir,
         task_axis=flags.task_axis,
         jit=_jit(flags),
+        conditions=conditions,
     )
 
 
-def _test(flags, tested, run):
+def _test(flags, tested, conditions, run):
     trained, shots = run.experiment, tested.update_batch_size
     origin = " of the original code, which holds weights only: settings are those above" if run.by_original else ""
     print(f"Testing the checkpoint of iteration {run.iteration}{origin}")
@@ -145,15 +158,17 @@ def _test(flags, tested, run):
     result = evaluation.evaluate(
         run.maml,
         functools.partial(run.data.evaluation_tasks, split),
-        num_tasks=EVALUATION_TASKS,
+        num_tasks=conditions.tasks or EVALUATION_TASKS,
         num_updates=trained.test_updates,
         tasks_per_call=trained.dataset.tasks_per_call,
         step_size=None if tested.update_lr == trained.update_lr else tested.update_lr,
         transductive=flags.transductive,
         label=f"Testing on {split}",
     )
-    print(report(result, trained, split, shots))
-    print(f"Written to {evaluation.write(result, run.folder, shots, tested.update_lr)}")
+    print(report(result, trained, split, shots, conditions))
+    if split != run.data.split_to_test():
+        conditions = dataclasses.replace(conditions, split=split)
+    print(f"Written to {evaluation.write(result, run.folder, shots, tested.update_lr, conditions)}")
 
 
 def _jit(flags):
