@@ -173,6 +173,8 @@ def as_loss(loss: Callable | str) -> Callable:
 def as_accuracy(metric: Callable | str | None) -> Callable | None:
     """As `as_loss`, of what is reported beside the loss; "accuracy" is `accuracy`, and None stays None.
 
+    Keras's own categorical accuracies are `accuracy` too, since their argmax cannot be vectorised over tasks.
+
     Example:
         >>> as_accuracy("accuracy") is accuracy
         True
@@ -181,7 +183,13 @@ def as_accuracy(metric: Callable | str | None) -> Callable | None:
         return None
     if isinstance(metric, str) and metric in ("accuracy", "acc"):
         return accuracy
-    return _as_function(metric, keras.metrics.get, "accuracy")
+    function = _as_function(metric, keras.metrics.get, "accuracy")
+    of_keras = (*getattr(function, "args", ()), None)[0]
+    return accuracy if of_keras in _FUNCTIONS or type(of_keras) in _METRICS else function
+
+
+_FUNCTIONS = keras.metrics.categorical_accuracy, keras.metrics.sparse_categorical_accuracy
+_METRICS = keras.metrics.CategoricalAccuracy, keras.metrics.SparseCategoricalAccuracy
 
 
 def _as_function(function, get, what):

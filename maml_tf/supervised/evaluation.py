@@ -18,6 +18,7 @@ from data_generators.files import replacing
 from data_generators.prefetch import Prefetcher
 from data_generators.progress import progress
 from data_generators.tasks import Tasks
+from maml_tf.checks import refuse_ragged
 from maml_tf.supervised.conditions import USUAL, Conditions
 from maml_tf.supervised.datasets import EVALUATION_TASKS
 
@@ -277,6 +278,7 @@ def _statistics(values):
 
 def _filled(tasks, wanted, size):
     """Arrays with `size` tasks: where the list ends sooner, its last task is repeated."""
+    refuse_ragged(tasks)
     arrays = Tasks(*(np.asarray(value) for value in tasks))
     count = min(wanted, size)
     if any(len(array) != count for array in arrays):
