@@ -278,7 +278,7 @@ def _statistics(values):
 
 def _filled(tasks, wanted, size):
     """Arrays with `size` tasks: where the list ends sooner, its last task is repeated."""
-    refuse_ragged(tasks)
+    refuse_ragged(Tasks(*tasks))
     arrays = Tasks(*(np.asarray(value) for value in tasks))
     count = min(wanted, size)
     if any(len(array) != count for array in arrays):
