@@ -102,7 +102,7 @@ def draw_table_1(figure, rows: list[dict]) -> None:
 def draw_figure_5(figure, rows: list[dict]) -> None:
     """Returns against gradient steps: above the published, below ours, a column for each environment."""
     envs = [*dict.fromkeys(row["env"] for row in rows)]
-    panels = figure.subplots(2, len(envs), sharex=True, sharey="col")
+    panels = figure.subplots(2, len(envs), sharex=True, sharey="col", squeeze=False)
     for column, env in enumerate(envs):
         for panel, whose in zip(panels[:, column], (_PUBLISHED, _OURS), strict=True):
             _draw_returns(panel, [row for row in rows if row["env"] == env and row["whose"] == whose])
