@@ -166,7 +166,7 @@ def _supervised(arguments, line, logdir, data_dir):
     flags = main.parse(arguments)
     trained, tested = main.experiments(flags)
     dataset, shots = trained.dataset, tested.update_batch_size
-    folder = build.run_folder(trained, Path(logdir, dataset.name))
+    folder = _checkpoints(line, build.run_folder(trained, Path(logdir, dataset.name)))
     if int(line.iterations) not in available(folder):
         raise Skipped(f"not in {logdir}/")
     try:
@@ -194,6 +194,10 @@ def _supervised(arguments, line, logdir, data_dir):
     return {str(n): (percent * float(result.mean[n]), percent * float(result.ci95[n])) for n in updates}
 
 
+def _checkpoints(line, folder):
+    return folder / "best" if line.checkpoint == "best" else folder
+
+
 def _policy(script, arguments, line, logdir, data_dir):
     """Mean and ci95 of the returns by update, as `scripts.evaluate_rl` computes them."""
     from maml_tf.runs.checkpoints import available
@@ -209,8 +213,7 @@ def _policy(script, arguments, line, logdir, data_dir):
         policies = evaluation.restore_policies(experiment, [name])
     else:
         best, iteration = line.checkpoint == "best", int(line.iterations)
-        folder = build.run_folder(experiment, logdir)
-        if not best and iteration not in available(folder):
+        if iteration not in available(_checkpoints(line, build.run_folder(experiment, logdir))):
             raise Skipped(f"not in {logdir}/")
         policies = {name: build.load_policy(experiment, logdir, None if best else iteration, best)[0]}
     network = {key: getattr(experiment, key) for key in ("env", "seed", "hidden_size", "nonlinearity", "horizon")}

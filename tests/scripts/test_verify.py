@@ -1,6 +1,7 @@
 """Weights tested against the record: what is the same, what differs, and what cannot be tested."""
 
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -58,7 +59,7 @@ def runs(monkeypatch, logdir, tmp_path):
     return tmp_path / "all"
 
 
-def test_a_run_is_compared_with_what_its_test_wrote(call, monkeypatch, runs, capsys):
+def test_a_run_is_compared_with_what_its_test_wrote(call, monkeypatch, runs):
     flags = [f"--metatrain_iterations={ITERATIONS}", "--seed=3"]
     line = " ".join(["python main.py", *flags])
     assert main.main(["main.py", *flags, "--train=False", f"--logdir={runs / 'sinusoid'}"]) == 0
@@ -84,7 +85,11 @@ def test_a_run_is_compared_with_what_its_test_wrote(call, monkeypatch, runs, cap
     assert "differs by 0.002" in verdicts["other"]
     for row in ("absent", "fewer"):
         assert verdicts[row].endswith(f"skipped: not in {runs}/")
-    assert not (runs / "runs").exists()
+
+    shutil.copytree(folder, runs / "best" / "sinusoid" / folder.name / "best")
+    best = made._replace(checkpoint="best")
+    assert verify.check(best, str(runs / "best")).verdict == "ok"
+    assert verify.check(made, str(runs / "best")).verdict == f"skipped: not in {runs}/best/"
 
 
 def test_runs_without_data_or_number_are_skipped(monkeypatch, runs, capsys):
