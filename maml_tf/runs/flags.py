@@ -3,7 +3,7 @@
 import dataclasses
 import sys
 import textwrap
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -44,10 +44,17 @@ class Flags:
         flags.DEFINE(_Path(), name, default, help, self._values, flags.ArgumentSerializer())
 
     def integer(
-        self, name: str, default: int | None, help: str, *, least: int | None = None, most: float = LARGEST
+        self,
+        name: str,
+        default: int | None,
+        help: str,
+        *,
+        least: int | None = None,
+        most: float = LARGEST,
+        words: Mapping[str, int | str] | None = None,
     ) -> None:
-        """Defines an integer and its range."""
-        flags.DEFINE_integer(name, default, help, flag_values=self._values)
+        """Defines an integer and its range; and words that may stand in its place, with the values that they mean."""
+        flags.DEFINE(_Integer(words or {}), name, default, help, self._values, flags.ArgumentSerializer())
         self._ranges[name] = {"least": least, "most": most}
 
     def number(self, name: str, default: float | None, help: str, **range: Unpack[Range]) -> None:
@@ -198,6 +205,20 @@ _DEFINE: dict[object, Callable] = {
 class _Path(flags.ArgumentParser):
     def parse(self, argument):
         return Path(argument)
+
+
+class _Integer(flags.IntegerParser):
+    def __init__(self, words):
+        super().__init__()
+        self._words = words
+
+    def parse(self, argument):
+        if argument in self._words:
+            return self._words[argument]
+        try:
+            return super().parse(argument)
+        except ValueError as error:
+            raise ValueError(f"give an integer, or {' or '.join(self._words)}" if self._words else error) from error
 
 
 _PARSERS: dict[type, Callable[[], flags.ArgumentParser]] = {int: flags.IntegerParser, Path: _Path}

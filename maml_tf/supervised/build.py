@@ -8,7 +8,8 @@ import keras
 from data_generators.errors import UserError
 from data_generators.tasks import TaskSource
 from maml_tf.maml import MAML, adam
-from maml_tf.runs.checkpoints import Checkpoints, available, find, is_tf1
+from maml_tf.runs.best import BestCheckpoints, locate
+from maml_tf.runs.checkpoints import Checkpoints, available, is_tf1
 from maml_tf.supervised import original_checkpoints
 from maml_tf.supervised.datasets import Shapes
 from maml_tf.supervised.experiment import Experiment
@@ -60,7 +61,7 @@ class Run(NamedTuple):
     maml: its MAML, with the weights of the checkpoint.
     data: its data, for the number of shots asked for.
     iteration: of the checkpoint.
-    folder: of the checkpoint.
+    folder: of the run.
     by_original: whether the checkpoint is one of the original code, so that `experiment` is what the user says that it
         was trained with.
     """
@@ -78,7 +79,7 @@ def load_run(
     logdir: str | Path | None = None,
     *,
     shots: int | None = None,
-    iteration: int | None = None,
+    iteration: int | str | None = None,
     data_dir: str | Path | None = None,
     task_axis: str = "auto",
     jit: bool | str = "auto",
@@ -89,7 +90,7 @@ def load_run(
         experiment: Experiment, the settings that it was trained with.
         logdir: folder of the runs, or one that holds the checkpoints itself; default logs/<datasource>.
         shots: K of the tasks to use it on, where it is not that of training.
-        iteration: of the checkpoint; default, the latest.
+        iteration: of the checkpoint; "best", that with the best validation; default, the latest.
         data_dir: folder of the data; default data/<datasource>.
         task_axis, jit: see `task_axis.resolve`.
 
@@ -108,23 +109,31 @@ def load_run(
 
 def store(folder: str | Path, maml: MAML, experiment: Experiment, keep: int = 10) -> Checkpoints:
     """The checkpoints of a run in its folder, which keeps the latest `keep` of them."""
-    objects = {
+    return Checkpoints(folder, experiment, _objects(maml), keep=keep)
+
+
+def best_store(folder: str | Path, maml: MAML, experiment: Experiment) -> BestCheckpoints:
+    """The checkpoints of a run with the best validations, in best/ of its folder."""
+    return BestCheckpoints(folder, experiment, _objects(maml))
+
+
+def _objects(maml):
+    return {
         "model": maml.model,
         "step_sizes": [size.value for size in maml.step_sizes],
         "optimizer": maml.optimizer,
         "pretrain_optimizer": maml.pretrain_optimizer,
     }
-    return Checkpoints(folder, experiment, objects, keep=keep)
 
 
-def restore(maml: MAML, experiment: Experiment, folder: Path, iteration: int | None = None) -> tuple[int, bool]:
+def restore(maml: MAML, experiment: Experiment, folder: Path, iteration: int | str | None = None) -> tuple[int, bool]:
     """Gives a MAML the weights of a checkpoint, ours or one of the original code.
 
     Args:
         maml: MAML, built for the experiment.
         experiment: Experiment.
-        folder: of the checkpoints.
-        iteration: of the checkpoint; default, the latest.
+        folder: of the run.
+        iteration: as for `load_run`.
 
     Returns:
         (its iteration, whether it is of the original code).
@@ -132,7 +141,7 @@ def restore(maml: MAML, experiment: Experiment, folder: Path, iteration: int | N
     Raises:
         UserError: it is not there, damaged, or of other settings or architecture.
     """
-    iteration = find(folder, iteration)
+    folder, iteration = locate(folder, iteration)
     path = folder / f"model{iteration}"
     if not is_tf1(path):
         return store(folder, maml, experiment).restore(iteration), False

@@ -8,11 +8,12 @@ import tensorflow as tf
 
 from data_generators.errors import UserError
 from maml_tf.export import export, refuse_unless_free
-from maml_tf.runs import checkpoints, loop, process
+from maml_tf.runs import best, checkpoints, loop, process
 from maml_tf.runs.flags import Flags
 from maml_tf.supervised import build, evaluation
 from maml_tf.supervised.build import Run, load_run, run_folder, trained_folder
 from maml_tf.supervised.datasets import EVALUATION_TASKS
+from maml_tf.supervised.ensemble import Ensemble, variables
 from maml_tf.supervised.experiment import Experiment
 from maml_tf.supervised.report import report
 from maml_tf.supervised.task_data import TaskData
@@ -50,17 +51,26 @@ def run(trained: Experiment, tested: Experiment, flags: Flags) -> int:
         if just_trained is None:
             return 130
     # What was just trained has its evaluation compiled already.
-    _test(flags, tested, just_trained if flags.train and not other_shots else _restore(flags, trained, tested, logdir))
+    run = just_trained if flags.train and not other_shots else _restore(flags, trained, tested, logdir)
+    if flags.ensemble:
+        _test_ensemble(flags, tested, run)
+    elif flags.test_iter == best.BEST:
+        _test_best(flags, tested, run)
+    else:
+        _test(flags, tested, run)
+    if flags.train and best.ranks(run.folder) and best.best(run.folder) != [run.iteration]:
+        iteration, _ = build.restore(run.maml, trained, run.folder, best.BEST)
+        _test_best(flags, tested, run._replace(iteration=iteration))
     return 0
 
 
-def export_run(experiment: Experiment, folder: Path, iteration: int | None, flags: Flags) -> int:
+def export_run(experiment: Experiment, folder: Path, iteration: int | str | None, flags: Flags) -> int:
     """Exports a checkpoint, and prints where to.
 
     Args:
         experiment: Experiment, as it was trained.
-        folder: of the checkpoints.
-        iteration: of the checkpoint; None, the latest.
+        folder: of the run.
+        iteration: as for `load_run`.
         flags: as `main.py` defines them.
 
     Returns:
@@ -71,7 +81,7 @@ def export_run(experiment: Experiment, folder: Path, iteration: int | None, flag
             or of other settings.
     """
     refuse_unless_free(flags.export_dir)
-    checkpoints.find(folder, iteration)
+    best.locate(folder, iteration)
     maml = build.build(experiment, experiment.dataset.shapes(experiment, flags.data_dir), "map", False)
     iteration, _ = build.restore(maml, experiment, folder, iteration)
     print(f"Exporting the checkpoint of iteration {iteration}")
@@ -97,12 +107,18 @@ def _check_flags(flags, trained, folder):
     if flags.log_gradient_cosine and not (flags.train and trained.metatrain_iterations):
         raise UserError("--log_gradient_cosine goes with meta-training: there is no meta-gradient otherwise")
     if not flags.train:
-        checkpoints.find(folder, _iteration_to_test(flags))
+        best.locate(folder, _iteration_to_test(flags))
+        if flags.ensemble:
+            best.best(folder, flags.ensemble)
     elif flags.test_iter != -1:
-        raise UserError("--test_iter goes with --train=False: a training run tests its last checkpoint")
+        raise UserError("--test_iter goes with --train=False: a training run tests its last checkpoint, and the best")
+    elif flags.ensemble:
+        raise UserError("--ensemble goes with --train=False: train first, and then test the ensemble")
 
 
 def _iteration_to_test(flags):
+    if flags.ensemble:
+        return best.BEST
     return None if flags.test_iter == -1 else flags.test_iter
 
 
@@ -135,15 +151,32 @@ def _restore(flags, trained, tested, logdir):
     )
 
 
-def _test(flags, tested, run):
+def _test_best(flags, tested, run):
+    _test(flags, tested, run, "best on validation", "_best")
+
+
+def _test_ensemble(flags, tested, run):
+    """Tests the best checkpoints on validation together; `run` has the best of them."""
+    iterations, members = best.best(run.folder, flags.ensemble), []
+    for iteration in iterations:
+        build.restore(run.maml, run.experiment, run.folder / best.BEST, iteration)
+        members.append([variable.numpy() for variable in variables(run.maml)])
+    print(f"Testing the ensemble of the checkpoints of iterations {str(iterations)[1:-1]}")
+    what = f"ensemble of the {len(members)} best on validation"
+    _test(flags, tested, run, what, f"_ensemble{len(members)}", Ensemble(run.maml, members))
+
+
+def _test(flags, tested, run, what="", suffix="", learner=None):
+    """Tests a run's MAML, or another learner in its place; `what` it is, and the suffix of its files."""
     trained, shots = run.experiment, tested.update_batch_size
     origin = " of the original code, which holds weights only: settings are those above" if run.by_original else ""
-    print(f"Testing the checkpoint of iteration {run.iteration}{origin}")
+    if learner is None:
+        print(f"Testing the checkpoint of iteration {run.iteration}{origin}" + (f", the {what}" if what else ""))
     split = run.data.split_to_test(flags.test_set)
     if split == "val" and flags.test_set is None:
         print("There is no test split, so that the validation split is tested on")
     result = evaluation.evaluate(
-        run.maml,
+        learner or run.maml,
         functools.partial(run.data.evaluation_tasks, split),
         num_tasks=EVALUATION_TASKS,
         num_updates=trained.test_updates,
@@ -152,8 +185,8 @@ def _test(flags, tested, run):
         transductive=flags.transductive,
         label=f"Testing on {split}",
     )
-    print(report(result, trained, split, shots))
-    print(f"Written to {evaluation.write(result, run.folder, shots, tested.update_lr)}")
+    print(report(result, trained, split, shots, what))
+    print(f"Written to {evaluation.write(result, run.folder, shots, tested.update_lr, suffix)}")
 
 
 def _jit(flags):

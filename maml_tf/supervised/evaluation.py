@@ -211,8 +211,10 @@ def evaluate(
     return Evaluation("loss", joined["support_loss"], losses, step_size, transductive)
 
 
-def write(evaluation: Evaluation, folder: str | Path, update_batch_size: int, update_lr: float) -> Path:
-    """Writes `test_ubs<K>_stepsize<lr>.csv` and `.pkl` as the original does.
+def write(
+    evaluation: Evaluation, folder: str | Path, update_batch_size: int, update_lr: float, suffix: str = ""
+) -> Path:
+    """Writes `test_ubs<K>_stepsize<lr><suffix>.csv` and `.pkl` as the original does.
 
     Where the evaluation is not transductive, as the original's always is, their names end in `_inductive`.
     The csv has four rows: names of the columns, means, standard deviations, 95 % confidence intervals. Its column
@@ -226,6 +228,7 @@ def write(evaluation: Evaluation, folder: str | Path, update_batch_size: int, up
         folder: where; it is made if it does not exist.
         update_batch_size: support examples per class, K.
         update_lr: step size of the inner updates.
+        suffix: of the names, for what is not the checkpoint that a test takes by default.
 
     Returns:
         The path of the csv.
@@ -233,7 +236,7 @@ def write(evaluation: Evaluation, folder: str | Path, update_batch_size: int, up
     Raises:
         UserError: the files cannot be written; older ones are left as they were.
     """
-    name = f"test_ubs{update_batch_size}_stepsize{update_lr}{'' if evaluation.transductive else '_inductive'}"
+    name = f"test_ubs{update_batch_size}_stepsize{update_lr}{suffix}{'' if evaluation.transductive else '_inductive'}"
     path = Path(folder) / f"{name}.csv"
     try:
         # Neither is put in place before both are written.

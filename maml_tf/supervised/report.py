@@ -9,7 +9,7 @@ from maml_tf.supervised.evaluation import TIMES_MEDIAN, Evaluation
 from maml_tf.supervised.experiment import Experiment
 
 
-def report(evaluation: Evaluation, experiment: Experiment, split: str, shots: int | None = None) -> str:
+def report(evaluation: Evaluation, experiment: Experiment, split: str, shots: int | None = None, what: str = "") -> str:
     """A table of the metric after every update, and then the paper's.
 
     Image tasks: the column of table 1 for the same ways and shots, MAML's own row first. Sinusoid tasks with the
@@ -21,6 +21,7 @@ def report(evaluation: Evaluation, experiment: Experiment, split: str, shots: in
         experiment: Experiment, the settings of the run.
         split: "test" or "val", whose tasks were evaluated.
         shots: K of these tasks, where it is not that of training.
+        what: of the run was evaluated, where it is not one checkpoint without more ado.
 
     Returns:
         Lines without a line break after the last.
@@ -29,6 +30,7 @@ def report(evaluation: Evaluation, experiment: Experiment, split: str, shots: in
     unit = " in %" if evaluation.kind == "accuracy" else ""
     lines = [
         f"{evaluation.kind.capitalize()}{unit} on {evaluation.num_tasks} {split} tasks, +- 95 % confidence interval",
+        *filter(None, [what]),
         _conditions(evaluation, experiment, shots),
         *_normalisation(evaluation, experiment),
         "",

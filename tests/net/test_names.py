@@ -157,7 +157,7 @@ _SETTINGS = _words(
 )
 _RL_SETTINGS = _words(
     "env baseline iterations meta_batch_size fast_batch_size horizon fast_lr num_grad_updates optimizer "
-    "meta_step_size hessian_product discount gae_lambda hidden_size nonlinearity seed"
+    "meta_step_size hessian_product discount gae_lambda hidden_size nonlinearity seed adapt"
 )
 
 
@@ -259,7 +259,7 @@ _DEFAULTS = {
     **dict.fromkeys(("task_axis", "jit"), "auto"),
     **{"test_iter": "-1", "train_update_batch_size": "-1", "train_update_lr": "-1.0"},
 }
-_RUN_FLAGS = "data_dir logdir export_dir test_set save_interval validation_interval"
+_RUN_FLAGS = "data_dir logdir export_dir test_set save_interval validation_interval ensemble"
 _RL = f"{' '.join(_RL_SETTINGS)} logdir"
 _TEST_RL = f"{_RL} best test_iter trajectories num_updates out"
 _SCRIPTS = {
