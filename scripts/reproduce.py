@@ -79,6 +79,8 @@ def run(flags: Flags) -> int:
     code, effort = _session(result, options)
     if code == 0:
         print("", "For docs/results.csv:", record_line(result, options, effort), sep="\n")
+        if best := result.best(options):
+            print(record_line(result, options, effort, best))
         print("", *results_lines(result, options, effort), sep="\n")
     return code
 
@@ -208,20 +210,22 @@ def results_lines(result: Result, options: Options, effort: Effort) -> list[str]
     return [_markdown(COLUMNS), _markdown(["---"] * len(COLUMNS)), _markdown(cells)]
 
 
-def record_line(result: Result, options: Options, effort: Effort) -> str:
+def record_line(result: Result, options: Options, effort: Effort, best: int | None = None) -> str:
     """The line of a result for docs/results.csv; arguments as for `results_lines`.
 
-    Texts that are not measured, and the published numbers, are those that the record has.
+    Of the checkpoint of iteration `best`, or else of the latest. Texts that are not measured, and the published
+    numbers, are those that the record has.
     """
-    split, _, means, ci95s = curve = result.curve(options)
+    split, _, means, ci95s = curve = result.curve(options, best=True) if best else result.curve(options)
     line = record.of_row(record.read(), result.name) or record.Line(row=result.name, run=result.title)
     line = line._replace(
+        run=line.run + (", best on validation" if best else ""),
         ours=" ".join(means),
         ci95=" ".join(ci95s),
         updates=" ".join(curve.updates) or line.updates,
         split=split,
-        checkpoint="last",
-        iterations=str(result.done(options)),
+        checkpoint="best" if best else "last",
+        iterations=str(best or result.done(options)),
         seed="0",
         command=shlex.join(result.command(options)),
         commit="; ".join(filter(None, effort.commits)),

@@ -16,8 +16,6 @@ from maml_tf.supervised.experiment import Experiment
 from rl import envs
 from rl.experiment import RLExperiment
 
-_SHOWN_UPDATES = (0, 1, 5, 10)  # of the sinusoid
-
 
 class Options(NamedTuple):
     """Where a run is, and how long it trains.
@@ -50,8 +48,7 @@ class Curve(NamedTuple):
     """Our numbers after some updates, as docs/results.csv has them.
 
     split: of the tasks, or "40 goals".
-    updates: their numbers; "" where there is none.
-    means, ci95s: texts; "-" where there is no interval.
+    updates, means, ci95s: texts; no updates where none is named, "-" where there is no interval.
     """
 
     split: str
@@ -97,8 +94,12 @@ class Result(abc.ABC):
         """
 
     @abc.abstractmethod
-    def curve(self, options: Options) -> Curve:
-        """Our numbers for docs/results.csv; from the same files as `ours`, with the same errors."""
+    def curve(self, options: Options, *, best: bool = False) -> Curve:
+        """Our numbers for docs/results.csv, of the latest checkpoint or the `best`; files and errors as of `ours`."""
+
+    def best(self, options: Options) -> int | None:
+        """Iteration of the best checkpoint on validation, where it is tested and is not the latest."""
+        return None
 
     def done(self, options: Options) -> int:
         """Iterations that the run has done; 0 where there is none."""
@@ -161,23 +162,30 @@ class Supervised(_Trained):
             return Ours(f"test, {updates_text(update)}, {points} points", f"{mean:.3g} +- {ci95:.2g}{others}")
         return Ours(f"{self._split(options)}, {updates_text(update)}", f"{100 * mean:.2f} +- {100 * ci95:.2f}")
 
-    def curve(self, options):
+    def best(self, options):
+        from maml_tf.runs.best import best, ranks
+
+        folder = self.folder(options)
+        iteration = best(folder)[0] if ranks(folder) and self._test(options, best=True).is_file() else None
+        return None if iteration == self.done(options) else iteration
+
+    def curve(self, options, *, best=False):
         """Accuracies after the updates of the published number; errors after 0, 1, 5 and 10, on query points."""
         last = published_update(self.settings)
-        columns = {str(n): f"update{n}" if n else "query_update0" for n in _SHOWN_UPDATES if n <= last}
+        columns = {str(n): f"update{n}" if n else "query_update0" for n in (0, 1, 5, 10) if n <= last}
         columns = {str(last): f"update{last}"} if self._images else columns
-        with table.rows(self._test(options)) as (means, _, ci95s):
+        with table.rows(self._test(options, best)) as (means, _, ci95s):
             found = {n: (float(means[c]), float(ci95s[c])) for n, c in columns.items() if c in means}
-        texts = [_percent(*number) if self._images else _error(*number) for number in found.values()]
+        texts = [_texts(*number, self._images) for number in found.values()]
         return Curve(self._split(options), [*found], *map(list, zip(*texts, strict=True)))
 
     @property
     def _images(self):
         return isinstance(self.settings.dataset, ImageDataset)
 
-    def _test(self, options):
-        settings = self.settings
-        return self.folder(options) / f"test_ubs{settings.update_batch_size}_stepsize{settings.update_lr}.csv"
+    def _test(self, options, best=False):
+        shots, step_size = self.settings.update_batch_size, self.settings.update_lr
+        return self.folder(options) / f"test_ubs{shots}_stepsize{step_size}{'_best' if best else ''}.csv"
 
     def _split(self, options):
         """The split that main.py has tested: validation, where the data have no test classes."""
@@ -216,16 +224,16 @@ class Baseline(Result):
         split, _, (mean,), (ci95,) = self.curve(options)
         return Ours(split, f"{mean} +- {ci95}")
 
-    def curve(self, options):
+    def curve(self, options, *, best=False):
         """One accuracy: the number of updates is chosen on validation classes."""
         with table.rows(self._logdir(options) / f"baselines_5way_{self.shots}shot.csv") as rows:
             by_split = {row["split"]: row for row in rows if row["baseline"] == self.system}
             row = by_split.get("test") or by_split["val"]
             split = "test" if "test" in by_split else f"second half of val ({row['classes']} classes)"
-            return Curve(split, [], [f"{float(row['accuracy']):.2f}"], [f"{float(row['ci95']):.2f}"])
+            return Curve(split, [], *([f"{float(row[name]):.2f}"] for name in ("accuracy", "ci95")))
 
     def _logdir(self, options):
-        return Path(options.logdir or Path("logs", "miniimagenet"))
+        return Path(options.logdir or "logs/miniimagenet")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -259,7 +267,7 @@ class Policy(_Trained):
         at = updates.index(str(published_update(self.settings)))
         return Ours(f"{split}, {updates_text(int(updates[at]))}", f"{means[at]} +- {ci95s[at]}")
 
-    def curve(self, options):
+    def curve(self, options, *, best=False):
         """The returns after every update up to that of the published number."""
         with table.rows(self.folder(options).parent / f"{self.settings.env}_returns.csv") as rows:
             of_policy = {r["updates"]: r for r in rows if r["policy"] == self.settings.baseline}
@@ -268,11 +276,9 @@ class Policy(_Trained):
             return Curve("40 goals", updates, means, ci95s)
 
 
-def _percent(mean, ci95):
-    return f"{100 * mean:.2f}", f"{100 * ci95:.2f}"
-
-
-def _error(mean, ci95):
+def _texts(mean, ci95, percent):
+    if percent:
+        return f"{100 * mean:.2f}", f"{100 * ci95:.2f}"
     form = ".4f" if mean < 0.01 else ".3f" if mean < 1000 else ".1e"
     return f"{mean:{form}}", f"{ci95:{form}}" if math.isfinite(ci95) else "-"
 

@@ -9,6 +9,7 @@ import main
 from data_generators.errors import UserError
 from maml_tf.baselines import report
 from maml_tf.baselines.comparison import FINE_TUNING, TEST, VAL
+from maml_tf.runs import best
 from maml_tf.runs.flags import Flags
 from maml_tf.supervised import build
 from maml_tf.supervised.build import run_folder
@@ -161,6 +162,19 @@ def test_our_numbers_are_read_from_what_the_runs_write(monkeypatch, tmp_path):
     monkeypatch.setattr(build, "load", lambda *arguments: TaskData(None, None, None, ("train", "val")))
     assert result.ours(options) == Ours("val, 5 updates", "55.00 +- 55.44")
     assert result.curve(options) == Curve("val", ["5"], ["55.00"], ["55.44"])
+    assert result.best(options) is None
+    write(Evaluation("accuracy", np.zeros(2), query + 0.01), run_folder(result.settings, tmp_path), 1, 0.1, "_best")
+    monkeypatch.setattr(best, "ranks", lambda folder: {40: (0.0, 0.0)})
+    monkeypatch.setattr(best, "best", lambda folder: [40])
+    assert result.best(options) == 40
+    assert result.curve(options, best=True) == Curve("val", ["5"], ["56.00"], ["55.44"])
+    monkeypatch.setattr(reproduce, "commit", lambda: "")
+    line = reproduce.record_line(result, options, reproduce.Effort(36.0, ["a"], True), 40)
+    beginning = (
+        'omniglot_20way_1shot,"20-way 1-shot, best on validation",95.8,0.3,56.00,55.44,5,val,best,40,0,python main.py'
+    )
+    assert line.startswith(beginning)
+    assert ",a,0.01," in line
 
     result = RESULTS["sinusoid_10shot_oracle"]
     write(Evaluation("loss", np.full(2, 0.0026), query), run_folder(result.settings, tmp_path), 10, 0.01)
