@@ -29,6 +29,7 @@ class Flags:
         self._values = flags.FlagValues()
         self._values.set_gnu_getopt(True)  # flags may follow what is none
         self._arguments: list[tuple[str, str, bool]] = []
+        self._several: str | None = None
         self._ranges: dict[str, Range] = {}
         self._required: list[str] = []
         self._exclusive: list[tuple[str, str, str]] = []
@@ -92,9 +93,13 @@ class Flags:
             define = _DEFINE.get(field.type, flags.DEFINE_string)
             define(field.name, None, field.metadata["help"], flag_values=self._values)
 
-    def argument(self, name: str, help: str, *, required: bool = True) -> None:
-        """Defines a text that is no flag; None where it is not given."""
-        self._arguments.append((name, help, required))
+    def argument(self, name: str, help: str, *, required: bool = True, several: bool = False) -> None:
+        """Defines a text that is no flag; None where it is not given.
+
+        With `several`, which the last may be, a list of all that are given, and none is required.
+        """
+        self._arguments.append((name, help, required and not several))
+        self._several = name if several else None
 
     def parse(self, arguments: Sequence[str]) -> "Flags":
         """Takes the values from the command line, without the name of the program.
@@ -134,6 +139,9 @@ class Flags:
         for name, _, required in self._arguments:
             if required and not rest:
                 raise UserError(f"{name} is missing: --help says what it is")
+            if name == self._several:
+                setattr(self, name, rest)
+                return
             setattr(self, name, rest[0] if rest else None)
             rest = rest[1:]
         if rest:
