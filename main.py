@@ -14,6 +14,8 @@ if __name__ == "__main__":
 
 from maml_tf.runs import process
 from maml_tf.runs.flags import Flags, command
+from maml_tf.supervised.conditions import HEADS, TRAINED
+from maml_tf.supervised.datasets import EVALUATION_TASKS
 from maml_tf.supervised.experiment import Experiment
 from maml_tf.supervised.variants import PRESETS, preset
 
@@ -47,6 +49,14 @@ def define(flags: Flags) -> None:
     flags.boolean("transductive", True, inductive)
     flags.integer("train_update_batch_size", -1, "shots of training, if other than those of the test")
     flags.number("train_update_lr", -1, "inner step size of training, if other than the test's")
+    queries = "query examples per class, or points of a sinusoid, in the test; default: as many as shots"
+    flags.integer("test_queries", None, queries, least=1, most=10_000)
+    tasks = f"tasks of the test, the first of a fixed list; default: {EVALUATION_TASKS}"
+    flags.integer("test_tasks", None, tasks, least=1)
+    ways = "classes per task in the test; default: --num_classes, of whose outputs a smaller number uses the first"
+    flags.integer("test_ways", None, ways, least=2, most=10_000)
+    head = "output layer that the test starts from: as trained, or zero, which serves any --test_ways"
+    flags.choice("test_head", TRAINED, HEADS, head)
     flags.integer("save_interval", None, "iterations between checkpoints; default 1000, sinusoid 5000", least=1)
     never = "iterations between validations, 0: never; default 2500, sinusoid 10000"
     flags.integer("validation_interval", None, never, least=0)

@@ -47,7 +47,7 @@ class Episodes:
         shots: support images per class, K.
         queries: query images per class; one number, or one for each split by its name.
         rotate: turn all images of a class within a task by the same random multiple of 90 degrees.
-        queries_are_free: whether the user sets the queries too, and not only the shots; for the advice in errors.
+        flags: what sets the ways, shots and queries; for the advice in errors.
 
     Raises:
         UserError: a size is not positive, a split has too few classes or a class too few images, or images to be
@@ -63,14 +63,14 @@ class Episodes:
         shots: int,
         queries: int | Mapping[str, int],
         rotate: bool = False,
-        queries_are_free: bool = False,
+        flags: tuple[str, str, str] = ("--num_classes", "--update_batch_size", "--queries"),
     ):
         self.splits = dict(splits)
         self.ways = ways
         self.shots = shots
         self.queries = {split: queries[split] if isinstance(queries, Mapping) else queries for split in self.splits}
         self.rotate = rotate
-        self._queries_are_free = queries_are_free
+        self._flags = flags
         for split in self.splits:
             self._check(split)
         for queries in dict.fromkeys(self.queries.values()):
@@ -135,7 +135,7 @@ class Episodes:
             if size < 1:
                 raise UserError(f"The number of {what} must be at least 1, not {size}.")
         if self.ways > data.num_classes:
-            fewer = "give a smaller --num_classes or " if data.num_classes > 1 else ""
+            fewer = f"give a smaller {self._flags[0]} or " if data.num_classes > 1 else ""
             raise UserError(
                 f"A {self.ways}-way task needs {self.ways} classes, but the {split} split has {data.num_classes}: "
                 f"{fewer}add classes."
@@ -159,9 +159,8 @@ class Episodes:
         advice = ["add images"]
         if all(np.sum(self.splits[split].lengths >= needed) >= self.ways for split in splits):
             advice.append("remove these classes")
-        follow = self._queries_are_free or queries == self.shots  # the queries can become fewer too
-        if min(lengths) >= (2 if follow else queries + 1):
-            advice.append("use fewer shots or queries" if self._queries_are_free else "use fewer shots")
+        if min(lengths) >= 2:
+            advice.append("use fewer shots or queries ({1}, {2})".format(*self._flags))
         have = "1 class has" if len(names) == 1 else f"{len(names):,} classes have"
         raise UserError(
             f"{self.shots} support and {queries} query images per class need {needed} images, but {have} fewer: "

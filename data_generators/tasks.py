@@ -1,6 +1,9 @@
 """The shape of a few-shot task, and of what draws them; shared by every domain."""
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple, Protocol
+
+import numpy as np
 
 
 class Tasks(NamedTuple):
@@ -21,6 +24,39 @@ class Tasks(NamedTuple):
     support_y: Any
     query_x: Any
     query_y: Any
+
+
+def by_size(tasks: Iterable[Tasks]) -> list[Tasks]:
+    """Batches of tasks that have as many examples, since those of one batch cannot differ in that.
+
+    Args:
+        tasks: single tasks, without the task axis: support_x [support, ...] and so on; arrays, nested numbers, or dicts
+            and tuples of arrays where a model has several inputs.
+
+    Returns:
+        List of Tasks of arrays with the task axis, one for each size in the order in which it first comes up; tasks of
+        one size stay in their order.
+
+    Example:
+        >>> one, five = np.zeros((1, 2)), np.zeros((5, 2))
+        >>> batches = by_size([Tasks(one, one, five, five), Tasks(five, five, five, five), Tasks(one, one, five, five)])
+        >>> [batch.support_x.shape for batch in batches]
+        [(2, 1, 2), (1, 5, 2)]
+    """
+    groups: dict[Any, list[Tasks]] = {}
+    for task in tasks:
+        groups.setdefault(repr(_structured(np.shape, task)), []).append(task)
+    return [_structured(lambda *values: np.stack(values), *group) for group in groups.values()]
+
+
+def _structured(function, first, *others):
+    """The structure of what a function gives of the arrays in the same place of structures."""
+    if isinstance(first, dict):
+        return {key: _structured(function, *(value[key] for value in (first, *others))) for key in first}
+    if isinstance(first, tuple):
+        items = [_structured(function, *values) for values in zip(first, *others, strict=True)]
+        return type(first)(*items) if isinstance(first, Tasks) else tuple(items)
+    return function(first, *others)
 
 
 class TaskSource(Protocol):

@@ -1,7 +1,7 @@
 """Model-Agnostic Meta-Learning in TensorFlow 2 and Keras 3.
 
 The names below load when they are first used, so that importing the package alone does not load TensorFlow:
-`MAML`, `Tasks`, `adapt`, `adam`, `evaluate`, `UserError`, and the modules `layers`, `losses` and `networks`.
+`MAML`, `Tasks`, `by_size`, `adapt`, `adam`, `evaluate`, `UserError`, and the modules `layers`, `losses` and `networks`.
 """
 
 import importlib
@@ -18,10 +18,11 @@ _HOMES = {
     "Tasks": "data_generators.tasks",
     "adapt": "maml_tf.adaptation",
     "adam": "maml_tf.optimizers",
+    "by_size": "data_generators.tasks",
     "evaluate": "maml_tf.supervised.evaluation",
 }
 _MODULES = ("layers", "losses", "networks")
-__all__ = ["MAML", "Tasks", "UserError", "adam", "adapt", "evaluate", "layers", "losses", "networks"]
+__all__ = ["MAML", "Tasks", "UserError", "adam", "adapt", "by_size", "evaluate", "layers", "losses", "networks"]
 
 
 def __getattr__(name: str) -> Any:

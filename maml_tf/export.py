@@ -1,5 +1,6 @@
 """Exports a meta-learned initialisation as a TensorFlow SavedModel, which adapts to new tasks without this project."""
 
+import contextlib
 import json
 import os
 from pathlib import Path
@@ -37,7 +38,7 @@ def export(
         inputs: tf.TensorSpec of the model's inputs, [examples, ...]; default, that of the model's Input, or of what a
             subclassed model was built with.
         targets: tf.TensorSpec of the support's labels, [examples, ...]; default, that of the labels it was trained with
-            or, if `maml` has not met any, that of the model's outputs.
+            or, if `maml` has not met any, that of the model's outputs, or of class ids where the loss takes only these.
         about: dict of what else the description should say, of values that JSON can hold.
 
     Returns:
@@ -104,7 +105,7 @@ def refuse_unless_free(path: str | Path) -> None:
 def _endpoints(maml, transductive, inputs, targets):
     """The Signatures and, by name, (function, arguments)."""
     inputs = inputs or _input_spec(maml.pure)
-    signatures = Signatures(maml, transductive, inputs, targets or maml.target_spec or _output_spec(maml, inputs))
+    signatures = Signatures(maml, transductive, inputs, targets or maml.target_spec or _target_spec(maml, inputs))
     return signatures, signatures.all()
 
 
@@ -126,6 +127,17 @@ def _output_spec(maml, inputs):
     if not isinstance(outputs, tf.Tensor | tf.TensorSpec):
         raise UserError(f"model {maml.model.name!r} has several outputs: only models with one can be exported")
     return tf.TensorSpec(outputs.shape, outputs.dtype)
+
+
+def _target_spec(maml, inputs):
+    """That of the outputs; or of class ids, where the loss takes no others."""
+    outputs = _output_spec(maml, inputs)
+    ids = tf.TensorSpec(outputs.shape[:-1], tf.int64)
+    for targets in (outputs, ids):
+        with contextlib.suppress(Exception):
+            tf.function(maml.loss, autograph=False).get_concrete_function(outputs, targets)
+            return targets
+    return outputs
 
 
 def _describe(maml, transductive, signatures, about):

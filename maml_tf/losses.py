@@ -131,6 +131,27 @@ def _labels(labels, logits):
     return labels, False
 
 
+def of_first_outputs(count: int, function: Callable | str) -> Callable:
+    """A loss or accuracy of the first outputs alone, for tasks of fewer ways than the model has outputs.
+
+    Args:
+        count: of the outputs to use, M; the targets are one-hot of M, or class ids below M.
+        function: as `as_loss` takes it.
+
+    Returns:
+        Function (outputs [examples, at least M], targets) -> scalar.
+
+    Example:
+        >>> float(of_first_outputs(2, accuracy)([[2.0, 1.0, 9.0], [0.0, 3.0, 9.0]], [0, 0]))
+        0.5
+    """
+    return functools.partial(_of_first_outputs, count, as_loss(function))
+
+
+def _of_first_outputs(count, function, outputs, targets):
+    return function(tf.convert_to_tensor(outputs)[..., :count], tf.convert_to_tensor(targets))
+
+
 def as_loss(loss: Callable | str) -> Callable:
     """A function (outputs, targets) -> scalar.
 
@@ -152,6 +173,8 @@ def as_loss(loss: Callable | str) -> Callable:
 def as_accuracy(metric: Callable | str | None) -> Callable | None:
     """As `as_loss`, of what is reported beside the loss; "accuracy" is `accuracy`, and None stays None.
 
+    Keras's own categorical accuracies are `accuracy` too, since their argmax cannot be vectorised over tasks.
+
     Example:
         >>> as_accuracy("accuracy") is accuracy
         True
@@ -160,7 +183,13 @@ def as_accuracy(metric: Callable | str | None) -> Callable | None:
         return None
     if isinstance(metric, str) and metric in ("accuracy", "acc"):
         return accuracy
-    return _as_function(metric, keras.metrics.get, "accuracy")
+    function = _as_function(metric, keras.metrics.get, "accuracy")
+    of_keras = (*getattr(function, "args", ()), None)[0]
+    return accuracy if of_keras in _FUNCTIONS or type(of_keras) in _METRICS else function
+
+
+_FUNCTIONS = keras.metrics.categorical_accuracy, keras.metrics.sparse_categorical_accuracy
+_METRICS = keras.metrics.CategoricalAccuracy, keras.metrics.SparseCategoricalAccuracy
 
 
 def _as_function(function, get, what):
@@ -175,7 +204,8 @@ def _as_function(function, get, what):
         return functools.partial(_of_metric, function)
     if _takes_targets_first(function):
         return functools.partial(_in_keras_order, function)
-    checks_shapes = _innermost(function) in (mse, accuracy) or isinstance(function, SoftmaxCrossEntropy)
+    ours = mse, accuracy, _of_first_outputs
+    checks_shapes = _innermost(function) in ours or isinstance(function, SoftmaxCrossEntropy)
     return function if checks_shapes else functools.partial(_own, function)
 
 

@@ -102,7 +102,7 @@ def test_trained_run_is_tested_with_other_shots_and_step_size(real_run, tmp_path
     assert "Loss on 600 val tasks" in result.stdout
     assert "K = 5, step size 0.02; " in result.stdout
     assert "trained with K = 10, 1 update" in result.stdout
-    check_results(folder, "test_ubs5_stepsize0.02")
+    check_results(folder, "test_ubs5_stepsize0.02_val")
     after = snapshot(folder)
     assert {name: after[name] for name in before} == before
 

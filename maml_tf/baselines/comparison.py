@@ -97,7 +97,8 @@ class Comparison:
             )
         parts = {CHOICE: first, VAL: second} | ({TEST: splits["test"]} if "test" in splits else {})
         self.ways, self.shots, self.queries = ways, shots, queries
-        self._episodes = Episodes(parts, ways, shots, queries, rotate, queries_are_free=True)
+        flags = "--num_classes", "--shots", "--queries"
+        self._episodes = Episodes(parts, ways, shots, queries, rotate, flags)
 
     @property
     def reported(self) -> list[str]:

@@ -7,11 +7,14 @@ import keras
 
 from data_generators.errors import UserError
 from data_generators.tasks import TaskSource
+from maml_tf import losses
 from maml_tf.maml import MAML, adam
+from maml_tf.networks import is_head
 from maml_tf.optimizers import annealed_query_weights, decayed
 from maml_tf.runs.best import BestCheckpoints, locate
 from maml_tf.runs.checkpoints import Checkpoints, available, is_tf1
 from maml_tf.supervised import original_checkpoints
+from maml_tf.supervised.conditions import USUAL, ZERO, Conditions
 from maml_tf.supervised.datasets import Shapes
 from maml_tf.supervised.experiment import Experiment
 from maml_tf.supervised.task_data import TaskData
@@ -19,9 +22,14 @@ from maml_tf.supervised.task_data import TaskData
 _LEARNED = {"fixed": False, "per_variable": True}  # as MAML has them; the others by the same name
 
 
-def load(experiment: Experiment, data_dir: str | Path | None = None, shots: int | None = None) -> TaskData:
+def load(
+    experiment: Experiment,
+    data_dir: str | Path | None = None,
+    shots: int | None = None,
+    conditions: Conditions = USUAL,
+) -> TaskData:
     """Loads or makes the data of an experiment; see `Dataset.tasks`."""
-    return experiment.dataset.tasks(experiment, data_dir, shots)
+    return experiment.dataset.tasks(experiment, data_dir, shots, **conditions.sizes)
 
 
 def build(
@@ -30,6 +38,7 @@ def build(
     task_axis: str = "auto",
     jit: bool | str = "auto",
     shots: int | None = None,
+    ways: int | None = None,
 ) -> MAML:
     """The MAML of an experiment, its network freshly initialised from the experiment's seed.
 
@@ -38,6 +47,7 @@ def build(
         source: of the experiment's data, or its shapes alone.
         task_axis, jit: see `task_axis.resolve`.
         shots: K, where it is not that of training; the loss is divided by it.
+        ways: of the tasks, where only so many of the first outputs are used.
     """
     keras.utils.set_random_seed(experiment.seed)
     dataset = experiment.dataset
@@ -45,6 +55,9 @@ def build(
     meta_lr = decayed(experiment.meta_lr, experiment.meta_lr_decay, experiment.metatrain_iterations)
     reptile, lr_max = experiment.algorithm == "reptile", experiment.update_lr_max
     updates, annealing = experiment.num_updates, experiment.query_loss_iterations
+    if ways is not None:
+        loss, accuracy = losses.of_first_outputs(ways, loss), losses.as_accuracy(accuracy)
+        accuracy = accuracy and losses.of_first_outputs(ways, accuracy)
     return MAML(
         dataset.network(experiment, source.input_shape, source.output_size),
         loss,
@@ -94,6 +107,7 @@ def load_run(
     data_dir: str | Path | None = None,
     task_axis: str = "auto",
     jit: bool | str = "auto",
+    conditions: Conditions = USUAL,
 ) -> Run:
     """Restores what `main.py` trained, or what the original code did.
 
@@ -104,6 +118,7 @@ def load_run(
         iteration: of the checkpoint; "best", that with the best validation; default, the latest.
         data_dir: folder of the data; default data/<datasource>.
         task_axis, jit: see `task_axis.resolve`.
+        conditions: of the tasks and the head to use it with.
 
     Raises:
         UserError: there is no such run, its message with the command that makes it; its checkpoint is damaged, of
@@ -112,9 +127,15 @@ def load_run(
     folder = trained_folder(experiment, logdir)
     if not available(folder):
         raise UserError(f"no trained run in {folder}: make it by `{train_command(experiment, logdir)}`")
-    data = load(experiment, data_dir, shots)
-    maml = build(experiment, data.source, task_axis, jit, shots)
+    data, outputs = load(experiment, data_dir, shots, conditions), experiment.num_classes
+    shapes = Shapes(data.source.input_shape, outputs if conditions.ways else data.source.output_size)
+    first = None if conditions.head == ZERO else conditions.ways
+    maml = build(experiment, shapes, task_axis, jit, shots, first)
     iteration, by_original = restore(maml, experiment, folder, iteration)
+    if conditions.head == ZERO:
+        shapes, as_trained = shapes._replace(output_size=conditions.ways or shapes.output_size), maml
+        maml = build(experiment, shapes, task_axis, jit, shots)
+        _take_all_but_head(maml, as_trained)
     return Run(experiment, maml, data, iteration, folder, by_original)
 
 
@@ -161,6 +182,21 @@ def restore(maml: MAML, experiment: Experiment, folder: Path, iteration: int | s
         raise UserError(f"checkpoint {path} is of the original code, which learns no step sizes: --step_sizes=fixed")
     original_checkpoints.load(path, maml.model)
     return iteration, True
+
+
+def _take_all_but_head(maml, trained):
+    """Gives a MAML the weights, state and step sizes of another; those of its output layer become zero.
+
+    What the inner optimizer of Reptile carries over starts anew, since it fits the head of training.
+    """
+    if not any(map(is_head, maml.weights)):
+        raise UserError("the network has no layer `output` for --test_head=zero to start at zero: name its head so")
+    for size, other in zip(maml.step_sizes, trained.step_sizes, strict=True):
+        if size.shape != other.shape:
+            raise UserError("step sizes learned for each weight fit the head of training alone: leave out --test_ways")
+        size.assign(other)
+    for variable, other in zip(maml.model.variables, trained.model.variables, strict=True):
+        variable.assign(keras.ops.zeros_like(variable) if is_head(variable) else other)
 
 
 def trained_folder(experiment: Experiment, logdir: str | Path | None = None) -> Path:

@@ -12,6 +12,7 @@ from maml_tf.runs import best, checkpoints, loop, process
 from maml_tf.runs.flags import Flags
 from maml_tf.supervised import build, evaluation
 from maml_tf.supervised.build import Run, load_run, run_folder, trained_folder
+from maml_tf.supervised.conditions import TRAINED, USUAL, Conditions
 from maml_tf.supervised.datasets import EVALUATION_TASKS
 from maml_tf.supervised.ensemble import Ensemble, variables
 from maml_tf.supervised.experiment import Experiment
@@ -34,6 +35,7 @@ def run(trained: Experiment, tested: Experiment, flags: Flags) -> int:
     Raises:
         UserError: see its message.
     """
+    conditions = _conditions(flags, tested)
     logdir = flags.logdir or trained.dataset.logdir(flags.data_dir)
     trains = flags.train and flags.export_dir is None
     folder = (run_folder if trains else trained_folder)(trained, logdir)
@@ -42,25 +44,27 @@ def run(trained: Experiment, tested: Experiment, flags: Flags) -> int:
     if flags.export_dir is not None:
         return export_run(trained, folder, _iteration_to_test(flags), flags)
     _check_flags(flags, trained, folder)
-    other_shots = tested.update_batch_size != trained.update_batch_size
+    shots = tested.update_batch_size
+    other_test = shots != trained.update_batch_size or conditions.sizes or conditions.head != TRAINED
     if flags.train:
         data = build.load(trained, flags.data_dir)
-        if other_shots:  # a test that cannot be made is found out before hours of training
-            build.load(trained, flags.data_dir, tested.update_batch_size)
+        if other_test:  # one that cannot be made is found out before hours of training
+            build.load(trained, flags.data_dir, shots, conditions)
         just_trained = _train(flags, trained, data, folder)
         if just_trained is None:
             return 130
     # What was just trained has its evaluation compiled already.
-    run = just_trained if flags.train and not other_shots else _restore(flags, trained, tested, logdir)
+    run = just_trained if flags.train and not other_test else _restore(flags, trained, shots, conditions, logdir)
     if flags.ensemble:
-        _test_ensemble(flags, tested, run)
-    elif flags.test_iter == best.BEST:
-        _test_best(flags, tested, run)
+        _test_ensemble(flags, tested, conditions, run, logdir)
     else:
-        _test(flags, tested, run)
+        _test(flags, tested, conditions.at(flags.test_iter), run)
     if flags.train and best.ranks(run.folder) and best.best(run.folder) != [run.iteration]:
-        iteration, _ = build.restore(run.maml, trained, run.folder, best.BEST)
-        _test_best(flags, tested, run._replace(iteration=iteration))
+        if other_test:
+            run = _restore(flags, trained, shots, conditions, logdir, best.BEST)
+        else:
+            run = run._replace(iteration=build.restore(run.maml, trained, run.folder, best.BEST)[0])
+        _test(flags, tested, conditions.at(best.BEST), run)
     return 0
 
 
@@ -118,6 +122,14 @@ def _check_flags(flags, trained, folder):
         raise UserError("--ensemble goes with --train=False: train first, and then test the ensemble")
 
 
+def _conditions(flags, tested):
+    """The Conditions of the test that the flags ask for."""
+    conditions = Conditions.of(tested, flags.test_queries, flags.test_ways, flags.test_head, flags.test_tasks)
+    if flags.export_dir is not None and conditions != USUAL:
+        raise UserError("an export is no test: leave out --test_queries, --test_tasks, --test_ways and --test_head")
+    return conditions
+
+
 def _iteration_to_test(flags):
     if flags.ensemble:
         return best.BEST
@@ -141,54 +153,53 @@ def _train(flags: Flags, experiment: Experiment, data: TaskData, folder: Path) -
     return Run(experiment, maml, data, max(checkpoints.available(folder)), folder)
 
 
-def _restore(flags, trained, tested, logdir):
+def _restore(flags, trained, shots, conditions, logdir, iteration=None):
     return load_run(
         trained,
         logdir,
-        shots=tested.update_batch_size,
-        iteration=_iteration_to_test(flags),
+        shots=shots,
+        iteration=_iteration_to_test(flags) if iteration is None else iteration,
         data_dir=flags.data_dir,
         task_axis=flags.task_axis,
         jit=_jit(flags),
+        conditions=conditions,
     )
 
 
-def _test_best(flags, tested, run):
-    _test(flags, tested, run, "best on validation", "_best")
-
-
-def _test_ensemble(flags, tested, run):
+def _test_ensemble(flags, tested, conditions, run, logdir):
     """Tests the best checkpoints on validation together; `run` has the best of them."""
-    iterations, members = best.best(run.folder, flags.ensemble), []
+    iterations, members, shots = best.best(run.folder, flags.ensemble), [], tested.update_batch_size
     for iteration in iterations:
-        build.restore(run.maml, run.experiment, run.folder / best.BEST, iteration)
-        members.append([variable.numpy() for variable in variables(run.maml)])
+        member = _restore(flags, run.experiment, shots, conditions, logdir, iteration).maml
+        members.append([variable.numpy() for variable in variables(member)])
     print(f"Testing the ensemble of the checkpoints of iterations {str(iterations)[1:-1]}")
-    what = f"ensemble of the {len(members)} best on validation"
-    _test(flags, tested, run, what, f"_ensemble{len(members)}", Ensemble(run.maml, members))
+    _test(flags, tested, conditions.at(f"ensemble{len(members)}"), run, Ensemble(run.maml, members))
 
 
-def _test(flags, tested, run, what="", suffix="", learner=None):
-    """Tests a run's MAML, or another learner in its place; `what` it is, and the suffix of its files."""
+def _test(flags, tested, conditions, run, learner=None):
+    """Tests a run's MAML, or another learner in its place."""
     trained, shots = run.experiment, tested.update_batch_size
     origin = " of the original code, which holds weights only: settings are those above" if run.by_original else ""
     if learner is None:
-        print(f"Testing the checkpoint of iteration {run.iteration}{origin}" + (f", the {what}" if what else ""))
+        which = f", the {conditions.which}" if conditions.which else ""
+        print(f"Testing the checkpoint of iteration {run.iteration}{origin}{which}")
     split = run.data.split_to_test(flags.test_set)
     if split == "val" and flags.test_set is None:
         print("There is no test split, so that the validation split is tested on")
     result = evaluation.evaluate(
         learner or run.maml,
         functools.partial(run.data.evaluation_tasks, split),
-        num_tasks=EVALUATION_TASKS,
+        num_tasks=conditions.tasks or EVALUATION_TASKS,
         num_updates=trained.test_updates,
         tasks_per_call=trained.dataset.tasks_per_call,
         step_size=None if tested.update_lr == trained.update_lr else tested.update_lr,
         transductive=flags.transductive,
         label=f"Testing on {split}",
     )
-    print(report(result, trained, split, shots, what))
-    print(f"Written to {evaluation.write(result, run.folder, shots, tested.update_lr, suffix)}")
+    print(report(result, trained, split, shots, conditions))
+    if split != run.data.split_to_test():
+        conditions = dataclasses.replace(conditions, split=split)
+    print(f"Written to {evaluation.write(result, run.folder, shots, tested.update_lr, conditions)}")
 
 
 def _jit(flags):

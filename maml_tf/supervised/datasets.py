@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 EVALUATION_TASKS = 600
 Folder = str | Path | None  # of data; None is the dataset's own
+Size = int | None  # of a test's tasks; None is the usual one
 
 
 class Shapes(NamedTuple):
@@ -81,6 +82,7 @@ class Dataset(abc.ABC):
             experiment: Experiment.
             data_dir: folder of the data; default, the dataset's own.
             shots: K, where it is not that of training.
+            test_queries, test_ways: as the flags of these names, which are refused where a dataset does not take them.
 
         Raises:
             UserError: the data are missing or malformed, or too few for the ways and shots.
@@ -116,10 +118,13 @@ class Dataset(abc.ABC):
 class SinusoidDataset(Dataset):
     """The regression of section 5.1: two hidden layers of 40 units, and the mean squared error."""
 
-    def tasks(self, experiment: "Experiment", data_dir: Folder = None, shots: int | None = None) -> "TaskData":
+    def tasks(
+        self, experiment: "Experiment", data_dir: Folder = None, shots: Size = None, test_queries: Size = None
+    ) -> "TaskData":
         from maml_tf.supervised import task_data
 
-        return task_data.of_sinusoids(shots or experiment.update_batch_size, experiment.baseline == "oracle")
+        shots, oracle = shots or experiment.update_batch_size, experiment.baseline == "oracle"
+        return task_data.of_sinusoids(shots, oracle, experiment.queries, test_queries)
 
     def network(self, experiment: "Experiment", input_shape: tuple[int, ...], outputs: int) -> "keras.Model":
         from maml_tf import networks
@@ -146,7 +151,7 @@ class ImageDataset(Dataset):
     shape: (height, width, channels); None: `--image_size` and `--image_channels` say.
     data_dir: default folder of the data; None: it must be given.
     rotate: whether tasks turn their classes by multiples of 90 degrees.
-    queries: query images per class in training and its validation; None: as many as shots.
+    queries: query images per class in training, unless `--queries` says otherwise; None: as many as shots.
     flatten: whether the network flattens its last maps rather than averaging them.
     digits: of an accuracy in table 1, after the decimal point.
     paper: as of `Dataset`; by default the settings of miniImagenet.
@@ -168,22 +173,18 @@ class ImageDataset(Dataset):
         return self.shape is None
 
     def images(self, experiment: "Experiment", data_dir: Folder = None) -> Mapping[str, "ClassImages"]:
-        """The images by split.
-
-        Raises:
-            UserError: they are missing or malformed.
-        """
+        """The images by split; UserError if they are missing or malformed."""
         folder = data_dir or self.data_dir
         if folder is None:
             raise UserError(f"--datasource={experiment.datasource} needs --data_dir, the folder with your images")
         return self.load(Path(folder), experiment)
 
-    def tasks(self, experiment: "Experiment", data_dir: Folder = None, shots: int | None = None) -> "TaskData":
+    def tasks(self, experiment: "Experiment", data_dir: Folder = None, shots: Size = None, **test: int) -> "TaskData":
         from maml_tf.supervised import task_data
 
-        ways, training_shots = experiment.num_classes, experiment.update_batch_size
-        splits = self.images(experiment, data_dir)
-        return task_data.of_images(splits, ways, training_shots, shots or training_shots, self.queries, self.rotate)
+        splits, trained = self.images(experiment, data_dir), experiment.update_batch_size
+        sizes = experiment.num_classes, trained, shots or trained, experiment.queries or self.queries
+        return task_data.of_images(splits, *sizes, self.rotate, **test)
 
     def network(self, experiment: "Experiment", input_shape: tuple[int, ...], outputs: int) -> "keras.Model":
         from maml_tf import networks
@@ -243,9 +244,8 @@ def _sinusoid_paper(ways):
 
 
 def _omniglot_paper(ways):
-    if ways < 20:
-        return {"meta_batch_size": 32, "update_lr": 0.4, "num_updates": 1}
-    return {"meta_batch_size": 16, "update_lr": 0.1, "num_updates": 5}
+    meta_batch_size, update_lr, num_updates = (32, 0.4, 1) if ways < 20 else (16, 0.1, 5)
+    return {"meta_batch_size": meta_batch_size, "update_lr": update_lr, "num_updates": num_updates}
 
 
 def _omniglot(folder, experiment):

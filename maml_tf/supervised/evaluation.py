@@ -18,6 +18,8 @@ from data_generators.files import replacing
 from data_generators.prefetch import Prefetcher
 from data_generators.progress import progress
 from data_generators.tasks import Tasks
+from maml_tf.checks import refuse_ragged
+from maml_tf.supervised.conditions import USUAL, Conditions
 from maml_tf.supervised.datasets import EVALUATION_TASKS
 
 Draw = Callable[[int, int], Tasks]
@@ -212,11 +214,16 @@ def evaluate(
 
 
 def write(
-    evaluation: Evaluation, folder: str | Path, update_batch_size: int, update_lr: float, suffix: str = ""
+    evaluation: Evaluation,
+    folder: str | Path,
+    update_batch_size: int,
+    update_lr: float,
+    conditions: Conditions = USUAL,
 ) -> Path:
-    """Writes `test_ubs<K>_stepsize<lr><suffix>.csv` and `.pkl` as the original does.
+    """Writes `test_ubs<K>_stepsize<lr>.csv` and `.pkl` as the original does.
 
-    Where the evaluation is not transductive, as the original's always is, their names end in `_inductive`.
+    Where the test is not the original's, their names go on with `conditions.suffix`, and with `_inductive` where it is
+    not transductive.
     The csv has four rows: names of the columns, means, standard deviations, 95 % confidence intervals. Its column
     "update0" is the SUPPORT metric before adaptation, as in the original. The columns after "update<U>" are not in the
     original's: "query_update0", the query metric before adaptation; and for each of the columns before, "median_..."
@@ -228,7 +235,7 @@ def write(
         folder: where; it is made if it does not exist.
         update_batch_size: support examples per class, K.
         update_lr: step size of the inner updates.
-        suffix: of the names, for what is not the checkpoint that a test takes by default.
+        conditions: of the test.
 
     Returns:
         The path of the csv.
@@ -236,7 +243,8 @@ def write(
     Raises:
         UserError: the files cannot be written; older ones are left as they were.
     """
-    name = f"test_ubs{update_batch_size}_stepsize{update_lr}{suffix}{'' if evaluation.transductive else '_inductive'}"
+    name = f"test_ubs{update_batch_size}_stepsize{update_lr}{conditions.suffix}"
+    name += "" if evaluation.transductive else "_inductive"
     path = Path(folder) / f"{name}.csv"
     try:
         # Neither is put in place before both are written.
@@ -270,8 +278,10 @@ def _statistics(values):
 
 def _filled(tasks, wanted, size):
     """Arrays with `size` tasks: where the list ends sooner, its last task is repeated."""
+    refuse_ragged(Tasks(*tasks))
     arrays = Tasks(*(np.asarray(value) for value in tasks))
     count = min(wanted, size)
     if any(len(array) != count for array in arrays):
-        raise ValueError(f"draw gave {[len(array) for array in arrays]} tasks where {count} were asked for")
+        given = [len(array) for array in arrays]
+        raise UserError(f"draw gave {given} tasks where {count} were asked for: the data have fewer than --test_tasks")
     return Tasks(*(np.concatenate([a, np.repeat(a[-1:], size - count, axis=0)]) if count < size else a for a in arrays))

@@ -30,6 +30,7 @@ COMMON: dict[str, Any] = {
     "meta_batch_size": 4,
     "meta_lr": 1e-3,
     "update_batch_size": 1,
+    "queries": None,
     "update_lr": 0.01,
     "num_updates": 5,
     "norm": "batch_norm",
@@ -72,6 +73,11 @@ class Experiment(Settings):
     meta_batch_size: int = _size("tasks per meta-update", 10_000)
     meta_lr: float = setting("step size of the meta-update (beta)", positive=True)
     update_batch_size: int = _size("shots: support examples per class, or points of a sinusoid (K)", 10_000)
+    queries: int | None = _size(
+        "query examples per class, or points of a sinusoid, in training and its validation; default: as many as shots, "
+        "miniimagenet and folder 15",
+        10_000,
+    )
     update_lr: float = setting("step size of the inner update (alpha)", positive=True)
     num_updates: int = _size("inner updates in meta-training", 1000)
     norm: str = setting(f"normalisation of hidden layers: {', '.join(_NORM_NAMES)}", choices=tuple(_NORM_NAMES))
@@ -266,6 +272,7 @@ class Experiment(Settings):
         name += "" if self.conv else ".noconv"
         name += variants.suffix(self)
         name += f".images{self.image_size}x{self.image_channels}" if self.image_size else ""
+        name += f".queries{self.queries}" if self.queries else ""
         if self.pretrain_iterations:
             name += ".pretrained" if self.metatrain_iterations == 0 else f".pretrain{self.pretrain_iterations}"
         return name + (f".seed{self.seed}" if self.seed else "")

@@ -5,12 +5,19 @@ from collections.abc import Sequence
 import numpy as np
 
 from maml_tf.runs import published
+from maml_tf.supervised.conditions import USUAL, ZERO, Conditions
 from maml_tf.supervised.evaluation import TIMES_MEDIAN, Evaluation
 from maml_tf.supervised.experiment import Experiment
 from maml_tf.supervised.variants import described
 
 
-def report(evaluation: Evaluation, experiment: Experiment, split: str, shots: int | None = None, what: str = "") -> str:
+def report(
+    evaluation: Evaluation,
+    experiment: Experiment,
+    split: str,
+    shots: int | None = None,
+    conditions: Conditions = USUAL,
+) -> str:
     """A table of the metric after every update, and then the paper's.
 
     Image tasks: the column of table 1 for the same ways and shots, MAML's own row first. Sinusoid tasks with the
@@ -22,7 +29,7 @@ def report(evaluation: Evaluation, experiment: Experiment, split: str, shots: in
         experiment: Experiment, the settings of the run.
         split: "test" or "val", whose tasks were evaluated.
         shots: K of these tasks, where it is not that of training.
-        what: of the run was evaluated, where it is not one checkpoint without more ado.
+        conditions: of the test.
 
     Returns:
         Lines without a line break after the last.
@@ -31,16 +38,17 @@ def report(evaluation: Evaluation, experiment: Experiment, split: str, shots: in
     unit = " in %" if evaluation.kind == "accuracy" else ""
     lines = [
         f"{evaluation.kind.capitalize()}{unit} on {evaluation.num_tasks} {split} tasks, +- 95 % confidence interval",
-        *filter(None, [what]),
+        *filter(None, [conditions.which]),
         _conditions(evaluation, experiment, shots),
+        *filter(None, [conditions.text(experiment.num_classes)]),
         *_normalisation(evaluation, experiment),
         "",
     ]
     if evaluation.kind == "loss":
-        return "\n".join([*lines, *_regression_lines(evaluation, experiment, split, shots)])
+        return "\n".join([*lines, *_regression_lines(evaluation, experiment, split, shots, conditions)])
     header, columns = _columns(evaluation)
     lines += [*aligned([header, *zip(*columns, strict=True)]), *_diverged(evaluation), ""]
-    return "\n".join(lines + _table_1_lines(evaluation, experiment, split, shots))
+    return "\n".join(lines + _table_1_lines(evaluation, experiment, split, shots, conditions))
 
 
 def _conditions(evaluation, experiment, shots):
@@ -84,11 +92,12 @@ def _training(experiment):
     return f"trained with K = {shots}, {updates} {_plural(updates)}, {batch}{order}{start}{variant}"
 
 
-def _regression_lines(evaluation, experiment, split, shots):
+def _regression_lines(evaluation, experiment, split, shots, conditions):
     """Our losses, beside those of the authors' code where the settings are the same."""
     (header, columns), note = _columns(evaluation), []
     original = experiment.dataset.original()
-    if original and shots == experiment.update_batch_size and _is_original(evaluation, experiment):
+    same_test = shots == experiment.update_batch_size and conditions == USUAL
+    if original and same_test and _is_original(evaluation, experiment):
         header += ["original MAML", "original pretrained"]
         columns += [_original(original[learner], len(columns[0])) for learner in ("maml", "pretrained")]
         tasks = "its 600 test tasks" if split == "test" else "its 600 tasks of the test split"
@@ -105,19 +114,20 @@ def _original(curve, length):
 
 def _is_original(evaluation, experiment):
     """Whether the settings that matter are the paper's, with which the authors' code was run."""
-    names = ("baseline", "update_batch_size", "num_updates", "update_lr", "norm", "stop_grad")
+    names = ("baseline", "update_batch_size", "num_updates", "update_lr", "norm", "stop_grad", "queries")
     paper = Experiment.of(datasource=experiment.datasource)
     same = all(getattr(experiment, name) == getattr(paper, name) for name in names) and not described(experiment)
     return same and evaluation.step_size in (None, experiment.update_lr)
 
 
-def _table_1_lines(evaluation, experiment, split, shots):
+def _table_1_lines(evaluation, experiment, split, shots, conditions):
     """Our accuracy and the paper's, its matching row first."""
-    ways = experiment.num_classes
+    ways = conditions.ways or experiment.num_classes
     rows = published.published_rows(experiment.datasource, ways, shots)
     if not rows:
         return [f"The paper has no {ways}-way {shots}-shot results for {experiment.dataset.name}."]
-    match = experiment.published_row if shots == experiment.update_batch_size else None
+    as_trained = shots == experiment.update_batch_size and not conditions.ways and conditions.head != ZERO
+    match = experiment.published_row if as_trained else None
     update = min(experiment.reported_update, evaluation.num_updates)
     ours = _percent(evaluation.mean[update], evaluation.ci95[update])
     inductive = "" if evaluation.transductive else ", not transductive"

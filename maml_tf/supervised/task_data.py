@@ -4,6 +4,8 @@ import functools
 from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple
 
+import numpy as np
+
 from data_generators.episodes import EVALUATION_SEED, ClassImages, Episodes
 from data_generators.errors import UserError
 from data_generators.tasks import Tasks, TaskSource
@@ -15,7 +17,7 @@ class TaskData(NamedTuple):
 
     source: of the tasks to train on.
     evaluation_tasks: function (split, first, count) -> Tasks of the fixed list of a split, "val" or "test", with K
-        queries per class; UserError if the data have no such split.
+        queries per class unless the test has others; UserError if the data have no such split.
     validation_tasks: function (first, count) -> Tasks of the fixed list for validation during training, with as many
         queries as training has.
     splits: the splits that there are.
@@ -57,8 +59,10 @@ def of_images(
     shots: int,
     queries: int | None = None,
     rotate: bool = False,
+    test_queries: int | None = None,
+    test_ways: int | None = None,
 ) -> TaskData:
-    """N-way tasks from images by class; those of a test have as many queries per class as shots.
+    """N-way tasks from images by class.
 
     Args:
         splits: the classes of "train", "val" and "test", where they are there.
@@ -67,29 +71,37 @@ def of_images(
         shots: the same in a test, K.
         queries: query images per class in training and its validation; default, the shots of training.
         rotate: as for Episodes.
+        test_queries: query images per class in a test; default, K.
+        test_ways: classes per task in a test; default, N.
 
     Raises:
         UserError: there are too few classes or images.
     """
-    source = tests = Episodes(_without("train", splits), ways, shots, shots, rotate)
+    flags = "--test_ways" if test_ways else "--num_classes", "--update_batch_size", "--test_queries"
+    tested = _without("train", splits)
+    source = tests = Episodes(tested, test_ways or ways, shots, test_queries or shots, rotate, flags)
     if "train" in splits:
         source = Episodes(_without("test", splits), ways, training_shots, queries or training_shots, rotate)
     validation_tasks = functools.partial(source.episodes, EVALUATION_SEED, "val")
     return TaskData(source, functools.partial(_evaluation_tasks, tests), validation_tasks, tuple(splits))
 
 
-def of_sinusoids(shots: int, oracle: bool = False) -> TaskData:
+def of_sinusoids(
+    shots: int, oracle: bool = False, queries: int | None = None, test_queries: int | None = None
+) -> TaskData:
     """Sinusoids; the test tasks are the original's own, those of validation are of the same distribution.
 
     Args:
         shots: points per task to adapt on, K.
         oracle: as for Sinusoid.
+        queries: query points per task in training and its validation; default, K.
+        test_queries: query points per task in a test; default, K.
     """
     from data_generators.sinusoid import Sinusoid  # which imports TensorFlow
 
-    source = Sinusoid(shots, oracle=oracle)
-    evaluation_tasks = functools.partial(_sinusoids, source)
-    return TaskData(source, evaluation_tasks, functools.partial(evaluation_tasks, "val"), ("train", "val", "test"))
+    source, tests = (Sinusoid(shots, number, oracle) for number in (queries, test_queries))
+    validation_tasks = functools.partial(_sinusoids, source, "val")
+    return TaskData(source, functools.partial(_sinusoids, tests), validation_tasks, ("train", "val", "test"))
 
 
 def _without(split, splits):
@@ -109,6 +121,9 @@ def _no_classes_of(split):
 def _sinusoids(source, split, first, count):
     if split == "test":
         tasks = source.test_tasks(first + count)
-    else:
-        tasks = source.sample(EVALUATION_SEED, split, 0, EVALUATION_TASKS)
+    else:  # beyond the usual ones, the meta-batches that follow
+        batch, first = divmod(first, EVALUATION_TASKS)
+        batches = range(batch, batch - (-(first + count) // EVALUATION_TASKS))
+        drawn = [source.sample(EVALUATION_SEED, split, i, EVALUATION_TASKS) for i in batches]
+        tasks = Tasks(*(np.concatenate(values) for values in zip(*drawn, strict=True)))
     return Tasks(*(values[first : first + count] for values in tasks))

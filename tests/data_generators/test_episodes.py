@@ -220,22 +220,28 @@ def test_every_split_is_checked_and_all_short_classes_are_counted_and_ten_of_the
 
 
 @pytest.mark.parametrize(
-    ("shortest", "shots", "queries", "free", "advice"),
+    ("shortest", "shots", "queries", "advice"),
     [
-        (15, 1, 15, False, ", or remove these classes."),  # no number of shots would do
-        (15, 5, 15, False, ", or remove these classes."),
-        (16, 5, 15, False, ", or remove these classes, or use fewer shots."),
-        (3, 5, 5, False, ", or remove these classes, or use fewer shots."),  # of main.py, where the queries are as many
-        (1, 1, 1, True, ", or remove these classes."),
-        (15, 1, 15, True, ", or remove these classes, or use fewer shots or queries."),
-        (15, 20, 15, True, ", or use fewer shots or queries."),  # nothing would be left
-        (15, 20, 15, False, "."),
+        (1, 1, 1, ", or remove these classes."),  # no number of shots or queries would do
+        (15, 1, 15, ", or remove these classes, or use fewer shots or queries (--shots, --queries)."),
+        (15, 20, 15, ", or use fewer shots or queries (--shots, --queries)."),  # nothing would be left
     ],
 )
-def test_only_what_helps_is_advised(shortest, shots, queries, free, advice):
+def test_only_what_helps_is_advised(shortest, shots, queries, advice):
+    flags = "--ways", "--shots", "--queries"
     with pytest.raises(UserError) as error:
-        Episodes({"train": class_images([shortest, 30, 30])}, 2, shots, queries, queries_are_free=free)
+        Episodes({"train": class_images([shortest, 30, 30])}, 2, shots, queries, flags=flags)
     assert str(error.value).endswith(f"; add images{advice}")
+
+
+def test_flags_of_the_advice_are_those_of_main_unless_others_are_named():
+    images = {"train": class_images([3, 30])}
+    with pytest.raises(UserError, match=r"use fewer shots or queries \(--update_batch_size, --queries\)"):
+        Episodes(images, 2, 5, 5)
+    with pytest.raises(UserError, match="give a smaller --num_classes or add classes"):
+        Episodes(images, 3, 1, 1)
+    with pytest.raises(UserError, match="give a smaller --test_ways or add classes"):
+        Episodes(images, 3, 1, 1, flags=("--test_ways", "--update_batch_size", "--test_queries"))
 
 
 def test_only_square_images_can_be_rotated():

@@ -152,9 +152,9 @@ def _settings(checkpoint):
 
 _SETTINGS = _words(
     "datasource num_classes baseline pretrain_iterations metatrain_iterations meta_batch_size meta_lr "
-    "update_batch_size update_lr num_updates norm num_filters conv max_pool stop_grad learn_update_lr image_size "
-    "image_channels seed adapt step_sizes update_lr_max query_loss query_loss_iterations first_order_iterations "
-    "meta_lr_decay algorithm inner_optimizer inner_batch_size"
+    "update_batch_size queries update_lr num_updates norm num_filters conv max_pool stop_grad learn_update_lr "
+    "image_size image_channels seed adapt step_sizes update_lr_max query_loss query_loss_iterations "
+    "first_order_iterations meta_lr_decay algorithm inner_optimizer inner_batch_size"
 )
 _RL_SETTINGS = _words(
     "env baseline iterations meta_batch_size fast_batch_size horizon fast_lr num_grad_updates optimizer "
@@ -258,9 +258,12 @@ _DEFAULTS = {
     **dict.fromkeys(("help", "log_gradient_cosine", "export_transductive"), "false"),
     **dict.fromkeys(("log", "resume", "train", "transductive"), "true"),
     **dict.fromkeys(("task_axis", "jit"), "auto"),
-    **{"test_iter": "-1", "train_update_batch_size": "-1", "train_update_lr": "-1.0"},
+    **{"test_head": "trained", "test_iter": "-1", "train_update_batch_size": "-1", "train_update_lr": "-1.0"},
 }
-_RUN_FLAGS = "preset data_dir logdir export_dir test_set save_interval validation_interval ensemble"
+_RUN_FLAGS = (
+    "preset data_dir logdir export_dir test_set test_queries test_tasks test_ways ensemble save_interval "
+    "validation_interval"
+)
 _RL = f"{' '.join(_RL_SETTINGS)} logdir"
 _TEST_RL = f"{_RL} best test_iter trajectories num_updates out"
 _SCRIPTS = {

@@ -1,0 +1,114 @@
+"""In what a test departs from the usual one, as main.py's flags --test_... say; files and reports tell it."""
+
+import dataclasses
+import inspect
+
+from data_generators.errors import UserError
+from maml_tf.supervised.datasets import EVALUATION_TASKS
+from maml_tf.supervised.experiment import Experiment
+
+TRAINED, ZERO = HEADS = "trained", "zero"
+
+
+@dataclasses.dataclass(frozen=True)
+class Conditions:
+    """What a test does otherwise; what is None is as usual, so that names of files stay those of the original.
+
+    queries: per class, or points of a sinusoid, if not as many as shots.
+    ways: classes per task, if not those of training; the first outputs are used.
+    head: where the output layer starts: TRAINED, or ZERO, at a kernel and a bias of zeros for any number of ways.
+    tasks: how many, if not 600.
+    split: what is tested, if not the split that a test takes by itself.
+    checkpoint: "best" on validation, or "ensemble<N>" of the N best; if not the latest, or that of an iteration.
+    """
+
+    queries: int | None = None
+    ways: int | None = None
+    head: str = TRAINED
+    tasks: int | None = None
+    split: str | None = None
+    checkpoint: str | None = None
+
+    @classmethod
+    def of(
+        cls,
+        tested: Experiment,
+        queries: int | None = None,
+        ways: int | None = None,
+        head: str = TRAINED,
+        tasks: int | None = None,
+    ) -> "Conditions":
+        """The Conditions of a test, in which what is given but usual is None.
+
+        Args:
+            tested: Experiment, whose shots are those of the test.
+            queries, ways, head, tasks: as main.py's flags --test_queries and so on.
+
+        Raises:
+            UserError: the dataset does not take such sizes, or a trained head has too few outputs for the ways.
+        """
+        sizes, outputs = _of_data(queries, ways), tested.num_classes
+        try:
+            inspect.signature(tested.dataset.tasks).bind(tested, None, None, **sizes)
+        except TypeError as error:
+            flags = " and ".join(f"--{name}" for name in sizes)
+            raise UserError(f"the tasks of --datasource={tested.datasource} take no {flags}: leave it out") from error
+        if ways and ways > outputs and head == TRAINED:
+            raise UserError(
+                f"--test_ways={ways} is more than the {outputs} outputs of the trained head: give --test_head=zero, or "
+                f"at most --test_ways={outputs}"
+            )
+
+        def unless(usual, size):
+            return None if size == usual else size
+
+        shots = tested.update_batch_size
+        return cls(unless(shots, queries), unless(outputs, ways), head, unless(EVALUATION_TASKS, tasks))
+
+    def at(self, checkpoint: str | int) -> "Conditions":
+        """These for a checkpoint: "best", or "ensemble<N>"; others are as usual."""
+        named = isinstance(checkpoint, str) and checkpoint.startswith(("best", "ensemble"))
+        return dataclasses.replace(self, checkpoint=checkpoint if named else None)
+
+    @property
+    def which(self) -> str:
+        """The checkpoint in words, "best on validation", or ""."""
+        if self.checkpoint in (None, "best"):
+            return "best on validation" if self.checkpoint else ""
+        return f"ensemble of the {self.checkpoint.removeprefix('ensemble')} best on validation"
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """The sizes of tasks that differ, by their names in `Dataset.tasks`."""
+        return _of_data(self.queries, self.ways)
+
+    @property
+    def suffix(self) -> str:
+        """What the names of a test's files add: "_queries15_ways5_zerohead_tasks100_val", of what differs."""
+        parts = [
+            self.checkpoint,
+            self.queries and f"queries{self.queries}",
+            self.ways and f"ways{self.ways}",
+            self.head == ZERO and "zerohead",
+            self.tasks and f"tasks{self.tasks}",
+            self.split,
+        ]
+        return "".join(f"_{part}" for part in parts if part)
+
+    def text(self, outputs: int) -> str:
+        """What differs in the tasks and the head, for a report, or ""; outputs: of the head as trained."""
+        parts = [f"queries = {self.queries}"] if self.queries else []
+        parts += [f"{self.ways}-way tasks"] if self.ways else []
+        if self.head == ZERO:
+            parts.append("the head starts at zero")
+        elif self.ways:
+            parts.append(f"the first {self.ways} of the {outputs} outputs")
+        return ", ".join(parts)
+
+
+def _of_data(queries, ways):
+    sizes = {"test_queries": queries, "test_ways": ways}
+    return {name: size for name, size in sizes.items() if size is not None}
+
+
+USUAL = Conditions()
