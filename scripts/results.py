@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from maml_tf.runs import published, table
+from maml_tf.runs import log, published
 from maml_tf.runs.settings import Settings
 from maml_tf.supervised.datasets import MINIIMAGENET, ImageDataset
 from maml_tf.supervised.experiment import Experiment
@@ -131,7 +131,7 @@ class Supervised(_Trained):
         """After as many updates as the published number."""
         settings, update = self.settings, _update(self.settings)
         name = f"test_ubs{settings.update_batch_size}_stepsize{settings.update_lr}.csv"
-        with table.rows(self.folder(options) / name) as (means, _, ci95s):
+        with log.rows(self.folder(options) / name) as (means, _, ci95s):
             mean, ci95 = (float(row[f"update{update}"]) for row in (means, ci95s))
             diverged = int(means.get(f"diverged_update{update}", 0))  # older files do not have it
             median = float(means[f"median_update{update}"]) if diverged else None
@@ -175,7 +175,7 @@ class Baseline(Result):
 
     def ours(self, options):
         """On the test classes or, without them, on the second half of the validation classes."""
-        with table.rows(self._logdir(options) / f"baselines_5way_{self.shots}shot.csv") as rows:
+        with log.rows(self._logdir(options) / f"baselines_5way_{self.shots}shot.csv") as rows:
             by_split = {row["split"]: row for row in rows if row["baseline"] == self.system}
             row = by_split.get("test") or by_split["val"]
             split = "test" if "test" in by_split else f"second half of val ({row['classes']} classes)"
@@ -213,7 +213,7 @@ class Policy(_Trained):
     def ours(self, options):
         """After the last update."""
         policy, update = self.settings.baseline, _update(self.settings)
-        with table.rows(self.folder(options).parent / f"{self.settings.env}_returns.csv") as rows:
+        with log.rows(self.folder(options).parent / f"{self.settings.env}_returns.csv") as rows:
             row = {(r["policy"], int(r["updates"])): r for r in rows}[policy, update]
             text = f"{float(row['mean']):.1f} +- {float(row['ci95']):.1f}"
             return Ours(f"40 goals, {_updates(update)}", text)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from data_generators.errors import UserError
-from maml_tf.runs import published, table
+from maml_tf.runs import log, published
 from rl.build import run_folder, train_command
 from rl.envs import find
 from rl.experiment import RLExperiment
@@ -58,8 +58,8 @@ def _returns(experiment, logdir):
     path = run_folder(experiment, logdir) / PROGRESS
     reason = "it has no rows of them"
     try:
-        found = table.read(path, (table.ITERATION, *COLUMNS))
-        returns = [[row[name] for name in (table.ITERATION, "return_before", "return_after")] for row in found.rows]
+        found = log.read(path, (log.ITERATION, *COLUMNS))
+        returns = [[row[name] for name in (log.ITERATION, "return_before", "return_after")] for row in found.rows]
         returns = [row for row in returns if all(row)]
     except OSError as error:
         returns, reason = [], error.strerror or error
