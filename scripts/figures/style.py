@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from data_generators import files
 from data_generators.errors import UserError
@@ -31,6 +32,19 @@ _STYLE = {
     "pdf.fonttype": 42,  # letters stay letters
     "savefig.dpi": 200,
 }
+
+
+class Picture(NamedTuple):
+    """What can be drawn.
+
+    size: width and height in inches.
+    numbers: function that gives the rows to show, dicts of the same keys.
+    draw: function (figure, rows) that fills the figure.
+    """
+
+    size: tuple[float, float]
+    numbers: Callable[..., list[dict]]
+    draw: Callable[..., None]
 
 
 def write(path: Path, rows: list[dict], draw: Callable, size: tuple[float, float]) -> None:
