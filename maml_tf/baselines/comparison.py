@@ -17,7 +17,7 @@ from data_generators.errors import UserError
 from data_generators.files import DAMAGE, replacing
 from data_generators.minibatches import halves
 from data_generators.tasks import Tasks
-from maml_tf.baselines.classifier import describe
+from maml_tf.baselines.experiment import describe
 from maml_tf.baselines.learners import Choice, NearestNeighbor, StepSizes, choose, fine_tuning
 from maml_tf.maml import MAML
 from maml_tf.runs.settings import check
