@@ -10,7 +10,7 @@ from typing import Any, Unpack
 from absl import flags
 
 from data_generators.errors import UserError
-from maml_tf.runs.command import guarded
+from maml_tf.runs.boundary import guarded
 from maml_tf.runs.settings import LARGEST, Range, Settings, check
 
 _WIDTH, _INDENT = 110, 28
