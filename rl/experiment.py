@@ -12,7 +12,7 @@ DEFAULT_ENV = next(iter(envs.ENVIRONMENTS))
 BASELINES = ("maml", "pretrained", "oracle")
 POLICIES = ("maml", "pretrained", "random", "oracle")  # that are evaluated
 OPTIMIZERS = ("trpo", "adam")
-HESSIAN_PRODUCTS = ("finite_difference", "exact")
+HESSIAN_PRODUCTS = FINITE_DIFFERENCE, EXACT = ("finite_difference", "exact")
 NONLINEARITIES = ("relu", "tanh")
 
 # Section 5.3 and appendix A.2 of the paper, and the original's scripts; see Environment.paper.
@@ -24,7 +24,7 @@ COMMON = {
     "num_grad_updates": 1,
     "optimizer": "trpo",
     "meta_step_size": 0.01,
-    "hessian_product": "finite_difference",
+    "hessian_product": FINITE_DIFFERENCE,
     "discount": 0.99,
     "gae_lambda": 1.0,
     "hidden_size": 100,

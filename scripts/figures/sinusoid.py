@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from data_generators.sinusoid import INPUT, Sinusoid
 from data_generators.tasks import Tasks
+from maml_tf.runs.statistics import mean_ci95
 from maml_tf.supervised import build
 from scripts.figures import style
 from scripts.figures.sinusoid_learners import DIVERGED, MAML, ORACLE, ORIGINAL, SHOTS, TUNED, UPDATES, error_rows
@@ -268,9 +269,8 @@ def _bars(panel, rows, quantity):
 
 
 def _row(learner, quantity, step_size, values):
-    values = np.asarray(values, np.float64)
-    ci95 = 1.96 * values.std() / np.sqrt(len(values))
-    return {"learner": learner, "quantity": quantity, "step_size": step_size, "mean": values.mean(), "ci95": ci95}
+    mean, ci95 = mean_ci95(np.asarray(values, np.float64))
+    return {"learner": learner, "quantity": quantity, "step_size": step_size, "mean": mean, "ci95": ci95}
 
 
 def _columns(rows, *names, **keys):

@@ -9,6 +9,7 @@ import tensorflow as tf
 from data_generators.errors import UserError
 from maml_tf.runs import published
 from maml_tf.runs.checkpoints import available
+from maml_tf.runs.statistics import mean_ci95
 from maml_tf.supervised import build
 from maml_tf.supervised.build import load_run, run_folder, train_command
 from maml_tf.supervised.datasets import EVALUATION_TASKS
@@ -237,8 +238,7 @@ def _original_rows():
 
 def _mean_and_ci95(errors):
     with np.errstate(invalid="ignore", over="ignore"):
-        errors = errors.mean(0)
-        return errors.mean(), 1.96 * errors.std() / np.sqrt(len(errors))
+        return mean_ci95(errors.mean(0))
 
 
 def _lines(rows, shots):
