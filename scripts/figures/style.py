@@ -5,9 +5,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from data_generators import files
 from data_generators.errors import UserError
-from data_generators.files import check_writable
+from data_generators.files import check_writable, replacing, writing
 from maml_tf.runs.flags import Flags
 
 # Colours that differ in lightness and for colour-blind readers (Okabe and Ito); line styles and markers differ too.
@@ -119,11 +118,8 @@ def _seven_digits(value):
 
 
 def _write(path, write):
-    try:
-        with files.replacing(path) as part:
-            write(part)
-    except OSError as error:
-        raise UserError(f"cannot write {path} ({error.strerror})") from error
+    with writing(path), replacing(path) as part:
+        write(part)
     return Path(path)
 
 
