@@ -5,7 +5,7 @@ Settings that are not given take the values of the paper for the datasource and 
 
 import sys
 
-from maml_tf.runs.command import while_loading
+from maml_tf.runs.boundary import while_loading
 
 if __name__ == "__main__":
     while_loading()

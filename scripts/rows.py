@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from maml_tf.runs import table
+from maml_tf.runs import log
 from maml_tf.runs.settings import Settings
 from maml_tf.supervised.datasets import MINIIMAGENET, ImageDataset
 from maml_tf.supervised.experiment import Experiment
@@ -152,7 +152,7 @@ class Supervised(_Trained):
     def ours(self, options):
         """After as many updates as the published number."""
         update = published_update(self.settings)
-        with table.rows(self._test(options)) as (means, _, ci95s):
+        with log.rows(self._test(options)) as (means, _, ci95s):
             mean, ci95 = (float(row[f"update{update}"]) for row in (means, ci95s))
             diverged = int(means.get(f"diverged_update{update}", 0))  # older files do not have it
             median = float(means[f"median_update{update}"]) if diverged else None
@@ -174,7 +174,7 @@ class Supervised(_Trained):
         last = published_update(self.settings)
         columns = {str(n): f"update{n}" if n else "query_update0" for n in (0, 1, 5, 10) if n <= last}
         columns = {str(last): f"update{last}"} if self._images else columns
-        with table.rows(self._test(options, best)) as (means, _, ci95s):
+        with log.rows(self._test(options, best)) as (means, _, ci95s):
             found = {n: (float(means[c]), float(ci95s[c])) for n, c in columns.items() if c in means}
         texts = [_texts(*number, self._images) for number in found.values()]
         return Curve(self._split(options), [*found], *map(list, zip(*texts, strict=True)))
@@ -226,7 +226,7 @@ class Baseline(Result):
 
     def curve(self, options, *, best=False):
         """One accuracy: the number of updates is chosen on validation classes."""
-        with table.rows(self._logdir(options) / f"baselines_5way_{self.shots}shot.csv") as rows:
+        with log.rows(self._logdir(options) / f"baselines_5way_{self.shots}shot.csv") as rows:
             by_split = {row["split"]: row for row in rows if row["baseline"] == self.system}
             row = by_split.get("test") or by_split["val"]
             split = "test" if "test" in by_split else f"second half of val ({row['classes']} classes)"
@@ -269,7 +269,7 @@ class Policy(_Trained):
 
     def curve(self, options, *, best=False):
         """The returns after every update up to that of the published number."""
-        with table.rows(self.folder(options).parent / f"{self.settings.env}_returns.csv") as rows:
+        with log.rows(self.folder(options).parent / f"{self.settings.env}_returns.csv") as rows:
             of_policy = {r["updates"]: r for r in rows if r["policy"] == self.settings.baseline}
             updates = [str(n) for n in range(published_update(self.settings) + 1)]
             means, ci95s = ([f"{float(of_policy[n][key]):.1f}" for n in updates] for key in ("mean", "ci95"))

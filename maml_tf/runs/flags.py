@@ -10,7 +10,7 @@ from typing import Any, Unpack
 from absl import flags
 
 from data_generators.errors import UserError
-from maml_tf.runs.command import guarded
+from maml_tf.runs.boundary import guarded
 from maml_tf.runs.settings import LARGEST, Range, Settings, check
 
 _WIDTH, _INDENT = 110, 28
@@ -87,11 +87,20 @@ class Flags:
         """Says why two flags cannot both be given; `why` is the predicate of a sentence."""
         self._exclusive.append((first, second, why))
 
-    def settings(self, kind: type[Settings]) -> None:
-        """Defines a flag for every setting; one that is not given is None, and takes its usual value."""
+    def settings(self, kind: type[Settings], defaults: Mapping[str, Any] | None = None) -> None:
+        """Defines a flag for every setting; one that is not given is None, and takes its usual value.
+
+        Args:
+            kind: of the settings.
+            defaults: if given, only these have a flag, with this value and the range of the setting.
+        """
         for field in dataclasses.fields(kind):
-            define = _DEFINE.get(field.type, flags.DEFINE_string)
-            define(field.name, None, field.metadata["help"], flag_values=self._values)
+            if defaults is not None and field.name not in defaults:
+                continue
+            define, default = _DEFINE.get(field.type, flags.DEFINE_string), (defaults or {}).get(field.name)
+            define(field.name, default, field.metadata["help"], flag_values=self._values)
+            if defaults is not None:
+                self._ranges[field.name] = field.metadata["range"]
 
     def argument(self, name: str, help: str, *, required: bool = True, several: bool = False) -> None:
         """Defines a text that is no flag; None where it is not given.

@@ -19,6 +19,7 @@ from data_generators.prefetch import Prefetcher
 from data_generators.progress import progress
 from data_generators.tasks import Tasks
 from maml_tf.checks import refuse_ragged
+from maml_tf.runs.statistics import mean_ci95
 from maml_tf.supervised.conditions import USUAL, Conditions
 from maml_tf.supervised.datasets import EVALUATION_TASKS
 
@@ -71,7 +72,8 @@ def mean_and_ci95(values: np.ndarray, left_out: np.ndarray) -> tuple[float, floa
     kept = np.asarray(values, np.float64)[~left_out]
     if not len(kept):
         return np.nan, np.nan
-    return float(kept.mean()), float(1.96 * kept.std() / np.sqrt(len(kept)))
+    mean, ci95 = mean_ci95(kept)
+    return float(mean), float(ci95)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -272,8 +274,9 @@ def _statistics(values):
     # Tasks last and side by side: so a column's sum is the same to the last digit, whatever stands beside it.
     values = np.ascontiguousarray(values.T, np.float64)
     with np.errstate(invalid="ignore", over="ignore"):
-        mean, std = values.mean(axis=-1), values.std(axis=-1)
-    return mean, std, 1.96 * std / np.sqrt(values.shape[-1])
+        std = values.std(axis=-1)
+    mean, ci95 = mean_ci95(values, axis=-1)
+    return mean, std, ci95
 
 
 def _filled(tasks, wanted, size):

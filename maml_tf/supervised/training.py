@@ -15,9 +15,8 @@ import numpy as np
 from data_generators.progress import say
 from maml_tf.maml import MAML
 from maml_tf.runs.best import Rank
-from maml_tf.runs.log import summaries
+from maml_tf.runs.log import Table, summaries
 from maml_tf.runs.loop import Event, NotFinite
-from maml_tf.runs.table import Table
 from maml_tf.supervised import build, evaluation
 from maml_tf.supervised.datasets import EVALUATION_TASKS
 from maml_tf.supervised.evaluation import Evaluation
