@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from data_generators.errors import UserError
+from maml_tf.runs import log
 from rl.training import PROGRESS
 from scripts.figures import style
 
