@@ -13,6 +13,7 @@ from maml_tf.runs import best
 from maml_tf.runs.flags import Flags
 from maml_tf.supervised import build
 from maml_tf.supervised.build import run_folder
+from maml_tf.supervised.conditions import Conditions
 from maml_tf.supervised.evaluation import Evaluation, write
 from maml_tf.supervised.experiment import Experiment
 from maml_tf.supervised.task_data import TaskData
@@ -163,7 +164,13 @@ def test_our_numbers_are_read_from_what_the_runs_write(monkeypatch, tmp_path):
     assert result.ours(options) == Ours("val, 5 updates", "55.00 +- 55.44")
     assert result.curve(options) == Curve("val", ["5"], ["55.00"], ["55.44"])
     assert result.best(options) is None
-    write(Evaluation("accuracy", np.zeros(2), query + 0.01), run_folder(result.settings, tmp_path), 1, 0.1, "_best")
+    write(
+        Evaluation("accuracy", np.zeros(2), query + 0.01),
+        run_folder(result.settings, tmp_path),
+        1,
+        0.1,
+        Conditions(checkpoint="best"),
+    )
     monkeypatch.setattr(best, "ranks", lambda folder: {40: (0.0, 0.0)})
     monkeypatch.setattr(best, "best", lambda folder: [40])
     assert result.best(options) == 40
