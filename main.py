@@ -34,7 +34,12 @@ def define(flags: Flags) -> None:
     flags.boolean("log_gradient_cosine", False, cosine)
     flags.boolean("resume", True, "continue from the latest checkpoint; otherwise put an earlier run aside")
     flags.boolean("train", True, "train, then test; otherwise only test")
-    flags.integer("test_iter", -1, "with --train=False or --export_dir, iteration of the checkpoint; -1: the latest")
+    iteration = "with --train=False or --export_dir, iteration of the checkpoint; -1 or latest; or best, on validation"
+    flags.integer("test_iter", -1, iteration, words={"latest": -1, "best": "best"})
+    together = "with --train=False, test so many of the best checkpoints on validation together, by their mean output"
+    flags.integer("ensemble", None, together, least=1, most=5)
+    flags.exclusive("ensemble", "test_iter", "name different checkpoints")
+    flags.exclusive("ensemble", "export_dir", "do not go together, since an export holds one model")
     flags.string("export_dir", None, "only export: write the latest checkpoint, or --test_iter, as a SavedModel there")
     flags.boolean("export_transductive", False, "normalise exported queries by their own statistics, as tests do")
     flags.boolean("test_set", None, "test on the test split (default), or on validation")

@@ -27,7 +27,7 @@ from maml_tf.task_learner import Adapted, Metrics, Start, TaskLearner
 __all__ = ["MAML", "Adapted", "adam"]
 
 Curves = dict[str, np.ndarray]
-_PLURAL = {"query_loss": "losses", "query_accuracy": "accuracies"}
+_PLURAL = {"query_loss": "losses", "query_accuracy": "accuracies", "query_outputs": "outputs"}
 
 
 class MAML:
@@ -202,9 +202,11 @@ class MAML:
         return {name: value.numpy() for name, value in curves.items()}
 
     @compiled
-    def curves(self, tasks: Tasks, step_size: Any = None, *, num_updates: int, transductive: bool = True) -> Metrics:
-        """`evaluate`, compiled. The outer loop is that over updates, so that the graph holds one update only."""
-        learner, start, (tasks, seeds, count) = self.learner, self.start(step_size), self._elements(tasks)
+    def curves(
+        self, tasks: Tasks, step_size: Any = None, *, num_updates: int, transductive: bool = True, learner: Any = None
+    ) -> Metrics:
+        """`evaluate`, compiled, by another TaskLearner if given. The outer loop is that over updates: a small graph."""
+        learner, start, (tasks, seeds, count) = learner or self.learner, self.start(step_size), self._elements(tasks)
         params, state = tf.nest.map_structure(lambda t: tf.repeat(t[None], count, axis=0), (start.params, start.state))
         state = self.pure.with_seeds(state, seeds)
         of_one, on_query = checks.of_one_task((params, state)), learner.metric_specs("query")
@@ -217,17 +219,17 @@ class MAML:
             params, state, task = element
             return learner.evaluate_update(start._replace(params=params, state=state), task, i, transductive)
 
-        def update(i, params, state, curves):
+        def update(i, params, state, seen):
             elements, signature = (params, state, tasks), (*of_one, on_query)
             params, state, metrics = map_tasks(functools.partial(after, i), elements, signature, self.task_axis)
-            return i + 1, params, state, {name: curves[name].write(i + 1, metrics[name]) for name in curves}
+            return i + 1, params, state, {name: seen[name].write(i + 1, metrics[name]) for name in seen}
 
         first = map_tasks(before, (params, state, tasks), learner.metric_specs("support", "query"), self.task_axis)
-        empty = {name: tf.TensorArray(self.dtype, num_updates + 1, element_shape=[count]) for name in on_query}
-        curves = {name: curve.write(0, first.pop(name)) for name, curve in empty.items()}
-        at_start = (0, params, state, curves)
-        *_, curves = tf.while_loop(lambda i, *_: i < num_updates, update, at_start, parallel_iterations=1)
-        return first | {_PLURAL[name]: tf.transpose(curve.stack()) for name, curve in curves.items()}
+        shapes = {name: [count, *spec.shape] for name, spec in on_query.items()}
+        empty = {n: tf.TensorArray(self.dtype, num_updates + 1, element_shape=shape) for n, shape in shapes.items()}
+        seen = {name: curve.write(0, first.pop(name)) for name, curve in empty.items()}
+        *_, seen = tf.while_loop(lambda i, *_: i < num_updates, update, (0, params, state, seen), parallel_iterations=1)
+        return first | {_PLURAL[n]: tf.experimental.numpy.swapaxes(c.stack(), 0, 1) for n, c in seen.items()}
 
     def adapt(self, x: Any, y: Any, num_updates: int | None = None, step_size: Any = None) -> Adapted:
         """Adapts to one task and returns its fast weights; the model itself stays as it is. Any size is one graph.

@@ -58,12 +58,14 @@ class TaskLearner(NamedTuple):
     loss: function (outputs, targets) -> scalar.
     accuracy: function (outputs, targets) -> scalar, or None.
     first_order: whether gradients stop at the updates.
+    outputs: where the outputs of an evaluation count among its metrics, pairs ("support" or "query", tf.TensorSpec).
     """
 
     model: PureModel
     loss: Callable
     accuracy: Callable | None = None
     first_order: bool = False
+    outputs: tuple = ()
 
     def adapt(
         self, start: Start, inner: Inner, x: Any, y: Any, num_updates: int | tf.Tensor, first_update: Any = 0
@@ -140,7 +142,7 @@ class TaskLearner(NamedTuple):
             (dict of metrics, the state with the statistics of x).
         """
         outputs, state, _ = self.model(start.params, start.shared, start.state, x, training=training)
-        return self.metrics(name, self._loss(outputs, y), outputs, y), state
+        return self.measure(name, outputs, y), state
 
     def evaluate_start(self, start: Start, task: Tasks, transductive: bool) -> Metrics:
         """The metrics of support and query before any update."""
@@ -157,6 +159,11 @@ class TaskLearner(NamedTuple):
         on_query = start._replace(state=settled)
         return start.params, state, self.evaluate(on_query, task.query_x, task.query_y, "query", transductive)[0]
 
+    def measure(self, name: str, outputs: Any, targets: Any) -> Metrics:
+        """The loss and the metrics of outputs, by names that begin with `name`."""
+        metrics = self.metrics(name, self._loss(outputs, targets), outputs, targets)
+        return metrics | ({f"{name}_outputs": outputs} if self.outputs else {})
+
     def metrics(self, name: str, loss: tf.Tensor, outputs: Any, targets: Any) -> Metrics:
         """The metrics of outputs, scalars whose names begin with `name`."""
         metrics = {f"{name}_loss": loss}
@@ -171,7 +178,8 @@ class TaskLearner(NamedTuple):
 
     def metric_specs(self, *moments: str) -> dict[str, tf.TensorSpec]:
         """The tf.TensorSpec of the metrics at some moments."""
-        return {name: tf.TensorSpec([], self.model.dtype) for name in self.metric_names(*moments)}
+        scalars = {name: tf.TensorSpec([], self.model.dtype) for name in self.metric_names(*moments)}
+        return scalars | {f"{moment}_outputs": spec for moment, spec in self.outputs if moment in moments}
 
     def _loss(self, outputs, targets):
         loss = tf.convert_to_tensor(self.loss(outputs, targets))

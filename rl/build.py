@@ -20,7 +20,8 @@ from rl.vpg import AdamPretraining
 def build_policy(experiment: RLExperiment, obs_dim: int, act_dim: int) -> GaussianPolicy:
     """The policy of an experiment with the initial weights of its seed."""
     hidden = (experiment.hidden_size,) * 2
-    return GaussianPolicy(gaussian_mlp(obs_dim, act_dim, hidden, experiment.nonlinearity, seed=experiment.seed))
+    model = gaussian_mlp(obs_dim, act_dim, hidden, experiment.nonlinearity, seed=experiment.seed)
+    return GaussianPolicy(model, head_only=experiment.adapt == "head")
 
 
 def build_learner(

@@ -60,7 +60,8 @@ def adapt_to_goals(
 ) -> Adaptation:
     """Adapts a policy to every goal by itself and samples before and after every update.
 
-    An update is one gradient step on the batch just sampled, over all parameters, its baseline fitted anew.
+    An update is one gradient step on the batch just sampled, over all parameters that the policy adapts, its baseline
+    fitted anew.
 
     Args:
         policy: GaussianPolicy; it is left as it is.
@@ -93,7 +94,7 @@ def adapt_to_goals(
 
 
 class TrustRegionUpdate:
-    """A whole TRPO step, in place of a plain gradient step, for every task by itself.
+    """A whole TRPO step on all parameters, in place of a plain gradient step, for every task by itself.
 
     Args:
         policy: GaussianPolicy; it is left as it is.
@@ -167,7 +168,7 @@ def _of_policy(experiment, name):
         return experiment
     if name == "random":
         nonlinearity = find(experiment.env).random_nonlinearity or experiment.nonlinearity
-        return dataclasses.replace(experiment, nonlinearity=nonlinearity)
+        return dataclasses.replace(experiment, nonlinearity=nonlinearity, adapt="all")
     network = {key: getattr(experiment, key) for key in ("env", "seed", "hidden_size", "nonlinearity", "horizon")}
     return RLExperiment.of(baseline=name, **network)
 

@@ -14,6 +14,7 @@ POLICIES = ("maml", "pretrained", "random", "oracle")  # that are evaluated
 OPTIMIZERS = ("trpo", "adam")
 HESSIAN_PRODUCTS = ("finite_difference", "exact")
 NONLINEARITIES = ("relu", "tanh")
+ADAPT = ("all", "head")
 
 # Section 5.3 and appendix A.2 of the paper, and the original's scripts; see Environment.paper.
 COMMON = {
@@ -22,6 +23,7 @@ COMMON = {
     "fast_batch_size": 20,
     "fast_lr": 0.1,
     "num_grad_updates": 1,
+    "adapt": "all",
     "optimizer": "trpo",
     "meta_step_size": 0.01,
     "hessian_product": "finite_difference",
@@ -58,6 +60,11 @@ class RLExperiment(Settings):
     horizon: int = setting("steps of a trajectory at most", least=1, most=10**6)
     fast_lr: float = setting("step size of the inner update (alpha)", positive=True)
     num_grad_updates: int = setting("inner updates in meta-training; baselines have none", least=0, most=100)
+    adapt: str = setting(
+        "what an inner update changes: all parameters, or the head, the output layer and log_std, alone (ANIL)",
+        before="all",
+        choices=ADAPT,
+    )
     optimizer: str = setting("trpo; or for baselines adam, on the policy gradient", choices=OPTIMIZERS)
     meta_step_size: float = setting("bound on the mean KL divergence of a TRPO step (delta)", positive=True)
     hessian_product: str = setting(f"of the TRPO step: {' or '.join(HESSIAN_PRODUCTS)}", choices=HESSIAN_PRODUCTS)
@@ -89,6 +96,8 @@ class RLExperiment(Settings):
             check("num_grad_updates", self.num_grad_updates, least=1)
         elif self.num_grad_updates:
             raise UserError(f"--baseline={self.baseline} has no inner updates: leave --num_grad_updates out")
+        if not self.is_maml and self.adapt != "all":
+            raise UserError(f"--baseline={self.baseline} has no inner updates: leave --adapt out")
         if self.is_maml and self.optimizer != "trpo":
             raise UserError("--optimizer=adam is for the baselines: MAML's meta-update is a TRPO step")
 

@@ -58,6 +58,11 @@ def gaussian_mlp(
     return keras.Model(inputs, (x, LogStd(name="log_std", dtype=dtype)(x)), name="gaussian_mlp")
 
 
+def is_head(variable: keras.Variable) -> bool:
+    """Whether a variable of `gaussian_mlp` is of its output layer, or log_std; they are its last ones."""
+    return variable.path.startswith(("means/", "log_std/"))
+
+
 def gaussian(means: tf.Tensor, log_std: tf.Tensor) -> tfp.distributions.Distribution:
     """The distribution of actions.
 
@@ -94,12 +99,19 @@ class GaussianPolicy:
 
     Args:
         model: of `gaussian_mlp`.
+        head_only: whether inner updates change the output layer and log_std alone (ANIL: Raghu et al. 2020), in place
+            of all parameters. The others are meta-learned only.
+
+    Attributes:
+        variables: all trainable ones; those that inner updates leave as they are come first.
+        num_fixed: their number.
     """
 
-    def __init__(self, model: keras.Model):
+    def __init__(self, model: keras.Model, head_only: bool = False):
         self.model = model
-        self.pure = PureModel(model)
-        self.variables = self.pure.adapted
+        self.pure = PureModel(model, is_head if head_only else None)
+        self.variables = [*self.pure.shared, *self.pure.adapted]
+        self.num_fixed = len(self.pure.shared)
         self.shapes = [tuple(v.shape) for v in self.variables]
         self.sizes = [math.prod(shape) for shape in self.shapes]
         self.dtype = tf.as_dtype(self.variables[0].dtype)
@@ -115,7 +127,7 @@ class GaussianPolicy:
         Returns:
             (means [samples, act_dim], log_std [act_dim]).
         """
-        outputs, _, _ = self.pure(params, [], [], observations)
+        outputs, _, _ = self.pure(params[self.num_fixed :], params[: self.num_fixed], [], observations)
         return outputs
 
     def _act(self, params, observations):

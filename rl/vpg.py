@@ -35,6 +35,8 @@ def policy_gradient_loss(policy: GaussianPolicy, params: Params, samples: Sample
 def update(policy: GaussianPolicy, params: Params, samples: Samples, step_size: float | tf.Tensor) -> Params:
     """One gradient step of one task on `policy_gradient_loss`, log_std included; differentiable in params.
 
+    Of a policy with `head_only`, the step changes the output layer and log_std alone.
+
     Args:
         policy, params, samples: as for `policy_gradient_loss`.
         step_size: float or scalar tensor.
@@ -43,10 +45,12 @@ def update(policy: GaussianPolicy, params: Params, samples: Samples, step_size: 
         params after the step.
     """
 
-    def loss(params, state):
-        return policy_gradient_loss(policy, params, samples), state
+    fixed, adapted = params[: policy.num_fixed], params[policy.num_fixed :]
 
-    return adapt(loss, params, [], step_size=step_size, num_updates=1)[0]
+    def loss(adapted, state):
+        return policy_gradient_loss(policy, [*fixed, *adapted], samples), state
+
+    return [*fixed, *adapt(loss, adapted, [], step_size=step_size, num_updates=1)[0]]
 
 
 class TaskUpdate:

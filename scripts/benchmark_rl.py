@@ -6,7 +6,8 @@ python -m scripts.benchmark_rl --sampling
 python -m scripts.benchmark_rl --sampling --env=ant_velocity --workers=1
 
 Writes nothing. Needs an otherwise idle machine. For TRPO it gives the step's rate beside that of sgemm: 6 FLOP per
-weight and sample for a value with its gradient, and 18 for an inner update, whose gradient is differentiated in turn.
+weight and sample for a value with its gradient, and 18 for an inner update, whose gradient is differentiated in turn;
+with --adapt=head, whose inner updates take fewer, it gives none.
 
 --sampling measures environments and policies together: networks with random weights, computed by NumPy. Its columns:
 
@@ -137,7 +138,7 @@ def _print_phases(experiment, repeats, threads, task_axis):
     print(*(f"  {name:19} {seconds:8.3f}" for name, seconds in medians.items()), sep="\n")
     steps = statistics.median(row["env_steps"] for row in rows)
     print(f"  environment steps per second of sampling: {steps / medians['seconds_sampling']:,.0f}")
-    if experiment.optimizer == "trpo":
+    if experiment.optimizer == "trpo" and experiment.adapt == "all":
         rate = _step_gflop(training) / medians["seconds_step"]
         print(f"  the TRPO step: {rate:.1f} GFLOP/s; sgemm of this machine: {flops.sgemm():.1f} GFLOP/s")
 

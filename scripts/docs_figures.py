@@ -18,6 +18,14 @@ FIGURES = "docs/figures"
 _HALF_CHEETAH = ["--env=half_cheetah_direction", "--meta_step_size=0.02"]
 _TANH = [*_HALF_CHEETAH, "--nonlinearity=tanh"]
 
+# The lines of the picture of the seeds: each as far as it has come.
+_RUNS = "runs/half_cheetah_direction"
+_RUN = f"{_RUNS}/maml.mbs_40.fbs_20.numgrad1.fastlr0.1.delta0.02"
+_LINES = {f"original, seed {seed}": f"{_RUNS}/original_relu_seed{seed}.csv" for seed in (1, 2)}
+_LINES |= {f"ReLU, seed {seed}": _RUN + (f".seed{seed}" if seed else "") for seed in range(5)}
+_LINES |= {f"original weights, from {i}": f"{_RUNS}/relu_from_original_seed1_iteration{i}.csv" for i in (0, 25)}
+_LINES |= {"tanh, seed 0": f"{_RUN}.nonlinearitytanh"}
+
 
 def commands() -> dict[str, list[list[str]]]:
     """The commands of each picture: the name of a script, and its arguments."""
@@ -29,6 +37,15 @@ def commands() -> dict[str, list[list[str]]]:
         "point_navigation": _of_returns(["--env=point_navigation"], "--seeds=0,1,2"),
         "half_cheetah_direction": _of_returns(_HALF_CHEETAH),
         "half_cheetah_direction_tanh": _of_returns(_TANH, "--name=half_cheetah_direction_tanh"),
+        "half_cheetah_direction_seeds": [
+            [
+                "compare_rl",
+                *(f"--line={name}={path}" for name, path in _LINES.items()),
+                "--env=half_cheetah_direction",
+                "--name=half_cheetah_direction_seeds",
+                f"--out={FIGURES}",
+            ]
+        ],
         "half_cheetah_velocity": _of_returns(["--env=half_cheetah_velocity", "--fast_batch_size=10"]),
         "ant_velocity": _of_returns(["--env=ant_velocity"]),
         "ant_direction": _of_returns(["--env=ant_direction"]),

@@ -13,6 +13,7 @@ navigation <env>_trajectories.csv and .png; with --update=trpo, <env>_trpo_retur
 
 import sys
 
+from data_generators.errors import UserError
 from maml_tf.runs.flags import Flags, command
 from maml_tf.runs.process import quiet_import
 from rl import envs
@@ -39,6 +40,8 @@ def define(flags: Flags) -> None:
 def run(flags: Flags) -> None:
     """Evaluates."""
     experiment = RLExperiment.of(**flags.given(RLExperiment) | {"baseline": "maml"})
+    if flags.update == "trpo" and experiment.adapt != "all":
+        raise UserError("--update=trpo changes all parameters: leave it out for a policy of --adapt=head")
     what = ["returns", "trajectories"] if envs.find(experiment.env).draws_trajectories else ["returns"]
     style.check(flags, len(what))
     with quiet_import():

@@ -5,7 +5,7 @@ import json
 import re
 import shutil
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ class Checkpoints:
         folder: the run's folder; need not exist before `start` or the first `save`.
         settings: Settings; a checkpoint of other ones is refused.
         objects: what is saved, by the key that it has in the checkpoint: models, optimisers, variables, lists of them.
-        keep: number of checkpoints kept; older ones are deleted.
+        keep: number of checkpoints kept; older ones are deleted. None keeps all.
         keep_every: checkpoints of multiples of this iteration are kept for good; None for none.
     """
 
@@ -44,7 +44,7 @@ class Checkpoints:
         settings: Settings,
         objects: Mapping[str, Any],
         *,
-        keep: int = 10,
+        keep: int | None = 10,
         keep_every: int | None = None,
     ):
         self.folder = Path(folder)
@@ -133,7 +133,7 @@ class Checkpoints:
 
     def _delete_surplus(self):
         """Deletes the oldest checkpoints beyond those to keep, and the data of those that a kill left without index."""
-        for old in available(self.folder)[: -self.keep]:
+        for old in available(self.folder)[: -self.keep] if self.keep else ():
             if not self.keep_every or old % self.keep_every:
                 _delete(self.folder / f"model{old}")
         for file in self.folder.glob("model*.data-*"):
@@ -148,9 +148,12 @@ class Checkpoints:
 
     def delete_from(self, iteration: int) -> None:
         """Deletes the checkpoints of this iteration and of later ones."""
-        for later in available(self.folder):
-            if later >= iteration:
-                _delete(self.folder / f"model{later}")
+        self.delete(later for later in available(self.folder) if later >= iteration)
+
+    def delete(self, iterations: Iterable[int]) -> None:
+        """Deletes the checkpoints of these iterations."""
+        for iteration in iterations:
+            _delete(self.folder / f"model{iteration}")
 
     def restore(self, iteration: int | None = None) -> int:
         """Restores the latest checkpoint, or that of a given iteration.
@@ -170,7 +173,7 @@ class Checkpoints:
             )
         self._refuse_other_settings(path)
         try:
-            self._checkpoint.read(str(path)).assert_existing_objects_matched()
+            self._checkpoint.read(str(path)).assert_existing_objects_matched().expect_partial()  # one in best/ has more
         except Exception as error:  # TensorFlow documents no list of what a damaged checkpoint may raise
             reason = f"is damaged or of another model ({first_line(error)})"
             raise UserError(f"checkpoint {path} {reason}{_remedy(path)}") from error

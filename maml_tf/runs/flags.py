@@ -3,7 +3,7 @@
 import dataclasses
 import sys
 import textwrap
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -31,6 +31,7 @@ class Flags:
         self._arguments: list[tuple[str, str, bool]] = []
         self._ranges: dict[str, Range] = {}
         self._required: list[str] = []
+        self._listed: str | None = None
         self._exclusive: list[tuple[str, str, str]] = []
 
     def string(self, name: str, default: str | None, help: str, *, required: bool = False) -> None:
@@ -43,10 +44,17 @@ class Flags:
         flags.DEFINE(_Path(), name, default, help, self._values, flags.ArgumentSerializer())
 
     def integer(
-        self, name: str, default: int | None, help: str, *, least: int | None = None, most: float = LARGEST
+        self,
+        name: str,
+        default: int | None,
+        help: str,
+        *,
+        least: int | None = None,
+        most: float = LARGEST,
+        words: Mapping[str, int | str] | None = None,
     ) -> None:
-        """Defines an integer and its range."""
-        flags.DEFINE_integer(name, default, help, flag_values=self._values)
+        """Defines an integer and its range; and words that may stand in its place, with the values that they mean."""
+        flags.DEFINE(_Integer(words or {}), name, default, help, self._values, flags.ArgumentSerializer())
         self._ranges[name] = {"least": least, "most": most}
 
     def number(self, name: str, default: float | None, help: str, **range: Unpack[Range]) -> None:
@@ -89,6 +97,11 @@ class Flags:
         """Defines a text that is no flag; None where it is not given."""
         self._arguments.append((name, help, required))
 
+    def arguments(self, name: str, help: str) -> None:
+        """Defines one or more texts that are no flags, which come after those of `argument`; a list."""
+        self._arguments.append((name, help, True))
+        self._listed = name
+
     def parse(self, arguments: Sequence[str]) -> "Flags":
         """Takes the values from the command line, without the name of the program.
 
@@ -127,6 +140,9 @@ class Flags:
         for name, _, required in self._arguments:
             if required and not rest:
                 raise UserError(f"{name} is missing: --help says what it is")
+            if name == self._listed:
+                setattr(self, name, rest)
+                return
             setattr(self, name, rest[0] if rest else None)
             rest = rest[1:]
         if rest:
@@ -190,6 +206,20 @@ _DEFINE: dict[object, Callable] = {
 class _Path(flags.ArgumentParser):
     def parse(self, argument):
         return Path(argument)
+
+
+class _Integer(flags.IntegerParser):
+    def __init__(self, words):
+        super().__init__()
+        self._words = words
+
+    def parse(self, argument):
+        if argument in self._words:
+            return self._words[argument]
+        try:
+            return super().parse(argument)
+        except ValueError as error:
+            raise ValueError(f"give an integer, or {' or '.join(self._words)}" if self._words else error) from error
 
 
 _PARSERS: dict[type, Callable[[], flags.ArgumentParser]] = {int: flags.IntegerParser, Path: _Path}

@@ -20,13 +20,15 @@ class Event(NamedTuple):
 
     every: iterations; 0 is never.
     act: function of the number of iterations done.
-    before: whether it happens before the next iteration, at 0 too; otherwise after an iteration, and after its
-        checkpoint where one is due.
+    before: whether it happens before the next iteration, at 0 too; otherwise after an iteration, and before its
+        checkpoint where one is due, so that a run that resumes from this checkpoint has had it.
+    at_end: whether it happens after the last iteration too, whichever that is.
     """
 
     every: int
     act: Callable[[int], None]
     before: bool = False
+    at_end: bool = False
 
 
 class Training(Protocol):
@@ -101,16 +103,16 @@ def _run(training, store, iteration, label, unit):
     saved, end = iteration, training.end
     with StopRequest() as stop, training.opened(iteration), progress(end, label, unit, iteration) as bar:
         while iteration < end and not stop.requested:
-            _act(training.events, iteration, before=True)
+            _act(training, iteration, before=True)
             for done, metrics in training.advance(iteration, _pause(iteration, training)):
                 bar.set_postfix_str(training.status(metrics), refresh=False)
                 bar.update(done - iteration)
                 iteration = done
                 if stop.requested:
                     break
+            _act(training, iteration, before=False)
             if training.save_every and iteration % training.save_every == 0:
                 saved = _save(training, store, iteration)
-            _act(training.events, iteration, before=False)
         if iteration > saved:
             _save(training, store, iteration)
     return iteration, stop.requested
@@ -122,9 +124,10 @@ def _pause(iteration, training):
     return min([training.end, *((iteration // n + 1) * n for n in every if n)])
 
 
-def _act(events, iteration, before):
-    for event in events:
-        if event.before == before and event.every and iteration % event.every == 0:
+def _act(training, iteration, before):
+    for event in training.events:
+        is_due = event.every and (iteration % event.every == 0 or (event.at_end and iteration == training.end))
+        if event.before == before and is_due:
             event.act(iteration)
 
 

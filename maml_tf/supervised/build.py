@@ -10,7 +10,8 @@ from data_generators.tasks import TaskSource
 from maml_tf import losses
 from maml_tf.maml import MAML, adam
 from maml_tf.networks import is_head
-from maml_tf.runs.checkpoints import Checkpoints, available, find, is_tf1
+from maml_tf.runs.best import BestCheckpoints, locate
+from maml_tf.runs.checkpoints import Checkpoints, available, is_tf1
 from maml_tf.supervised import original_checkpoints
 from maml_tf.supervised.conditions import USUAL, ZERO, Conditions
 from maml_tf.supervised.datasets import Shapes
@@ -73,9 +74,10 @@ class Run(NamedTuple):
     maml: its MAML, with the weights of the checkpoint.
     data: its data, for the number of shots asked for.
     iteration: of the checkpoint.
-    folder: of the checkpoint.
+    folder: of the run.
     by_original: whether the checkpoint is one of the original code, so that `experiment` is what the user says that it
         was trained with.
+    whole: MAML to which its checkpoints are restored, where the head of `maml` is not theirs.
     """
 
     experiment: Experiment
@@ -84,6 +86,14 @@ class Run(NamedTuple):
     iteration: int
     folder: Path
     by_original: bool = False
+    whole: MAML | None = None
+
+    def at(self, iteration: int | str | None) -> "Run":
+        """The run with the weights of another checkpoint, of iteration as for `load_run`; errors as of `restore`."""
+        iteration, by_original = restore(self.whole or self.maml, self.experiment, self.folder, iteration)
+        if self.whole is not None:
+            _take_all_but_head(self.maml, self.whole)
+        return self._replace(iteration=iteration, by_original=by_original)
 
 
 def load_run(
@@ -91,7 +101,7 @@ def load_run(
     logdir: str | Path | None = None,
     *,
     shots: int | None = None,
-    iteration: int | None = None,
+    iteration: int | str | None = None,
     data_dir: str | Path | None = None,
     task_axis: str = "auto",
     jit: bool | str = "auto",
@@ -103,7 +113,7 @@ def load_run(
         experiment: Experiment, the settings that it was trained with.
         logdir: folder of the runs, or one that holds the checkpoints itself; default logs/<datasource>.
         shots: K of the tasks to use it on, where it is not that of training.
-        iteration: of the checkpoint; default, the latest.
+        iteration: of the checkpoint; "best", that with the best validation; default, the latest.
         data_dir: folder of the data; default data/<datasource>.
         task_axis, jit: see `task_axis.resolve`.
         conditions: of the tasks and the head to use it with.
@@ -118,34 +128,40 @@ def load_run(
     data, outputs = load(experiment, data_dir, shots, conditions), experiment.num_classes
     shapes = Shapes(data.source.input_shape, outputs if conditions.ways else data.source.output_size)
     first = None if conditions.head == ZERO else conditions.ways
-    maml = build(experiment, shapes, task_axis, jit, shots, first)
-    iteration, by_original = restore(maml, experiment, folder, iteration)
+    maml, whole = build(experiment, shapes, task_axis, jit, shots, first), None
     if conditions.head == ZERO:
-        shapes, as_trained = shapes._replace(output_size=conditions.ways or shapes.output_size), maml
+        shapes, whole = shapes._replace(output_size=conditions.ways or shapes.output_size), maml
         maml = build(experiment, shapes, task_axis, jit, shots)
-        _take_all_but_head(maml, as_trained)
-    return Run(experiment, maml, data, iteration, folder, by_original)
+    return Run(experiment, maml, data, 0, folder, whole=whole).at(iteration)
 
 
 def store(folder: str | Path, maml: MAML, experiment: Experiment, keep: int = 10) -> Checkpoints:
     """The checkpoints of a run in its folder, which keeps the latest `keep` of them."""
-    objects = {
+    return Checkpoints(folder, experiment, _objects(maml), keep=keep)
+
+
+def best_store(folder: str | Path, maml: MAML, experiment: Experiment) -> BestCheckpoints:
+    """The checkpoints of a run with the best validations, in best/ of its folder."""
+    return BestCheckpoints(folder, experiment, _objects(maml))
+
+
+def _objects(maml):
+    return {
         "model": maml.model,
         "step_sizes": [size.value for size in maml.step_sizes],
         "optimizer": maml.optimizer,
         "pretrain_optimizer": maml.pretrain_optimizer,
     }
-    return Checkpoints(folder, experiment, objects, keep=keep)
 
 
-def restore(maml: MAML, experiment: Experiment, folder: Path, iteration: int | None = None) -> tuple[int, bool]:
+def restore(maml: MAML, experiment: Experiment, folder: Path, iteration: int | str | None = None) -> tuple[int, bool]:
     """Gives a MAML the weights of a checkpoint, ours or one of the original code.
 
     Args:
         maml: MAML, built for the experiment.
         experiment: Experiment.
-        folder: of the checkpoints.
-        iteration: of the checkpoint; default, the latest.
+        folder: of the run.
+        iteration: as for `load_run`.
 
     Returns:
         (its iteration, whether it is of the original code).
@@ -153,7 +169,7 @@ def restore(maml: MAML, experiment: Experiment, folder: Path, iteration: int | N
     Raises:
         UserError: it is not there, damaged, or of other settings or architecture.
     """
-    iteration = find(folder, iteration)
+    folder, iteration = locate(folder, iteration)
     path = folder / f"model{iteration}"
     if not is_tf1(path):
         return store(folder, maml, experiment).restore(iteration), False

@@ -8,12 +8,13 @@ import tensorflow as tf
 
 from data_generators.errors import UserError
 from maml_tf.export import export, refuse_unless_free
-from maml_tf.runs import checkpoints, loop, process
+from maml_tf.runs import best, checkpoints, loop, process
 from maml_tf.runs.flags import Flags
 from maml_tf.supervised import build, evaluation
 from maml_tf.supervised.build import Run, load_run, run_folder, trained_folder
 from maml_tf.supervised.conditions import TRAINED, USUAL, Conditions
 from maml_tf.supervised.datasets import EVALUATION_TASKS
+from maml_tf.supervised.ensemble import Ensemble, variables
 from maml_tf.supervised.experiment import Experiment
 from maml_tf.supervised.report import report
 from maml_tf.supervised.task_data import TaskData
@@ -54,17 +55,26 @@ def run(trained: Experiment, tested: Experiment, flags: Flags) -> int:
             return 130
     # What was just trained has its evaluation compiled already.
     use = flags.train and not other_test
-    _test(flags, tested, conditions, just_trained if use else _restore(flags, trained, shots, conditions, logdir))
+    run = just_trained if use else _restore(flags, trained, shots, conditions, logdir)
+    test = functools.partial(_test, flags, tested, conditions)
+    if flags.ensemble:
+        _test_ensemble(test, run, flags.ensemble)
+    elif flags.test_iter == best.BEST:
+        _test_best(test, run)
+    else:
+        test(run)
+    if flags.train and best.ranks(run.folder) and best.best(run.folder) != [run.iteration]:
+        _test_best(test, run.at(best.BEST))
     return 0
 
 
-def export_run(experiment: Experiment, folder: Path, iteration: int | None, flags: Flags) -> int:
+def export_run(experiment: Experiment, folder: Path, iteration: int | str | None, flags: Flags) -> int:
     """Exports a checkpoint, and prints where to.
 
     Args:
         experiment: Experiment, as it was trained.
-        folder: of the checkpoints.
-        iteration: of the checkpoint; None, the latest.
+        folder: of the run.
+        iteration: as for `load_run`.
         flags: as `main.py` defines them.
 
     Returns:
@@ -75,7 +85,7 @@ def export_run(experiment: Experiment, folder: Path, iteration: int | None, flag
             or of other settings.
     """
     refuse_unless_free(flags.export_dir)
-    checkpoints.find(folder, iteration)
+    best.locate(folder, iteration)
     maml = build.build(experiment, experiment.dataset.shapes(experiment, flags.data_dir), "map", False)
     iteration, _ = build.restore(maml, experiment, folder, iteration)
     print(f"Exporting the checkpoint of iteration {iteration}")
@@ -101,9 +111,13 @@ def _check_flags(flags, trained, folder):
     if flags.log_gradient_cosine and not (flags.train and trained.metatrain_iterations):
         raise UserError("--log_gradient_cosine goes with meta-training: there is no meta-gradient otherwise")
     if not flags.train:
-        checkpoints.find(folder, _iteration_to_test(flags))
+        best.locate(folder, _iteration_to_test(flags))
+        if flags.ensemble:
+            best.best(folder, flags.ensemble)
     elif flags.test_iter != -1:
-        raise UserError("--test_iter goes with --train=False: a training run tests its last checkpoint")
+        raise UserError("--test_iter goes with --train=False: a training run tests its last checkpoint, and the best")
+    elif flags.ensemble:
+        raise UserError("--ensemble goes with --train=False: train first, and then test the ensemble")
 
 
 def _conditions(flags, tested):
@@ -115,6 +129,8 @@ def _conditions(flags, tested):
 
 
 def _iteration_to_test(flags):
+    if flags.ensemble:
+        return best.BEST
     return None if flags.test_iter == -1 else flags.test_iter
 
 
@@ -148,15 +164,32 @@ def _restore(flags, trained, shots, conditions, logdir):
     )
 
 
-def _test(flags, tested, conditions, run):
+def _test_best(test, run):
+    test(run, "best on validation", "_best")
+
+
+def _test_ensemble(test, run, size):
+    """Tests the best checkpoints on validation together; `run` has the best of them."""
+    iterations, members = best.best(run.folder, size), []
+    for iteration in iterations:
+        run._replace(folder=run.folder / best.BEST).at(iteration)
+        members.append([variable.numpy() for variable in variables(run.maml)])
+    print(f"Testing the ensemble of the checkpoints of iterations {str(iterations)[1:-1]}")
+    what = f"ensemble of the {len(members)} best on validation"
+    test(run, what, f"_ensemble{len(members)}", Ensemble(run.maml, members))
+
+
+def _test(flags, tested, conditions, run, what="", suffix="", learner=None):
+    """Tests a run's MAML, or another learner in its place; `what` it is, and the suffix of its files."""
     trained, shots = run.experiment, tested.update_batch_size
     origin = " of the original code, which holds weights only: settings are those above" if run.by_original else ""
-    print(f"Testing the checkpoint of iteration {run.iteration}{origin}")
+    if learner is None:
+        print(f"Testing the checkpoint of iteration {run.iteration}{origin}" + (f", the {what}" if what else ""))
     split = run.data.split_to_test(flags.test_set)
     if split == "val" and flags.test_set is None:
         print("There is no test split, so that the validation split is tested on")
     result = evaluation.evaluate(
-        run.maml,
+        learner or run.maml,
         functools.partial(run.data.evaluation_tasks, split),
         num_tasks=conditions.tasks or EVALUATION_TASKS,
         num_updates=trained.test_updates,
@@ -165,10 +198,11 @@ def _test(flags, tested, conditions, run):
         transductive=flags.transductive,
         label=f"Testing on {split}",
     )
-    print(report(result, trained, split, shots, conditions))
+    print(report(result, trained, split, shots, what, conditions))
     if split != run.data.split_to_test():
         conditions = dataclasses.replace(conditions, split=split)
-    print(f"Written to {evaluation.write(result, run.folder, shots, tested.update_lr, conditions)}")
+    suffix = conditions.suffix + suffix
+    print(f"Written to {evaluation.write(result, run.folder, shots, tested.update_lr, suffix)}")
 
 
 def _jit(flags):

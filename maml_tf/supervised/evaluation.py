@@ -17,9 +17,7 @@ from data_generators.errors import UserError
 from data_generators.files import replacing
 from data_generators.prefetch import Prefetcher
 from data_generators.progress import progress
-from data_generators.tasks import Tasks
-from maml_tf.checks import refuse_ragged
-from maml_tf.supervised.conditions import USUAL, Conditions
+from data_generators.tasks import Tasks, refuse_ragged
 from maml_tf.supervised.datasets import EVALUATION_TASKS
 
 Draw = Callable[[int, int], Tasks]
@@ -214,16 +212,11 @@ def evaluate(
 
 
 def write(
-    evaluation: Evaluation,
-    folder: str | Path,
-    update_batch_size: int,
-    update_lr: float,
-    conditions: Conditions = USUAL,
+    evaluation: Evaluation, folder: str | Path, update_batch_size: int, update_lr: float, suffix: str = ""
 ) -> Path:
-    """Writes `test_ubs<K>_stepsize<lr>.csv` and `.pkl` as the original does.
+    """Writes `test_ubs<K>_stepsize<lr><suffix>.csv` and `.pkl` as the original does.
 
-    Where the test is not the original's, their names go on with `conditions.suffix`, and with `_inductive` where it is
-    not transductive.
+    Where the evaluation is not transductive, as the original's always is, their names end in `_inductive`.
     The csv has four rows: names of the columns, means, standard deviations, 95 % confidence intervals. Its column
     "update0" is the SUPPORT metric before adaptation, as in the original. The columns after "update<U>" are not in the
     original's: "query_update0", the query metric before adaptation; and for each of the columns before, "median_..."
@@ -235,7 +228,7 @@ def write(
         folder: where; it is made if it does not exist.
         update_batch_size: support examples per class, K.
         update_lr: step size of the inner updates.
-        conditions: of the test.
+        suffix: of the names, for what is not as a test does it by default, in its tasks, head or checkpoint.
 
     Returns:
         The path of the csv.
@@ -243,8 +236,7 @@ def write(
     Raises:
         UserError: the files cannot be written; older ones are left as they were.
     """
-    name = f"test_ubs{update_batch_size}_stepsize{update_lr}{conditions.suffix}"
-    name += "" if evaluation.transductive else "_inductive"
+    name = f"test_ubs{update_batch_size}_stepsize{update_lr}{suffix}{'' if evaluation.transductive else '_inductive'}"
     path = Path(folder) / f"{name}.csv"
     try:
         # Neither is put in place before both are written.

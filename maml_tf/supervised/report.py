@@ -15,6 +15,7 @@ def report(
     experiment: Experiment,
     split: str,
     shots: int | None = None,
+    what: str = "",
     conditions: Conditions = USUAL,
 ) -> str:
     """A table of the metric after every update, and then the paper's.
@@ -28,6 +29,7 @@ def report(
         experiment: Experiment, the settings of the run.
         split: "test" or "val", whose tasks were evaluated.
         shots: K of these tasks, where it is not that of training.
+        what: of the run was evaluated, where it is not one checkpoint without more ado.
         conditions: of the test.
 
     Returns:
@@ -37,6 +39,7 @@ def report(
     unit = " in %" if evaluation.kind == "accuracy" else ""
     lines = [
         f"{evaluation.kind.capitalize()}{unit} on {evaluation.num_tasks} {split} tasks, +- 95 % confidence interval",
+        *filter(None, [what]),
         _conditions(evaluation, experiment, shots),
         *filter(None, [conditions.text(experiment.num_classes)]),
         *_normalisation(evaluation, experiment),

@@ -1,7 +1,7 @@
-"""The training of an experiment, for `runs.loop.run`: its steps, summaries, validations and `gradient_cosine.csv`.
+"""The training of an experiment, for `runs.loop.run`: its steps, summaries, validations and the best checkpoints.
 
-That file says how near the first-order meta-gradient is to the true one, by iteration; the paper (section 5.2)
-attributes their similarity to ReLU.
+`validation.csv` has every validation. `gradient_cosine.csv` says how near the first-order meta-gradient is to the true
+one, by iteration; the paper (section 5.2) attributes their similarity to ReLU.
 """
 
 import contextlib
@@ -13,10 +13,11 @@ import numpy as np
 
 from data_generators.progress import say
 from maml_tf.maml import MAML
+from maml_tf.runs.best import Rank
 from maml_tf.runs.log import summaries
 from maml_tf.runs.loop import Event, NotFinite
 from maml_tf.runs.table import Table
-from maml_tf.supervised import evaluation
+from maml_tf.supervised import build, evaluation
 from maml_tf.supervised.datasets import EVALUATION_TASKS
 from maml_tf.supervised.evaluation import Evaluation
 from maml_tf.supervised.experiment import Experiment
@@ -25,10 +26,14 @@ from maml_tf.supervised.steps import CompiledSteps, HostSteps, Metrics, gradient
 from maml_tf.supervised.task_data import TaskData
 
 GRADIENT_COSINE = "Cosine of first- and second-order meta-gradient"
+VALIDATION = "validation.csv"
 
 
 class Schedule(NamedTuple):
-    """Iterations between summaries, checkpoints and validations, 0 for never; no weight depends on them."""
+    """Iterations between summaries, checkpoints and validations, 0 for never; no weight depends on them.
+
+    Where there are validations, there is one at the end too.
+    """
 
     summary: int = 100
     save: int = 1000
@@ -69,6 +74,10 @@ class SupervisedTraining:
         self._write_scalars: Callable[..., None] | None = None
         self._cosines: Table | None = None
         self._latest_cosine: float | None = None
+        kind = "accuracy" if maml.accuracy else "loss"
+        columns = f"{kind}_before", f"{kind}_after", "ci95", "median_after", "diverged_after"
+        self._validations = Table(self.folder / VALIDATION, columns)
+        self._best = build.best_store(self.folder, maml, experiment)
 
     @property
     def end(self) -> int:
@@ -87,21 +96,22 @@ class SupervisedTraining:
         return [
             Event(every, self._summarise, before=True),
             Event(every if self.log_gradient_cosine else 0, self._note_gradient_cosine, before=True),
-            Event(self.schedule.validate, self._validate),
+            Event(self.schedule.validate, self._validate, at_end=True),
         ]
 
     @contextlib.contextmanager
     def opened(self, iteration: int) -> Iterator[None]:
-        """Holds the thread that draws tasks, the table and the summaries open."""
+        """Holds the thread that draws tasks, the tables and the summaries open."""
+        if self.schedule.validate:
+            self._validations.begin(iteration + 1)
+            self._best.begin(iteration)
         if self.log_gradient_cosine:
             self._cosines = Table(self.folder / "gradient_cosine.csv", ["cosine"])
             rows = self._cosines.begin(iteration)
             self._latest_cosine = float(rows[-1]["cosine"]) if rows else None
         steps = steps_for(self.maml, self.experiment, self.data.source)
         with steps as self._steps, summaries(self.folder, self.log) as self._write_scalars:
-            every = self.schedule.validate
-            will_validate = every and (iteration // every + 1) * every <= self.end
-            self._steps.compile_ahead(iteration, *([self._evaluate] if will_validate else []))
+            self._steps.compile_ahead(iteration, *([self._evaluate] if self.schedule.validate else []))
             yield
 
     def advance(self, start: int, stop: int) -> Iterator[tuple[int, Metrics]]:
@@ -159,7 +169,7 @@ class SupervisedTraining:
         return gradient_cosine(self.maml, tasks)
 
     def _validate(self, iteration):
-        """Evaluates on the whole fixed validation list."""
+        """Evaluates on the whole fixed validation list, and keeps the checkpoint if it is among the best."""
         updates, result = self.experiment.reported_update, self._evaluate(label="Validation")
         say(
             f"iteration {iteration}: validation {result.kind} after {updates} updates "
@@ -167,6 +177,10 @@ class SupervisedTraining:
             + (f"; {diverged}" if (diverged := diverged_sentence(result)) else "")
         )
         self._write_scalars(validation_scalars(result), iteration)
+        row = result.mean[0], result.mean[-1], result.ci95[-1], result.median[-1], result.diverged[-1]
+        self._validations.add(iteration, dict(zip(self._validations.columns[1:], row, strict=True)))
+        if all(np.isfinite(np.asarray(variable)).all() for variable in self.variables()):  # as for every checkpoint
+            self._best.offer(iteration, rank(result))
 
     def _evaluate(self, label=None):
         return evaluation.evaluate(
@@ -188,6 +202,18 @@ def curve_scalars(curves: Metrics) -> dict[str, float]:
             means = enumerate(curves[after].mean(0)[1:], start=1)
             scalars |= {f"Post-update {name}, step {update}": mean for update, mean in means}
     return scalars
+
+
+def rank(evaluation: Evaluation) -> Rank:
+    """By what validations are compared: the mean after the last update, the highest accuracy or the lowest loss first.
+
+    Where tasks diverge, one of them makes the mean loss meaningless: such validations come last, by their median.
+    """
+    if evaluation.kind == "accuracy":
+        return 0.0, -float(evaluation.mean[-1])
+    if evaluation.diverged[-1]:
+        return 1.0, float(evaluation.median[-1])
+    return 0.0, float(evaluation.mean[-1])
 
 
 def validation_scalars(evaluation: Evaluation) -> dict[str, float]:

@@ -69,6 +69,8 @@ def test_settings_of_the_baselines():
         ({"hessian_product": "none"}, "unknown hessian_product 'none'"),
         ({"nonlinearity": "selu"}, "unknown nonlinearity 'selu'"),
         ({"baseline": "oracle", "num_grad_updates": 2}, "--baseline=oracle has no inner updates"),
+        ({"adapt": "body"}, "unknown adapt 'body': choose one of all, head"),
+        ({"baseline": "pretrained", "adapt": "head"}, "--baseline=pretrained has no inner updates: leave --adapt out"),
     ],
 )
 def test_what_is_refused(given, message):
@@ -80,13 +82,21 @@ def test_runs_with_other_settings_have_other_folders():
     changes = [{}, {"meta_batch_size": 3}, {"fast_batch_size": 3}, {"horizon": 9}, {"fast_lr": 0.3}, {"seed": 2}]
     changes += [{"num_grad_updates": 2}, {"meta_step_size": 0.02}, {"hessian_product": "exact"}, {"discount": 0.9}]
     changes += [{"gae_lambda": 0.9}, {"hidden_size": 8}, {"nonlinearity": "tanh"}, {"baseline": "oracle"}]
-    changes += [{"baseline": "pretrained"}, {"baseline": "pretrained", "optimizer": "trpo"}]
+    changes += [{"baseline": "pretrained"}, {"baseline": "pretrained", "optimizer": "trpo"}, {"adapt": "head"}]
     names = [RLExperiment.of(**change).name for change in changes]
     assert len(set(names)) == len(names)
     named = {name for change in changes for name in change} | {"env", "iterations"}
     assert named == {field.name for field in dataclasses.fields(RLExperiment)}
     assert names[0] == "maml.mbs_20.fbs_20.numgrad1.fastlr0.5.delta0.01"
     assert RLExperiment.of(iterations=7).name == names[0]  # a longer run continues in the same folder
+    assert RLExperiment.of(adapt="head").name == f"{names[0]}.adapthead"
+
+
+def test_older_runs_adapt_all_parameters():
+    older = dataclasses.asdict(RLExperiment.of())
+    del older["adapt"]
+    assert RLExperiment.of().differences(older) == []
+    assert RLExperiment.of(adapt="head").differences(older) == ["--adapt=all (now head)"]
 
 
 # By the original's test scripts: trajectories, and the step sizes of all updates of MAML, pretrained and random.

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from maml_tf.runs import process
-from scripts import docs_figures, evaluate_rl, plot_rl, plot_sinusoid, plot_validation, render_rl
+from scripts import compare_rl, docs_figures, evaluate_rl, plot_rl, plot_sinusoid, plot_validation, render_rl
 
 FIGURES = Path(__file__).parents[2] / docs_figures.FIGURES
 SCRIPTS = {
     script.__name__.split(".")[1]: script
-    for script in (evaluate_rl, plot_rl, plot_sinusoid, plot_validation, render_rl)
+    for script in (compare_rl, evaluate_rl, plot_rl, plot_sinusoid, plot_validation, render_rl)
 }
 
 
@@ -32,7 +32,7 @@ def test_commands_have_valid_flags_and_name_the_folder(call, name, tmp_path, mon
         assert flags[-1].startswith("--out=docs/figures")
         result = call(SCRIPTS[script].main, *flags)
         assert result.returncode == 2
-        missing = ("no trained", "no checkpoint in logs", "the returns in logs")
+        missing = ("no trained", "no checkpoint in logs", "the returns in logs", "the returns in runs")
         assert result.stderr.startswith(tuple(f"error: {text}" for text in missing)), result.stderr
     assert not list(tmp_path.iterdir())
 

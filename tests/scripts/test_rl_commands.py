@@ -130,6 +130,7 @@ def test_benchmark(run, monkeypatch):
         (benchmark_rl, ["--repeats=0"], "--repeats must be at least 1, not 0"),
         (train_rl, ["--env=:Id"], "Gymnasium cannot make the environment ':Id'"),
         (evaluate_rl, ["--best", "--test_iter=3"], "name different checkpoints"),
+        (evaluate_rl, ["--update=trpo", "--adapt=head"], "--update=trpo changes all parameters: leave it out"),
         (export_rl, ["--export_dir=out", "--best", "--test_iter=3"], "name different checkpoints"),
         (export_rl, ["--export_dir=out", "--hidden_size=0"], "--hidden_size must be at least 1, not 0"),
         (export_rl, ["--export_dir=out", "--seed=3"], "make it by `python -m scripts.train_rl --seed=3`"),

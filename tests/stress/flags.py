@@ -37,7 +37,7 @@ COMMANDS = [
             "integer": "meta_batch_size fast_batch_size horizon num_grad_updates hidden_size seed save_interval",
             "real": "fast_lr meta_step_size discount gae_lambda",
             "boolean": "log resume",
-            "word": "env baseline optimizer nonlinearity hessian_product",
+            "word": "env baseline adapt optimizer nonlinearity hessian_product",
             "path": "logdir",
         },
     ),

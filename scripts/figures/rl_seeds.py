@@ -1,0 +1,69 @@
+"""Picture of the returns during several trainings, to compare seeds, networks and codes."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from data_generators.errors import UserError
+from maml_tf.runs import table
+from rl.training import PROGRESS
+from scripts.figures import style
+
+SIZE = 7.2, 3.6
+
+_ORIGINAL = "original"
+_COLOURS = style.BLUE, style.ORANGE, style.GREY
+_DASHES = "-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1))
+_COLUMNS = table.ITERATION, "return_before", "return_after"  # the first of progress.csv
+
+
+def numbers(lines: Sequence[str]) -> list[dict]:
+    """Rows of line, iteration and after, the mean return after the inner update.
+
+    Args:
+        lines: "name=path" of each; path is the folder of a run, which has a progress.csv, or a csv of these columns.
+
+    Raises:
+        UserError: a line is not of that form, two have one name, or a file cannot be read.
+    """
+    rows: list[dict] = []
+    for line in lines:
+        name, _, path = line.partition("=")
+        if not name or not path:
+            raise UserError(f"--line={line} must be a name and, after a '=', the folder of a run or a csv")
+        if any(row["line"] == name for row in rows):
+            raise UserError(f"two lines are named {name!r}: give each a name of its own")
+        rows += [{"line": name} | row for row in _returns(Path(path))]
+    return rows
+
+
+def draw(figure, rows: list[dict], level: float | None = None) -> None:
+    """Return after the update against iterations; `level` is a published return."""
+    panel = figure.subplots()
+    groups: dict[str, int] = {_ORIGINAL: 0}  # and how many lines of each are drawn
+    for name in dict.fromkeys(row["line"] for row in rows):
+        group = name.split(",")[0]
+        number = groups.setdefault(group, 0)
+        groups[group] += 1
+        place = list(groups).index(group)
+        colour = _COLOURS[(place - 1) % len(_COLOURS)] if place else style.BLACK
+        points = [(row["iteration"], row["after"]) for row in rows if row["line"] == name]
+        look = {"color": colour, "linestyle": _DASHES[number % len(_DASHES)], "linewidth": 1.0}
+        panel.plot(*zip(*points, strict=True), label=f"{name} ({points[-1][0] + 1})", **look)
+    if level is not None:
+        panel.axhline(level, color=style.BLACK, linewidth=0.7, linestyle=(0, (1, 3)), label=f"published: {level:.1f}")
+    panel.set_xlabel("iteration")
+    panel.set_ylabel("mean return after the update")
+    figure.legend(loc="outside right upper", handlelength=3)
+
+
+def _returns(path):
+    """Rows of iteration and after, of those rows of a csv that can be read."""
+    file = path / PROGRESS if path.is_dir() else path
+    try:
+        found = table.read(file, _COLUMNS).rows
+    except OSError as error:
+        raise UserError(f"the returns in {file} cannot be read ({error.strerror}): name another run or csv") from error
+    rows = [row for row in found if row["return_after"]]
+    if not rows:
+        raise UserError(f"the returns in {file} cannot be read (it has no rows of them): name another run or csv")
+    return [{"iteration": int(row[table.ITERATION]), "after": float(row["return_after"])} for row in rows]

@@ -1,0 +1,57 @@
+"""The flags of every command, and the defaults of those of main.py."""
+
+import re
+
+import pytest
+
+from tests.net import commands
+from tests.net.test_names import _RL_SETTINGS, _SETTINGS
+
+# Of main.py, those with a default of their own; settings take the paper's values.
+_DEFAULTS = {
+    **dict.fromkeys(("help", "log_gradient_cosine", "export_transductive"), "false"),
+    **dict.fromkeys(("log", "resume", "train", "transductive"), "true"),
+    **dict.fromkeys(("task_axis", "jit"), "auto"),
+    **{"test_head": "trained", "test_iter": "-1", "train_update_batch_size": "-1", "train_update_lr": "-1.0"},
+}
+_RUN_FLAGS = "data_dir logdir export_dir test_set test_queries test_tasks test_ways save_interval validation_interval"
+_RUN_FLAGS += " ensemble"
+_RL = f"{' '.join(_RL_SETTINGS)} logdir"
+_TEST_RL = f"{_RL} best test_iter trajectories num_updates out"
+_SCRIPTS = {
+    "train_rl": f"{_RL} resume log save_interval",
+    "evaluate_rl": f"{_TEST_RL} policy update name format",
+    "export_rl": f"{_RL} best test_iter export_dir",
+    "plot_rl": f"{_RL} seeds name out format",
+    "render_rl": f"{_TEST_RL} goal every fps",
+    "baselines": "datasource data_dir logdir num_classes shots queries num_tasks iterations num_filters batch_size "
+    "learning_rate held_out seed step_sizes decays num_updates tuning_tasks",
+    "prepare_omniglot": "data_dir base_url",
+    "prepare_miniimagenet": "source csv_dir data_dir resize",
+    "plot_validation": "name out format",
+    "compare": "updates out format",
+    "benchmark": "workload task_axis jit steps csv",
+    "benchmark_export": "export_dir logdir data_dir tasks calls",
+    "benchmark_rl": f"{' '.join(_RL_SETTINGS)} task_axis threads repeats sampling workers",
+    "plot_sinusoid": "figure logdir out format iterations seed",
+    "sinusoid_table": "logdir csv iterations seed",
+    "reproduce": "data_dir logdir iterations",
+}
+
+
+def _flags(tmp_path, program):
+    """{flag: its default} in the help of a command; the default is None where the help has none in parentheses."""
+    result = commands.fork(tmp_path, program, "--help")
+    assert (result.returncode, result.stderr) == (0, "")
+    found = re.split(r"^ +(?:-\w, ?)?--(?:\[no\])?(\w+)", result.stdout, flags=re.MULTILINE)[1:]
+    defaults = (re.search(r"\(default:\s+(.*?)\)", text) for text in found[1::2])
+    return {name: default and default[1] for name, default in zip(found[::2], defaults, strict=True)}
+
+
+def test_flags_of_main(tmp_path):
+    assert _flags(tmp_path, "main") == dict.fromkeys([*_SETTINGS, *_RUN_FLAGS.split()]) | _DEFAULTS
+
+
+@pytest.mark.parametrize("name", _SCRIPTS)
+def test_flags_of_scripts(tmp_path, name):
+    assert set(_flags(tmp_path, f"scripts.{name}")) - {"help"} == set(_SCRIPTS[name].split())

@@ -1,0 +1,129 @@
+"""`main.py` with the best checkpoints on validation: tested after training, by name, in ensembles, and exported."""
+
+import itertools
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from maml_tf.runs.checkpoints import available
+from maml_tf.supervised import commands, training
+from maml_tf.supervised.build import load_run
+from maml_tf.supervised.experiment import Experiment
+from tests.command import assert_refused
+from tests.data_generators.synthetic_omniglot import snapshot
+
+RUN = (
+    *("--log=False", "--jit=false", "--logdir=runs"),
+    *("--meta_batch_size=2", "--metatrain_iterations=4", "--meta_lr=0.1"),
+)
+FILES = "test_ubs10_stepsize0.01"
+
+
+@pytest.fixture(autouse=True)
+def _few_tasks(monkeypatch):
+    monkeypatch.setattr(training, "EVALUATION_TASKS", 20)
+    monkeypatch.setattr(commands, "EVALUATION_TASKS", 20)
+
+
+@pytest.fixture
+def best_first(monkeypatch):
+    """Has every validation rank behind those before."""
+    count = itertools.count()
+    monkeypatch.setattr(training, "rank", lambda evaluation: (0.0, float(next(count))))
+
+
+@pytest.fixture
+def trained(run_main, best_first, tmp_path):
+    """What the training printed, and the folder of the run, whose best checkpoint is that of iteration 2."""
+    result = run_main(*RUN, "--validation_interval=2")
+    assert result.returncode == 0, result.stderr
+    (folder,) = (tmp_path / "runs").iterdir()
+    return result.stdout, folder
+
+
+def results(folder):
+    return {path.name: path.read_bytes() for path in folder.glob("test_*")}
+
+
+def test_a_training_tests_its_last_checkpoint_and_then_the_best(trained, run_main):
+    out, folder = trained
+    assert available(folder) == [4]
+    assert available(folder / "best") == [2, 4]
+    _, last, best = out.split("Testing the checkpoint of iteration ")
+    assert last.startswith("4\n")
+    assert last.endswith(f"{FILES}.csv\n")
+    assert best.startswith("2, the best on validation\n")
+    assert "\nbest on validation\n" in best
+    assert best.endswith(f"{FILES}_best.csv\n")
+    tested = results(folder)
+    assert len(tested) == 4
+    for flags in (("--test_iter=latest",), ("--test_iter=-1",), ("--test_iter=4",)):
+        assert run_main(*RUN, "--train=False", *flags).returncode == 0
+        assert results(folder) == tested
+    again = run_main(*RUN, "--train=False", "--test_iter=best")
+    assert again.stdout.endswith(best)
+    assert results(folder) == tested
+    assert (folder / f"{FILES}.csv").read_text() != (folder / f"{FILES}_best.csv").read_text()
+
+
+def test_a_best_checkpoint_that_is_the_last_is_tested_once(run_main, tmp_path):
+    result = run_main(*RUN, "--validation_interval=4")
+    assert result.stdout.count("Testing the checkpoint") == 1
+    assert not list(tmp_path.glob("runs/*/*_best.csv"))
+
+
+def test_ensembles_have_files_of_their_own(trained, run_main):
+    _, folder = trained
+    test = (*RUN, "--train=False", "--transductive=false")
+    assert run_main(*test, "--test_iter=best").returncode == 0
+    result = run_main(*test, "--ensemble=1")
+    assert "Testing the ensemble of the checkpoints of iterations 2\n" in result.stdout
+    best, alone = (folder / f"{FILES}{suffix}_inductive.csv" for suffix in ("_best", "_ensemble1"))
+    assert alone.read_bytes() == best.read_bytes()
+    result = run_main(*test, "--ensemble=2")
+    assert "Testing the ensemble of the checkpoints of iterations 2, 4\n" in result.stdout
+    assert "\nensemble of the 2 best on validation\n" in result.stdout
+    assert (folder / f"{FILES}_ensemble2_inductive.csv").read_bytes() != alone.read_bytes()
+    assert_refused(run_main(*test, "--ensemble=3"), "holds 2 of the 3 checkpoints asked for: give --ensemble=2, or")
+
+
+def test_the_best_is_exported_and_loaded(trained, run_main, tmp_path):
+    _, folder = trained
+    assert run_main(*RUN, "--test_iter=best", "--export_dir=exported").returncode == 0
+    about = json.loads((tmp_path / "exported" / "assets.extra" / "maml.json").read_text())
+    assert about["iteration"] == 2
+    experiment = Experiment.of(metatrain_iterations=4, meta_batch_size=2, meta_lr=0.1)
+    best, latest = (load_run(experiment, "runs", iteration=which, jit=False) for which in ("best", None))
+    assert (best.iteration, latest.iteration, best.folder.resolve()) == (2, 4, folder)
+    assert load_run(experiment, "runs", iteration=2, jit=False).iteration == 2  # is in best/ only
+    assert not np.array_equal(best.maml.weights[0], latest.maml.weights[0])
+
+
+def test_a_run_without_best_checkpoints_says_what_to_do(run_main, tmp_path):
+    assert run_main(*RUN, "--validation_interval=0").returncode == 0
+    (folder,) = (tmp_path / "runs").iterdir()
+    before = snapshot(folder)
+    what = "since the run was not validated, or only by an earlier version: resume it for more iterations, or name"
+    for flags in ("--test_iter=best", "--ensemble=2"):
+        assert_refused(run_main(*RUN, "--train=False", flags), what)
+    assert_refused(run_main(*RUN, "--test_iter=best", "--export_dir=exported"), what)
+    assert snapshot(folder) == before
+    shutil.rmtree(folder)
+    assert_refused(run_main(*RUN, "--train=False", "--test_iter=best"), "train first, with the same settings")
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--test_iter=best",), "--test_iter goes with --train=False"),
+        (("--ensemble=2",), "--ensemble goes with --train=False: train first, and then test the ensemble"),
+        (("--ensemble=2", "--test_iter=best"), "--ensemble and --test_iter name different checkpoints"),
+        (("--ensemble=2", "--export_dir=out"), "--ensemble and --export_dir do not go together"),
+        (("--ensemble=6",), "--ensemble must be at most 5, not 6"),
+        (("--test_iter=first",), "flag --test_iter=first: give an integer, or latest or best"),
+    ],
+)
+def test_flags_that_do_not_fit(run_main, flags, message):
+    assert_refused(run_main(*RUN, *flags), message)
