@@ -5,6 +5,8 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from data_generators.errors import UserError
+
 
 class Tasks(NamedTuple):
     """A batch of few-shot tasks; every array has the task as its leading axis.
@@ -57,6 +59,26 @@ def _structured(function, first, *others):
         items = [_structured(function, *values) for values in zip(first, *others, strict=True)]
         return type(first)(*items) if isinstance(first, Tasks) else tuple(items)
     return function(first, *others)
+
+
+def refuse_ragged(tasks: Tasks) -> None:
+    """Raises UserError where tasks are listed one by one and differ in their number of examples."""
+    for name, value in tasks._asdict().items():
+        if _is_ragged(value):
+            raise UserError(
+                f"{name} has tasks of different numbers of examples: make batches of one size each by "
+                "maml_tf.by_size(tasks), and give one at a time"
+            )
+
+
+def _is_ragged(value):
+    if hasattr(value, "row_splits"):  # a tf.RaggedTensor
+        return True
+    if not isinstance(value, list | tuple) and not (isinstance(value, np.ndarray) and value.dtype == object):
+        return False
+    # Several inputs, which may be listed too, have as many tasks each: their first axes do not differ.
+    shapes = [tuple(v.shape) if hasattr(v, "shape") else (len(v),) for v in value if hasattr(v, "__len__")]
+    return len({shape[:1] for shape in shapes}) > 1 and len({shape[1:] for shape in shapes}) == 1
 
 
 class TaskSource(Protocol):

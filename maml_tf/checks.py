@@ -4,11 +4,10 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from data_generators.errors import UserError
-from data_generators.tasks import Tasks
+from data_generators.tasks import Tasks, refuse_ragged
 
 _ELEMENTWISE = {"Add", "AddV2", "Sub", "Mul", "RealDiv", "DivNoNan", "SquaredDifference", "Maximum", "Minimum", "Pow"}
 
@@ -73,26 +72,6 @@ def arrays(value: Any) -> Any:
         refuse_ragged(value)
     nested = [isinstance(item, list | tuple) and not any(map(_is_array, item)) for item in value]
     return tuple(tf.convert_to_tensor(v) if is_nested else v for v, is_nested in zip(value, nested, strict=True))
-
-
-def refuse_ragged(tasks: Tasks) -> None:
-    """Raises UserError where tasks are listed one by one and differ in their number of examples."""
-    for name, value in tasks._asdict().items():
-        if _is_ragged(value):
-            raise UserError(
-                f"{name} has tasks of different numbers of examples: make batches of one size each by "
-                "maml_tf.by_size(tasks), and give one at a time"
-            )
-
-
-def _is_ragged(value):
-    if isinstance(value, tf.RaggedTensor):
-        return True
-    if not isinstance(value, list | tuple) and not (isinstance(value, np.ndarray) and value.dtype == object):
-        return False
-    # Several inputs, which may be listed too, have as many tasks each: their first axes do not differ.
-    shapes = [tuple(v.shape) if hasattr(v, "shape") else (len(v),) for v in value if hasattr(v, "__len__")]
-    return len({shape[:1] for shape in shapes}) > 1 and len({shape[1:] for shape in shapes}) == 1
 
 
 def any_number(value: Any, specs: list[tf.TensorSpec] | None = None) -> Any:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import re
 
 from data_generators.errors import UserError
 from maml_tf.supervised.datasets import EVALUATION_TASKS
@@ -84,14 +85,14 @@ class Conditions:
 
     @property
     def suffix(self) -> str:
-        """What the names of a test's files add: "_queries15_ways5_zerohead_tasks100_val", of what differs."""
+        """What the names of a test's files add: "_queries15_ways5_zerohead_tasks100_val_best", of what differs."""
         parts = [
-            self.checkpoint,
             self.queries and f"queries{self.queries}",
             self.ways and f"ways{self.ways}",
             self.head == ZERO and "zerohead",
             self.tasks and f"tasks{self.tasks}",
             self.split,
+            self.checkpoint,
         ]
         return "".join(f"_{part}" for part in parts if part)
 
@@ -104,6 +105,27 @@ class Conditions:
         elif self.ways:
             parts.append(f"the first {self.ways} of the {outputs} outputs")
         return ", ".join(parts)
+
+
+def of_tasks(name: str) -> tuple[int, Conditions] | None:
+    """The shots and what else decides the tasks of a test, but for their number, as the name of its files tells it.
+
+    Args:
+        name: of a csv or pkl, without ending, as `evaluation.write` makes it.
+
+    Returns:
+        (K, Conditions of queries, ways and split), or None where it is another name.
+    """
+    match = re.fullmatch(r"test_ubs(\d{1,9})_stepsize[^_]+((?:_[^_]+)*)", name)
+    if match is None:
+        return None
+
+    def part(pattern):
+        found = re.search(rf"_{pattern}(?![^_])", match[2])
+        return None if found is None else found[1]
+
+    queries, ways = (number and int(number) for number in (part(r"queries(\d{1,9})"), part(r"ways(\d{1,9})")))
+    return int(match[1]), Conditions(queries, ways, split=part("(val|test)"))
 
 
 def _of_data(queries, ways):

@@ -17,8 +17,7 @@ from data_generators.errors import UserError
 from data_generators.files import replacing
 from data_generators.prefetch import Prefetcher
 from data_generators.progress import progress
-from data_generators.tasks import Tasks
-from maml_tf.checks import refuse_ragged
+from data_generators.tasks import Tasks, refuse_ragged
 from maml_tf.runs.statistics import mean_ci95
 from maml_tf.supervised.conditions import USUAL, Conditions
 from maml_tf.supervised.datasets import EVALUATION_TASKS

@@ -43,12 +43,13 @@ _SCRIPTS = {
     "prepare_omniglot": "data_dir base_url",
     "prepare_miniimagenet": "source csv_dir data_dir resize",
     "plot_validation": "name out format",
+    "compare": "updates out format",
     "benchmark": "workload task_axis jit steps csv",
     "benchmark_export": "export_dir logdir data_dir tasks calls",
     "benchmark_rl": f"{' '.join(RL_SETTINGS)} task_axis threads repeats sampling workers",
     "plot_sinusoid": "figure logdir out format iterations seed",
     "sinusoid_table": "logdir csv iterations seed",
-    "reproduce": "data_dir logdir iterations",
+    "reproduce": "data_dir logdir iterations verify write_results",
 }
 
 

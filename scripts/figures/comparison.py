@@ -1,0 +1,222 @@
+"""Tests of several runs on the same tasks, their metrics and their paired differences to the first."""
+
+import functools
+import pickle
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from data_generators.errors import UserError, listed
+from data_generators.files import reading
+from maml_tf.runs import checkpoints
+from maml_tf.supervised.build import train_command
+from maml_tf.supervised.conditions import of_tasks
+from maml_tf.supervised.evaluation import mean_and_ci95
+from maml_tf.supervised.experiment import Experiment
+from maml_tf.supervised.report import aligned, loss_text
+from scripts.figures import style
+
+AGAIN = "make it by testing the run again, with --train=False"
+
+
+class Test(NamedTuple):
+    """One test of a run.
+
+    label: that tells it from the others.
+    file: its pkl.
+    metrics: [tasks, 1 + updates], of the support before adaptation and of the query after 1, 2, ... updates.
+    experiment: Experiment of the run; None where there is none of its checkpoints beside the file.
+    tasks: what decides its tasks, by name; None for what is not known.
+    """
+
+    label: str
+    file: Path
+    metrics: np.ndarray
+    experiment: Experiment | None
+    tasks: dict[str, Any]
+
+    @property
+    def kind(self) -> str:
+        """What the metric is: "accuracy", "loss", or "metric" where that is not known."""
+        if self.experiment is None:
+            return "metric"
+        return "accuracy" if _has_classes(self.experiment) else "loss"
+
+
+def load(paths: Sequence[str]) -> list[Test]:
+    """The tests of runs.
+
+    Args:
+        paths: of folders of runs, or of files of tests.
+
+    Raises:
+        UserError: there is no such test, or it cannot be read; or one is of other tasks than the first.
+    """
+    first, *others = tests = [_load(Path(path)) for path in paths]
+    for test in others:
+        known = {name: (test.tasks[name], value) for name, value in first.tasks.items() if value is not None}
+        differing = [f"{n} {here}, not {there}" for n, (here, there) in known.items() if here not in (None, there)]
+        if differing:
+            reason = f"{test.file} is a test on other tasks than {first.file}: {', '.join(differing)}"
+            raise UserError(f"{reason}; test both with the same flags --test_...")
+    return [test._replace(label=label) for test, label in zip(tests, _labels(tests, paths), strict=True)]
+
+
+def numbers(tests: Sequence[Test], updates: int | None = None) -> list[dict]:
+    """Rows of run, updates, mean, ci95, difference and difference_ci95: paired, less the first; None for that itself.
+
+    Args:
+        tests: of `load`.
+        updates: after how many to compare; default, the reported one of each.
+
+    Raises:
+        UserError: a test has fewer updates, or nothing says which is the reported one.
+    """
+    values = [_after(test, updates) for test in tests]
+    rows = []
+    for test, (update, metric) in zip(tests, values, strict=True):
+        mean, ci95 = _mean(metric)
+        difference = _mean(metric - values[0][1]) if rows else (None, None)
+        row = {"run": test.label, "updates": update, "mean": mean, "ci95": ci95}
+        rows.append(row | dict(zip(("difference", "difference_ci95"), difference, strict=True)))
+    return rows
+
+
+def table(tests: Sequence[Test], rows: Sequence[dict]) -> str:
+    """The rows of `numbers` as text."""
+    kind, tasks = tests[0].kind, tests[0].tasks
+    where = [tasks["datasource"], *(f"{name} {tasks[name]}" for name in ("ways", "shots", "queries") if tasks[name])]
+    unit = " in %" if kind == "accuracy" else ""
+    title = f"{kind.capitalize()}{unit} on the same {tasks['tasks']} tasks ({', '.join(filter(None, where))}), "
+    header = ["run", "updates", kind, "difference to the first"]
+    cells = [[row["run"], str(row["updates"]), *_texts(row, kind)] for row in rows]
+    return "\n".join([f"{title}+- 95 % confidence interval", "", *aligned([header, *cells])])
+
+
+def size(rows: Sequence[dict]) -> tuple[float, float]:
+    """Of the picture, in inches."""
+    return 7.6, 1.1 + 0.3 * len(rows)
+
+
+def drawing(tests: Sequence[Test]) -> Callable:
+    """What draws the rows of `numbers`: function (figure, rows)."""
+    return functools.partial(draw, kind=tests[0].kind)
+
+
+def draw(figure, rows: Sequence[dict], kind: str) -> None:
+    """The metric of each run and its difference to the first, each with its interval, one line for each run."""
+    metric, difference = figure.subplots(1, 2, sharey=True)
+    percent = 100 if kind == "accuracy" else 1
+    for panel, names in ((metric, ("mean", "ci95")), (difference, ("difference", "difference_ci95"))):
+        places = [i for i, row in enumerate(rows) if row[names[0]] is not None]
+        means, ci95s = ([percent * rows[i][name] for i in places] for name in names)
+        panel.errorbar(means, places, xerr=ci95s, color=style.BLUE, linestyle="", marker="o", capsize=3)
+    difference.axvline(0, color=style.GREY, linewidth=0.8, zorder=0)
+    unit = ", %" if kind == "accuracy" else ""
+    metric.set(xlabel=f"{kind}{unit}", ylim=(len(rows) - 0.5, -0.5))
+    metric.set_yticks(range(len(rows)), [row["run"] for row in rows])
+    difference.set(xlabel=f"paired difference to the first{unit}")
+
+
+def _load(path):
+    folder = path if path.is_dir() else path.parent
+    experiment = _experiment(folder)
+    file = _usual(folder, experiment) if path.is_dir() else path.with_suffix(".pkl")
+    if not file.exists():
+        missing = f"{path} has no test" if path.is_dir() else f"there is no {file}"
+        raise UserError(f"{missing} with the metric of every task: {_remedy(folder, experiment)}")
+    metrics = _metrics(file)
+    shots, conditions = of_tasks(file.stem) or (None, None)
+    tasks = dict.fromkeys(("datasource", "ways", "shots", "queries", "split")) | {"tasks": len(metrics)}
+    if experiment is not None:
+        tasks["datasource"] = experiment.datasource
+        tasks["ways"] = experiment.num_classes if _has_classes(experiment) else None
+    if conditions is not None:
+        tasks |= {"shots": shots, "queries": conditions.queries or shots, "split": conditions.split or "usual"}
+        tasks["ways"] = conditions.ways or tasks["ways"]
+    return Test(path.name, file, metrics, experiment, tasks)
+
+
+def _has_classes(experiment):
+    return experiment.dataset.loss(1)[1] is not None
+
+
+def _experiment(folder):
+    """The Experiment of the run in a folder, or None where no checkpoint of ours is there."""
+    try:
+        settings = checkpoints.read_settings(folder / f"model{checkpoints.find(folder)}")
+    except UserError:
+        return None
+    if "datasource" not in settings:
+        raise UserError(f"{folder} is no run of main.py: scripts.compare_rl compares those of scripts.train_rl")
+    return Experiment.of(**settings)
+
+
+def _usual(folder, experiment):
+    """The pkl of the test that main.py makes of a run by itself, or of the only one that there is."""
+    files = sorted(folder.glob("test_*.pkl"))
+    if experiment is not None:
+        usual = folder / f"test_ubs{experiment.update_batch_size}_stepsize{experiment.update_lr}.pkl"
+        if usual in files or not files:
+            return usual
+    if len(files) > 1:
+        raise UserError(f"{folder} has several tests: name one of {listed([str(file) for file in files])}")
+    return files[0] if files else folder / "test.pkl"
+
+
+def _remedy(folder, experiment):
+    if experiment is None:
+        return AGAIN
+    return f"make it by `{train_command(experiment, folder.parent)} --train=False`"
+
+
+class _Arrays(pickle.Unpickler):
+    """Reads arrays and nothing else: a pickle may otherwise run any program."""
+
+    def find_class(self, module, name):
+        """As of pickle.Unpickler."""
+        of_numpy = "_reconstruct", "ndarray", "dtype", "scalar", "_frombuffer"
+        if (module.split(".")[0] == "numpy" and name in of_numpy) or (module, name) == ("_codecs", "encode"):
+            return super().find_class(module, name)
+        raise pickle.UnpicklingError(f"it holds {module}.{name}, which is no array")
+
+
+def _metrics(file):
+    try:
+        with reading(file, AGAIN), open(file, "rb") as opened:
+            metrics = np.asarray(_Arrays(opened, encoding="latin1").load()["mses"], np.float64)
+    except pickle.UnpicklingError as error:
+        raise UserError(f"{file} is damaged or no test ({error}): {AGAIN}") from error
+    if metrics.ndim != 2 or not len(metrics) or metrics.shape[1] < 2:
+        raise UserError(f"{file} has metrics of the shape {list(metrics.shape)}, not [tasks, 1 + updates]: {AGAIN}")
+    return metrics
+
+
+def _labels(tests, paths):
+    """The names of the folders, or files; where those are not enough, the paths."""
+    names = [test.label for test in tests]
+    return names if len(set(names)) == len(names) else list(map(str, paths))
+
+
+def _after(test, updates):
+    """(the update to compare after, its metric of every task)."""
+    most = test.metrics.shape[1] - 1
+    if updates is None and test.experiment is None:
+        raise UserError(f"the run of {test.file} is not beside it: say after how many updates to compare by --updates")
+    update = min(test.experiment.reported_update, most) if updates is None else updates
+    if update > most:
+        raise UserError(f"{test.file} has {most} updates: give --updates={most} or less")
+    return update, test.metrics[:, update]
+
+
+def _mean(values):
+    return mean_and_ci95(values, np.zeros(len(values), bool))
+
+
+def _texts(row, kind):
+    pairs = (row["mean"], row["ci95"]), (row["difference"], row["difference_ci95"])
+    if kind == "accuracy":
+        return ["" if mean is None else f"{100 * mean:.2f} +- {100 * ci95:.2f}" for mean, ci95 in pairs]
+    return ["" if mean is None else loss_text(mean, ci95) for mean, ci95 in pairs]
