@@ -5,7 +5,7 @@ Settings that are not given take the values of the paper for the datasource and 
 
 import sys
 
-from maml_tf.runs.command import while_loading
+from maml_tf.runs.boundary import while_loading
 
 if __name__ == "__main__":
     while_loading()
@@ -17,6 +17,7 @@ from maml_tf.runs.flags import Flags, command
 from maml_tf.supervised.conditions import HEADS, TRAINED
 from maml_tf.supervised.datasets import EVALUATION_TASKS
 from maml_tf.supervised.experiment import Experiment
+from maml_tf.supervised.variants import PRESETS, preset
 
 
 def main(argv: list[str]) -> int:
@@ -27,6 +28,7 @@ def main(argv: list[str]) -> int:
 def define(flags: Flags) -> None:
     """Defines the flags of the original, by the same names, and ours."""
     flags.settings(Experiment)
+    flags.choice("preset", None, list(PRESETS), "the published settings of a variant; other flags override them")
     flags.string("data_dir", None, "folder of the data; default data/omniglot or data/miniImagenet")
     flags.string("logdir", None, "folder of the runs; default logs/<datasource>, or logs/folder/<data_dir>")
     flags.boolean("log", True, "write TensorBoard summaries")
@@ -84,9 +86,16 @@ def parse(argv: list[str]) -> Flags:
 
 def experiments(flags: Flags) -> tuple[Experiment, Experiment]:
     """The experiment as it is, or was, trained, and as it is tested; only shots and inner step size may differ."""
-    given = flags.given(Experiment)
-    names = ("update_batch_size", "update_lr")
-    in_training = {name: getattr(flags, f"train_{name}") for name in names if getattr(flags, f"train_{name}") != -1}
+    given = {name: value for name, value in flags.given(Experiment).items() if value is not None}
+    in_training = {}
+    if flags.preset is not None:
+        usual = Experiment.of(**given)
+        given = preset(flags.preset, usual.datasource, usual.num_classes) | given
+        if "train_update_batch_size" in given:
+            in_training["update_batch_size"] = given.pop("train_update_batch_size")
+    for name in ("update_batch_size", "update_lr"):
+        if getattr(flags, f"train_{name}") != -1:
+            in_training[name] = getattr(flags, f"train_{name}")
     return Experiment.of(**(given | in_training)), Experiment.of(**given)
 
 

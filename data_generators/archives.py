@@ -21,6 +21,18 @@ from data_generators.errors import UserError
 from data_generators.files import reading, replacing
 from data_generators.progress import progress
 
+SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+# By how a file begins.
+_COMPRESSED: dict[bytes, Callable[[BinaryIO], io.BufferedIOBase]] = {
+    b"\x1f\x8b": gzip.open,
+    b"BZh": bz2.open,
+    b"\xfd7zXZ": lzma.open,
+    b"]\0\0\x80": lzma.open,
+}
+_CHUNK_BYTES = 1 << 20  # of a tar, checked at a time
+_CONNECT_SECONDS = 30  # without an answer, then a download is given up
+_DOWNLOAD_BYTES = 1 << 16  # at a time
+
 
 class ImageFolder:
     """The PNG files group/class/file.png below a folder.
@@ -130,17 +142,6 @@ def _bounded(file, name, max_bytes: int) -> bytes:
     return contents
 
 
-SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
-# By how a file begins.
-_COMPRESSED: dict[bytes, Callable[[BinaryIO], io.BufferedIOBase]] = {
-    b"\x1f\x8b": gzip.open,
-    b"BZh": bz2.open,
-    b"\xfd7zXZ": lzma.open,
-    b"]\0\0\x80": lzma.open,
-}
-_CHUNK_BYTES = 1 << 20
-
-
 class _Entry(tarfile.TarInfo):
     """A member whose header, if damaged, is an error: tarfile takes it for the end of the archive."""
 
@@ -211,10 +212,6 @@ def _read_to_the_end(file: BinaryIO, opener, path: Path) -> None:
             shown.update(file.tell() - place)
             place = file.tell()
     file.seek(0)
-
-
-_CONNECT_SECONDS = 30
-_DOWNLOAD_BYTES = 1 << 16
 
 
 class _AppearedError(Exception):

@@ -63,6 +63,23 @@ def reading(path: str | Path, remedy: str = "put a whole one in its place") -> I
 
 
 @contextmanager
+def writing(path: str | Path, remedy: str = "") -> Iterator[None]:
+    """Turns what can go wrong while a file is written into one sentence.
+
+    Args:
+        path: of the file, for the sentence.
+        remedy: what the user can do; without it, the reason alone is told.
+
+    Raises:
+        UserError: in place of an OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"cannot write {path} ({error.strerror})" + (f": {remedy}" if remedy else "")) from error
+
+
+@contextmanager
 def replacing(path: str | Path, durable: bool = True, tidy: bool = True) -> Iterator[Path]:
     """Gives another name to write a file or folder under, which then takes the place of `path`, whole or not at all.
 
@@ -105,13 +122,11 @@ def check_writable(path: str | Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"cannot write to {path.parent} ({error.strerror})") from error
-    try:
+    with writing(path):
         if path.is_dir():
             raise _is_a_folder()
         _part(path).touch()
         _remove(_part(path))
-    except OSError as error:
-        raise UserError(f"cannot write {path} ({error.strerror})") from error
 
 
 def remove_abandoned(path: str | Path) -> None:

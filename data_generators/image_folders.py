@@ -28,6 +28,11 @@ from data_generators.progress import progress
 
 SPLITS = ("train", "val", "test")
 
+_FORMAT = 2
+_UNCHECKED_FORMAT = 1  # of earlier versions, without a checksum
+_CHUNK = 256  # images decoded and written at a time, ...
+_CHUNK_BYTES = 1 << 26  # ... but fewer if they have more bytes than this
+
 
 @dataclasses.dataclass(frozen=True)
 class ClassFolders:
@@ -100,12 +105,6 @@ def is_visible(name: str) -> bool:
 def _visible(path) -> list[os.DirEntry]:
     with os.scandir(path) as entries:
         return sorted((entry for entry in entries if is_visible(entry.name)), key=lambda entry: entry.name)
-
-
-_FORMAT = 2
-_UNCHECKED_FORMAT = 1  # of earlier versions, without a checksum
-_CHUNK = 256  # images decoded and written at a time, ...
-_CHUNK_BYTES = 1 << 26  # ... but fewer if they have more bytes than this
 
 
 def load_splits(data_dir: Path, folders: Mapping[str, ClassFolders | None], decoder: Decoder) -> dict[str, ClassImages]:

@@ -16,6 +16,8 @@ from data_generators.tasks import Tasks
 # A constant, so that no --seed moves a class from the half on which settings are chosen to the half that is reported.
 _HALVES_SEED = 1703
 
+_STREAM = zlib.crc32(b"minibatches")  # apart from the random numbers of tasks
+
 
 def subset(data: ClassImages, classes: Sequence[int] | np.ndarray) -> ClassImages:
     """Some of the classes.
@@ -66,9 +68,6 @@ def hold_out(data: ClassImages, fraction: float) -> tuple[ClassImages, ClassImag
         )
     train = dataclasses.replace(data, lengths=rest)
     return train, dataclasses.replace(data, offsets=np.asarray(data.offsets) + rest, lengths=held_out)
-
-
-_STREAM = zlib.crc32(b"minibatches")
 
 
 class Minibatches:

@@ -23,66 +23,16 @@ from data_generators.errors import UserError
 from data_generators.files import DAMAGE, reading, replacing
 from data_generators.progress import progress
 
-NAME = "omniglot_28x28.npz"
-_FORMAT = 1
-
-
-def read(
-    path: Path, fingerprints: Mapping[str, str], shape: tuple[int, int, int]
-) -> tuple[np.ndarray, list[str]] | None:
-    """Reads the cache, or returns None if it is missing, damaged, or not made from the sources that are there now.
-
-    Args:
-        path: the cache.
-        fingerprints: of each source that is there; one that has gone since is no reason to distrust the cache.
-        shape: characters, images per character, and pixels per side that it must hold.
-
-    Returns:
-        uint8 [images, side, side, 1] that are 0 or 255, and the names of the characters.
-    """
-    characters, images, side = shape
-    try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as cache:
-            made = json.loads(str(cache["made"]))
-            bits, names = cache["bits"], cache["names"].tolist()
-        if made["format"] != _FORMAT or not fingerprints.items() <= {**made["from"]}.items():
-            return None
-        if len(names) != characters or names != sorted(set(map(str, names))):
-            return None
-        if bits.shape != (characters * images, side * side // 8):
-            return None
-        return np.unpackbits(bits, axis=1).reshape(-1, side, side, 1) * np.uint8(255), names
-    except DAMAGE:
-        return None
-
-
-def write(path: Path, fingerprints: Mapping[str, str], images: np.ndarray, names: list[str]) -> None:
-    """Writes the cache.
-
-    Args:
-        path: the cache.
-        fingerprints: of each source that it was made from.
-        images: uint8 [images, side, side, 1] that are 0 or 255.
-        names: the names of the characters.
-
-    Raises:
-        OSError: it cannot be written; an older cache is left as it was.
-    """
-    # A loss of power may leave it half on the disk, which the checksums of a zip will tell.
-    made = json.dumps({"format": _FORMAT, "from": dict(fingerprints)})
-    bits = np.packbits(images.reshape(len(images), -1) > 0, axis=1)
-    with replacing(path, durable=False) as part, open(part, "wb") as file:
-        np.savez(file, made=made, bits=bits, names=names)
-
-
 BASE_URL = "https://github.com/brendenlake/omniglot/raw/master/python"
 SIDE = 28  # pixels, as the paper uses them
 ORIGINAL_SIDE = 105  # pixels, as they were published
+NAME = "omniglot_28x28.npz"  # of the cache
 
 # Bounds on what is read: the longest image has less than 1 kB, and all of them together have 8.2 MB.
 _MAX_IMAGE_BYTES = 1 << 16
 _MAX_ZIP_BYTES = 1 << 26
 _FLAT = "omniglot_resized"
+_FORMAT = 1  # of the cache
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,13 +101,13 @@ def load_omniglot(
         sources = _find(data_dir, edition)
     fingerprints = {name: source.fingerprint() for name, source in sources.items()}
     shape = (edition.characters, edition.images_per_character, SIDE)
-    decoded = read(cache, fingerprints, shape)
+    decoded = read_cache(cache, fingerprints, shape)
     if decoded is None:
         sources = sources if _FLAT in sources else _complete(sources, data_dir, download, base_url, edition)
         decoded = _decode(sources, edition)
         fingerprints = {name: source.fingerprint() for name, source in sources.items()}
         try:
-            write(cache, fingerprints, *decoded)
+            write_cache(cache, fingerprints, *decoded)
         except OSError as error:
             logging.getLogger(__name__).warning("Omniglot will be decoded anew each time: %s", error)
     return _split(*decoded, edition)
@@ -171,6 +121,54 @@ def to_pixels(image: Image.Image) -> np.ndarray:
     """
     small = image.resize((SIDE, SIDE), Image.Resampling.NEAREST)
     return np.where(np.asarray(small.convert("L")) < 128, np.uint8(255), np.uint8(0))
+
+
+def read_cache(
+    path: Path, fingerprints: Mapping[str, str], shape: tuple[int, int, int]
+) -> tuple[np.ndarray, list[str]] | None:
+    """Reads the cache, or returns None if it is missing, damaged, or not made from the sources that are there now.
+
+    Args:
+        path: the cache.
+        fingerprints: of each source that is there; one that has gone since is no reason to distrust the cache.
+        shape: characters, images per character, and pixels per side that it must hold.
+
+    Returns:
+        uint8 [images, side, side, 1] that are 0 or 255, and the names of the characters.
+    """
+    characters, images, side = shape
+    try:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as cache:
+            made = json.loads(str(cache["made"]))
+            bits, names = cache["bits"], cache["names"].tolist()
+        if made["format"] != _FORMAT or not fingerprints.items() <= {**made["from"]}.items():
+            return None
+        if len(names) != characters or names != sorted(set(map(str, names))):
+            return None
+        if bits.shape != (characters * images, side * side // 8):
+            return None
+        return np.unpackbits(bits, axis=1).reshape(-1, side, side, 1) * np.uint8(255), names
+    except DAMAGE:
+        return None
+
+
+def write_cache(path: Path, fingerprints: Mapping[str, str], images: np.ndarray, names: list[str]) -> None:
+    """Writes the cache.
+
+    Args:
+        path: the cache.
+        fingerprints: of each source that it was made from.
+        images: uint8 [images, side, side, 1] that are 0 or 255.
+        names: the names of the characters.
+
+    Raises:
+        OSError: it cannot be written; an older cache is left as it was.
+    """
+    # A loss of power may leave it half on the disk, which the checksums of a zip will tell.
+    made = json.dumps({"format": _FORMAT, "from": dict(fingerprints)})
+    bits = np.packbits(images.reshape(len(images), -1) > 0, axis=1)
+    with replacing(path, durable=False) as part, open(part, "wb") as file:
+        np.savez(file, made=made, bits=bits, names=names)
 
 
 def _find(data_dir: Path, edition: Edition) -> dict[str, ImageFolder | ImageZip]:

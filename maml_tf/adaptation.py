@@ -1,12 +1,15 @@
 """The inner loop of MAML: gradient descent on a task's support loss, differentiable with respect to where it started.
 
-Regression, classification, reinforcement learning and exported models all adapt through `adapt`.
+Regression, classification, reinforcement learning and exported models all adapt through `descend`; `adapt` is `descend`
+for who needs the fast weights alone.
 """
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
+
+from maml_tf.inner_optimizers import SGD, InnerOptimizer
 
 
 def adapt(
@@ -18,6 +21,7 @@ def adapt(
     num_updates: int | tf.Tensor,
     first_update: int = 0,
     first_order: bool = False,
+    optimizer: InnerOptimizer = SGD,
 ) -> tuple[list[tf.Tensor], Any]:
     """Takes gradient steps on a loss: equation 1 of Finn, Abbeel and Levine (2017), num_updates times.
 
@@ -36,6 +40,7 @@ def adapt(
             `tf.while_loop`, whose state must keep its shapes.
         first_update: index of the first of these updates, for a step size that depends on it.
         first_order: stops the gradient through the updates (first-order MAML; `stop_grad` of the original).
+        optimizer: InnerOptimizer, whose directions take the place of the gradient.
 
     Returns:
         (theta', state) after the last update.
@@ -54,25 +59,46 @@ def adapt(
         (0.25, 0.25)
     """
 
-    def update(i, params, state):
+    params = [tf.convert_to_tensor(p) for p in params]
+    settings = {"step_size": step_size, "num_updates": num_updates, "first_update": first_update}
+    settings |= {"first_order": first_order, "optimizer": optimizer}
+    adapted, _, state = descend(loss, params, optimizer.init(params), state, **settings)
+    return adapted, state
+
+
+def descend(
+    loss: Callable,
+    params: Sequence,
+    slots: Any,
+    state: Any,
+    *,
+    step_size: Any,
+    num_updates: int | tf.Tensor,
+    first_update: int = 0,
+    first_order: bool = False,
+    optimizer: InnerOptimizer = SGD,
+) -> tuple[list[tf.Tensor], Any, Any]:
+    """`adapt` that begins with the optimizer's slots, and returns (theta', slots, state), to continue from."""
+
+    def update(i, params, slots, state):
         with tf.GradientTape() as tape:
             tape.watch(params)
             value, state = loss(params, state)
-        gradients = tape.gradient(value, params)
+        gradients = [_prepared(g, first_order) for g in tape.gradient(value, params)]
+        directions, slots = optimizer.update(gradients, slots)
         alphas = _one_for_each(params, step_size(i) if callable(step_size) else step_size)
-        return [_descend(p, g, a, first_order) for p, g, a in zip(params, gradients, alphas, strict=True)], state
+        return [_descend(p, d, a) for p, d, a in zip(params, directions, alphas, strict=True)], slots, state
 
-    adapted = [tf.convert_to_tensor(p) for p in params]
+    carried = [tf.convert_to_tensor(p) for p in params], slots, state
     if isinstance(num_updates, int):
         for i in range(num_updates):
-            adapted, state = update(first_update + i, adapted, state)
-        return adapted, state
-    _, adapted, state = tf.while_loop(
+            carried = update(first_update + i, *carried)
+        return carried
+    return tf.while_loop(
         lambda i, *_: i < num_updates,
-        lambda i, params, state: (i + 1, *update(first_update + i, params, state)),
-        (tf.zeros_like(num_updates), adapted, state),
-    )
-    return adapted, state
+        lambda i, *carried: (i + 1, *update(first_update + i, *carried)),
+        (tf.zeros_like(num_updates), *carried),
+    )[1:]
 
 
 def _one_for_each(params, step_size):
@@ -82,12 +108,16 @@ def _one_for_each(params, step_size):
     return alphas
 
 
-def _descend(param, gradient, alpha, first_order):
+def _prepared(gradient, first_order):
     if gradient is None:
-        return param
+        return None
     gradient = tf.convert_to_tensor(gradient)
-    if first_order:
-        gradient = tf.stop_gradient(gradient)
+    return tf.stop_gradient(gradient) if first_order else gradient
+
+
+def _descend(param, direction, alpha):
+    if direction is None:
+        return param
     # A Python float must not pass through float32 on its way to a float64 parameter.
     alpha = tf.cast(alpha, param.dtype) if tf.is_tensor(alpha) else tf.constant(alpha, param.dtype)
-    return param - alpha * gradient
+    return param - alpha * direction

@@ -27,6 +27,24 @@ def count(value: Any, name: str, least: int) -> int:
     return value
 
 
+def is_reptile(algorithm: str, **given: Any) -> bool:
+    """Whether the algorithm is Reptile rather than MAML.
+
+    Args:
+        algorithm: "maml" or "reptile".
+        given: arguments that only MAML has.
+
+    Raises:
+        UserError: it is neither; or Reptile is given what only MAML has.
+    """
+    if algorithm not in ("maml", "reptile"):
+        raise UserError(f"algorithm must be 'maml' or 'reptile', not {algorithm!r}")
+    only_maml = [name for name, value in given.items() if value]
+    if algorithm == "reptile" and only_maml:
+        raise UserError(f"Reptile has no meta-gradient and adapts everything, so that it takes no {only_maml[0]}")
+    return algorithm == "reptile"
+
+
 def tensors(value: Any, dtype: tf.DType, single: bool | None = None) -> Any:
     """What a model takes or gives as tensors: floating-point numbers in its dtype, the others as they are.
 

@@ -68,14 +68,14 @@ class BatchNorm(keras.layers.Layer):
 
     def build(self, x_shape: tuple, mean_shape: tuple | None = None, variance_shape: tuple | None = None) -> None:
         channels = (x_shape[-1],)
-        self.beta = self.add_weight(name="beta", shape=channels, initializer="zeros")
+        self.beta = self.add_weight(name="beta", shape=self._offset_shape(*channels), initializer="zeros")
         self.mean = self.add_weight(name="mean", shape=channels, initializer="zeros", trainable=False)
         self.variance = self.add_weight(name="variance", shape=channels, initializer="ones", trainable=False)
 
     def call(self, x: Any, mean: Any = None, variance: Any = None, training: bool = True) -> tf.Tensor:
         if not training:
             mean, variance = tf.convert_to_tensor(self.mean), tf.convert_to_tensor(self.variance)
-            return (x - mean) * self._scale(variance) + self.beta
+            return (x - mean) * self._scale(variance) + self._offset()
         if mean is None:
             normalised, mean, variance = normalise(tf.reshape(x, [-1, x.shape[-1]]), self.epsilon)
             normalised = tf.reshape(normalised, tf.shape(x))
@@ -83,16 +83,58 @@ class BatchNorm(keras.layers.Layer):
             normalised = (x - mean) * self._scale(variance)
         self.mean.assign(mean)
         self.variance.assign(variance)
-        return tf.nn.bias_add(normalised, self.beta)
+        return tf.nn.bias_add(normalised, self._offset())
 
     def compute_output_shape(self, x_shape: tuple, mean_shape: Any = None, variance_shape: Any = None) -> tuple:
         return x_shape
+
+    def _offset_shape(self, channels):
+        return (channels,)
+
+    def _offset(self):
+        return tf.convert_to_tensor(self.beta)
 
     def _scale(self, variance):
         return tf.math.rsqrt(variance + tf.constant(self.epsilon, variance.dtype))
 
     def get_config(self) -> dict:
         return {**super().get_config(), "epsilon": self.epsilon}
+
+
+@keras.saving.register_keras_serializable(package="maml_tf")
+class PerUpdateBatchNorm(BatchNorm):
+    """`BatchNorm` with an offset beta for each update of the inner loop (MAML++, Antoniou et al. 2019).
+
+    As in their code, the queries that follow an update are normalised by the offset of that update, those before any
+    update by that of the first, and those after more updates than in training by that of the last. Their statistics per
+    update are not needed here, where no statistics are kept from one update to the next.
+
+    Args:
+        num_updates: of the inner loop in training.
+
+    Example:
+        >>> PerUpdateBatchNorm(5)(tf.zeros([2, 8])).shape
+        TensorShape([2, 8])
+    """
+
+    def __init__(self, num_updates: int, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.num_updates = num_updates
+
+    def build(self, x_shape: tuple, mean_shape: tuple | None = None, variance_shape: tuple | None = None) -> None:
+        super().build(x_shape, mean_shape, variance_shape)
+        index = {"shape": (), "dtype": "int64", "initializer": "zeros", "trainable": False}
+        self.update_index = self.add_weight(name="update_index", **index)  # which the inner loop sets
+
+    def _offset_shape(self, channels):
+        return (self.num_updates, channels)
+
+    def _offset(self):
+        latest = tf.constant(self.num_updates - 1, tf.int64)
+        return tf.gather(self.beta, tf.minimum(tf.convert_to_tensor(self.update_index), latest))
+
+    def get_config(self) -> dict:
+        return {**super().get_config(), "num_updates": self.num_updates}
 
 
 @keras.saving.register_keras_serializable(package="maml_tf")

@@ -17,17 +17,19 @@ import tensorflow as tf
 
 from data_generators.errors import UserError
 from data_generators.tasks import Tasks
-from maml_tf import checks, losses, second_derivatives, step_sizes
+from maml_tf import checks, inner_optimizers, losses, second_derivatives, step_sizes
+from maml_tf.curves import after_each_update
 from maml_tf.distribution import ALONE, Alone
+from maml_tf.inner_optimizers import InnerOptimizer
 from maml_tf.optimizers import adam, optimizer_of
 from maml_tf.pure_model import PureModel
-from maml_tf.task_axis import MAP, Compiler, compiled, map_tasks, mean_over_tasks, resolve
+from maml_tf.serving import Server
+from maml_tf.task_axis import Compiler, compiled, mean_over_tasks, resolve
 from maml_tf.task_learner import Adapted, Metrics, Start, TaskLearner
 
 __all__ = ["MAML", "Adapted", "adam"]
 
 Curves = dict[str, np.ndarray]
-_PLURAL = {"query_loss": "losses", "query_accuracy": "accuracies", "query_outputs": "outputs"}
 
 
 class MAML:
@@ -36,7 +38,7 @@ class MAML:
     Args:
         model: a built keras.Model.
         loss: function (outputs, targets) -> scalar; or a loss of Keras, or its name ("mse").
-        step_size: alpha, of the inner loop.
+        step_size: alpha, of the inner loop. Where it is learned, also (low, high), between which each starts at random.
         num_updates: inner updates in meta-training, at least 1.
         first_order: ignore second derivatives (`stop_grad` of the original).
         learn_step_size: meta-learn alpha, starting at `step_size`. True: one for each adapted variable; "per_update" or
@@ -46,9 +48,13 @@ class MAML:
         accuracy: optional function (outputs, targets) -> scalar that is reported beside the loss; or a metric of Keras,
             or its name ("accuracy").
         optimizer, pretrain_optimizer: of the meta-update and of pretraining, a Keras optimizer or its name; default
-            `adam()`.
-        adapts: predicate on a variable, whether the inner loop adapts it; default, see `pure_model.adapts_by_default`.
-            The others are meta-learned only. `networks.is_head` adapts the last layer alone (ANIL).
+            `adam()`; of Reptile's meta-update, gradient descent, whose learning rate is Reptile's step size, 0.1.
+        adapts: which variables the inner loop adapts: "all" (default), "head" (ANIL), "body" (BOIL), or a predicate on
+            a variable; see `pure_model.adapts_part`. The others are meta-learned only.
+        algorithm: "maml"; or "reptile", whose meta-gradient is theta - theta'. It adapts every variable, and its inner
+            optimizer continues in each meta-batch from the last one's (Nichol, Achiam and Schulman 2018).
+        inner_optimizer: "sgd", "momentum", "adam", or an `inner_optimizers.InnerOptimizer`.
+        minibatch: number of examples of the support that each inner update takes; default, all of them.
         task_axis, jit: "map" or "vectorize", and whether to compile by XLA; "auto", see `task_axis.resolve`.
         workers: the processes that share each meta-batch.
 
@@ -71,7 +77,7 @@ class MAML:
         model: keras.Model,
         loss: Callable | str,
         *,
-        step_size: float = 0.01,
+        step_size: float | tuple[float, float] = 0.01,
         num_updates: int = 1,
         first_order: bool = False,
         learn_step_size: bool | str = False,
@@ -79,30 +85,39 @@ class MAML:
         accuracy: Callable | str | None = None,
         optimizer: keras.optimizers.Optimizer | str | None = None,
         pretrain_optimizer: keras.optimizers.Optimizer | str | None = None,
-        adapts: Callable | None = None,
+        adapts: Callable | str | None = None,
+        algorithm: str = "maml",
+        inner_optimizer: InnerOptimizer | str = "sgd",
+        minibatch: int | None = None,
         task_axis: str = "auto",
         jit: bool | str = "auto",
         workers: Alone = ALONE,
     ):
         self.num_updates, self.first_order = checks.count(num_updates, "num_updates", 1), first_order
         self.loss, self.accuracy = losses.as_loss(loss), losses.as_accuracy(accuracy)
-        self.pure = PureModel(model, adapts)
+        only_maml = {"adapts": adapts, "learn_step_size": learn_step_size, "query_weights": query_weights}
+        self.reptile = checks.is_reptile(algorithm, **only_maml)
+        self.pure = PureModel(model, adapts or ("everything" if self.reptile else None))
         self.model, self.dtype = model, self.pure.dtype
-        self.learner = TaskLearner(self.pure, self.loss, self.accuracy, first_order)
+        inner = inner_optimizers.find(inner_optimizer, self.reptile)
+        minibatch = minibatch and checks.count(minibatch, "minibatch", 1)
+        self.learner = TaskLearner(self.pure, self.loss, self.accuracy, first_order or self.reptile, inner, minibatch)
         self._checked = False
-        if not first_order and self.pure.built_on is not None:
+        if not self.learner.first_order and self.pure.built_on is not None:
             self._checked = second_derivatives.check(self.pure, self.pure.built_on, stacklevel=2)
         self.step_size, self.learn_step_size, self.query_weights = step_size, learn_step_size, query_weights
         self.step_sizes = step_sizes.learned(learn_step_size, step_size, self.pure.adapted, self.num_updates)
-        self.optimizer, self.pretrain_optimizer = optimizer_of(optimizer), optimizer_of(pretrain_optimizer)
+        default = keras.optimizers.SGD(0.1) if self.reptile else None
+        self.optimizer, self.pretrain_optimizer = optimizer_of(optimizer or default), optimizer_of(pretrain_optimizer)
+        slots = tf.nest.flatten(inner.init(self.pure.adapted)) if self.reptile else []
+        self.slots = [keras.Variable(value, dtype=self.dtype.name, name="slot") for value in slots]
         self.optimizer.build(self.meta_variables)
         self.pretrain_optimizer.build(self.weights)
         self.task_axis, self.jit = resolve(task_axis, jit, model)
         self.target_spec = None  # of the targets [examples, ...], known from the first tasks on
         self.workers = workers
         self.compiler = Compiler(self.task_axis, self.jit, apart=workers.count > 1)
-        # What serves one task at a time: traced once for any number of examples and updates, which XLA could not.
-        self._server = Compiler(MAP, jit=False)
+        self._server = Server(self)
 
     @property
     def weights(self) -> list[keras.Variable]:
@@ -115,21 +130,27 @@ class MAML:
         return self.weights + self.step_sizes
 
     @compiled
-    def train_step(self, tasks: Tasks, *, first: int = 0) -> Metrics:
+    def train_step(
+        self, tasks: Tasks, *, first: int = 0, first_order: bool | None = None, last: bool = False
+    ) -> Metrics:
         """One meta-update: theta <- Adam(theta, the mean over tasks of grad_theta L_query(theta')).
 
         Args:
             tasks: Tasks, this worker's share of the meta-batch.
             first: index of the first of them in the meta-batch, for the seeds of random layers.
+            first_order: in place of that of all steps.
+            last: descend the query loss after the last update alone, whatever `query_weights` says.
 
         Returns:
             dict of scalars, means over tasks: `pre_loss` on the support before adaptation, `post_loss` on the query
             after it, and `pre_accuracy` and `post_accuracy` where there is an accuracy.
         """
-        objective, moments = self._meta_objective(tasks), ("pre", "post")
-        gradients, metrics, statistics = self._mean_over_tasks(objective, moments, self.meta_variables, tasks, first)
+        objective, moments = self._meta_objective(tasks, first_order, last), ("pre", "post")
+        gradients, metrics, left = self._mean_over_tasks(objective, moments, self.meta_variables, tasks, first)
         self.compiler.part(lambda *g: self.optimizer.apply(g, self.meta_variables), *gradients)
-        self.pure.assign_statistics(statistics)
+        self.pure.assign_statistics(left[0])
+        for variable, value in zip(self.slots, left[1], strict=True):
+            variable.assign(value)
         return metrics
 
     @compiled
@@ -139,9 +160,9 @@ class MAML:
         Args and result as of `train_step`, without the metrics after adaptation.
         """
         objective, moments = self.learner.pretrain_objective, ("pre",)
-        gradients, metrics, statistics = self._mean_over_tasks(objective, moments, self.weights, tasks, first)
+        gradients, metrics, left = self._mean_over_tasks(objective, moments, self.weights, tasks, first)
         self.compiler.part(lambda *g: self.pretrain_optimizer.apply(g, self.weights), *gradients)
-        self.pure.assign_statistics(statistics)
+        self.pure.assign_statistics(left[0])
         return metrics
 
     @compiled
@@ -153,35 +174,38 @@ class MAML:
         objective = self._meta_objective(tasks, first_order)
         return self._mean_over_tasks(objective, ("pre", "post"), self.meta_variables, tasks, first)[0]
 
-    def _meta_objective(self, tasks, first_order=None):
+    def _meta_objective(self, tasks, first_order=None, last=False):
+        if self.reptile:
+            return functools.partial(self.learner.reptile_objective, num_updates=self.num_updates)
         learner = self.learner if first_order is None else self.learner._replace(first_order=first_order)
         if not (learner.first_order or self._checked):
             inputs = checks.of_one_task(self.pure.inputs(tasks[0], "support_x"))
             self._checked = second_derivatives.check(self.pure, inputs, stacklevel=5)
-        weights = self.query_weights and tf.cast(self.query_weights(self.optimizer.iterations), self.dtype)
+        weights = None if last else self.query_weights
+        weights = weights and tf.cast(weights(self.optimizer.iterations), self.dtype)
         if weights is not None and weights.shape != (self.num_updates,):
             raise UserError(f"query_weights gives {weights.shape}, but must give a weight for each update")
         return functools.partial(learner.meta_objective, num_updates=self.num_updates, query_weights=weights)
 
     def _mean_over_tasks(self, objective, moments, variables, tasks, first):
-        """Means over a meta-batch of an objective's gradients, metrics and statistics: lines 4 to 10 of algorithm 1."""
-        start, (tasks, seeds, count) = self.start(), self._elements(tasks, first, queries="post" in moments)
-        self.pure.observe(checks.of_one_task(tasks.support_x))
+        """Means over a meta-batch of what an objective gives and leaves: lines 4 to 10 of algorithm 1."""
+        start, (*elements, count) = self.start(), self._elements(tasks, first, queries="post" in moments)
+        self.pure.observe(checks.of_one_task(elements[0].support_x))
         watched = start.trainable[: len(variables)]
 
         def of_task(element):
-            task, seeds = element
+            task, seeds, orders = element
             with tf.GradientTape() as tape:
                 tape.watch(watched)
-                seeded = start._replace(state=self.pure.with_seeds(start.state, seeds))
-                value, metrics, state = objective(seeded, task)
+                state, order = self.pure.with_seeds(start.state, seeds), orders[0] if orders else None
+                value, metrics, state, slots = objective(start._replace(state=state, order=order), task)
             gradients = tape.gradient(value, watched, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-            return [tf.convert_to_tensor(g) for g in gradients], metrics, self.pure.statistics(state)
+            return [tf.convert_to_tensor(g) for g in gradients], metrics, (self.pure.statistics(state), slots)
 
-        statistics = checks.specs(self.pure.statistics(start.state))
-        signature = checks.specs(watched), self.learner.metric_specs(*moments), statistics
+        left = self.pure.statistics(start.state), self.slots if "post" in moments else []
+        signature = checks.specs(watched), self.learner.metric_specs(*moments), checks.specs(left)
         mean = functools.partial(mean_over_tasks, of_task, signature=signature, task_axis=self.task_axis)
-        return self.workers.mean(self.compiler.part(mean, (tasks, seeds)), count)
+        return self.workers.mean(self.compiler.part(mean, elements), count)
 
     def evaluate(self, tasks: Tasks, num_updates: int, step_size: Any = None, transductive: bool = True) -> Curves:
         """Adapts to every task and measures its queries before and after every update.
@@ -205,31 +229,11 @@ class MAML:
     def curves(
         self, tasks: Tasks, step_size: Any = None, *, num_updates: int, transductive: bool = True, learner: Any = None
     ) -> Metrics:
-        """`evaluate`, compiled, by another TaskLearner if given. The outer loop is that over updates: a small graph."""
-        learner, start, (tasks, seeds, count) = learner or self.learner, self.start(step_size), self._elements(tasks)
-        params, state = tf.nest.map_structure(lambda t: tf.repeat(t[None], count, axis=0), (start.params, start.state))
-        state = self.pure.with_seeds(state, seeds)
-        of_one, on_query = checks.of_one_task((params, state)), learner.metric_specs("query")
-
-        def before(element):
-            params, state, task = element
-            return learner.evaluate_start(start._replace(params=params, state=state), task, transductive)
-
-        def after(i, element):
-            params, state, task = element
-            return learner.evaluate_update(start._replace(params=params, state=state), task, i, transductive)
-
-        def update(i, params, state, seen):
-            elements, signature = (params, state, tasks), (*of_one, on_query)
-            params, state, metrics = map_tasks(functools.partial(after, i), elements, signature, self.task_axis)
-            return i + 1, params, state, {name: seen[name].write(i + 1, metrics[name]) for name in seen}
-
-        first = map_tasks(before, (params, state, tasks), learner.metric_specs("support", "query"), self.task_axis)
-        shapes = {name: [count, *spec.shape] for name, spec in on_query.items()}
-        empty = {n: tf.TensorArray(self.dtype, num_updates + 1, element_shape=shape) for n, shape in shapes.items()}
-        seen = {name: curve.write(0, first.pop(name)) for name, curve in empty.items()}
-        *_, seen = tf.while_loop(lambda i, *_: i < num_updates, update, (0, params, state, seen), parallel_iterations=1)
-        return first | {_PLURAL[n]: tf.experimental.numpy.swapaxes(c.stack(), 0, 1) for n, c in seen.items()}
+        """`evaluate`, compiled; by another TaskLearner if given."""
+        start, (tasks, seeds, orders, count) = self.start(step_size), self._elements(tasks, num_updates=num_updates)
+        state = [tf.repeat(t[None], count, axis=0) for t in start.state]
+        start, learner = start._replace(state=self.pure.with_seeds(state, seeds)), learner or self.learner
+        return after_each_update(learner, start, tasks, orders, num_updates, transductive, self.task_axis)
 
     def adapt(self, x: Any, y: Any, num_updates: int | None = None, step_size: Any = None) -> Adapted:
         """Adapts to one task and returns its fast weights; the model itself stays as it is. Any size is one graph.
@@ -239,19 +243,7 @@ class MAML:
             y: [support, outputs] targets, or whatever the loss takes.
             num_updates, step_size: as for `evaluate`; default, those of training.
         """
-        num_updates = self.num_updates if num_updates is None else checks.count(num_updates, "num_updates", 0)
-        x, y = self.pure.inputs(x, "x", axis=0), self.pure.targets(y)
-        checks.support(x, y)
-
-        def graph(x, y, num_updates, step_size=None):
-            return self.learner.adapted(self.start(step_size), x, y, num_updates)
-
-        # As an argument, even if it is that of training, so that one graph serves all; but for learned ones.
-        step_size = self.step_size if step_size is None and not self.step_sizes else step_size
-        settings = num_updates, step_sizes.given(step_size, num_updates, self.dtype)
-        settings = tf.nest.map_structure(tf.convert_to_tensor, settings if step_size is not None else settings[:1])
-        specs = checks.any_number(x, self.pure.input_specs), checks.any_number(y), *map(checks.specs, settings)
-        return self._server.call_as(specs, "adapt", graph, x, y, *settings)
+        return self._server.adapt(x, y, num_updates, step_size)
 
     def predict(self, x: Any, adapted: Adapted | None = None, transductive: bool = False) -> Any:
         """Outputs [examples, ...] for x by adapted weights, or by the initial ones. Any size is one graph.
@@ -264,15 +256,7 @@ class MAML:
                 then called with training=False). Stock Keras layers keep moving averages there, which every pass over
                 the support moves a little towards its own.
         """
-        start = self.start()
-        params, state = adapted or (start.params, start.state)
-
-        def graph(x, params, state):
-            return self.pure(params, self.start().shared, state, x, training=transductive)[0]
-
-        x = self.pure.inputs(x, "x", axis=0)
-        specs = checks.any_number(x, self.pure.input_specs), checks.specs(params), checks.specs(state)
-        return self._server.call_as(specs, ("predict", transductive), graph, x, params, state)
+        return self._server.predict(x, adapted, transductive)
 
     def export(self, path: str | Path, **settings: Any) -> Path:
         """Writes a SavedModel that adapts without this project; see `export.export`."""
@@ -284,17 +268,22 @@ class MAML:
         """What every task starts from, as the variables are now; step_size: of `step_sizes.given`; None, as trained."""
         groups = self.pure.adapted, self.pure.shared, self.pure.state, self.step_sizes
         params, shared, state, learned = ([tf.convert_to_tensor(v) for v in group] for group in groups)
+        fresh, slots = self.learner.optimizer.init(params), [tf.convert_to_tensor(v) for v in self.slots]
+        slots = tf.nest.pack_sequence_as(fresh, slots) if slots else fresh
         if step_size is not None:
             step_size = step_sizes.by_update(step_size)
         elif learned:
             step_size = step_sizes.as_adapt_takes(self.learn_step_size, learned, self.num_updates)
-        return Start(params, shared, state, self.step_size if step_size is None else step_size, learned)
+        return Start(params, shared, state, self.step_size if step_size is None else step_size, learned, slots)
 
-    def _elements(self, tasks, first=0, queries=True):
-        """Tasks, each with its own seeds for random layers, and their number."""
+    def _elements(self, tasks, first=0, queries=True, num_updates=None):
+        """Tasks, each with its own seeds for random layers and its order of examples; and their number."""
         tasks = self.pure.tasks(tasks)
         if tf.is_tensor(tasks.support_y):
             self.target_spec = tf.TensorSpec([None, *tasks.support_y.shape[2:]], tasks.support_y.dtype)
         iteration = self.optimizer.iterations + self.pretrain_optimizer.iterations
         count = checks.number_of(tasks, queries)
-        return tasks, [s[first:] for s in self.pure.seeds_per_task(iteration, first + count)], count
+        seeds = [s[first:] for s in self.pure.seeds_per_task(iteration, first + count)]
+        examples, seed = tf.nest.flatten(tasks.support_x)[0].shape[1], tf.stack([tf.cast(iteration, tf.int64), 0])
+        order = self.learner.order(first + count, examples, num_updates or self.num_updates, seed)
+        return tasks, seeds, [] if order is None else [order[first:]], count

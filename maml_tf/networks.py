@@ -8,7 +8,8 @@ import keras
 from maml_tf import layers
 
 CHANNELS_LAST = "channels_last"  # whatever the user's keras.json says
-NORMS = ("batch_norm", "layer_norm", "None")
+NORMS = ("batch_norm", "per_update_batch_norm", "layer_norm", "None")
+BATCH_NORMS = NORMS[:2]
 
 
 def mlp(
@@ -17,6 +18,7 @@ def mlp(
     hidden: Sequence[int] = (40, 40),
     norm: str = "None",
     dtype: str = "float32",
+    num_updates: int = 1,
 ) -> keras.Model:
     """A fully connected ReLU network; weights start as truncated normals of standard deviation 0.01, biases at 0.
 
@@ -26,6 +28,7 @@ def mlp(
         hidden: units per hidden layer: (40, 40) for the sinusoid, (256, 128, 64, 64) for Omniglot.
         norm: one of NORMS, applied before each ReLU.
         dtype: of weights and computation.
+        num_updates: of the inner loop, for per_update_batch_norm.
 
     Returns:
         A built keras.Model, [batch, *input_shape] -> [batch, outputs].
@@ -40,7 +43,7 @@ def mlp(
         x = keras.layers.Flatten(data_format=CHANNELS_LAST, dtype=dtype)(x)
     for i, units in enumerate(hidden, start=1):
         x = _dense(units, f"dense{i}", dtype)(x)
-        x = keras.layers.ReLU(dtype=dtype)(_normalised(x, norm, i, dtype))
+        x = keras.layers.ReLU(dtype=dtype)(_normalised(x, norm, i, dtype, num_updates))
     return keras.Model(inputs, _dense(outputs, "output", dtype)(x), name="mlp")
 
 
@@ -52,6 +55,7 @@ def conv4(
     max_pool: bool = False,
     flatten: bool = False,
     dtype: str = "float32",
+    num_updates: int = 1,
 ) -> keras.Model:
     """Four 3x3 convolutions, each normalised and rectified, and a linear output.
 
@@ -64,6 +68,7 @@ def conv4(
         flatten: feed the output layer all positions, and draw its weights Xavier-uniform, as the original does for
             miniImagenet; otherwise feed it the mean over positions and draw its weights from N(0, 1), as for Omniglot.
         dtype: of weights and computation.
+        num_updates: of the inner loop, for per_update_batch_norm.
 
     Returns:
         A built keras.Model, [batch, height, width, channels] -> [batch, outputs].
@@ -75,9 +80,9 @@ def conv4(
         TensorShape([800, 5])
     """
     x = inputs = keras.Input(input_shape, dtype=dtype)
-    block = pooled_first_block if max_pool and norm == "batch_norm" else conv_block
+    block = pooled_first_block if max_pool and norm in BATCH_NORMS else conv_block
     for i in range(1, 5):
-        x = block(x, i, filters, norm, max_pool, dtype)
+        x = block(x, i, filters, norm, max_pool, dtype, num_updates)
     if flatten:
         x = keras.layers.Flatten(data_format=CHANNELS_LAST, dtype=dtype)(x)
     else:
@@ -86,7 +91,9 @@ def conv4(
     return keras.Model(inputs, _dense(outputs, "output", dtype, initializer)(x), name="conv4")
 
 
-def conv_block(x: keras.KerasTensor, i: int, filters: int, norm: str, max_pool: bool, dtype: str) -> keras.KerasTensor:
+def conv_block(
+    x: keras.KerasTensor, i: int, filters: int, norm: str, max_pool: bool, dtype: str, num_updates: int = 1
+) -> keras.KerasTensor:
     """The i-th block, x [batch, height, width, channels] -> [batch, height / 2, width / 2, filters].
 
     Example:
@@ -95,15 +102,15 @@ def conv_block(x: keras.KerasTensor, i: int, filters: int, norm: str, max_pool: 
     """
     # Batch normalisation subtracts the bias again; the variable stays, so that the weights are those of the original.
     conv = layers.Conv2D(
-        filters, strides=1 if max_pool else 2, bias_cancels=norm == "batch_norm", name=f"conv{i}", dtype=dtype
+        filters, strides=1 if max_pool else 2, bias_cancels=norm in BATCH_NORMS, name=f"conv{i}", dtype=dtype
     )
     x = conv(x)
-    x = keras.layers.ReLU(dtype=dtype)(_normalised(x, norm, i, dtype))
+    x = keras.layers.ReLU(dtype=dtype)(_normalised(x, norm, i, dtype, num_updates))
     return layers.MaxPool2x2(name=f"pool{i}", dtype=dtype)(x) if max_pool else x
 
 
 def pooled_first_block(
-    x: keras.KerasTensor, i: int, filters: int, norm: str, max_pool: bool, dtype: str
+    x: keras.KerasTensor, i: int, filters: int, norm: str, max_pool: bool, dtype: str, num_updates: int = 1
 ) -> keras.KerasTensor:
     """`conv_block` with max-pooling and batch normalisation, pooled first: normalisation and ReLU are monotone.
 
@@ -120,7 +127,7 @@ def pooled_first_block(
     else:
         x, *moments = conv(moments="output")(x)
         x = layers.MaxPool2x2(name=f"pool{i}", dtype=dtype)(x)
-    return keras.layers.ReLU(dtype=dtype)(layers.BatchNorm(name=f"norm{i}", dtype=dtype)(x, *moments))
+    return keras.layers.ReLU(dtype=dtype)(_normalised(x, norm, i, dtype, num_updates, *moments))
 
 
 def is_head(variable: keras.Variable) -> bool:
@@ -133,11 +140,15 @@ def is_head(variable: keras.Variable) -> bool:
     return variable.path.startswith("output/")
 
 
-def _normalised(x, norm, i, dtype):
+def _normalised(x, norm, i, dtype, num_updates, *moments):
     if norm == "None":
         return x
-    kind = {"batch_norm": layers.BatchNorm, "layer_norm": layers.LayerNorm}[norm]
-    return kind(name=f"norm{i}", dtype=dtype)(x)
+    kinds = {
+        "batch_norm": layers.BatchNorm,
+        "per_update_batch_norm": functools.partial(layers.PerUpdateBatchNorm, num_updates),
+        "layer_norm": layers.LayerNorm,
+    }
+    return kinds[norm](name=f"norm{i}", dtype=dtype)(x, *moments)
 
 
 def _dense(units, name, dtype, initializer=None):

@@ -1,11 +1,33 @@
-"""The optimizers of the meta-update and of pretraining."""
+"""The optimizers of the meta-update and of pretraining, and what changes in the course of meta-training."""
+
+from collections.abc import Callable
+from typing import Any
 
 import keras
+import tensorflow as tf
 
 from data_generators.errors import UserError
 
 
-def adam(learning_rate: float = 1e-3, clip: float | None = None) -> keras.optimizers.Adam:
+def decayed(learning_rate: float, decay: str, iterations: int) -> Any:
+    """A learning rate of the meta-update, as Keras's optimizers take it.
+
+    Args:
+        learning_rate: at the beginning.
+        decay: "none"; "cosine", to a hundredth (MAML++, Antoniou et al. 2019); or "linear", to zero (Reptile's code).
+        iterations: meta-updates until then.
+
+    Example:
+        >>> [round(float(decayed(1.0, "linear", 4)(i)), 2) for i in range(5)]
+        [1.0, 0.75, 0.5, 0.25, 0.0]
+    """
+    schedules = keras.optimizers.schedules
+    if decay == "cosine":
+        return schedules.CosineDecay(learning_rate, iterations, alpha=0.01)
+    return schedules.PolynomialDecay(learning_rate, iterations, 0.0) if decay == "linear" else learning_rate
+
+
+def adam(learning_rate: Any = 1e-3, clip: float | None = None) -> keras.optimizers.Adam:
     """Adam with the epsilon of TensorFlow 1, 1e-8, which the original used.
 
     In step t, of the gradient g, with the learning rate beta:
@@ -14,7 +36,7 @@ def adam(learning_rate: float = 1e-3, clip: float | None = None) -> keras.optimi
         theta <- theta - beta * sqrt(1 - 0.999^t) / (1 - 0.9^t) * m / (sqrt(v) + epsilon)
 
     Args:
-        learning_rate: beta.
+        learning_rate: beta, a number or a schedule of Keras.
         clip: bound of every component of g; default, none.
 
     Example:
@@ -24,6 +46,33 @@ def adam(learning_rate: float = 1e-3, clip: float | None = None) -> keras.optimi
         array([0.5, 1.5], dtype=float32)
     """
     return keras.optimizers.Adam(learning_rate, epsilon=1e-8, clipvalue=clip)
+
+
+def annealed_query_weights(num_updates: int, iterations: int) -> Callable:
+    """The weights of MAML++'s multi-step loss (Antoniou et al. 2019): equal at first, at last nearly all on the last.
+
+    In the course of the iterations each weight but the last falls from 1 / num_updates to 0.03 / num_updates. In their
+    code a step is an epoch of 500 meta-updates; here it is every meta-update.
+
+    Args:
+        num_updates: inner updates.
+        iterations: meta-updates until the weights stay.
+
+    Returns:
+        Function of the meta-updates done -> [num_updates] float64, as `MAML` takes it.
+
+    Example:
+        >>> weights = annealed_query_weights(2, 100)
+        >>> [weights(tf.constant(done)).numpy().round(3).tolist() for done in (0, 50, 100)]
+        [[0.5, 0.5], [0.25, 0.75], [0.015, 0.985]]
+    """
+
+    def weights(done):
+        left = 1 - tf.cast(done, tf.float64) / iterations
+        others = tf.maximum(left, 0.03) / num_updates
+        return tf.concat([tf.fill([num_updates - 1], others), [1 - (num_updates - 1) * others]], axis=0)
+
+    return weights
 
 
 def optimizer_of(given: keras.optimizers.Optimizer | str | None) -> keras.optimizers.Optimizer:

@@ -22,6 +22,36 @@ def adapts_by_default(model: keras.Model) -> Callable[[keras.Variable], bool]:
     return lambda variable: id(variable) not in fixed
 
 
+def adapts_part(part: str, model: keras.Model) -> Callable[[keras.Variable], bool]:
+    """The predicate of what adapts, by name.
+
+    Args:
+        part: "all", as by default; "head", the last layer with weights alone (ANIL, Raghu et al. 2020); "body", the
+            others alone (BOIL, Oh et al. 2021); or "everything", what is marked `meta_only` too.
+        model: keras.Model.
+
+    Raises:
+        UserError: there is no such part.
+    """
+    by_default, head = adapts_by_default(model), _head(model)
+    parts = {
+        "all": by_default,
+        "head": lambda v: id(v) in head,
+        "body": lambda v: by_default(v) and id(v) not in head,
+        "everything": lambda v: True,
+    }
+    if part not in parts:
+        raise UserError(f"adapts must be one of {', '.join(parts)}, or a predicate on variables, not {part!r}")
+    return parts[part]
+
+
+def _head(model):
+    """The ids of the variables of the innermost layer that has the last trainable variable."""
+    owned = [[id(v) for v in layer.trainable_variables] for layer in sublayers(model)]
+    last = id(model.trainable_variables[-1]) if model.trainable_variables else None
+    return min((ids for ids in owned if last in ids), key=len, default=[])
+
+
 def sublayers(model: keras.Model) -> Iterable[keras.layers.Layer]:
     """All layers of a model, itself and nested ones included."""
     return model._flatten_layers()
@@ -38,20 +68,21 @@ class PureModel:
 
     Args:
         model: a built keras.Model.
-        adapts: predicate on a variable, whether the inner loop adapts it.
+        adapts: predicate on a variable, whether the inner loop adapts it; or a name, see `adapts_part`.
 
     Raises:
         UserError: the model is not one of Keras 3 or not built, or nothing adapts.
     """
 
-    def __init__(self, model: keras.Model, adapts: Callable[[keras.Variable], bool] | None = None):
+    def __init__(self, model: keras.Model, adapts: Callable[[keras.Variable], bool] | str | None = None):
         if not isinstance(model, keras.Model):
             legacy = any(kind.__module__.startswith("tf_keras") for kind in type(model).__mro__)
             kind = "a model of legacy Keras (tf_keras)" if legacy else f"a {type(model).__name__}"
             raise UserError(f"the model must be a keras.Model of Keras 3, but is {kind}: build it with `import keras`")
         if not model.built:
             raise UserError(f"model {model.name!r} is not built: call it once on an example, or give it an Input")
-        adapts = adapts or adapts_by_default(model)
+        if adapts is None or isinstance(adapts, str):
+            adapts = adapts_part(adapts or "all", model)
         self.model = model
         self.adapted = [v for v in model.trainable_variables if adapts(v)]
         self.shared = [v for v in model.trainable_variables if not adapts(v)]
@@ -174,6 +205,11 @@ class PureModel:
         """
         return self(adapted, shared, state, support_x)[1] if self.statistics(state) else state
 
+    def at_update(self, state: list, update: Any) -> list:
+        """State whose layers know the index of the inner update that they serve."""
+        indices = zip(state, self.state, strict=True)
+        return [tf.cast(update, s.dtype) if is_update_index(v) else s for s, v in indices]
+
     def seeds_per_task(self, iteration: Any, num_tasks: int) -> list[tf.Tensor]:
         """Seeds for the random layers that differ per task and iteration; updates differ as each call advances them.
 
@@ -205,6 +241,11 @@ class PureModel:
         """Assigns what `statistics` picks out to the model's variables."""
         for variable, value in zip(self.statistics(self.state), statistics, strict=True):
             variable.assign(value)
+
+
+def is_update_index(variable: keras.Variable) -> bool:
+    """Whether a variable of a layer's state is where the inner loop says which of its updates the layer serves."""
+    return variable.path.endswith("/update_index")
 
 
 def _is_seed(variable):

@@ -14,7 +14,7 @@ FORMS = (False, True, PER_UPDATE, PER_WEIGHT)
 
 
 def learned(
-    form: bool | str, step_size: float, adapted: Sequence[keras.Variable], num_updates: int
+    form: bool | str, step_size: float | tuple[float, float], adapted: Sequence[keras.Variable], num_updates: int
 ) -> list[keras.Variable]:
     """The variables of a meta-learned step size, each starting at `step_size`: one for each adapted variable.
 
@@ -22,7 +22,7 @@ def learned(
         form: False, none; True, a scalar (the paper names the option); "per_update", [num_updates], one number for each
             inner update (LSLR of MAML++, Antoniou et al. 2019); "per_weight", a tensor of the adapted variable's shape
             (Meta-SGD, Li et al. 2017).
-        step_size: where they start.
+        step_size: where they start; or (low, high), between which each is drawn uniformly, as Meta-SGD has it.
         adapted: the variables that the inner loop adapts.
         num_updates: inner updates of meta-training.
 
@@ -31,12 +31,17 @@ def learned(
     """
     if form not in FORMS:
         raise UserError(f"learn_step_size must be False, True, 'per_update' or 'per_weight', not {form!r}")
+    if not form and isinstance(step_size, tuple):
+        raise UserError(f"a pair of step sizes is where learned ones start, so {step_size} needs learn_step_size")
     if not form:
         return []
     shapes: dict[bool | str, Callable] = {PER_UPDATE: lambda v: (num_updates,), PER_WEIGHT: lambda v: v.shape}
     shape = shapes.get(form, lambda v: ())
-    full = [tf.fill(shape(v), tf.constant(step_size, v.dtype)) for v in adapted]
-    return [keras.Variable(value, dtype=v.dtype, name="step_size") for value, v in zip(full, adapted, strict=True)]
+    if isinstance(step_size, tuple):
+        values = [keras.initializers.RandomUniform(*step_size)(shape(v), v.dtype) for v in adapted]
+    else:
+        values = [tf.fill(shape(v), tf.constant(step_size, v.dtype)) for v in adapted]
+    return [keras.Variable(value, dtype=v.dtype, name="step_size") for value, v in zip(values, adapted, strict=True)]
 
 
 def as_adapt_takes(form: bool | str, sizes: list[tf.Tensor], num_updates: int) -> Any:

@@ -7,11 +7,12 @@ import tensorflow as tf
 
 from data_generators.errors import UserError
 from data_generators.tasks import Tasks
-from maml_tf.adaptation import adapt
+from maml_tf.adaptation import descend
+from maml_tf.inner_optimizers import SGD, InnerOptimizer
 from maml_tf.pure_model import PureModel
 
 Metrics = dict[str, tf.Tensor]  # scalars by name
-Measured = tuple[tf.Tensor, Metrics, list]  # an objective, metrics, the model's state
+Measured = tuple[tf.Tensor, Metrics, list, list]  # an objective, metrics, the model's state, the inner optimizer's
 
 
 class Start(NamedTuple):
@@ -22,6 +23,8 @@ class Start(NamedTuple):
     state: statistics and seeds of the model.
     step_size: alpha, as `adapt` takes it.
     learned: the tensors behind a meta-learned alpha.
+    slots: what the inner optimizer carries from update to update.
+    order: [updates, minibatch] of integers, which examples of the support each update takes; None, all of them.
     """
 
     params: list
@@ -29,6 +32,8 @@ class Start(NamedTuple):
     state: list
     step_size: Any
     learned: list = []  # noqa: RUF012 - never changed
+    slots: Any = ()
+    order: tf.Tensor | None = None
 
     @property
     def trainable(self) -> list[tf.Tensor]:
@@ -37,9 +42,10 @@ class Start(NamedTuple):
 
 
 class Inner(NamedTuple):
-    """State that the inner loop carries: the model's state; outputs and loss of the latest support pass, if any."""
+    """What a support loss carries: the model's state, the update's index; and of its latest pass, outputs and loss."""
 
     model_state: list
+    update: Any = 0
     outputs: Any = ()
     loss: Any = ()
 
@@ -58,6 +64,8 @@ class TaskLearner(NamedTuple):
     loss: function (outputs, targets) -> scalar.
     accuracy: function (outputs, targets) -> scalar, or None.
     first_order: whether gradients stop at the updates.
+    optimizer: InnerOptimizer.
+    minibatch: most examples of the support that an update takes; None, all of them.
     outputs: where the outputs of an evaluation count among its metrics, pairs ("support" or "query", tf.TensorSpec).
     """
 
@@ -65,6 +73,8 @@ class TaskLearner(NamedTuple):
     loss: Callable
     accuracy: Callable | None = None
     first_order: bool = False
+    optimizer: InnerOptimizer = SGD
+    minibatch: int | None = None
     outputs: tuple = ()
 
     def adapt(
@@ -79,21 +89,27 @@ class TaskLearner(NamedTuple):
             num_updates, first_update: as for `adaptation.adapt`.
 
         Returns:
-            (start with params theta', Inner of the last support pass); where num_updates is a tensor, Inner holds the
-            model's state alone.
+            (start with params theta' and new slots, Inner of the last support pass); where num_updates is a tensor,
+            Inner holds the model's state alone.
         """
+        unrolled = isinstance(num_updates, int)
 
         def support_loss(params, inner):
-            outputs, state, _ = self.model(params, start.shared, inner.model_state, x)
-            loss = self._loss(outputs, y)
-            return loss, Inner(state, outputs, loss) if isinstance(num_updates, int) else Inner(state)
+            state = self.model.at_update(inner.model_state, inner.update)
+            support_x, support_y = _chosen((x, y), start.order, inner.update)
+            outputs, state, _ = self.model(params, start.shared, state, support_x)
+            loss = self._loss(outputs, support_y)
+            return loss, Inner(state, inner.update + 1, *((outputs, loss) if unrolled else ()))
 
+        inner = Inner(inner.model_state, first_update if unrolled else tf.zeros_like(num_updates) + first_update)
         settings = {"num_updates": num_updates, "first_update": first_update, "first_order": self.first_order}
-        params, inner = adapt(support_loss, start.params, inner, step_size=start.step_size, **settings)
-        return start._replace(params=params), inner
+        settings |= {"step_size": start.step_size, "optimizer": self.optimizer}
+        params, slots, inner = descend(support_loss, start.params, start.slots, inner, **settings)
+        return start._replace(params=params, slots=slots), inner
 
     def adapted(self, start: Start, x: Any, y: Any, num_updates: tf.Tensor) -> Adapted:
         """What adaptation to a support set leaves; arguments as of `adapt`."""
+        start = start._replace(order=self.order(None, tf.shape(y)[0], num_updates, tf.constant([0, 0])))
         start, inner = self.adapt(start, Inner(start.state), x, y, num_updates)
         state = self.model.after_adaptation(start.params, start.shared, inner.model_state, x)
         return Adapted(start.params, state)
@@ -115,19 +131,37 @@ class TaskLearner(NamedTuple):
         for i in range(num_updates):
             start, inner = self.adapt(start, inner, task.support_x, task.support_y, 1, i)
             if i == 0:
-                before = self.metrics("pre", inner.loss, inner.outputs, task.support_y)
+                before = self._metrics_of_support(inner, task, start.order)
             if query_weights is not None or i == num_updates - 1:
                 outputs, _, penalty = self.model(start.params, start.shared, inner.model_state, task.query_x)
                 loss = self._loss(outputs, task.query_y)
                 terms.append(loss + penalty if query_weights is None else query_weights[i] * (loss + penalty))
         objective = terms[0] if query_weights is None else tf.add_n(terms)
-        return objective, before | self.metrics("post", loss, outputs, task.query_y), inner.model_state
+        return objective, before | self.metrics("post", loss, outputs, task.query_y), inner.model_state, []
+
+    def reptile_objective(self, start: Start, task: Tasks, num_updates: int) -> Measured:
+        """A scalar whose gradient in theta is Reptile's, theta - theta' (Nichol, Achiam and Schulman 2018).
+
+        Nothing is differentiated through the updates. Arguments and result as of `meta_objective`; the query is for the
+        metrics alone.
+        """
+        theta, inner = start.params, Inner(start.state)
+        start = start._replace(params=[tf.stop_gradient(p) for p in theta])
+        for i in range(num_updates):
+            start, inner = self.adapt(start, inner, task.support_x, task.support_y, 1, i)
+            if i == 0:
+                before = self._metrics_of_support(inner, task, start.order)
+        steps = [tf.stop_gradient(p - adapted) for p, adapted in zip(theta, start.params, strict=True)]
+        objective = tf.add_n([tf.reduce_sum(p * step) for p, step in zip(theta, steps, strict=True)])
+        outputs, _, _ = self.model(start.params, start.shared, inner.model_state, task.query_x)
+        after = self.metrics("post", self._loss(outputs, task.query_y), outputs, task.query_y)
+        return objective, before | after, inner.model_state, tf.nest.flatten(start.slots)
 
     def pretrain_objective(self, start: Start, task: Tasks) -> Measured:
         """The support loss without adaptation, L_support(theta); arguments and result as of `meta_objective`."""
         outputs, state, penalty = self.model(start.params, start.shared, start.state, task.support_x)
         loss = self._loss(outputs, task.support_y)
-        return loss + penalty, self.metrics("pre", loss, outputs, task.support_y), state
+        return loss + penalty, self.metrics("pre", loss, outputs, task.support_y), state, []
 
     def evaluate(self, start: Start, x: Any, y: Any, name: str, training: bool = True) -> tuple[Metrics, list]:
         """Measures on x and y, [examples, ...].
@@ -150,14 +184,41 @@ class TaskLearner(NamedTuple):
         on_query = start if transductive else start._replace(state=observed)
         return support | self.evaluate(on_query, task.query_x, task.query_y, "query", transductive)[0]
 
-    def evaluate_update(self, start: Start, task: Tasks, i: Any, transductive: bool) -> tuple[list, list, Metrics]:
-        """Makes update i; returns (params, state, metrics of the query after it)."""
+    def evaluate_update(self, start: Start, task: Tasks, i: Any, transductive: bool) -> tuple[Start, Metrics]:
+        """Makes update i; returns (start with what it leaves, metrics of the query after it)."""
         start, inner = self.adapt(start, Inner(start.state), task.support_x, task.support_y, 1, i)
         state = settled = inner.model_state
         if not transductive:
             settled = self.model.after_adaptation(start.params, start.shared, state, task.support_x)
         on_query = start._replace(state=settled)
-        return start.params, state, self.evaluate(on_query, task.query_x, task.query_y, "query", transductive)[0]
+        metrics, _ = self.evaluate(on_query, task.query_x, task.query_y, "query", transductive)
+        return start._replace(state=state), metrics
+
+    def order(self, num_tasks: int | None, examples: Any, num_updates: Any, seed: tf.Tensor) -> tf.Tensor | None:
+        """Which examples each update takes, each of the support once before any comes again, in random order.
+
+        Args:
+            num_tasks: whose orders differ; None, for that of a single task.
+            examples: in the support.
+            num_updates: inner updates.
+            seed: [2] integers.
+
+        Returns:
+            [tasks, updates, minibatch] of int32, for one task without the first axis; None, where updates take all.
+        """
+        if self.minibatch is None:
+            return None
+        size = min(self.minibatch, examples) if isinstance(examples, int) else tf.minimum(self.minibatch, examples)
+        epochs = -(-num_updates * size // examples)
+        shape = [1 if num_tasks is None else num_tasks, epochs, examples]
+        order = tf.argsort(tf.random.stateless_uniform(shape, seed))
+        order = tf.reshape(order, [shape[0], -1])[:, : num_updates * size]
+        order = tf.reshape(order, [shape[0], num_updates, size])
+        return order[0] if num_tasks is None else order
+
+    def _metrics_of_support(self, inner, task, order):
+        """The metrics before adaptation, of the first update's support pass."""
+        return self.metrics("pre", inner.loss, inner.outputs, _chosen(task.support_y, order, 0))
 
     def measure(self, name: str, outputs: Any, targets: Any) -> Metrics:
         """The loss and the metrics of outputs, by names that begin with `name`."""
@@ -186,3 +247,8 @@ class TaskLearner(NamedTuple):
         if loss.shape.rank not in (0, None):
             raise UserError(f"the loss of a task must be a scalar, but its shape is {loss.shape}: take its mean")
         return tf.cast(loss, self.model.dtype)
+
+
+def _chosen(examples, order, update):
+    """Those examples of a structure of [support, ...] that an update takes."""
+    return examples if order is None else tf.nest.map_structure(lambda t: tf.gather(t, order[update]), examples)

@@ -10,12 +10,13 @@ import tensorflow as tf
 
 from data_generators.errors import UserError
 from data_generators.progress import progress
+from maml_tf.runs.statistics import mean_ci95
 from rl import build
 from rl.advantages import Samples, estimate
 from rl.envs import find, make_vector, test_goals
 from rl.envs.vector import TaskVector
-from rl.experiment import POLICIES, RLExperiment
-from rl.maml_trpo import FINITE_DIFFERENCE, MAMLTRPO
+from rl.experiment import FINITE_DIFFERENCE, POLICIES, RLExperiment
+from rl.maml_trpo import MAMLTRPO
 from rl.policy import GaussianPolicy, Params
 from rl.sampling import Trajectories, sample_tasks
 from rl.trpo import TrustRegion
@@ -44,7 +45,7 @@ class Adaptation:
     @property
     def ci95(self) -> np.ndarray:
         """[1 + updates] half width of the 95 % confidence interval of `mean`: 1.96 * std / sqrt(goals)."""
-        return 1.96 * self.returns.std(0) / np.sqrt(len(self.returns))
+        return mean_ci95(self.returns)[1]
 
 
 def adapt_to_goals(

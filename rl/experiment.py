@@ -12,7 +12,7 @@ DEFAULT_ENV = next(iter(envs.ENVIRONMENTS))
 BASELINES = ("maml", "pretrained", "oracle")
 POLICIES = ("maml", "pretrained", "random", "oracle")  # that are evaluated
 OPTIMIZERS = ("trpo", "adam")
-HESSIAN_PRODUCTS = ("finite_difference", "exact")
+HESSIAN_PRODUCTS = FINITE_DIFFERENCE, EXACT = ("finite_difference", "exact")
 NONLINEARITIES = ("relu", "tanh")
 ADAPT = ("all", "head")
 
@@ -26,7 +26,7 @@ COMMON = {
     "adapt": "all",
     "optimizer": "trpo",
     "meta_step_size": 0.01,
-    "hessian_product": "finite_difference",
+    "hessian_product": FINITE_DIFFERENCE,
     "discount": 0.99,
     "gae_lambda": 1.0,
     "hidden_size": 100,

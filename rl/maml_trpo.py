@@ -12,9 +12,8 @@ import tensorflow as tf
 from maml_tf.task_axis import MAP, mean_over_tasks
 from rl import trpo, vpg
 from rl.advantages import Samples
+from rl.experiment import EXACT, FINITE_DIFFERENCE
 from rl.policy import GaussianPolicy, Params, gaussian, kl_divergence
-
-FINITE_DIFFERENCE, EXACT = "finite_difference", "exact"
 
 
 class MAMLTRPO:

@@ -10,8 +10,7 @@ import numpy as np
 
 from data_generators.errors import UserError
 from maml_tf.runs.checkpoints import Checkpoints
-from maml_tf.runs.log import summaries
-from maml_tf.runs.table import Table
+from maml_tf.runs.log import Table, summaries
 from rl import envs
 from rl.advantages import estimate
 from rl.build import build_learner, build_policy, checkpoint_objects

@@ -12,10 +12,10 @@ import sys
 from pathlib import Path
 
 from data_generators.errors import UserError
+from maml_tf.baselines.experiment import ClassifierSettings, describe
 from maml_tf.runs import process
 from maml_tf.runs.flags import Flags, command
 from maml_tf.runs.process import quiet_import
-from maml_tf.runs.settings import LARGEST_SEED
 from maml_tf.supervised.datasets import ImageDataset
 from maml_tf.supervised.experiment import Experiment
 
@@ -31,11 +31,7 @@ def define(flags: Flags) -> None:
     flags.integer("queries", None, queries, least=1, most=10_000)
     flags.integer("num_tasks", 600, "tasks whose accuracy is reported", least=1)
     flags.integer("iterations", 30_000, "of the classifier's training: minibatches", least=1)
-    flags.integer("num_filters", 32, "of each convolution of the classifier", least=1, most=65_536)
-    flags.integer("batch_size", 32, "of the classifier's training: images in a minibatch", least=1, most=10**6)
-    flags.number("learning_rate", 1e-3, "of the classifier's Adam", positive=True)
-    flags.number("held_out", 0.1, "part of each training class that the classifier is evaluated on", inside=(0, 1))
-    flags.integer("seed", 0, "of the classifier's weights and of the order of its images", least=0, most=LARGEST_SEED)
+    flags.settings(ClassifierSettings, ClassifierSettings.usual({}))
     flags.numbers("step_sizes", (0.5, 0.1, 0.01, 0.001), "of fine-tuning, to choose from")
     flags.numbers("decays", (0, 0.1, 1), "of fine-tuning, to choose from: step size / (1 + decay * step)")
     flags.integer("num_updates", 15, "of fine-tuning: largest number of steps", least=1, most=10_000)
@@ -86,11 +82,10 @@ def _load(flags):
 
 def _train(flags, data, folder):
     """The finished ClassifierTraining, or None if it was interrupted."""
-    from maml_tf.baselines.classifier import ClassifierSettings, describe
     from maml_tf.baselines.training import ClassifierTraining
 
-    names = ("datasource", "num_filters", "batch_size", "learning_rate", "held_out", "seed")
-    settings = ClassifierSettings.of(classes=describe(data), **{name: getattr(flags, name) for name in names})
+    given = {name: getattr(flags, name) for name in ClassifierSettings.usual({})}
+    settings = ClassifierSettings.of(datasource=flags.datasource, classes=describe(data), **given)
     training = ClassifierTraining(settings, data, folder, flags.iterations)
     return training if training.run() else None
 

@@ -3,8 +3,8 @@
 python -m scripts.docs_figures
 python -m scripts.docs_figures --picture=sinusoid --picture=point_navigation
 
-Run it in a clone whose logs/ holds the runs of RESULTS.md. It prints the command that draws each picture; where a run
-is missing, that command says so, and the other pictures are drawn.
+Run it in a clone whose logs/ holds the runs of RESULTS.md (--picture=results needs none, but docs/results.csv). It
+prints the command that draws each picture; where a run is missing, that command says so, and the others are drawn.
 """
 
 import shlex
@@ -29,7 +29,7 @@ _LINES |= {"tanh, seed 0": f"{_RUN}.nonlinearitytanh"}
 
 def commands() -> dict[str, list[list[str]]]:
     """The commands of each picture: the name of a script, and its arguments."""
-    found = {"sinusoid": [["plot_sinusoid", f"--out={FIGURES}"]]}
+    found = {name: [[f"plot_{name}", f"--out={FIGURES}"]] for name in ("results", "sinusoid")}
     for datasource in ("omniglot", "miniimagenet"):
         folder = f"logs/{datasource}/{Experiment.of(datasource=datasource).name}"
         found[datasource] = [["plot_validation", folder, f"--name={datasource}_5way_1shot", f"--out={FIGURES}"]]

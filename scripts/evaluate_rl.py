@@ -48,7 +48,7 @@ def run(flags: Flags) -> None:
         from maml_tf.runs import process
         from rl.build import env_folder, run_folder
         from rl.evaluation import evaluate, restore_policies
-        from scripts.figures import rl_returns, rl_trajectories
+        from scripts.figures.rl import RETURNS, TRAJECTORIES, return_table
 
     process.configure(process.TASKS_SIDE_BY_SIDE)
     required = bool(flags.policy)
@@ -72,12 +72,12 @@ def run(flags: Flags) -> None:
         trajectories=flags.trajectories,
         required=required,
     )
-    rows = rl_returns.numbers(adaptations, flags.update, experiment.env)
-    print(*rl_returns.table(rows), sep="\n")
-    style.write(returns, rows, rl_returns.draw, rl_returns.SIZE)
+    rows = RETURNS.numbers(adaptations, flags.update, experiment.env)
+    print(*return_table(rows), sep="\n")
+    style.write(returns, rows, RETURNS.draw, RETURNS.size)
     if trajectories and "maml" in adaptations:
-        rows = rl_trajectories.numbers(adaptations["maml"], envs.test_goals(experiment.env))
-        style.write(trajectories[0], rows, rl_trajectories.draw, rl_trajectories.SIZE)
+        rows = TRAJECTORIES.numbers(adaptations["maml"], envs.test_goals(experiment.env))
+        style.write(trajectories[0], rows, TRAJECTORIES.draw, TRAJECTORIES.size)
 
 
 def main(arguments: list[str] | None = None) -> int:

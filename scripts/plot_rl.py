@@ -32,13 +32,13 @@ def run(flags: Flags) -> None:
     style.check(flags)
     with quiet_import():
         from rl.build import env_folder, run_folder
-        from scripts.figures import rl_learning
+        from scripts.figures.rl import LEARNING
 
-    rows = rl_learning.numbers(experiments, flags.logdir)
+    rows = LEARNING.numbers(experiments, flags.logdir)
     folder = run_folder(experiments[0], flags.logdir)
     name = f"{flags.name or env_folder(experiments[0].env)}_training"
     (path,) = style.paths(flags, [name], folder if len(experiments) == 1 else folder.parent)
-    style.write(path, rows, rl_learning.draw, rl_learning.SIZE)
+    style.write(path, rows, LEARNING.draw, LEARNING.size)
 
 
 def _seeds(flags):

@@ -35,18 +35,17 @@ def define(flags: Flags) -> None:
 def run(flags: Flags) -> None:
     """Writes the pictures."""
     with quiet_import():
-        from scripts.figures import sinusoid_errors, sinusoid_fits, sinusoid_sensitivity
+        from scripts.figures.sinusoid import PICTURES
         from scripts.figures.sinusoid_learners import load_learners
 
-    pictures = {"fits": sinusoid_fits, "errors": sinusoid_errors, "sensitivity": sinusoid_sensitivity}
-    names = flags.figure or list(pictures)
+    names = flags.figure or list(PICTURES)
     style.check(flags, len(names))
     learners = load_learners(flags.logdir, flags.seed, flags.iterations)
     folder = Path(flags.logdir or "logs/sinusoid")
     paths = style.paths(flags, [f"sinusoid_{name}" for name in names], folder)
     for name, path in zip(names, paths, strict=True):
-        picture = pictures[name]
-        style.write(path, picture.numbers(learners), picture.draw, picture.SIZE)
+        picture = PICTURES[name]
+        style.write(path, picture.numbers(learners), picture.draw, picture.size)
 
 
 def main(arguments: list[str] | None = None) -> int:

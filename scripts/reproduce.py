@@ -1,14 +1,24 @@
-"""Runs one row of the paper's results with the paper's settings, or lists them all.
+"""Runs one row of the paper's results with the paper's settings, lists them all, or tests the weights in runs/.
 
 python -m scripts.reproduce
 python -m scripts.reproduce omniglot_5way_1shot
+python -m scripts.reproduce --verify
+python -m scripts.reproduce --write_results
 
 Prints the command of the row, of main.py, scripts.baselines or scripts.train_rl, and does the same: Ctrl-C saves, and
-the same call resumes. At its end it prints the published number beside ours, as the line for RESULTS.md.
+the same call resumes. At its end it prints the row's line for docs/results.csv, the record of our results, and the
+published number beside ours.
+
+--verify tests the weights in runs/ without training, and compares them with the record: accuracies and errors must be
+the same as far as the record's digits go; returns may differ by twice the half width of their 95 % interval, since
+simulations differ by machine. It prints a table of all rows, or of those that are named, and exits with 1 where a
+number differs. --write_results writes the tables of RESULTS.md and README.md from the record.
 """
 
 import contextlib
 import json
+import platform
+import re
 import shlex
 import subprocess
 import sys
@@ -21,7 +31,9 @@ from data_generators.files import DAMAGE, replacing
 from maml_tf.runs import process
 from maml_tf.runs.flags import Flags, command
 from maml_tf.supervised.report import aligned
-from scripts.results import RESULTS, Options, Result
+from scripts import record, tables, verify
+from scripts.results import RESULTS
+from scripts.rows import Options, Result
 
 SESSIONS = "sessions.json"
 COLUMNS = ("run", "published", "ours", "on", "iterations", "command", "commit", "duration")
@@ -30,18 +42,32 @@ _ROOT = Path(__file__).parents[1]
 
 def define(flags: Flags) -> None:
     """Defines the flags."""
-    flags.argument("row", "name of the row to run; without it, all are listed", required=False)
+    flags.argument(
+        "rows", "name of the row to run, or with --verify of rows; default: lists or tests all", several=True
+    )
+    flags.boolean("verify", False, "test the weights that are there against the record")
+    flags.boolean("write_results", False, "write the tables of RESULTS.md and README.md from the record")
+    flags.exclusive("verify", "write_results", "do different things")
     flags.integer("iterations", None, "of training, for an incomplete run; default: the paper's", least=1)
-    flags.string("logdir", None, "folder of the runs; default: logs/<datasource>")
+    whole = "with --verify, the folder above these, by default runs/"
+    flags.string("logdir", None, f"folder of the runs; default: logs/<datasource>; {whole}")
     flags.string("data_dir", None, "folder of the data; default: data/<datasource>")
 
 
 def run(flags: Flags) -> int:
-    """Lists the rows, or runs one; returns the exit code."""
+    """Lists the rows, runs one, tests them or writes the tables; returns the exit code."""
     options = Options(flags.logdir, flags.data_dir, flags.iterations)
-    if flags.row not in (None, *RESULTS):
-        raise UserError(f"there is no row {flags.row!r}: choose one of {', '.join(RESULTS)}")
-    result = RESULTS.get(flags.row)
+    if flags.verify:
+        return verify.run(flags.rows, flags.logdir, flags.data_dir)
+    if flags.write_results:
+        print(*(f"Written to {path}" for path in tables.write()), sep="\n")
+        return 0
+    for row in flags.rows:
+        if row not in RESULTS:
+            raise UserError(f"there is no row {row!r}: choose one of {', '.join(RESULTS)}")
+    if len(flags.rows) > 1:
+        raise UserError("only --verify takes several rows: run them one after the other")
+    result = RESULTS[flags.rows[0]] if flags.rows else None
     if result:
         process.choose_kernels(result.image_side)
         print(f"{result.title}: {shlex.join(result.command(options))}")
@@ -52,6 +78,9 @@ def run(flags: Flags) -> int:
         return 0
     code, effort = _session(result, options)
     if code == 0:
+        print("", "For docs/results.csv:", record_line(result, options, effort), sep="\n")
+        if best := result.best(options):
+            print(record_line(result, options, effort, best))
         print("", *results_lines(result, options, effort), sep="\n")
     return code
 
@@ -179,6 +208,39 @@ def results_lines(result: Result, options: Options, effort: Effort) -> list[str]
     commits = ", ".join(c for c in effort.commits if c) or "unknown"
     cells = (result.title, result.published or "-", ours.text, ours.split, iterations, line, commits, duration)
     return [_markdown(COLUMNS), _markdown(["---"] * len(COLUMNS)), _markdown(cells)]
+
+
+def record_line(result: Result, options: Options, effort: Effort, best: int | None = None) -> str:
+    """The line of a result for docs/results.csv; arguments as for `results_lines`.
+
+    Of the checkpoint of iteration `best`, or else of the latest. Texts that are not measured, and the published
+    numbers, are those that the record has.
+    """
+    split, _, means, ci95s = curve = result.curve(options, best=True) if best else result.curve(options)
+    line = record.of_row(record.read(), result.name) or record.Line(row=result.name, run=result.title)
+    line = line._replace(
+        run=line.run + (", best on validation" if best else ""),
+        ours=" ".join(means),
+        ci95=" ".join(ci95s),
+        updates=" ".join(curve.updates) or line.updates,
+        split=split,
+        checkpoint="best" if best else "last",
+        iterations=str(best or result.done(options)),
+        seed="0",
+        command=shlex.join(result.command(options)),
+        commit="; ".join(filter(None, effort.commits)),
+        hours=f"{effort.seconds / 3600:.3g}" if effort.whole else "",
+        machine=machine(),
+    )
+    return record.as_csv([line])
+
+
+def machine() -> str:
+    """The processor and how many of its cores this process may run on."""
+    name = platform.processor()
+    with contextlib.suppress(OSError):  # of Linux
+        name = re.search(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text())[1]
+    return f"{process.available_cores()} cores, {name or platform.machine()}"
 
 
 def _markdown(cells):

@@ -11,8 +11,9 @@ ROOT = Path(__file__).parents[1]
 _ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
 
 
-# The run that several tests look at, and the folder of its checkpoints below that of the runs.
-ARGUMENTS = ("--metatrain_iterations=2000", "--save_interval=20", "--validation_interval=1000", "--logdir=runs")
+# The run that several tests look at, with little to compile, and the folder of its checkpoints below that of the runs.
+ARGUMENTS = ("--metatrain_iterations=2000", "--save_interval=20", "--validation_interval=1000", "--jit=false")
+ARGUMENTS += ("--logdir=runs",)
 NAME = "cls_5.mbs_25.ubs_10.numstep1.updatelr0.01nonorm"
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 AT_ONCE = (  # what --help and a mistyped flag need
-    *("maml_tf", "maml_tf.runs.settings", "maml_tf.runs.flags", "maml_tf.runs.command", "maml_tf.runs.process"),
-    *("maml_tf.runs.published", "maml_tf.runs.table", "maml_tf.supervised.datasets", "maml_tf.supervised.experiment"),
-    *("rl.experiment", "rl.envs", "main"),
+    *("maml_tf", "maml_tf.runs.settings", "maml_tf.runs.flags", "maml_tf.runs.boundary", "maml_tf.runs.process"),
+    *("maml_tf.runs.published", "maml_tf.runs.log", "maml_tf.supervised.datasets", "maml_tf.supervised.experiment"),
+    *("maml_tf.baselines.experiment", "rl.experiment", "rl.envs", "main"),
 )
 GROUND = {f"data_generators.{name}" for name in ("errors", "files", "progress", "tasks")}
 

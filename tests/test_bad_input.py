@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from maml_tf.runs.checkpoints import available
+from maml_tf.supervised import build
 from maml_tf.supervised.experiment import Experiment
-from tests.command import NAME, assert_refused
+from tests.command import assert_refused
 from tests.data_generators.synthetic_images import tree, write
 from tests.data_generators.synthetic_omniglot import snapshot
 
@@ -120,21 +121,32 @@ def test_ctrl_c_before_training(run_main, monkeypatch):
     assert "Traceback" not in result.stderr
 
 
-def test_checkpoint_that_is_not_there(run_main, real_run):
-    result = run_main("--train=False", "--test_iter=7", f"--logdir={real_run.folder.parent}")
-    assert_refused(result, f"no checkpoint of iteration 7 in {real_run.folder}; there are: 1820, 1840, ")
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """The folder of a run with checkpoints at 1980 and 2000, of a MAML that nothing has trained."""
+    experiment = Experiment.of(metatrain_iterations=2000)
+    folder = tmp_path_factory.mktemp("runs") / experiment.name
+    store = build.store(folder, build.build(experiment, experiment.dataset.shapes(experiment), jit=False), experiment)
+    for iteration in (1980, 2000):
+        store.save(iteration)
+    return folder
 
 
-def test_checkpoint_made_with_other_settings(run_main, real_run):
-    before = snapshot(real_run.folder)
+def test_checkpoint_that_is_not_there(run_main, trained):
+    result = run_main("--train=False", "--test_iter=7", f"--logdir={trained.parent}")
+    assert_refused(result, f"no checkpoint of iteration 7 in {trained}; there are: 1980, 2000")
+
+
+def test_checkpoint_made_with_other_settings(run_main, trained):
+    before = snapshot(trained)
     for train in ("True", "False"):
-        result = run_main(f"--train={train}", "--meta_lr=0.5", f"--logdir={real_run.folder.parent}")
-        assert_refused(result, f"{real_run.folder}/model2000 was made with --meta_lr=0.001 (now 0.5): give the same")
-    assert snapshot(real_run.folder) == before
+        result = run_main(f"--train={train}", "--meta_lr=0.5", f"--logdir={trained.parent}")
+        assert_refused(result, f"{trained}/model2000 was made with --meta_lr=0.001 (now 0.5): give the same")
+    assert snapshot(trained) == before
 
 
-def test_damaged_checkpoint(run_main, real_run, tmp_path):
-    folder = shutil.copytree(real_run.folder, tmp_path / "runs" / NAME)
+def test_damaged_checkpoint(run_main, trained, tmp_path):
+    folder = shutil.copytree(trained, tmp_path / "runs" / trained.name)
     file = folder / "model2000.data-00000-of-00001"
     file.write_bytes(file.read_bytes()[:1000])
     before = snapshot(folder)

@@ -144,7 +144,10 @@ def test_help_lists_every_flag_without_tensorflow(tmp_path):
         ),
         ("--image_size=28", "--image_size goes with --datasource=folder: sinusoid has its own"),
         ("--image_size=small", "flag --image_size=small: invalid literal for int()"),
-        ("--norm=group_norm", "unknown norm 'group_norm': choose one of batch_norm, layer_norm, None"),
+        (
+            "--norm=group_norm",
+            "unknown norm 'group_norm': choose one of batch_norm, per_update_batch_norm, layer_norm, None",
+        ),
         ("--baseline=random", "unknown baseline 'random': the only one is 'oracle'"),
         ("--baseline=oracle --datasource=omniglot", "--baseline=oracle needs --datasource=sinusoid"),
         ("--meta_batch_size=0", "--meta_batch_size must be at least 1, not 0"),

@@ -2,7 +2,6 @@
 
 import ast
 import contextlib
-import csv
 import functools
 import importlib
 import importlib.util
@@ -19,6 +18,7 @@ import main
 from maml_tf.supervised import build
 from maml_tf.supervised.experiment import Experiment
 from rl import envs
+from scripts import record
 
 ROOT = Path(__file__).parents[1]
 PAGES = {
@@ -38,15 +38,9 @@ def examples():
     return [pytest.param(page, code, id=f"{page}-{i}") for page, codes in found for i, code in enumerate(codes)]
 
 
-def provenance():
-    """The rows of docs/provenance.csv as dicts."""
-    with open(ROOT / "docs" / "provenance.csv", newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
 def commands():
-    """Every `python ...` command, in a table, in the text, in an indented block or in provenance.csv."""
-    found = [row["command"] for row in provenance()]
+    """Every `python ...` command, in a table, in the text, in an indented block or in the record of results."""
+    found = [line.command for line in record.read()]
     for text in PAGES.values():
         prose = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
         found += [*re.findall(r"`([^`\n]+)`", prose), *re.findall(r"^    (.+)$", prose, re.MULTILINE)]
@@ -208,11 +202,3 @@ def test_map_of_the_library_is_in_the_order_of_imports():
         for line in re.findall(r"^from maml_tf import (.+)", text, re.MULTILINE):
             names += [name.split()[0] for name in line.split(", ")]
         assert {f"maml_tf/{name}.py" for name in names} <= set(library[:position]), path
-
-
-def test_provenance_is_whole():
-    for row in provenance():
-        assert list(row) == ["run", "command", "commit", "minutes", "machine"]
-        assert row["run"]
-        assert row["command"].startswith("python ")
-        assert not row["minutes"] or float(row["minutes"]) > 0

@@ -14,10 +14,10 @@ import numpy as np
 
 from data_generators.episodes import EVALUATION_SEED, ClassImages, Episodes
 from data_generators.errors import UserError
-from data_generators.files import DAMAGE, replacing
+from data_generators.files import DAMAGE, replacing, writing
 from data_generators.minibatches import halves
 from data_generators.tasks import Tasks
-from maml_tf.baselines.classifier import describe
+from maml_tf.baselines.experiment import describe
 from maml_tf.baselines.learners import Choice, NearestNeighbor, StepSizes, choose, fine_tuning
 from maml_tf.maml import MAML
 from maml_tf.runs.settings import check
@@ -187,7 +187,8 @@ class KeptEvaluations:
             self._known |= self._read() | {key: found}  # another process may have added some meanwhile
             kept = {key: _as_lists(evaluation) for key, evaluation in self._known.items()}
             made = {"classifier": self._fingerprint, "checksum": _checksum(kept), "figures": kept}
-            _write(self.path, lambda file: file.write(json.dumps(made).encode()))
+            with writing(self.path, "choose another --logdir"), replacing(self.path) as part:
+                part.write_text(json.dumps(made), encoding="utf-8")
         return self._known[key]
 
     def _read(self):
@@ -220,11 +221,3 @@ def _from_lists(kept):
 
 def _checksum(kept):
     return zlib.crc32(json.dumps(kept).encode())
-
-
-def _write(path, write_to):
-    try:
-        with replacing(path) as part, open(part, "wb") as file:
-            write_to(file)
-    except OSError as error:
-        raise UserError(f"cannot write {path} ({error.strerror}): choose another --logdir") from error

@@ -1,4 +1,4 @@
-"""The training of the classifier, for `runs.loop.run`: minibatches, and the choice of the weights.
+"""The network that classifies all training classes, and its training, for `runs.loop.run`.
 
 As in Ravi and Larochelle's code, minibatches of 32 images, Adam with rate 1e-3 and 30,000 iterations (50,000 for
 fine-tuning). They watch the accuracy of nearest neighbour on validation classes; here the weights are those with the
@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -24,13 +25,48 @@ from data_generators.minibatches import Minibatches, hold_out
 from data_generators.prefetch import Prefetcher
 from data_generators.progress import say
 from data_generators.tasks import Tasks
-from maml_tf.baselines.classifier import PARTS, ClassifierSettings, build
+from maml_tf import losses, networks
+from maml_tf.baselines.experiment import PARTS, ClassifierSettings
+from maml_tf.maml import MAML, adam
 from maml_tf.runs import loop
 from maml_tf.runs.checkpoints import Checkpoints, available
 from maml_tf.runs.lock import RunLock, make_writable
 from maml_tf.supervised import evaluation
 
 EARLIER, REMEDY = "classifier.npz", "delete it, or give another --logdir"  # where earlier versions kept a training
+
+
+def build(
+    settings: ClassifierSettings,
+    input_shape: tuple[int, ...],
+    num_classes: int,
+    task_axis: str = "auto",
+    jit: bool | str = "auto",
+) -> MAML:
+    """The classifier, its weights drawn from the settings' seed.
+
+    It comes as a MAML whose `pretrain_step` is the training: one step of Adam on the mean cross-entropy of a minibatch,
+    whose parts take the place of tasks.
+
+    Args:
+        settings: ClassifierSettings.
+        input_shape: (height, width, channels).
+        num_classes: of the training split.
+        task_axis, jit: see `task_axis.resolve`.
+    """
+    if min(input_shape[:2]) < 16:
+        raise UserError(f"images of {input_shape[0]}x{input_shape[1]} are too small: four poolings need 16x16")
+    keras.utils.set_random_seed(settings.seed)
+    return MAML(
+        networks.conv4(input_shape, num_classes, settings.num_filters, max_pool=True, flatten=True),
+        losses.SoftmaxCrossEntropy(settings.part_size),  # which makes it a mean over images
+        accuracy=losses.accuracy,
+        first_order=True,
+        adapts=lambda variable: True,
+        pretrain_optimizer=adam(settings.learning_rate),
+        task_axis=task_axis,
+        jit=jit,
+    )
 
 
 class ClassifierTraining:

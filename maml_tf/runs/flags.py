@@ -10,7 +10,7 @@ from typing import Any, Unpack
 from absl import flags
 
 from data_generators.errors import UserError
-from maml_tf.runs.command import guarded
+from maml_tf.runs.boundary import guarded
 from maml_tf.runs.settings import LARGEST, Range, Settings, check
 
 _WIDTH, _INDENT = 110, 28
@@ -29,9 +29,9 @@ class Flags:
         self._values = flags.FlagValues()
         self._values.set_gnu_getopt(True)  # flags may follow what is none
         self._arguments: list[tuple[str, str, bool]] = []
+        self._several: str | None = None
         self._ranges: dict[str, Range] = {}
         self._required: list[str] = []
-        self._listed: str | None = None
         self._exclusive: list[tuple[str, str, str]] = []
 
     def string(self, name: str, default: str | None, help: str, *, required: bool = False) -> None:
@@ -87,20 +87,28 @@ class Flags:
         """Says why two flags cannot both be given; `why` is the predicate of a sentence."""
         self._exclusive.append((first, second, why))
 
-    def settings(self, kind: type[Settings]) -> None:
-        """Defines a flag for every setting; one that is not given is None, and takes its usual value."""
+    def settings(self, kind: type[Settings], defaults: Mapping[str, Any] | None = None) -> None:
+        """Defines a flag for every setting; one that is not given is None, and takes its usual value.
+
+        Args:
+            kind: of the settings.
+            defaults: if given, only these have a flag, with this value and the range of the setting.
+        """
         for field in dataclasses.fields(kind):
-            define = _DEFINE.get(field.type, flags.DEFINE_string)
-            define(field.name, None, field.metadata["help"], flag_values=self._values)
+            if defaults is not None and field.name not in defaults:
+                continue
+            define, default = _DEFINE.get(field.type, flags.DEFINE_string), (defaults or {}).get(field.name)
+            define(field.name, default, field.metadata["help"], flag_values=self._values)
+            if defaults is not None:
+                self._ranges[field.name] = field.metadata["range"]
 
-    def argument(self, name: str, help: str, *, required: bool = True) -> None:
-        """Defines a text that is no flag; None where it is not given."""
-        self._arguments.append((name, help, required))
+    def argument(self, name: str, help: str, *, required: bool = True, several: bool = False) -> None:
+        """Defines a text that is no flag; None where it is not given.
 
-    def arguments(self, name: str, help: str) -> None:
-        """Defines one or more texts that are no flags, which come after those of `argument`; a list."""
-        self._arguments.append((name, help, True))
-        self._listed = name
+        With `several`, which the last may be, a list of all that are given, and none is required.
+        """
+        self._arguments.append((name, help, required and not several))
+        self._several = name if several else None
 
     def parse(self, arguments: Sequence[str]) -> "Flags":
         """Takes the values from the command line, without the name of the program.
@@ -140,7 +148,7 @@ class Flags:
         for name, _, required in self._arguments:
             if required and not rest:
                 raise UserError(f"{name} is missing: --help says what it is")
-            if name == self._listed:
+            if name == self._several:
                 setattr(self, name, rest)
                 return
             setattr(self, name, rest[0] if rest else None)
@@ -199,6 +207,7 @@ _DEFINE: dict[object, Callable] = {
     int: flags.DEFINE_integer,
     int | None: flags.DEFINE_integer,
     float: flags.DEFINE_float,
+    float | None: flags.DEFINE_float,
     bool: flags.DEFINE_bool,
 }
 

@@ -11,21 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from data_generators.errors import UserError
-from data_generators.files import another_runs, remove_all_abandoned
-
-# Half-written files of earlier versions, most with the number of the process that wrote them.
-_EARLIER = re.compile(r".+\.(?:csv|pkl|json|npz)(?:\.(?P<process>\d+))?\.part")
-
-
-def remove_leftovers(folder: str | Path) -> None:
-    """Removes half-written files from the folder of a run, which nobody else may be training in."""
-    remove_all_abandoned(folder)
-    for part in Path(folder).glob("*.part"):
-        earlier = _EARLIER.fullmatch(part.name)
-        if earlier and not (earlier["process"] and another_runs(int(earlier["process"]))):
-            with suppress(OSError):
-                part.unlink()
-
+from data_generators.files import another_runs, remove_all_abandoned, writing
 
 try:
     import fcntl
@@ -35,6 +21,10 @@ except ImportError:  # Windows
 NAME = "training.lock"
 _BEAT_SECONDS, _SILENT_SECONDS = 60, 600
 _HELD = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
+
+# Half-written files of earlier versions, most with the number of the process that wrote them.
+_EARLIER = re.compile(r".+\.(?:csv|pkl|json|npz)(?:\.(?P<process>\d+))?\.part")
+
 _locks = weakref.WeakSet()
 
 
@@ -56,10 +46,8 @@ class RunLock:
         self._path = Path(folder) / NAME
         self._descriptor = self._file = None
         self._released = threading.Event()
-        try:
+        with writing(self._path, "choose another --logdir"):
             self._take()
-        except OSError as error:
-            raise UserError(f"cannot write {self._path} ({error.strerror}): choose another --logdir") from error
         _locks.add(self)
 
     def moved(self, folder: str | Path) -> None:
@@ -159,6 +147,16 @@ def make_writable(folder: Path) -> None:
     except ValueError as error:
         reason = "is not UTF-8" if isinstance(error, UnicodeError) else "holds a NUL byte"
         raise UserError(f"the name {str(folder)!r} {reason}: choose another --logdir") from error
+
+
+def remove_leftovers(folder: str | Path) -> None:
+    """Removes half-written files from the folder of a run, which nobody else may be training in."""
+    remove_all_abandoned(folder)
+    for part in Path(folder).glob("*.part"):
+        earlier = _EARLIER.fullmatch(part.name)
+        if earlier and not (earlier["process"] and another_runs(int(earlier["process"]))):
+            with suppress(OSError):
+                part.unlink()
 
 
 def _lock(descriptor):

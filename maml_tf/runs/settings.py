@@ -33,7 +33,8 @@ def setting(help: str, *, before: Any = None, **range: Unpack[Range]) -> Any:
 
     Args:
         help: of its flag.
-        before: its value in runs that are older than the field, whose checkpoints lack it.
+        before: its value in runs that are older than the field, whose checkpoints lack it; or a function that gives it,
+            of the settings by name that a checkpoint has.
         range: see Range.
     """
     return dataclasses.field(metadata={"help": help, "before": before, "range": range})
@@ -98,8 +99,10 @@ class Settings:
         Args:
             made: settings by name, as the checkpoint holds them.
         """
-        now = dataclasses.asdict(self)
-        before = {field.name: made.get(field.name, field.metadata["before"]) for field in dataclasses.fields(self)}
+        now, before = dataclasses.asdict(self), {}
+        for field in dataclasses.fields(self):
+            older = field.metadata["before"]
+            before[field.name] = made.get(field.name, older(made) if callable(older) else older)
         return [
             f"--{name}={before[name]} (now {now[name]})"
             for name in now

@@ -10,6 +10,7 @@ from data_generators.tasks import TaskSource
 from maml_tf import losses
 from maml_tf.maml import MAML, adam
 from maml_tf.networks import is_head
+from maml_tf.optimizers import annealed_query_weights, decayed
 from maml_tf.runs.best import BestCheckpoints, locate
 from maml_tf.runs.checkpoints import Checkpoints, available, is_tf1
 from maml_tf.supervised import original_checkpoints
@@ -17,6 +18,8 @@ from maml_tf.supervised.conditions import USUAL, ZERO, Conditions
 from maml_tf.supervised.datasets import Shapes
 from maml_tf.supervised.experiment import Experiment
 from maml_tf.supervised.task_data import TaskData
+
+_LEARNED = {"fixed": False, "per_variable": True}  # as MAML has them; the others by the same name
 
 
 def load(
@@ -49,19 +52,27 @@ def build(
     keras.utils.set_random_seed(experiment.seed)
     dataset = experiment.dataset
     loss, accuracy = dataset.loss(shots or experiment.update_batch_size)
+    meta_lr = decayed(experiment.meta_lr, experiment.meta_lr_decay, experiment.metatrain_iterations)
+    reptile, lr_max = experiment.algorithm == "reptile", experiment.update_lr_max
+    updates, annealing = experiment.num_updates, experiment.query_loss_iterations
     if ways is not None:
         loss, accuracy = losses.of_first_outputs(ways, loss), losses.as_accuracy(accuracy)
         accuracy = accuracy and losses.of_first_outputs(ways, accuracy)
     return MAML(
         dataset.network(experiment, source.input_shape, source.output_size),
         loss,
-        step_size=experiment.update_lr,
-        num_updates=experiment.num_updates,
+        step_size=(experiment.update_lr, lr_max) if lr_max else experiment.update_lr,
+        num_updates=updates,
         first_order=experiment.stop_grad,
-        learn_step_size=experiment.learn_update_lr,
+        learn_step_size=_LEARNED.get(experiment.step_sizes, experiment.step_sizes),
+        query_weights=annealed_query_weights(updates, annealing) if experiment.query_loss == "all_updates" else None,
         accuracy=accuracy,
-        optimizer=adam(experiment.meta_lr, clip=dataset.clip),
+        optimizer=keras.optimizers.SGD(meta_lr) if reptile else adam(meta_lr, clip=dataset.clip),
         pretrain_optimizer=adam(experiment.meta_lr),
+        adapts=None if experiment.adapt == "all" else experiment.adapt,
+        algorithm=experiment.algorithm,
+        inner_optimizer=experiment.inner_optimizer,
+        minibatch=experiment.inner_batch_size,
         task_axis=task_axis,
         jit=jit,
     )
@@ -77,7 +88,6 @@ class Run(NamedTuple):
     folder: of the run.
     by_original: whether the checkpoint is one of the original code, so that `experiment` is what the user says that it
         was trained with.
-    whole: MAML to which its checkpoints are restored, where the head of `maml` is not theirs.
     """
 
     experiment: Experiment
@@ -86,14 +96,6 @@ class Run(NamedTuple):
     iteration: int
     folder: Path
     by_original: bool = False
-    whole: MAML | None = None
-
-    def at(self, iteration: int | str | None) -> "Run":
-        """The run with the weights of another checkpoint, of iteration as for `load_run`; errors as of `restore`."""
-        iteration, by_original = restore(self.whole or self.maml, self.experiment, self.folder, iteration)
-        if self.whole is not None:
-            _take_all_but_head(self.maml, self.whole)
-        return self._replace(iteration=iteration, by_original=by_original)
 
 
 def load_run(
@@ -128,11 +130,13 @@ def load_run(
     data, outputs = load(experiment, data_dir, shots, conditions), experiment.num_classes
     shapes = Shapes(data.source.input_shape, outputs if conditions.ways else data.source.output_size)
     first = None if conditions.head == ZERO else conditions.ways
-    maml, whole = build(experiment, shapes, task_axis, jit, shots, first), None
+    maml = build(experiment, shapes, task_axis, jit, shots, first)
+    iteration, by_original = restore(maml, experiment, folder, iteration)
     if conditions.head == ZERO:
-        shapes, whole = shapes._replace(output_size=conditions.ways or shapes.output_size), maml
+        shapes, as_trained = shapes._replace(output_size=conditions.ways or shapes.output_size), maml
         maml = build(experiment, shapes, task_axis, jit, shots)
-    return Run(experiment, maml, data, 0, folder, whole=whole).at(iteration)
+        _take_all_but_head(maml, as_trained)
+    return Run(experiment, maml, data, iteration, folder, by_original)
 
 
 def store(folder: str | Path, maml: MAML, experiment: Experiment, keep: int = 10) -> Checkpoints:
@@ -146,12 +150,13 @@ def best_store(folder: str | Path, maml: MAML, experiment: Experiment) -> BestCh
 
 
 def _objects(maml):
-    return {
+    objects = {
         "model": maml.model,
         "step_sizes": [size.value for size in maml.step_sizes],
         "optimizer": maml.optimizer,
         "pretrain_optimizer": maml.pretrain_optimizer,
     }
+    return objects | ({"slots": [slot.value for slot in maml.slots]} if maml.slots else {})
 
 
 def restore(maml: MAML, experiment: Experiment, folder: Path, iteration: int | str | None = None) -> tuple[int, bool]:
@@ -174,15 +179,16 @@ def restore(maml: MAML, experiment: Experiment, folder: Path, iteration: int | s
     if not is_tf1(path):
         return store(folder, maml, experiment).restore(iteration), False
     if maml.step_sizes:
-        raise UserError(
-            f"checkpoint {path} is of the original code, which learns no step sizes: --learn_update_lr=False"
-        )
+        raise UserError(f"checkpoint {path} is of the original code, which learns no step sizes: --step_sizes=fixed")
     original_checkpoints.load(path, maml.model)
     return iteration, True
 
 
 def _take_all_but_head(maml, trained):
-    """Gives a MAML the weights, state and step sizes of another; those of its output layer become zero."""
+    """Gives a MAML the weights, state and step sizes of another; those of its output layer become zero.
+
+    What the inner optimizer of Reptile carries over starts anew, since it fits the head of training.
+    """
     if not any(map(is_head, maml.weights)):
         raise UserError("the network has no layer `output` for --test_head=zero to start at zero: name its head so")
     for size, other in zip(maml.step_sizes, trained.step_sizes, strict=True):

@@ -54,17 +54,17 @@ def run(trained: Experiment, tested: Experiment, flags: Flags) -> int:
         if just_trained is None:
             return 130
     # What was just trained has its evaluation compiled already.
-    use = flags.train and not other_test
-    run = just_trained if use else _restore(flags, trained, shots, conditions, logdir)
-    test = functools.partial(_test, flags, tested, conditions)
+    run = just_trained if flags.train and not other_test else _restore(flags, trained, shots, conditions, logdir)
     if flags.ensemble:
-        _test_ensemble(test, run, flags.ensemble)
-    elif flags.test_iter == best.BEST:
-        _test_best(test, run)
+        _test_ensemble(flags, tested, conditions, run, logdir)
     else:
-        test(run)
+        _test(flags, tested, conditions.at(flags.test_iter), run)
     if flags.train and best.ranks(run.folder) and best.best(run.folder) != [run.iteration]:
-        _test_best(test, run.at(best.BEST))
+        if other_test:
+            run = _restore(flags, trained, shots, conditions, logdir, best.BEST)
+        else:
+            run = run._replace(iteration=build.restore(run.maml, trained, run.folder, best.BEST)[0])
+        _test(flags, tested, conditions.at(best.BEST), run)
     return 0
 
 
@@ -110,6 +110,8 @@ def _check_flags(flags, trained, folder):
     """Finds out before the data are loaded whether there is a checkpoint to test, and what goes with what."""
     if flags.log_gradient_cosine and not (flags.train and trained.metatrain_iterations):
         raise UserError("--log_gradient_cosine goes with meta-training: there is no meta-gradient otherwise")
+    if flags.log_gradient_cosine and trained.algorithm != "maml":
+        raise UserError("--log_gradient_cosine goes with MAML: Reptile has no meta-gradient")
     if not flags.train:
         best.locate(folder, _iteration_to_test(flags))
         if flags.ensemble:
@@ -151,12 +153,12 @@ def _train(flags: Flags, experiment: Experiment, data: TaskData, folder: Path) -
     return Run(experiment, maml, data, max(checkpoints.available(folder)), folder)
 
 
-def _restore(flags, trained, shots, conditions, logdir):
+def _restore(flags, trained, shots, conditions, logdir, iteration=None):
     return load_run(
         trained,
         logdir,
         shots=shots,
-        iteration=_iteration_to_test(flags),
+        iteration=_iteration_to_test(flags) if iteration is None else iteration,
         data_dir=flags.data_dir,
         task_axis=flags.task_axis,
         jit=_jit(flags),
@@ -164,27 +166,23 @@ def _restore(flags, trained, shots, conditions, logdir):
     )
 
 
-def _test_best(test, run):
-    test(run, "best on validation", "_best")
-
-
-def _test_ensemble(test, run, size):
+def _test_ensemble(flags, tested, conditions, run, logdir):
     """Tests the best checkpoints on validation together; `run` has the best of them."""
-    iterations, members = best.best(run.folder, size), []
+    iterations, members, shots = best.best(run.folder, flags.ensemble), [], tested.update_batch_size
     for iteration in iterations:
-        run._replace(folder=run.folder / best.BEST).at(iteration)
-        members.append([variable.numpy() for variable in variables(run.maml)])
+        member = _restore(flags, run.experiment, shots, conditions, logdir, iteration).maml
+        members.append([variable.numpy() for variable in variables(member)])
     print(f"Testing the ensemble of the checkpoints of iterations {str(iterations)[1:-1]}")
-    what = f"ensemble of the {len(members)} best on validation"
-    test(run, what, f"_ensemble{len(members)}", Ensemble(run.maml, members))
+    _test(flags, tested, conditions.at(f"ensemble{len(members)}"), run, Ensemble(run.maml, members))
 
 
-def _test(flags, tested, conditions, run, what="", suffix="", learner=None):
-    """Tests a run's MAML, or another learner in its place; `what` it is, and the suffix of its files."""
+def _test(flags, tested, conditions, run, learner=None):
+    """Tests a run's MAML, or another learner in its place."""
     trained, shots = run.experiment, tested.update_batch_size
     origin = " of the original code, which holds weights only: settings are those above" if run.by_original else ""
     if learner is None:
-        print(f"Testing the checkpoint of iteration {run.iteration}{origin}" + (f", the {what}" if what else ""))
+        which = f", the {conditions.which}" if conditions.which else ""
+        print(f"Testing the checkpoint of iteration {run.iteration}{origin}{which}")
     split = run.data.split_to_test(flags.test_set)
     if split == "val" and flags.test_set is None:
         print("There is no test split, so that the validation split is tested on")
@@ -198,11 +196,10 @@ def _test(flags, tested, conditions, run, what="", suffix="", learner=None):
         transductive=flags.transductive,
         label=f"Testing on {split}",
     )
-    print(report(result, trained, split, shots, what, conditions))
+    print(report(result, trained, split, shots, conditions))
     if split != run.data.split_to_test():
         conditions = dataclasses.replace(conditions, split=split)
-    suffix = conditions.suffix + suffix
-    print(f"Written to {evaluation.write(result, run.folder, shots, tested.update_lr, suffix)}")
+    print(f"Written to {evaluation.write(result, run.folder, shots, tested.update_lr, conditions)}")
 
 
 def _jit(flags):

@@ -20,6 +20,7 @@ class Conditions:
     head: where the output layer starts: TRAINED, or ZERO, at a kernel and a bias of zeros for any number of ways.
     tasks: how many, if not 600.
     split: what is tested, if not the split that a test takes by itself.
+    checkpoint: "best" on validation, or "ensemble<N>" of the N best; if not the latest, or that of an iteration.
     """
 
     queries: int | None = None
@@ -27,6 +28,7 @@ class Conditions:
     head: str = TRAINED
     tasks: int | None = None
     split: str | None = None
+    checkpoint: str | None = None
 
     @classmethod
     def of(
@@ -64,6 +66,18 @@ class Conditions:
         shots = tested.update_batch_size
         return cls(unless(shots, queries), unless(outputs, ways), head, unless(EVALUATION_TASKS, tasks))
 
+    def at(self, checkpoint: str | int) -> "Conditions":
+        """These for a checkpoint: "best", or "ensemble<N>"; others are as usual."""
+        named = isinstance(checkpoint, str) and checkpoint.startswith(("best", "ensemble"))
+        return dataclasses.replace(self, checkpoint=checkpoint if named else None)
+
+    @property
+    def which(self) -> str:
+        """The checkpoint in words, "best on validation", or ""."""
+        if self.checkpoint in (None, "best"):
+            return "best on validation" if self.checkpoint else ""
+        return f"ensemble of the {self.checkpoint.removeprefix('ensemble')} best on validation"
+
     @property
     def sizes(self) -> dict[str, int]:
         """The sizes of tasks that differ, by their names in `Dataset.tasks`."""
@@ -73,6 +87,7 @@ class Conditions:
     def suffix(self) -> str:
         """What the names of a test's files add: "_queries15_ways5_zerohead_tasks100_val", of what differs."""
         parts = [
+            self.checkpoint,
             self.queries and f"queries{self.queries}",
             self.ways and f"ways{self.ways}",
             self.head == ZERO and "zerohead",

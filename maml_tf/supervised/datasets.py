@@ -129,7 +129,7 @@ class SinusoidDataset(Dataset):
     def network(self, experiment: "Experiment", input_shape: tuple[int, ...], outputs: int) -> "keras.Model":
         from maml_tf import networks
 
-        return networks.mlp(input_shape, outputs, (40, 40), experiment.norm)
+        return networks.mlp(input_shape, outputs, (40, 40), experiment.norm, num_updates=experiment.num_updates)
 
     def loss(self, shots: int) -> tuple[Callable, Callable | None]:
         from maml_tf import losses
@@ -189,10 +189,11 @@ class ImageDataset(Dataset):
     def network(self, experiment: "Experiment", input_shape: tuple[int, ...], outputs: int) -> "keras.Model":
         from maml_tf import networks
 
-        norm, max_pool = experiment.norm, experiment.max_pool
+        norm, max_pool, updates = experiment.norm, experiment.max_pool, experiment.num_updates
         if not experiment.conv:
-            return networks.mlp(input_shape, outputs, (256, 128, 64, 64), norm)
-        return networks.conv4(input_shape, outputs, experiment.num_filters, norm, max_pool, self.flatten)
+            return networks.mlp(input_shape, outputs, (256, 128, 64, 64), norm, num_updates=updates)
+        filters, flatten = experiment.num_filters, self.flatten
+        return networks.conv4(input_shape, outputs, filters, norm, max_pool, flatten, num_updates=updates)
 
     def loss(self, shots: int) -> tuple[Callable, Callable | None]:
         from maml_tf import losses

@@ -74,4 +74,5 @@ class Ensemble:
 
 def variables(maml: MAML) -> list[keras.Variable]:
     """What a member of an ensemble has of its own: all that an evaluation depends on."""
-    return [*maml.model.variables, *maml.step_sizes, maml.optimizer.iterations, maml.pretrain_optimizer.iterations]
+    iterations = maml.optimizer.iterations, maml.pretrain_optimizer.iterations
+    return [*maml.model.variables, *maml.step_sizes, *maml.slots, *iterations]

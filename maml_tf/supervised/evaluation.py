@@ -18,6 +18,8 @@ from data_generators.files import replacing
 from data_generators.prefetch import Prefetcher
 from data_generators.progress import progress
 from data_generators.tasks import Tasks, refuse_ragged
+from maml_tf.runs.statistics import mean_ci95
+from maml_tf.supervised.conditions import USUAL, Conditions
 from maml_tf.supervised.datasets import EVALUATION_TASKS
 
 Draw = Callable[[int, int], Tasks]
@@ -69,7 +71,8 @@ def mean_and_ci95(values: np.ndarray, left_out: np.ndarray) -> tuple[float, floa
     kept = np.asarray(values, np.float64)[~left_out]
     if not len(kept):
         return np.nan, np.nan
-    return float(kept.mean()), float(1.96 * kept.std() / np.sqrt(len(kept)))
+    mean, ci95 = mean_ci95(kept)
+    return float(mean), float(ci95)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -212,11 +215,16 @@ def evaluate(
 
 
 def write(
-    evaluation: Evaluation, folder: str | Path, update_batch_size: int, update_lr: float, suffix: str = ""
+    evaluation: Evaluation,
+    folder: str | Path,
+    update_batch_size: int,
+    update_lr: float,
+    conditions: Conditions = USUAL,
 ) -> Path:
-    """Writes `test_ubs<K>_stepsize<lr><suffix>.csv` and `.pkl` as the original does.
+    """Writes `test_ubs<K>_stepsize<lr>.csv` and `.pkl` as the original does.
 
-    Where the evaluation is not transductive, as the original's always is, their names end in `_inductive`.
+    Where the test is not the original's, their names go on with `conditions.suffix`, and with `_inductive` where it is
+    not transductive.
     The csv has four rows: names of the columns, means, standard deviations, 95 % confidence intervals. Its column
     "update0" is the SUPPORT metric before adaptation, as in the original. The columns after "update<U>" are not in the
     original's: "query_update0", the query metric before adaptation; and for each of the columns before, "median_..."
@@ -228,7 +236,7 @@ def write(
         folder: where; it is made if it does not exist.
         update_batch_size: support examples per class, K.
         update_lr: step size of the inner updates.
-        suffix: of the names, for what is not as a test does it by default, in its tasks, head or checkpoint.
+        conditions: of the test.
 
     Returns:
         The path of the csv.
@@ -236,7 +244,8 @@ def write(
     Raises:
         UserError: the files cannot be written; older ones are left as they were.
     """
-    name = f"test_ubs{update_batch_size}_stepsize{update_lr}{suffix}{'' if evaluation.transductive else '_inductive'}"
+    name = f"test_ubs{update_batch_size}_stepsize{update_lr}{conditions.suffix}"
+    name += "" if evaluation.transductive else "_inductive"
     path = Path(folder) / f"{name}.csv"
     try:
         # Neither is put in place before both are written.
@@ -264,8 +273,9 @@ def _statistics(values):
     # Tasks last and side by side: so a column's sum is the same to the last digit, whatever stands beside it.
     values = np.ascontiguousarray(values.T, np.float64)
     with np.errstate(invalid="ignore", over="ignore"):
-        mean, std = values.mean(axis=-1), values.std(axis=-1)
-    return mean, std, 1.96 * std / np.sqrt(values.shape[-1])
+        std = values.std(axis=-1)
+    mean, ci95 = mean_ci95(values, axis=-1)
+    return mean, std, ci95
 
 
 def _filled(tasks, wanted, size):

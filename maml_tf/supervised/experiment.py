@@ -7,9 +7,16 @@ from typing import Any, ClassVar, Self
 from data_generators.errors import UserError
 from maml_tf.runs import published
 from maml_tf.runs.settings import LARGEST_SEED, Settings, check, setting
+from maml_tf.supervised import variants
 from maml_tf.supervised.datasets import DATASETS, SINUSOID, Dataset, find
 
-_NORM_NAMES = {"batch_norm": "batchnorm", "layer_norm": "layernorm", "None": "nonorm"}  # in the names of folders
+# In the names of folders.
+_NORM_NAMES = {
+    "batch_norm": "batchnorm",
+    "per_update_batch_norm": "perupdatebatchnorm",
+    "layer_norm": "layernorm",
+    "None": "nonorm",
+}
 
 LEAST_SIDE, MOST_SIDE = 16, 4096  # of images, in pixels; each of four poolings halves them
 
@@ -32,6 +39,16 @@ COMMON: dict[str, Any] = {
     "max_pool": False,
     "stop_grad": False,
     "learn_update_lr": False,
+    "adapt": "all",
+    "step_sizes": "fixed",
+    "update_lr_max": None,
+    "query_loss": "last",
+    "query_loss_iterations": 0,
+    "first_order_iterations": 0,
+    "meta_lr_decay": "none",
+    "algorithm": "maml",
+    "inner_optimizer": "sgd",
+    "inner_batch_size": None,
     "image_size": None,
     "image_channels": None,
     "seed": 0,
@@ -68,11 +85,51 @@ class Experiment(Settings):
     conv: bool = setting("convolutional network, or for Omniglot the fully connected one of the paper")
     max_pool: bool = setting("max-pooling in place of strided convolutions")
     stop_grad: bool = setting("first-order MAML: no second derivatives")
-    learn_update_lr: bool = setting("meta-learn one inner step size per variable, starting at update_lr")
+    learn_update_lr: bool = setting("the same as --step_sizes=per_variable")
     image_size: int | None = setting(
         "height and width in pixels to which a folder's images are resized; default 84", most=MOST_SIDE
     )
     image_channels: int | None = setting("channels of the images of a folder: 3 (RGB, the default) or 1 (grey)")
+    adapt: str = setting(
+        "what the inner loop adapts: all; head, the output layer alone (ANIL); body, all but that (BOIL)",
+        choices=("all", "head", "body"),
+        before="all",
+    )
+    step_sizes: str = setting(
+        "of the inner loop: fixed, or meta-learned from update_lr on: per_variable; per_update, one per variable and "
+        "inner update (MAML++); per_weight (Meta-SGD)",
+        choices=("fixed", "per_variable", "per_update", "per_weight"),
+        before=lambda made: "per_variable" if made.get("learn_update_lr") else "fixed",
+    )
+    update_lr_max: float | None = setting(
+        "with per_weight, step sizes start anywhere between update_lr and this; default 0.1, unless update_lr is given",
+        positive=True,
+    )
+    query_loss: str = setting(
+        "what the meta-update descends: the query loss after the last update, or all_updates: a weighted sum (MAML++)",
+        choices=("last", "all_updates"),
+        before="last",
+    )
+    query_loss_iterations: int = setting(
+        "with all_updates, meta-updates until the last update alone counts; default 5000", least=0, before=0
+    )
+    first_order_iterations: int = setting("meta-updates to first order, before those to second", least=0, before=0)
+    meta_lr_decay: str = setting(
+        "of meta_lr over the meta-updates: none; cosine, to a hundredth; linear, to zero",
+        choices=("none", "cosine", "linear"),
+        before="none",
+    )
+    algorithm: str = setting("maml or reptile", choices=("maml", "reptile"), before="maml")
+    inner_optimizer: str = setting(
+        "of the inner loop: sgd, momentum (0.9), adam; Reptile's adam has no first moment",
+        choices=("sgd", "momentum", "adam"),
+        before="sgd",
+    )
+    inner_batch_size: int | None = setting(
+        "examples of the support that each inner update takes, each once before any comes again; default all",
+        least=1,
+        most=10_000,
+    )
     seed: int = setting(
         "of initial weights and training tasks, never of the data split or the evaluation tasks",
         least=0,
@@ -88,7 +145,7 @@ class Experiment(Settings):
         own = dataset.paper(usual["num_classes"])
         if unknown := own.keys() - usual.keys():
             raise UserError(f"dataset {dataset.name!r} has a setting that there is not: {', '.join(sorted(unknown))}")
-        return usual | sizes | own
+        return usual | sizes | own | variants.usual(usual["num_classes"], given)
 
     @classmethod
     def of(cls, **given: Any) -> Self:
@@ -99,6 +156,8 @@ class Experiment(Settings):
         Raises:
             UserError: a setting is out of range, or does not fit the others.
         """
+        if given.get("step_sizes") == "per_variable":
+            given["learn_update_lr"] = True
         experiment = super().of(**given)
         if experiment.baseline == "oracle":
             return dataclasses.replace(experiment, pretrain_iterations=experiment.iterations, metatrain_iterations=0)
@@ -113,6 +172,7 @@ class Experiment(Settings):
             raise UserError("--baseline=oracle needs --datasource=sinusoid: images have no amplitude and phase")
         if self.iterations == 0:
             raise UserError("nothing to train: give --metatrain_iterations or --pretrain_iterations a positive number")
+        variants.check(self)
 
     def _check_images(self):
         if not self.dataset.resizes:
@@ -125,6 +185,27 @@ class Experiment(Settings):
         check("image_size", self.image_size, least=LEAST_SIDE if self.conv and self.max_pool else 1, most=MOST_SIDE)
         if self.image_channels not in (1, 3):
             raise UserError(f"--image_channels must be 1 (grey) or 3 (RGB), not {self.image_channels}")
+
+    def differences(self, made: Mapping[str, Any]) -> list[str]:
+        """As of Settings. Where the learning rate decays, the number of meta-updates makes a difference, too."""
+        found, name = super().differences(made), self.duration
+        if self.meta_lr_decay != "none" and made.get(name) != getattr(self, name):
+            found.append(f"--{name}={made.get(name)} (now {getattr(self, name)}), over which the learning rate decays")
+        return found
+
+    @property
+    def phases(self) -> list[tuple[int, dict[str, bool]]]:
+        """The parts of meta-training, in which a step does the same: (iteration where one ends, what it is told).
+
+        What it is told are keyword arguments of `MAML.train_step`.
+        """
+        start, end, phases = self.pretrain_iterations, self.iterations, []
+        second_order, last = start + self.first_order_iterations, start + self.query_loss_iterations
+        for stop in sorted({min(stop, end) for stop in (second_order, last, end)} - {start}):
+            told = {"first_order": start < second_order, "last": self.query_loss != "last" and start >= last}
+            phases.append((stop, {name: value for name, value in told.items() if value}))
+            start = stop
+        return phases
 
     @property
     def duration(self) -> str:
@@ -150,6 +231,8 @@ class Experiment(Settings):
     @property
     def reported_update(self) -> int:
         """After how many updates a test's metric is compared with published ones."""
+        if self.algorithm == "reptile":
+            return self.test_updates
         return self.dataset.reported_update(self.num_classes)
 
     @property
@@ -159,8 +242,8 @@ class Experiment(Settings):
 
     @property
     def test_updates(self) -> int:
-        """Updates that a test reports, as in the original."""
-        return max(10, self.num_updates)
+        """Updates that a test reports, as in the original; of Reptile, as in its code."""
+        return max(50 if self.algorithm == "reptile" else 10, self.num_updates)
 
     @property
     def published_row(self) -> published.Row | None:
@@ -169,7 +252,7 @@ class Experiment(Settings):
         None where the paper has no such number: regression, first order on Omniglot, a run that is pretrained only, or
         ways and shots that are not in the table.
         """
-        if self.metatrain_iterations == 0:
+        if self.metatrain_iterations == 0 or variants.suffix(self):
             return None
         variant = ("" if self.conv else "_no_conv") + ("_first_order" if self.stop_grad else "")
         rows = published.published_rows(self.datasource, self.num_classes, self.update_batch_size)
@@ -187,7 +270,7 @@ class Experiment(Settings):
         name += _NORM_NAMES[self.norm]
         # The original would let the runs below share, and resume from, one folder.
         name += "" if self.conv else ".noconv"
-        name += ".learnlr" if self.learn_update_lr else ""
+        name += variants.suffix(self)
         name += f".images{self.image_size}x{self.image_channels}" if self.image_size else ""
         name += f".queries{self.queries}" if self.queries else ""
         if self.pretrain_iterations:

@@ -8,6 +8,7 @@ from maml_tf.runs import published
 from maml_tf.supervised.conditions import USUAL, ZERO, Conditions
 from maml_tf.supervised.evaluation import TIMES_MEDIAN, Evaluation
 from maml_tf.supervised.experiment import Experiment
+from maml_tf.supervised.variants import described
 
 
 def report(
@@ -15,7 +16,6 @@ def report(
     experiment: Experiment,
     split: str,
     shots: int | None = None,
-    what: str = "",
     conditions: Conditions = USUAL,
 ) -> str:
     """A table of the metric after every update, and then the paper's.
@@ -29,7 +29,6 @@ def report(
         experiment: Experiment, the settings of the run.
         split: "test" or "val", whose tasks were evaluated.
         shots: K of these tasks, where it is not that of training.
-        what: of the run was evaluated, where it is not one checkpoint without more ado.
         conditions: of the test.
 
     Returns:
@@ -39,7 +38,7 @@ def report(
     unit = " in %" if evaluation.kind == "accuracy" else ""
     lines = [
         f"{evaluation.kind.capitalize()}{unit} on {evaluation.num_tasks} {split} tasks, +- 95 % confidence interval",
-        *filter(None, [what]),
+        *filter(None, [conditions.which]),
         _conditions(evaluation, experiment, shots),
         *filter(None, [conditions.text(experiment.num_classes)]),
         *_normalisation(evaluation, experiment),
@@ -55,16 +54,18 @@ def report(
 def _conditions(evaluation, experiment, shots):
     """One line on how these numbers came about."""
     step_size = evaluation.step_size or experiment.update_lr
-    learned = " (meta-learned from there)" if experiment.learn_update_lr and evaluation.step_size is None else ""
+    learns = experiment.step_sizes != "fixed" and evaluation.step_size is None
+    learned = " (meta-learned from there)" if learns else ""
     adaptation = f"K = {shots}, step size {step_size}{learned}"
     return "; ".join([adaptation, _network(experiment), _training(experiment)])
 
 
 def _normalisation(evaluation, experiment):
     """A line on whose statistics normalise the queries, where that makes a difference or the user asked for it."""
-    if experiment.norm == "batch_norm" and evaluation.transductive:
+    batch_norm = experiment.norm in ("batch_norm", "per_update_batch_norm")
+    if batch_norm and evaluation.transductive:
         return ["transductive: queries are normalised by their own batch statistics, as in the paper"]
-    if experiment.norm == "batch_norm":
+    if batch_norm:
         return [
             "not transductive (inductive): queries are normalised by the statistics of the support, not by their own"
         ]
@@ -83,10 +84,12 @@ def _training(experiment):
     if experiment.metatrain_iterations == 0:
         return "pretrained only"
     shots, updates = experiment.update_batch_size, experiment.num_updates
-    order = "first" if experiment.stop_grad else "second"
+    order = ", first order" if experiment.stop_grad else ", second order"
+    order = order if experiment.algorithm == "maml" else ""
     start = ", after pretraining" if experiment.pretrain_iterations else ""
     batch = f"{experiment.meta_batch_size} tasks"
-    return f"trained with K = {shots}, {updates} {_plural(updates)}, {batch}, {order} order{start}"
+    variant = f", {text}" if (text := described(experiment)) else ""
+    return f"trained with K = {shots}, {updates} {_plural(updates)}, {batch}{order}{start}{variant}"
 
 
 def _regression_lines(evaluation, experiment, split, shots, conditions):
@@ -111,10 +114,9 @@ def _original(curve, length):
 
 def _is_original(evaluation, experiment):
     """Whether the settings that matter are the paper's, with which the authors' code was run."""
-    names = ("baseline", "update_batch_size", "num_updates", "update_lr", "norm", "stop_grad", "learn_update_lr")
-    names += ("queries",)
+    names = ("baseline", "update_batch_size", "num_updates", "update_lr", "norm", "stop_grad", "queries")
     paper = Experiment.of(datasource=experiment.datasource)
-    same = all(getattr(experiment, name) == getattr(paper, name) for name in names)
+    same = all(getattr(experiment, name) == getattr(paper, name) for name in names) and not described(experiment)
     return same and evaluation.step_size in (None, experiment.update_lr)
 
 

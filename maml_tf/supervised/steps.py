@@ -1,6 +1,8 @@
 """Runs of consecutive meta-steps: one compiled loop where tasks can be drawn on the device, else a step at a time."""
 
+import bisect
 import contextlib
+import functools
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -40,7 +42,7 @@ class HostSteps(contextlib.AbstractContextManager):
         self._measures = {}
 
     def run(self, start: int, stop: int, every_seconds: float = 0.2) -> Iterator[tuple[int, Metrics]]:
-        """Does iterations start ... stop - 1, all of pretraining or all of meta-training.
+        """Does iterations start ... stop - 1, all of one phase.
 
         Yields:
             (iterations done, arrays of the metrics of each iteration since the last yield), every so often and at the
@@ -49,7 +51,8 @@ class HostSteps(contextlib.AbstractContextManager):
         if self._next != start:
             self.close()
             self._batches = Prefetcher(self._draw, start, self._experiment.iterations)
-        step = self._maml.pretrain_step if start < self._experiment.pretrain_iterations else self._maml.train_step
+        method, told = step_at(self._maml, self._experiment, start)
+        step = functools.partial(method, **told)
         metrics, shown = [], time.monotonic()
         for iteration in range(start, stop):
             metrics.append(step(next(self._batches)))
@@ -98,10 +101,9 @@ class CompiledSteps(contextlib.AbstractContextManager):
 
     def __init__(self, maml: MAML, experiment: Experiment, source: TaskSource):
         self._maml = maml
-        self._pretrain_iterations = experiment.pretrain_iterations
+        self._experiment = experiment
         self._sample = lambda i: source.sample(experiment.seed, "train", i, experiment.meta_batch_size)
-        self._pretrain = self._compiled_loop(maml.pretrain_step.graph, ("pre",))
-        self._train = self._compiled_loop(maml.train_step.graph, ("pre", "post"))
+        self._loops = {}
         self._measures = {}
         self._ahead: threading.Thread | None = None
         self._left = threading.Event()
@@ -123,9 +125,15 @@ class CompiledSteps(contextlib.AbstractContextManager):
         self._ahead.start()
 
     def _loop(self, start):
-        return self._pretrain if start < self._pretrain_iterations else self._train
+        phase = bisect.bisect(phase_ends(self._experiment), start)
+        if phase not in self._loops:
+            self._loops.setdefault(phase, self._compiled_loop(start))  # a thread that compiles ahead may be here, too
+        return self._loops[phase]
 
-    def _compiled_loop(self, step, moments):
+    def _compiled_loop(self, start):
+        method, told = step_at(self._maml, self._experiment, start)
+        step = functools.partial(method.graph, **told)
+        moments = ("pre",) if start < self._experiment.pretrain_iterations else ("pre", "post")
         names = self._maml.learner.metric_names(*moments)
 
         def body(start, i, metrics):
@@ -158,6 +166,19 @@ class CompiledSteps(contextlib.AbstractContextManager):
         self._left.set()
         if self._ahead is not None:
             self._ahead.join()  # the process must not end in the midst of a compilation
+
+
+def phase_ends(experiment: Experiment) -> list[int]:
+    """The iterations at which a phase ends: pretraining, and each part of meta-training in which a step is the same."""
+    pretrain = experiment.pretrain_iterations
+    return [pretrain] * (pretrain > 0) + [end for end, _ in experiment.phases]
+
+
+def step_at(maml: MAML, experiment: Experiment, iteration: int) -> tuple[Any, dict[str, bool]]:
+    """The step of MAML that an iteration takes, and its keyword arguments."""
+    if iteration < experiment.pretrain_iterations:
+        return maml.pretrain_step, {}
+    return maml.train_step, next(told for end, told in experiment.phases if iteration < end)
 
 
 def gradient_cosine(maml: MAML, tasks: Tasks) -> tf.Tensor:

@@ -5,6 +5,7 @@ one, by iteration; the paper (section 5.2) attributes their similarity to ReLU.
 """
 
 import contextlib
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -14,15 +15,14 @@ import numpy as np
 from data_generators.progress import say
 from maml_tf.maml import MAML
 from maml_tf.runs.best import Rank
-from maml_tf.runs.log import summaries
+from maml_tf.runs.log import Table, summaries
 from maml_tf.runs.loop import Event, NotFinite
-from maml_tf.runs.table import Table
 from maml_tf.supervised import build, evaluation
 from maml_tf.supervised.datasets import EVALUATION_TASKS
 from maml_tf.supervised.evaluation import Evaluation
 from maml_tf.supervised.experiment import Experiment
 from maml_tf.supervised.report import diverged_sentence
-from maml_tf.supervised.steps import CompiledSteps, HostSteps, Metrics, gradient_cosine, steps_for
+from maml_tf.supervised.steps import CompiledSteps, HostSteps, Metrics, gradient_cosine, phase_ends, steps_for
 from maml_tf.supervised.task_data import TaskData
 
 GRADIENT_COSINE = "Cosine of first- and second-order meta-gradient"
@@ -120,10 +120,10 @@ class SupervisedTraining:
         Raises:
             UserError: a loss is not finite.
         """
-        # Pretraining and meta-training are compiled apart, so no call of the steps crosses from one to the other.
-        pretrain = self.experiment.pretrain_iterations
-        for first, last in ((start, min(stop, pretrain)), (max(start, pretrain), stop)):
-            for done, metrics in self._steps.run(first, last) if first < last else ():
+        # Each phase is compiled apart, so no call of the steps crosses from one to the next.
+        ends = [end for end in phase_ends(self.experiment) if start < end < stop]
+        for first, last in itertools.pairwise([start, *ends, stop]):
+            for done, metrics in self._steps.run(first, last):
                 self._check_finite(start, metrics)
                 yield done, metrics
                 start = done
@@ -134,6 +134,7 @@ class SupervisedTraining:
         return [
             *maml.model.variables,
             *maml.step_sizes,
+            *maml.slots,
             *maml.optimizer.variables,
             *maml.pretrain_optimizer.variables,
         ]

@@ -9,6 +9,12 @@ import numpy as np
 
 from data_generators.errors import UserError
 
+SUPPORTED = (
+    "supported are a number (int, float, bool or NumPy's), an array of numbers, and dicts, lists and tuples of these"
+)
+_NUMBERS = (bool, int, float, np.bool_, np.integer, np.floating)
+_LARGEST = 2**53  # up to here float64 has every whole number
+
 
 class GoalRange(NamedTuple):
     """Goals are uniform in [low, high), in `size` dimensions: positions in metres, or velocities in m/s.
@@ -37,13 +43,6 @@ class GoalRange(NamedTuple):
 
     def __str__(self):
         return f"uniform in [{self.low:g}, {self.high:g})"
-
-
-SUPPORTED = (
-    "supported are a number (int, float, bool or NumPy's), an array of numbers, and dicts, lists and tuples of these"
-)
-_NUMBERS = (bool, int, float, np.bool_, np.integer, np.floating)
-_LARGEST = 2**53  # up to here float64 has every whole number
 
 
 class GoalForm(NamedTuple):

@@ -25,6 +25,7 @@ from rl.envs.goals import GoalForm
 from rl.envs.noise import Stream, generator
 from rl.envs.vector import TaskVector, to_bounds
 
+SUPPORTED = "supported are a bounded Box of actions, a Box of observations, set_task(goal) and sample_task(generator)"
 _MODULE = re.compile(r"[^\s:/\\\0.]+(\.[^\s:/\\\0.]+)*")
 
 
@@ -100,9 +101,6 @@ def _with_contract(env, name):
         return Contract(env, name)
     outer.env = Contract(inner, name)
     return env
-
-
-SUPPORTED = "supported are a bounded Box of actions, a Box of observations, set_task(goal) and sample_task(generator)"
 
 
 class OwnTasks(TaskVector):

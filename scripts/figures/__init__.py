@@ -1,1 +1,1 @@
-"""What the commands draw: each file has its SIZE, numbers() and draw()."""
+"""What the commands draw: each picture is a `style.Picture`."""

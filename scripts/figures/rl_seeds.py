@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from data_generators.errors import UserError
-from maml_tf.runs import table
+from maml_tf.runs import log
 from rl.training import PROGRESS
 from scripts.figures import style
 
@@ -13,7 +13,7 @@ SIZE = 7.2, 3.6
 _ORIGINAL = "original"
 _COLOURS = style.BLUE, style.ORANGE, style.GREY
 _DASHES = "-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1))
-_COLUMNS = table.ITERATION, "return_before", "return_after"  # the first of progress.csv
+_COLUMNS = log.ITERATION, "return_before", "return_after"  # the first of progress.csv
 
 
 def numbers(lines: Sequence[str]) -> list[dict]:
@@ -60,10 +60,10 @@ def _returns(path):
     """Rows of iteration and after, of those rows of a csv that can be read."""
     file = path / PROGRESS if path.is_dir() else path
     try:
-        found = table.read(file, _COLUMNS).rows
+        found = log.read(file, _COLUMNS).rows
     except OSError as error:
         raise UserError(f"the returns in {file} cannot be read ({error.strerror}): name another run or csv") from error
     rows = [row for row in found if row["return_after"]]
     if not rows:
         raise UserError(f"the returns in {file} cannot be read (it has no rows of them): name another run or csv")
-    return [{"iteration": int(row[table.ITERATION]), "after": float(row["return_after"])} for row in rows]
+    return [{"iteration": int(row[log.ITERATION]), "after": float(row["return_after"])} for row in rows]

@@ -1,4 +1,4 @@
-"""The learners of the paper's section 5.1, restored from the runs of main.py, and tested with any number of shots."""
+"""The learners of the paper's section 5.1, restored from the runs of main.py; their errors, and the table of these."""
 
 import re
 from typing import NamedTuple
@@ -7,15 +7,30 @@ import numpy as np
 import tensorflow as tf
 
 from data_generators.errors import UserError
+from maml_tf.runs import published
 from maml_tf.runs.checkpoints import available
+from maml_tf.runs.statistics import mean_ci95
 from maml_tf.supervised import build
 from maml_tf.supervised.build import load_run, run_folder, train_command
 from maml_tf.supervised.datasets import EVALUATION_TASKS
 from maml_tf.supervised.experiment import Experiment
-from scripts.figures.sinusoid_errors import UPDATES
+from maml_tf.supervised.report import aligned, loss_text
 
 ITERATIONS = 70_000
 STEP_SIZES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)
+SHOTS = (5, 10, 20)
+UPDATES = 10
+
+MAML, PRETRAINED, TUNED, ORACLE = "MAML", "pretrained", "pretrained, tuned", "oracle"
+ORIGINAL = {"maml": "original MAML", "pretrained": "original pretrained", "oracle": "original oracle"}
+MEAN = "mean"  # in place of a seed: the mean over seeds
+
+# An error above the square of the largest amplitude is a task whose updates diverge: gradient descent at the paper's
+# step size is only just stable after meta-training, and with few points it may not be. A few such tasks of 600 dominate
+# every mean.
+DIVERGED = 5.0**2
+
+SHOWN_UPDATES = (0, 1, 5, 10)  # in the table
 
 
 class Learner:
@@ -117,3 +132,140 @@ def _finished_seeds(logdir, iterations):
     first = run_folder(Experiment.of(), logdir)
     folders = {re.fullmatch(rf"{re.escape(first.name)}(?:\.seed(\d+))?", f.name): f for f in first.parent.glob("*")}
     return [int(name[1] or 0) for name, folder in folders.items() if name and iterations in available(folder)] or [0]
+
+
+def error_rows(learners: Learners) -> list[dict]:
+    """The errors of all learners, and those of the authors' code.
+
+    Returns:
+        A row for each of
+            shots: K of the tasks; all learners were trained with K = 10.
+            learner: MAML, PRETRAINED (with the step size of training), TUNED, ORACLE, or a value of ORIGINAL.
+            step_size: of the updates.
+            seed: of the run; MEAN for the mean over seeds of each task's error; none for the authors' code.
+            split: "test", or "val" for the errors by which the step size was chosen.
+            points: "query", or "support" for the error before any update that the authors' code reports.
+            updates: their number.
+        with what `statistics` says of 600 tasks.
+    """
+    rows = []
+    for shots in SHOTS:
+        by_seed = [learner.errors(shots) for learner in learners.maml.values()]
+        for seed, found in zip(learners.maml, by_seed, strict=True):
+            rows += _rows({"shots": shots, "learner": MAML, "step_size": 0.01, "seed": seed}, [found])
+        if len(by_seed) > 1:
+            rows += _rows({"shots": shots, "learner": MAML, "step_size": 0.01, "seed": MEAN}, by_seed)
+        rows += _pretrained_rows(learners.pretrained, shots)
+        same = {"shots": shots, "learner": ORACLE, "step_size": 0.01, "seed": 0}
+        rows += _rows(same, [learners.oracle.errors(shots)])
+    return rows + _original_rows()
+
+
+def statistics(errors) -> dict[str, float]:
+    """What to report of errors.
+
+    Args:
+        errors: [seeds, tasks].
+
+    Returns:
+        mse: mean over tasks of the mean over seeds; NaN and infinity spread.
+        ci95: half width of its 95 % confidence interval over tasks, 1.96 * std / sqrt(tasks).
+        capped_mse, capped_ci95: the same of errors of at most DIVERGED, as which NaN counts too.
+        median: over tasks and seeds.
+        diverged: how many of these are above DIVERGED or NaN.
+    """
+    capped = np.minimum(np.nan_to_num(errors, nan=np.inf), DIVERGED)
+    mse, ci95 = _mean_and_ci95(errors)
+    capped_mse, capped_ci95 = _mean_and_ci95(capped)
+    same = {"mse": mse, "ci95": ci95, "capped_mse": capped_mse, "capped_ci95": capped_ci95}
+    return same | {"median": np.median(capped), "diverged": int(np.sum(~(errors <= DIVERGED)))}
+
+
+def table(rows, iterations) -> str:
+    """The errors after 0, 1, 5 and 10 updates.
+
+    Args:
+        rows: of `error_rows`.
+        iterations: of training.
+    """
+    names = [f"{n} update{'' if n == 1 else 's'}" for n in SHOWN_UPDATES]
+    cells = []
+    for shots in SHOTS:
+        cells += [[f"K = {shots}", "step size", *names, "median", "diverged"], *_lines(rows, shots)]
+    lines = ["", *(f"\n{line}" if line.startswith("K = ") else line for line in aligned(cells))]
+    return "\n".join(
+        [
+            "Mean squared error on the query points of 600 test tasks, +- 95 % confidence interval over tasks;",
+            f"trained with K = 10 for {iterations} iterations",
+            *lines[1:],
+            "",
+            f"median, diverged: of the errors after {UPDATES} updates, and how many are above {DIVERGED:.0f}",
+            "original: the authors' code, run under TensorFlow 1.2.1 for 70000 iterations; *: on the support points",
+        ]
+    )
+
+
+def _pretrained_rows(learner, shots):
+    best, validation = learner.tune(shots)
+    same = {"shots": shots, "learner": PRETRAINED, "step_size": 0.01, "seed": 0}
+    rows = _rows(same, [learner.errors(shots)])
+    for step_size, found in validation.items():
+        rows += _rows(same | {"step_size": step_size}, [found], split="val")
+    tuned = same | {"learner": TUNED, "step_size": best}
+    return rows + _rows(tuned, [learner.errors(shots, step_size=best)])
+
+
+def _rows(same, by_seed, split="test"):
+    """Rows of what `Learner.errors` gave for each seed."""
+    support, query = (np.stack(values) for values in zip(*by_seed, strict=True))
+    same = same | {"split": split}
+    rows = [same | {"points": "support", "updates": 0} | statistics(support)]
+    for update in range(query.shape[-1]):
+        rows.append(same | {"points": "query", "updates": update} | statistics(query[..., update]))
+    return rows
+
+
+def _original_rows():
+    rows = []
+    unknown = dict.fromkeys(("capped_mse", "capped_ci95", "median", "diverged"))
+    for key, figures in published.original_sinusoid().items():
+        same = {"shots": 10, "learner": ORIGINAL[key], "step_size": 0.01, "seed": None, "split": "test"}
+        for update, (mse, ci95) in enumerate(zip(*figures, strict=True)):
+            points = "query" if update else "support"
+            rows.append(same | {"points": points, "updates": update, "mse": mse, "ci95": ci95} | unknown)
+    return rows
+
+
+def _mean_and_ci95(errors):
+    with np.errstate(invalid="ignore", over="ignore"):
+        return mean_ci95(errors.mean(0))
+
+
+def _lines(rows, shots):
+    """A list of texts for each learner, seed and step size."""
+    lines = {}
+    for row in rows:
+        query = row["points"] == "query" or row["learner"] in ORIGINAL.values()
+        if row["shots"] == shots and row["split"] == "test" and query:
+            lines.setdefault((_name(row), f"{row['step_size']:g}"), {})[row["updates"]] = row
+    return [[*key, *(_text(of_key.get(n)) for n in SHOWN_UPDATES), *_last(of_key)] for key, of_key in lines.items()]
+
+
+def _name(row):
+    if row["learner"] != MAML:
+        return row["learner"]
+    return "MAML, mean over seeds" if row["seed"] == MEAN else f"MAML, seed {row['seed']}"
+
+
+def _text(row):
+    if row is None:
+        return ""
+    text = f"{row['mse']:.4g}" if row["ci95"] is None else loss_text(row["mse"], row["ci95"])
+    return text + ("*" if row["points"] == "support" else "")
+
+
+def _last(of_key):
+    last = of_key.get(UPDATES)
+    if last is None or last["median"] is None:
+        return ["", ""]
+    return [f"{last['median']:.4g}", str(last["diverged"])]

@@ -3,10 +3,10 @@
 import csv
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
-from data_generators import files
 from data_generators.errors import UserError
-from data_generators.files import check_writable
+from data_generators.files import check_writable, replacing, writing
 from maml_tf.runs.flags import Flags
 
 # Colours that differ in lightness and for colour-blind readers (Okabe and Ito); line styles and markers differ too.
@@ -31,6 +31,19 @@ _STYLE = {
     "pdf.fonttype": 42,  # letters stay letters
     "savefig.dpi": 200,
 }
+
+
+class Picture(NamedTuple):
+    """What can be drawn.
+
+    size: width and height in inches.
+    numbers: function that gives the rows to show, dicts of the same keys.
+    draw: function (figure, rows) that fills the figure.
+    """
+
+    size: tuple[float, float]
+    numbers: Callable[..., list[dict]]
+    draw: Callable[..., None]
 
 
 def write(path: Path, rows: list[dict], draw: Callable, size: tuple[float, float]) -> None:
@@ -105,11 +118,8 @@ def _seven_digits(value):
 
 
 def _write(path, write):
-    try:
-        with files.replacing(path) as part:
-            write(part)
-    except OSError as error:
-        raise UserError(f"cannot write {path} ({error.strerror})") from error
+    with writing(path), replacing(path) as part:
+        write(part)
     return Path(path)
 
 

@@ -161,12 +161,12 @@ def test_damaged_cache_without_sources_is_an_error_that_leaves_it_alone(cached):
 def test_cache_of_another_edition_or_format_is_not_used(cached, monkeypatch):
     images = load(cached)["train"].images
     path = cached / omniglot.NAME
-    assert omniglot.read(path, {}, (10, 3, 28)) is not None
-    assert omniglot.read(path, {}, (11, 3, 28)) is None
-    assert omniglot.read(path, {}, (10, 4, 28)) is None
-    assert omniglot.read(path, {"images_background": "other"}, (10, 3, 28)) is None
+    assert omniglot.read_cache(path, {}, (10, 3, 28)) is not None
+    assert omniglot.read_cache(path, {}, (11, 3, 28)) is None
+    assert omniglot.read_cache(path, {}, (10, 4, 28)) is None
+    assert omniglot.read_cache(path, {"images_background": "other"}, (10, 3, 28)) is None
     monkeypatch.setattr(omniglot, "_FORMAT", 2)
-    assert omniglot.read(path, {}, (10, 3, 28)) is None
+    assert omniglot.read_cache(path, {}, (10, 3, 28)) is None
     assert np.array_equal(load(cached)["train"].images, images)
 
 
@@ -192,5 +192,5 @@ def test_failed_write_leaves_the_older_cache(cached, monkeypatch):
 
     monkeypatch.setattr(np, "savez", fail)
     with pytest.raises(OSError, match="disk full"):
-        omniglot.write(cached / omniglot.NAME, {}, np.zeros([30, 28, 28, 1], np.uint8), ["a"] * 10)
+        omniglot.write_cache(cached / omniglot.NAME, {}, np.zeros([30, 28, 28, 1], np.uint8), ["a"] * 10)
     assert {file: file.read_bytes() for file in cached.iterdir()} == before

@@ -16,7 +16,7 @@ from maml_tf.maml import MAML
 LIBRARY = Path(inspect.getfile(MAML)).parent
 PATH = """
     maml train_step; maml _mean_over_tasks; task_axis part; task_axis mean_over_tasks; task_axis add_one; maml of_task;
-    task_learner meta_objective; task_learner adapt; adaptation adapt; adaptation update; task_learner support_loss;
+    task_learner meta_objective; task_learner adapt; adaptation descend; adaptation update; task_learner support_loss;
     pure_model __call__
 """
 

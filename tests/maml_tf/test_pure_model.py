@@ -249,29 +249,6 @@ def test_a_stock_normalisation_layer_is_warned_of_with_a_remedy(kind):
         MAML(functional(dense(3), layers.BatchNorm(dtype="float64"), dense(1)), losses.mse)
 
 
-def test_a_model_without_an_input_is_looked_at_when_its_first_tasks_come():
-    class Stacked(keras.Model):
-        def __init__(self):
-            super().__init__()
-            self.get_build_config = lambda: None  # as of models whose inputs have no single shape
-            self.stack = [dense(3), keras.layers.LayerNormalization(name="the_culprit", dtype="float64"), dense(1)]
-
-        def call(self, x):
-            for layer in self.stack:
-                x = layer(x)
-            return x
-
-    model = Stacked()
-    model(np.ones((1, 3)))
-    maml = MAML(model, losses.mse, task_axis="map", jit=False)
-    tasks = Tasks(*(np.ones((2, 5, n)) for n in (3, 1, 3, 1)))
-    with pytest.warns(UserWarning, match="'the_culprit' .LayerNormalization.* has wrong second derivatives"):
-        maml.train_step(tasks)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        maml.train_step(tasks)
-
-
 def test_a_layer_without_a_second_derivative_is_refused_rather_than_failing_in_training():
     model = functional(dense(3), keras.layers.Activation("softsign", name="the_culprit", dtype="float64"), dense(1))
     with pytest.raises(ValueError, match=r"'the_culprit' \(Activation\) has no second derivative in TensorFlow"):

@@ -1,11 +1,23 @@
-"""The flags of every command, and the defaults of those of main.py."""
+"""Flags on which users and their scripts rely, and settings, which are flags, in checkpoints."""
 
 import re
 
 import pytest
 
 from tests.net import commands
-from tests.net.test_names import _RL_SETTINGS, _SETTINGS
+
+_words = str.split
+
+SETTINGS = _words(
+    "datasource num_classes baseline pretrain_iterations metatrain_iterations meta_batch_size meta_lr "
+    "update_batch_size queries update_lr num_updates norm num_filters conv max_pool stop_grad learn_update_lr "
+    "image_size image_channels seed adapt step_sizes update_lr_max query_loss query_loss_iterations "
+    "first_order_iterations meta_lr_decay algorithm inner_optimizer inner_batch_size"
+)
+RL_SETTINGS = _words(
+    "env baseline iterations meta_batch_size fast_batch_size horizon fast_lr num_grad_updates optimizer "
+    "meta_step_size hessian_product discount gae_lambda hidden_size nonlinearity seed adapt"
+)
 
 # Of main.py, those with a default of their own; settings take the paper's values.
 _DEFAULTS = {
@@ -14,9 +26,11 @@ _DEFAULTS = {
     **dict.fromkeys(("task_axis", "jit"), "auto"),
     **{"test_head": "trained", "test_iter": "-1", "train_update_batch_size": "-1", "train_update_lr": "-1.0"},
 }
-_RUN_FLAGS = "data_dir logdir export_dir test_set test_queries test_tasks test_ways save_interval validation_interval"
-_RUN_FLAGS += " ensemble"
-_RL = f"{' '.join(_RL_SETTINGS)} logdir"
+_RUN_FLAGS = (
+    "preset data_dir logdir export_dir test_set test_queries test_tasks test_ways ensemble save_interval "
+    "validation_interval"
+)
+_RL = f"{' '.join(RL_SETTINGS)} logdir"
 _TEST_RL = f"{_RL} best test_iter trajectories num_updates out"
 _SCRIPTS = {
     "train_rl": f"{_RL} resume log save_interval",
@@ -32,7 +46,7 @@ _SCRIPTS = {
     "compare": "updates out format",
     "benchmark": "workload task_axis jit steps csv",
     "benchmark_export": "export_dir logdir data_dir tasks calls",
-    "benchmark_rl": f"{' '.join(_RL_SETTINGS)} task_axis threads repeats sampling workers",
+    "benchmark_rl": f"{' '.join(RL_SETTINGS)} task_axis threads repeats sampling workers",
     "plot_sinusoid": "figure logdir out format iterations seed",
     "sinusoid_table": "logdir csv iterations seed",
     "reproduce": "data_dir logdir iterations",
@@ -49,7 +63,7 @@ def _flags(tmp_path, program):
 
 
 def test_flags_of_main(tmp_path):
-    assert _flags(tmp_path, "main") == dict.fromkeys([*_SETTINGS, *_RUN_FLAGS.split()]) | _DEFAULTS
+    assert _flags(tmp_path, "main") == dict.fromkeys([*SETTINGS, *_RUN_FLAGS.split()]) | _DEFAULTS
 
 
 @pytest.mark.parametrize("name", _SCRIPTS)

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from tests.net import commands, data
+from tests.net.test_flag_names import RL_SETTINGS, SETTINGS
 
 _SMALL = ("--meta_batch_size=2", "--metatrain_iterations=1", "--validation_interval=1", "--jit=false", "--logdir=runs")
 _SINE = ("main", *_SMALL, "--learn_update_lr", "--log_gradient_cosine")
@@ -150,20 +151,9 @@ def _settings(checkpoint):
     return json.loads(text)
 
 
-_SETTINGS = _words(
-    "datasource num_classes baseline pretrain_iterations metatrain_iterations meta_batch_size meta_lr "
-    "update_batch_size queries update_lr num_updates norm num_filters conv max_pool stop_grad learn_update_lr "
-    "image_size image_channels seed"
-)
-_RL_SETTINGS = _words(
-    "env baseline iterations meta_batch_size fast_batch_size horizon fast_lr num_grad_updates optimizer "
-    "meta_step_size hessian_product discount gae_lambda hidden_size nonlinearity seed adapt"
-)
-
-
 def test_settings_in_checkpoints(sinusoid, policy):
-    assert set(_settings(next((sinusoid / "runs").iterdir()) / "model1")) >= set(_SETTINGS)
-    assert set(_settings(next((policy / "runs" / "point_navigation").iterdir()) / "model1")) >= set(_RL_SETTINGS)
+    assert set(_settings(next((sinusoid / "runs").iterdir()) / "model1")) >= set(SETTINGS)
+    assert set(_settings(next((policy / "runs" / "point_navigation").iterdir()) / "model1")) >= set(RL_SETTINGS)
 
 
 def _header(path):

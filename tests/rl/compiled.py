@@ -6,7 +6,8 @@ import tensorflow as tf
 
 from maml_tf.task_axis import MAP
 from rl import trpo
-from rl.maml_trpo import EXACT, MAMLTRPO, MetaObjective
+from rl.experiment import EXACT
+from rl.maml_trpo import MAMLTRPO, MetaObjective
 from tests.rl.goldens import Golden
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from maml_tf.supervised.experiment import Experiment
-from scripts.figures import sinusoid_errors
+from scripts.figures.sinusoid_learners import error_rows as rows_of
 from scripts.figures.sinusoid_learners import load_learners
 from tests.command import Result
 from tests.maml_tf import small_runs
@@ -31,7 +31,7 @@ def learners(logdir):
 
 @pytest.fixture(scope="session")
 def error_rows(learners):
-    return sinusoid_errors.numbers(learners)
+    return rows_of(learners)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 from scripts import evaluate_rl, flops, sgemm, test_rl
 
 ROOT = Path(__file__).parents[2]
-NO_COMMANDS = {"__init__", "benchmark_worker", "results"}
+NO_COMMANDS = {"__init__", "benchmark_worker", "record", "results", "rows", "tables", "verify"}
 COMMANDS = sorted({file.stem for file in ROOT.glob("scripts/*.py")} - NO_COMMANDS)
 SLOW_TO_LOAD = ("tensorflow", "keras", "mujoco", "matplotlib")
 

@@ -12,19 +12,19 @@ from PIL import Image
 from data_generators.sinusoid import Sinusoid
 from maml_tf import losses
 from scripts import plot_sinusoid
-from scripts.figures import sinusoid_errors, sinusoid_fits, sinusoid_sensitivity, style
+from scripts.figures import sinusoid, style
+from scripts.figures.sinusoid import PICTURES
 from tests.scripts.conftest import SEEDS
 
 ROOT = Path(__file__).parents[2]
-PICTURES = {"fits": sinusoid_fits, "errors": sinusoid_errors, "sensitivity": sinusoid_sensitivity}
 
 
 @pytest.fixture(scope="module")
 def numbers(learners, error_rows):
     return {
-        "fits": sinusoid_fits.numbers(learners),
+        "fits": PICTURES["fits"].numbers(learners),
         "errors": error_rows,
-        "sensitivity": sinusoid_sensitivity.numbers(learners),
+        "sensitivity": PICTURES["sensitivity"].numbers(learners),
     }
 
 
@@ -32,8 +32,8 @@ def numbers(learners, error_rows):
 def plot(call, numbers, learners, monkeypatch):
     """plot(*arguments) calls the command with what has been computed already."""
     monkeypatch.setattr("scripts.figures.sinusoid_learners.load_learners", lambda *arguments: learners)
-    for name, picture in PICTURES.items():
-        monkeypatch.setattr(picture, "numbers", lambda learners, name=name: numbers[name])
+    for name, picture in list(PICTURES.items()):
+        monkeypatch.setitem(PICTURES, name, picture._replace(numbers=lambda learners, name=name: numbers[name]))
     return functools.partial(call, plot_sinusoid.main)
 
 
@@ -60,7 +60,7 @@ def test_pictures_and_the_numbers_behind_them_are_written(plot, numbers, tmp_pat
     assert result.returncode == 0, result.stderr
     for name, picture in PICTURES.items():
         path = tmp_path / "logs" / "sinusoid" / f"sinusoid_{name}.png"
-        assert_drawn(path, picture.SIZE)
+        assert_drawn(path, picture.size)
         with open(path.with_suffix(".csv"), newline="") as file:
             written = list(csv.DictReader(file))
         assert len(written) == len(numbers[name])
@@ -115,23 +115,22 @@ def test_files_that_cannot_hold_the_pictures(plot, tmp_path, flags, said):
 
 
 def test_pictures_of_one_seed_and_of_learners_that_diverge(numbers, tmp_path):
+    picture = PICTURES["errors"]
     rows = [row for row in numbers["errors"] if row["seed"] not in (SEEDS[1], "mean")]
     rows = [row | ({"mse": np.nan, "ci95": np.nan} if row["updates"] else {}) for row in rows]
-    path = style.save(style.make(sinusoid_errors.draw, rows, *sinusoid_errors.SIZE), tmp_path / "one.png")
-    assert_drawn(path, sinusoid_errors.SIZE)
+    path = style.save(style.make(picture.draw, rows, *picture.size), tmp_path / "one.png")
+    assert_drawn(path, picture.size)
 
 
 def test_true_sine_and_support_points_are_those_of_the_test_tasks(numbers):
     test = Sinusoid(10).test_tasks(9)
     for number, task in enumerate(["task 1", "task 2"]):
         keys = {"task": task, "shots": 10, "what": "support"}
-        np.testing.assert_allclose(
-            values(numbers["fits"], "x", **keys), test.support_x[sinusoid_fits.TASKS[number], :, 0]
-        )
+        np.testing.assert_allclose(values(numbers["fits"], "x", **keys), test.support_x[sinusoid.TASKS[number], :, 0])
         found = values(numbers["fits"], "y", **keys)
-        np.testing.assert_allclose(found, test.support_y[sinusoid_fits.TASKS[number], :, 0], atol=1e-5)
+        np.testing.assert_allclose(found, test.support_y[sinusoid.TASKS[number], :, 0], atol=1e-5)
         few = values(numbers["fits"], "x", **keys | {"shots": 5})
-        np.testing.assert_array_equal(few, test.support_x[sinusoid_fits.TASKS[number], :5, 0])
+        np.testing.assert_array_equal(few, test.support_x[sinusoid.TASKS[number], :5, 0])
     half = values(numbers["fits"], "x", task="task 3, points on one side", shots=10, what="support")
     assert (half >= 0).all()
     np.testing.assert_array_equal(half, np.abs(test.support_x[8, :, 0]))
@@ -174,7 +173,7 @@ def test_sensitivity_agrees_with_the_errors_at_its_ends(numbers):
 def test_gradient_norms_are_those_of_each_task(learners, numbers):
     maml = learners.maml[SEEDS[0]].maml
     tasks = learners.maml[SEEDS[0]].tasks(10)
-    norms = sinusoid_sensitivity.gradient_norms(maml, type(tasks)(*(tf.constant(v[:3]) for v in tasks)))
+    norms = sinusoid.gradient_norms(maml, type(tasks)(*(tf.constant(v[:3]) for v in tasks)))
     for task, norm in enumerate(norms):
         with tf.GradientTape() as tape:
             loss = losses.mse(maml.model(tasks.support_x[task]), tasks.support_y[task])

@@ -12,7 +12,8 @@ from maml_tf.runs import process
 from maml_tf.supervised.build import run_folder
 from maml_tf.supervised.experiment import Experiment
 from scripts import reproduce
-from scripts.results import RESULTS, Ours, Result
+from scripts.results import RESULTS
+from scripts.rows import Curve, Ours, Result
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,11 +41,15 @@ class Stub(Result):
     def ours(self, options):
         return Ours("test", "2.0 +- 0.5")
 
+    def curve(self, options):
+        return Curve("test", ["0", "1"], ["3.0", "2.0"], ["0.6", "0.5"])
+
 
 @pytest.fixture
 def stub(monkeypatch, tmp_path):
     """stub(*exit codes) adds a result whose calls end so."""
     monkeypatch.setattr(reproduce, "commit", lambda: "abc1234")
+    monkeypatch.setattr(reproduce, "machine", lambda: "2 cores, a processor")
 
     def add(*codes):
         monkeypatch.setitem(RESULTS, "stub", Stub("stub", "A stub", "1.0", tmp_path, iter(codes), [0]))
@@ -77,6 +82,7 @@ def test_incomplete_run_is_interrupted_resumed_and_described(call, stub):
     *_, header, rule, line = result.stdout.splitlines()
     assert header == "| run | published | ours | on | iterations | command | commit | duration |"
     assert rule.count("---") == 8
+    assert "\nFor docs/results.csv:\nstub,A stub,,,3.0 2.0,0.6 0.5,0 1,test,last,3,0,python stub.py" in result.stdout
     cells = line.strip("| ").split(" | ")
     assert cells[:-1] == [
         *("A stub", "1.0", "2.0 +- 0.5", "test", "3 of 4; `python stub.py` resumes it"),
@@ -134,6 +140,9 @@ def test_a_real_row_is_trained_tested_and_listed(call, monkeypatch, tmp_path):
         (("omniglot_5way_1shot", "--iterations=0"), "--iterations must be at least 1, not 0"),
         (("omniglot_5way_1shot", f"--iterations={2**31}"), "--iterations must be at most 2147483647, not 2147483648"),
         ((f"--logdir={'a' * 300}",), "File name too long"),
+        (("sinusoid_10shot_maml", "sinusoid_10shot_oracle"), "only --verify takes several rows"),
+        (("--verify", "omniglot_6way"), "the record has no row 'omniglot_6way': choose one of sinusoid_10shot_maml,"),
+        (("--verify", "--write_results"), "--verify and --write_results do different things: give one of them"),
         (("miniimagenet_5way_1shot", "--data_dir=nowhere"), "miniImagenet"),
         (("miniimagenet_5way_1shot_fine_tuning", "--data_dir=nowhere"), "miniImagenet"),
     ],

@@ -9,16 +9,19 @@ import main
 from data_generators.errors import UserError
 from maml_tf.baselines import report
 from maml_tf.baselines.comparison import FINE_TUNING, TEST, VAL
+from maml_tf.runs import best
 from maml_tf.runs.flags import Flags
 from maml_tf.supervised import build
 from maml_tf.supervised.build import run_folder
+from maml_tf.supervised.conditions import Conditions
 from maml_tf.supervised.evaluation import Evaluation, write
 from maml_tf.supervised.experiment import Experiment
 from maml_tf.supervised.task_data import TaskData
 from rl.experiment import RLExperiment
-from scripts import baselines, evaluate_rl, reproduce, results, train_rl
+from scripts import baselines, evaluate_rl, reproduce, results, rows, train_rl
 from scripts.figures import style
-from scripts.results import RESULTS, Options, Ours
+from scripts.results import RESULTS
+from scripts.rows import Curve, Options, Ours
 from tests.maml_tf.baselines.test_comparison import CHOSEN, outcome
 
 PUBLISHED = {
@@ -133,21 +136,22 @@ def test_a_policy_is_trained_evaluated_and_described(call, monkeypatch, tmp_path
     calls = []
     monkeypatch.setattr(train_rl, "main", lambda arguments: calls.append(arguments) or 0)
     done = subprocess.CompletedProcess([], 0)
-    monkeypatch.setattr(results.subprocess, "run", lambda command, **_: calls.append(command[3:]) or done)
+    monkeypatch.setattr(rows.subprocess, "run", lambda command, **_: calls.append(command[3:]) or done)
     monkeypatch.setattr(reproduce, "commit", lambda: "")  # which would call git by the stub
     options = Options(logdir=str(tmp_path), iterations=7)
     folder = RESULTS["point_navigation_maml"].folder(options)
     folder.mkdir(parents=True)
     (folder / "model7.index").touch()
-    rows = [
+    written = [
         {"policy": policy, "update": "vpg", "updates": updates, "mean": mean, "ci95": 0.25}
         for policy, mean in (("oracle", -2.0), ("maml", -4.0))
         for updates in range(5)
     ]
-    style.write_csv(folder.parent / "point_navigation_returns.csv", rows)
+    style.write_csv(folder.parent / "point_navigation_returns.csv", written)
     result = call(reproduce.main, "point_navigation_maml", "--iterations=7", f"--logdir={tmp_path}")
     assert calls == [["--iterations=7", f"--logdir={tmp_path}"], [f"--logdir={tmp_path}"]]
     assert "| 2D navigation, MAML | -3.4 +- 0.6 | -4.0 +- 0.2 | 40 goals, 4 updates | 7 of 100;" in result.stdout
+    assert ",-4.0 -4.0 -4.0 -4.0 -4.0,0.2 0.2 0.2 0.2 0.2,0 1 2 3 4,40 goals,last,7,0,python -m" in result.stdout
 
 
 def test_our_numbers_are_read_from_what_the_runs_write(monkeypatch, tmp_path):
@@ -158,16 +162,38 @@ def test_our_numbers_are_read_from_what_the_runs_write(monkeypatch, tmp_path):
     write(written, run_folder(result.settings, tmp_path), 1, 0.1)
     monkeypatch.setattr(build, "load", lambda *arguments: TaskData(None, None, None, ("train", "val")))
     assert result.ours(options) == Ours("val, 5 updates", "55.00 +- 55.44")
+    assert result.curve(options) == Curve("val", ["5"], ["55.00"], ["55.44"])
+    assert result.best(options) is None
+    write(
+        Evaluation("accuracy", np.zeros(2), query + 0.01),
+        run_folder(result.settings, tmp_path),
+        1,
+        0.1,
+        Conditions(checkpoint="best"),
+    )
+    monkeypatch.setattr(best, "ranks", lambda folder: {40: (0.0, 0.0)})
+    monkeypatch.setattr(best, "best", lambda folder: [40])
+    assert result.best(options) == 40
+    assert result.curve(options, best=True) == Curve("val", ["5"], ["56.00"], ["55.44"])
+    monkeypatch.setattr(reproduce, "commit", lambda: "")
+    line = reproduce.record_line(result, options, reproduce.Effort(36.0, ["a"], True), 40)
+    beginning = (
+        'omniglot_20way_1shot,"20-way 1-shot, best on validation",95.8,0.3,56.00,55.44,5,val,best,40,0,python main.py'
+    )
+    assert line.startswith(beginning)
+    assert ",a,0.01," in line
 
     result = RESULTS["sinusoid_10shot_oracle"]
     write(Evaluation("loss", np.full(2, 0.0026), query), run_folder(result.settings, tmp_path), 10, 0.01)
     assert result.ours(options) == Ours("test, 0 updates, support points", "0.0026 +- 0")
+    assert result.curve(options).updates == ["0"]
 
     result = RESULTS["miniimagenet_5way_5shot_fine_tuning"]
     path = tmp_path / "baselines_5way_5shot.csv"
     outcomes = [outcome(FINE_TUNING, VAL, [0.4, 0.6], CHOSEN), outcome(FINE_TUNING, TEST, [0.2, 0.2], CHOSEN)]
     style.write_csv(path, report.csv_rows(outcomes, "miniimagenet", 5, 5, 30))
     assert result.ours(options) == Ours("test", "20.00 +- 0.00")
+    assert result.curve(options) == Curve("test", [], ["20.00"], ["0.00"])
     style.write_csv(path, report.csv_rows(outcomes[:1], "miniimagenet", 5, 5, 30))
     assert result.ours(options) == Ours("second half of val (8 classes)", "50.00 +- 13.86")
 
@@ -188,3 +214,5 @@ def test_our_number_says_how_many_tasks_diverged(tmp_path):
     write(Evaluation("loss", np.ones(600), query), run_folder(result.settings, tmp_path), 10, 0.01)
     text = result.ours(Options(logdir=str(tmp_path))).text
     assert text == "nan +- nan (median 0.5; 3 tasks diverged)"
+    numbers = (["0.500", "0.500", "0.500", "nan"], ["0.000", "0.000", "0.000", "-"])
+    assert result.curve(Options(logdir=str(tmp_path))) == Curve("test", ["0", "1", "5", "10"], *numbers)

@@ -11,8 +11,7 @@ from maml_tf.supervised import build, evaluation
 from maml_tf.supervised.build import load_run
 from maml_tf.supervised.experiment import Experiment
 from scripts import sinusoid_table
-from scripts.figures.sinusoid_errors import DIVERGED, statistics
-from scripts.figures.sinusoid_learners import STEP_SIZES
+from scripts.figures.sinusoid_learners import DIVERGED, STEP_SIZES, statistics
 from tests.scripts.conftest import ITERATIONS, SEEDS
 
 
@@ -25,7 +24,7 @@ def rows(error_rows):
 def table(call, rows, learners, monkeypatch):
     """table(*arguments) calls the command with what has been computed already."""
     monkeypatch.setattr("scripts.figures.sinusoid_learners.load_learners", lambda *arguments: learners)
-    monkeypatch.setattr("scripts.figures.sinusoid_errors.numbers", lambda learners: rows)
+    monkeypatch.setattr("scripts.figures.sinusoid_learners.error_rows", lambda learners: rows)
     return functools.partial(call, sinusoid_table.main)
 
 
@@ -122,7 +121,7 @@ def test_table_is_printed_and_written(table, rows, tmp_path):
 
 def test_nan_is_printed_as_such(table, rows, monkeypatch):
     diverged = [row | ({"mse": np.nan, "ci95": np.nan} if row["learner"] == "oracle" else {}) for row in rows]
-    monkeypatch.setattr("scripts.figures.sinusoid_errors.numbers", lambda learners: diverged)
+    monkeypatch.setattr("scripts.figures.sinusoid_learners.error_rows", lambda learners: diverged)
     lines = table().stdout.splitlines()
     assert all("nan +- nan" in line for line in lines if line.startswith("oracle"))
 

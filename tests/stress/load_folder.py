@@ -1,7 +1,7 @@
 """A command that loads the folder of images in "mine" as `main.py --datasource=folder` does, but does not train."""
 
 from data_generators.own_images import load_image_folder
-from maml_tf.runs.command import guarded
+from maml_tf.runs.boundary import guarded
 from tests.stress.outcomes import hash_of
 
 

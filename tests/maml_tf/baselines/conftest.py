@@ -2,9 +2,9 @@
 
 import pytest
 
-from maml_tf.baselines import classifier, training
-from maml_tf.baselines.classifier import ClassifierSettings, describe
-from maml_tf.baselines.training import ClassifierTraining
+from maml_tf.baselines import training
+from maml_tf.baselines.experiment import ClassifierSettings, describe
+from maml_tf.baselines.training import ClassifierTraining, build
 from tests.data_generators.synthetic_classes import splits
 
 TRAIN = splits()["train"]
@@ -17,7 +17,7 @@ class Trainings:
         self.settings = ClassifierSettings.of(
             datasource="synthetic", classes=describe(TRAIN), num_filters=8, batch_size=24, learning_rate=0.003
         )
-        self._maml = classifier.build(self.settings, TRAIN.images.shape[1:], TRAIN.num_classes)
+        self._maml = build(self.settings, TRAIN.images.shape[1:], TRAIN.num_classes)
         maml = self._maml
         self._variables = maml.model.variables + maml.pretrain_optimizer.variables
         self._initial = [variable.numpy() for variable in self._variables]
@@ -41,6 +41,6 @@ def trained(trainings, tmp_path_factory):
     """A finished ClassifierTraining whose model, which no other test trains, has the best weights."""
     run = trainings.training(tmp_path_factory.mktemp("classifier"), 150, evaluate_every=50)
     assert run.run()
-    run.maml = classifier.build(trainings.settings, TRAIN.images.shape[1:], TRAIN.num_classes)
+    run.maml = build(trainings.settings, TRAIN.images.shape[1:], TRAIN.num_classes)
     run.use_best_weights()
     return run

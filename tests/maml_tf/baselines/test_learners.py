@@ -12,6 +12,7 @@ from maml_tf.supervised.evaluation import Evaluation
 from tests.data_generators.synthetic_classes import classes
 
 WAYS, SHOTS, TASKS = 3, 2, 4
+UPDATES = 4  # the same everywhere, so that one graph serves all tests
 
 
 @pytest.fixture(scope="module")
@@ -80,13 +81,13 @@ def logits_and_accuracies(model, task, step_sizes, num_updates):
 
 @pytest.mark.parametrize("step_sizes", [StepSizes(0.5, 1.0), StepSizes(0.2)])
 def test_fine_tuning_is_gradient_descent_of_all_weights(trained, fine_tuning, tasks, step_sizes):
-    found = fine_tuning.evaluate(tasks, 4, step_sizes.first(4))
+    found = fine_tuning.evaluate(tasks, UPDATES, step_sizes.first(UPDATES))
     head = with_fresh_head(trained.maml.model, WAYS)
     expected = []
     for task in zip(*tasks, strict=True):
         model = keras.models.clone_model(head)
         model.set_weights(head.get_weights())
-        expected.append(logits_and_accuracies(model, task, step_sizes, 4))
+        expected.append(logits_and_accuracies(model, task, step_sizes, UPDATES))
     np.testing.assert_allclose(found["accuracies"], expected, atol=1e-6)
     assert len(np.unique(found["accuracies"])) > 3  # or else the comparison would say little
     assert found["support_accuracy"].shape == (TASKS,)
@@ -94,16 +95,16 @@ def test_fine_tuning_is_gradient_descent_of_all_weights(trained, fine_tuning, ta
 
 def test_fine_tuning_leaves_the_classifier_as_it_is(trained, fine_tuning, tasks):
     before = [v.numpy() for v in trained.maml.model.variables]
-    first = fine_tuning.evaluate(tasks, 2, StepSizes(0.5).first(2))
-    second = fine_tuning.evaluate(tasks, 2, StepSizes(0.5).first(2))
+    first = fine_tuning.evaluate(tasks, UPDATES, StepSizes(0.5).first(UPDATES))
+    second = fine_tuning.evaluate(tasks, UPDATES, StepSizes(0.5).first(UPDATES))
     np.testing.assert_array_equal(first["accuracies"], second["accuracies"])
     for variable, value in zip(trained.maml.model.variables, before, strict=True):
         np.testing.assert_array_equal(variable, value)
 
 
 def test_constant_step_size_is_the_evaluation_of_maml(fine_tuning, tasks):
-    found = fine_tuning.evaluate(tasks, 3, StepSizes(0.3).first(3))
-    expected = fine_tuning.evaluate(tasks, 3, 0.3)
+    found = fine_tuning.evaluate(tasks, UPDATES, StepSizes(0.3).first(UPDATES))
+    expected = fine_tuning.evaluate(tasks, UPDATES, 0.3)
     np.testing.assert_allclose(found["accuracies"], expected["accuracies"], atol=1e-6)
     np.testing.assert_allclose(found["support_accuracy"], expected["support_accuracy"], atol=1e-6)
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from data_generators.errors import UserError
-from maml_tf.baselines.classifier import ClassifierSettings, build, describe
-from maml_tf.baselines.training import iterations_done
+from maml_tf.baselines.experiment import ClassifierSettings, describe
+from maml_tf.baselines.training import build, iterations_done
 from maml_tf.runs import lock
 from maml_tf.runs.checkpoints import available
 from maml_tf.supervised import evaluation

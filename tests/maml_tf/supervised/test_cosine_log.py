@@ -5,7 +5,7 @@ import pytest
 
 from data_generators import progress
 from maml_tf.supervised.training import GRADIENT_COSINE, Schedule
-from tests.maml_tf.runs.test_summaries import scalars
+from tests.maml_tf.runs.test_log import scalars
 from tests.maml_tf.small_runs import assert_same_numbers
 from tests.maml_tf.supervised.trainings import END, EVERY, PRETRAIN, Killed, at_save, kill
 

@@ -145,7 +145,10 @@ def test_settings_cannot_be_changed_afterwards():
         ({"datasource": "folder", "image_size": 15}, "--image_size must be at least 16, not 15"),
         ({"datasource": "folder", "image_size": 0, "max_pool": False}, "--image_size must be at least 1, not 0"),
         ({"datasource": "folder", "image_channels": 4}, "--image_channels must be 1 (grey) or 3 (RGB), not 4"),
-        ({"norm": "group_norm"}, "unknown norm 'group_norm': choose one of batch_norm, layer_norm, None"),
+        (
+            {"norm": "group_norm"},
+            "unknown norm 'group_norm': choose one of batch_norm, per_update_batch_norm, layer_norm, None",
+        ),
         ({"baseline": "random"}, "unknown baseline 'random': the only one is 'oracle'"),
         (OMNIGLOT | {"baseline": "oracle"}, "--baseline=oracle needs --datasource=sinusoid"),
         (OMNIGLOT | {"num_classes": 1}, "--num_classes must be at least 2, not 1"),

@@ -1,17 +1,14 @@
-"""The network that classifies all classes of the training split jointly."""
+"""The settings of a classifier, on whose embedding both baselines work. Imports no TensorFlow."""
 
 import dataclasses
 import zlib
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-import keras
 import numpy as np
 
 from data_generators.episodes import ClassImages
 from data_generators.errors import UserError
-from maml_tf import losses, networks
-from maml_tf.maml import MAML, adam
 from maml_tf.runs.settings import LARGEST_SEED, Settings, setting
 
 # A step works on the parts of a minibatch side by side, one core for each, and normalises each by its own statistics.
@@ -27,11 +24,11 @@ class ClassifierSettings(Settings):
 
     datasource: str = setting("of images")
     classes: str = setting("what tells one training split from another, of `describe`")
-    num_filters: int = setting("of each convolution", least=1, most=65_536)
-    batch_size: int = setting("images of a minibatch", least=1, most=1_000_000)
-    learning_rate: float = setting("of Adam", positive=True)
-    held_out: float = setting("part of each class to choose the weights by", inside=(0, 1))
-    seed: int = setting("of the classifier's weights and order", least=0, most=LARGEST_SEED)
+    num_filters: int = setting("of each convolution of the classifier", least=1, most=65_536)
+    batch_size: int = setting("of the classifier's training: images in a minibatch", least=1, most=1_000_000)
+    learning_rate: float = setting("of the classifier's Adam", positive=True)
+    held_out: float = setting("part of each training class that the classifier is evaluated on", inside=(0, 1))
+    seed: int = setting("of the classifier's weights and of the order of its images", least=0, most=LARGEST_SEED)
 
     @classmethod
     def usual(cls, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -60,36 +57,3 @@ def describe(data: ClassImages) -> str:
     """A line that differs for other classes, or other numbers of images of them."""
     contents = repr([*zip(data.names, np.asarray(data.lengths).tolist(), strict=True)]).encode()
     return f"{data.num_classes} classes, {int(np.sum(data.lengths))} images ({zlib.crc32(contents):08x})"
-
-
-def build(
-    settings: ClassifierSettings,
-    input_shape: tuple[int, ...],
-    num_classes: int,
-    task_axis: str = "auto",
-    jit: bool | str = "auto",
-) -> MAML:
-    """The classifier, its weights drawn from the settings' seed.
-
-    It comes as a MAML whose `pretrain_step` is the training: one step of Adam on the mean cross-entropy of a minibatch,
-    whose parts take the place of tasks.
-
-    Args:
-        settings: ClassifierSettings.
-        input_shape: (height, width, channels).
-        num_classes: of the training split.
-        task_axis, jit: see `task_axis.resolve`.
-    """
-    if min(input_shape[:2]) < 16:
-        raise UserError(f"images of {input_shape[0]}x{input_shape[1]} are too small: four poolings need 16x16")
-    keras.utils.set_random_seed(settings.seed)
-    return MAML(
-        networks.conv4(input_shape, num_classes, settings.num_filters, max_pool=True, flatten=True),
-        losses.SoftmaxCrossEntropy(settings.part_size),  # which makes it a mean over images
-        accuracy=losses.accuracy,
-        first_order=True,
-        adapts=lambda variable: True,
-        pretrain_optimizer=adam(settings.learning_rate),
-        task_axis=task_axis,
-        jit=jit,
-    )

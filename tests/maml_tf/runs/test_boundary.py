@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from data_generators.errors import UserError
-from maml_tf.runs import command
+from maml_tf.runs import boundary
 
 ROOT = Path(__file__).parents[3]
 
@@ -50,7 +50,7 @@ def opened(path):
     ],
 )
 def test_exit_codes_and_what_is_said(run, code, said, capsys):
-    assert command.guarded(run) == code
+    assert boundary.guarded(run) == code
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith(said)
@@ -70,16 +70,16 @@ def test_exit_codes_and_what_is_said(run, code, said, capsys):
 )
 def test_bugs_keep_their_traceback(bug):
     with pytest.raises(type(bug)):
-        command.guarded(raises(bug))
+        boundary.guarded(raises(bug))
 
 
 def test_arguments_and_the_word_after_ctrl_c(capsys):
-    assert command.guarded(lambda a, b: a - b, 7, 4) == 3
-    assert command.guarded(raises(KeyboardInterrupt), interrupted="stopped") == 130
+    assert boundary.guarded(lambda a, b: a - b, 7, 4) == 3
+    assert boundary.guarded(raises(KeyboardInterrupt), interrupted="stopped") == 130
     assert capsys.readouterr().err == "\nstopped\n"
 
 
-LINES = "from maml_tf.runs.command import guarded\nimport sys\ndef body():\n"
+LINES = "from maml_tf.runs.boundary import guarded\nimport sys\ndef body():\n"
 LINES += "    for i in range(2000):\n        print(f'line {i}', 'x' * 100)\n    open('done', 'w').close()\n"
 LINES += "sys.exit(guarded(body))\n"
 
@@ -100,7 +100,7 @@ def test_a_stream_that_cannot_be_configured_serves(monkeypatch):
 
     stream = Notebook()
     monkeypatch.setattr(sys, "stdout", stream)
-    assert command.guarded(lambda: print("heard")) == 0
+    assert boundary.guarded(lambda: print("heard")) == 0
     assert sys.stdout is stream
     assert stream.getvalue() == "heard\n"
 
@@ -108,7 +108,7 @@ def test_a_stream_that_cannot_be_configured_serves(monkeypatch):
 def test_letters_that_the_terminal_does_not_have_are_escaped(monkeypatch):
     contents = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(contents, "ascii"))
-    assert command.guarded(lambda: print("é \udcff")) == 0
+    assert boundary.guarded(lambda: print("é \udcff")) == 0
     assert contents.getvalue() == b"\\xe9 \\udcff\n"
 
 
@@ -121,7 +121,7 @@ def python(code):
 
 
 @pytest.mark.parametrize(
-    "begin", ["sys.argv[0] = '-m'; import scripts", "import maml_tf.runs.command as i; i.while_loading()"]
+    "begin", ["sys.argv[0] = '-m'; import scripts", "import maml_tf.runs.boundary as i; i.while_loading()"]
 )
 def test_ctrl_c_while_a_command_loads_cannot_get_lost_in_a_library(begin):
     code = f"""if True:
@@ -137,7 +137,7 @@ def test_ctrl_c_while_a_command_loads_cannot_get_lost_in_a_library(begin):
 def test_ctrl_c_is_an_exception_once_a_command_runs():
     code = """if True:
         sys.argv[0] = "-m"
-        from maml_tf.runs.command import guarded
+        from maml_tf.runs.boundary import guarded
         sys.exit(guarded(lambda: os.kill(os.getpid(), signal.SIGINT), interrupted="saved"))
     """
     assert python(code) == (130, "\nsaved\n")
@@ -146,7 +146,7 @@ def test_ctrl_c_is_an_exception_once_a_command_runs():
 def test_ctrl_c_is_the_users_in_a_program_that_imports_the_library():
     code = """if True:
         sys.argv[0] = "my/main.py"
-        import maml_tf.runs.command, scripts, main
+        import maml_tf.runs.boundary, scripts, main
         try:
             os.kill(os.getpid(), signal.SIGINT)
         except KeyboardInterrupt:

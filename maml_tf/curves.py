@@ -1,0 +1,72 @@
+"""The metrics of tasks after each inner update: what tests, validations and summaries show."""
+
+import functools
+
+import tensorflow as tf
+
+from data_generators.tasks import Tasks
+from maml_tf import checks
+from maml_tf.task_axis import map_tasks
+from maml_tf.task_learner import Metrics, Start, TaskLearner
+
+_PLURAL = {"query_loss": "losses", "query_accuracy": "accuracies", "query_outputs": "outputs"}
+
+
+def after_each_update(
+    learner: TaskLearner,
+    start: Start,
+    tasks: Tasks,
+    orders: list,
+    num_updates: int,
+    transductive: bool,
+    task_axis: str,
+) -> Metrics:
+    """Adapts to every task and measures its queries before and after every update.
+
+    The outer loop is that over updates, so that the graph holds one update only.
+
+    Args:
+        learner: TaskLearner.
+        start: Start, whose state has a task axis.
+        tasks: Tasks of tensors.
+        orders: the tensor of `TaskLearner.order`, in a list; or an empty one.
+        num_updates: inner updates.
+        transductive: as for `MAML.evaluate`.
+        task_axis: MAP or VECTORIZE.
+
+    Returns:
+        dict of tensors, as `MAML.evaluate` has them.
+    """
+    count = tf.nest.flatten(tasks)[0].shape[0]
+    params, slots = tf.nest.map_structure(lambda t: tf.repeat(t[None], count, axis=0), (start.params, start.slots))
+    carried = params, slots, start.state
+    of_one, on_query = checks.of_one_task(carried), learner.metric_specs("query")
+
+    def begun(carried, order):
+        params, slots, state = carried
+        return start._replace(params=params, slots=slots, state=state, order=order[0] if order else None)
+
+    def before(element):
+        carried, task, order = element
+        return learner.evaluate_start(begun(carried, order), task, transductive)
+
+    def after(i, element):
+        carried, task, order = element
+        left, metrics = learner.evaluate_update(begun(carried, order), task, i, transductive)
+        return (left.params, left.slots, left.state), metrics
+
+    def update(i, carried, curves):
+        elements, signature = (carried, tasks, orders), (of_one, on_query)
+        carried, metrics = map_tasks(functools.partial(after, i), elements, signature, task_axis)
+        return i + 1, carried, {name: curves[name].write(i + 1, metrics[name]) for name in curves}
+
+    first = map_tasks(before, (carried, tasks, orders), learner.metric_specs("support", "query"), task_axis)
+    curves = {}
+    for name, spec in on_query.items():
+        empty = tf.TensorArray(spec.dtype, num_updates + 1, element_shape=[count, *spec.shape])
+        curves[name] = empty.write(0, first.pop(name))
+    at_start = (0, carried, curves)
+    *_, curves = tf.while_loop(lambda i, *_: i < num_updates, update, at_start, parallel_iterations=1)
+    return first | {
+        _PLURAL[name]: tf.experimental.numpy.swapaxes(curve.stack(), 0, 1) for name, curve in curves.items()
+    }

@@ -1,0 +1,166 @@
+"""The variants of MAML among the settings: their usual values, what does not go with what, and the presets.
+
+ANIL: Raghu et al. 2020, arXiv 1909.09157. BOIL: Oh et al. 2021, arXiv 2008.08882. Meta-SGD: Li et al. 2017, arXiv
+1707.09835. MAML++: Antoniou et al. 2019, arXiv 1810.09502. Reptile: Nichol et al. 2018, arXiv 1803.02999.
+"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from data_generators.errors import UserError
+
+if TYPE_CHECKING:
+    from maml_tf.supervised.experiment import Experiment
+
+MANY_WAYS = 20
+
+# What a run of plain MAML has; the folder of another run says what it has.
+_PLAIN: dict[str, Any] = {
+    "adapt": "all",
+    "step_sizes": "fixed",
+    "update_lr_max": None,
+    "query_loss": "last",
+    "first_order_iterations": 0,
+    "meta_lr_decay": "none",
+    "algorithm": "maml",
+    "inner_optimizer": "sgd",
+    "inner_batch_size": None,
+}
+
+# What only a meta-gradient has, and Reptile has none.
+_OF_MAML: dict[str, Any] = {
+    "stop_grad": False,
+    "adapt": "all",
+    "step_sizes": "fixed",
+    "query_loss": "last",
+    "first_order_iterations": 0,
+}
+
+
+def usual(ways: int, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The published values of settings that a variant has of its own.
+
+    Args:
+        ways: classes per task.
+        given: settings by name, the variant's among them.
+    """
+    settings: dict[str, Any] = {}
+    if given.get("learn_update_lr"):
+        settings["step_sizes"] = "per_variable"
+    if given.get("step_sizes") == "per_weight":  # Meta-SGD, section 4.1
+        settings |= {"update_lr": 0.005} | ({} if "update_lr" in given else {"update_lr_max": 0.1})
+    if given.get("query_loss") == "all_updates":  # the configurations of MAML++'s code: 10 epochs of 500 meta-updates
+        settings["query_loss_iterations"] = 5000
+    if given.get("algorithm") == "reptile":
+        settings |= _reptile(ways)
+    return settings
+
+
+def _reptile(ways):
+    """The commands of Reptile's code for Omniglot; those for miniImagenet have 8 inner updates rather than 5."""
+    many = ways >= MANY_WAYS
+    return {
+        "meta_batch_size": 5,
+        "meta_lr": 1.0,
+        "meta_lr_decay": "linear",
+        "metatrain_iterations": 200_000 if many else 100_000,
+        "inner_optimizer": "adam",
+        "inner_batch_size": 20 if many else 10,
+        "num_updates": 10 if many else 5,
+        "update_lr": 0.0005 if many else 0.001,
+    }
+
+
+def check(experiment: "Experiment") -> None:
+    """UserError where a variant's setting does not go with another."""
+    made = experiment
+    if made.learn_update_lr and made.step_sizes != "per_variable":
+        raise UserError(f"--learn_update_lr is --step_sizes=per_variable: leave one of it and {made.step_sizes} out")
+    if made.update_lr_max is not None and made.step_sizes != "per_weight":
+        raise UserError("--update_lr_max goes with --step_sizes=per_weight")
+    if made.update_lr_max is not None and made.update_lr_max <= made.update_lr:
+        raise UserError(f"--update_lr_max must be above --update_lr, {made.update_lr}, not {made.update_lr_max}")
+    if made.query_loss_iterations and made.query_loss == "last":
+        raise UserError("--query_loss_iterations goes with --query_loss=all_updates")
+    if made.first_order_iterations and made.stop_grad:
+        raise UserError("--stop_grad is first order to the end: leave out --first_order_iterations")
+    if made.algorithm == "reptile":
+        for name, value in _OF_MAML.items():
+            if getattr(made, name) != value:
+                raise UserError(f"Reptile has no meta-gradient and adapts everything: leave out --{name}")
+        if made.norm == "per_update_batch_norm":
+            raise UserError("Reptile has no meta-gradient to learn offsets for each update: take --norm=batch_norm")
+    if made.metatrain_iterations == 0:
+        for name in ("query_loss", "first_order_iterations", "algorithm", "meta_lr_decay"):
+            if getattr(made, name) != _PLAIN[name]:
+                raise UserError(f"--{name} goes with meta-training: give --metatrain_iterations a positive number")
+
+
+def suffix(experiment: "Experiment") -> str:
+    """What the name of a run's folder says of the variant; "" for plain MAML."""
+    texts = {
+        "adapt": ".{}",
+        "step_sizes": ".{}",
+        "update_lr_max": ".to{}",
+        "query_loss": f".{{}}{experiment.query_loss_iterations}",
+        "first_order_iterations": ".firstorder{}",
+        "meta_lr_decay": ".{}",
+        "algorithm": ".{}",
+        "inner_optimizer": ".{}",
+        "inner_batch_size": ".batch{}",
+    }
+    values = {name: getattr(experiment, name) for name in texts}
+    said = "".join(text.format(values[name]) for name, text in texts.items() if values[name] != _PLAIN[name])
+    return said.replace(".per_variable", ".learnlr", 1)
+
+
+def described(experiment: "Experiment") -> str:
+    """What is not plain MAML about a run, for reports: "adapt head, step_sizes per_update"; or ""."""
+    values = {name: getattr(experiment, name) for name in _PLAIN}
+    return ", ".join(f"{name} {value}" for name, value in values.items() if value != _PLAIN[name])
+
+
+def preset(name: str, datasource: str, ways: int) -> dict[str, Any]:
+    """The published settings of a variant, where they are not usual values of the settings among them.
+
+    Args:
+        name: one of PRESETS.
+        datasource: of the run.
+        ways: classes per task.
+
+    Returns:
+        dict of settings; `train_update_batch_size` is main.py's flag.
+    """
+    return PRESETS[name](datasource, ways)
+
+
+def _maml_plus_plus(datasource, ways):
+    """The configurations of MAML++'s code, of 100 epochs of 500 meta-updates; its norms also have a scale."""
+    settings = {
+        "num_updates": 5,
+        "step_sizes": "per_update",
+        "query_loss": "all_updates",
+        "metatrain_iterations": 50_000,
+    }
+    if datasource == "sinusoid":
+        return settings
+    settings |= {"norm": "per_update_batch_norm", "max_pool": True}
+    if datasource == "omniglot":
+        return settings | {"meta_batch_size": 8, "update_lr": 0.1, "meta_lr_decay": "cosine"}
+    return settings | {"meta_batch_size": 2, "update_lr": 0.01, "num_filters": 48, "query_loss_iterations": 7500}
+
+
+_BOIL = {"num_updates": 1, "update_lr": 0.5}  # its code's defaults, for images
+
+PRESETS = {
+    # Section 4: as MAML, but for what adapts.
+    "anil": lambda datasource, ways: {"adapt": "head"},
+    "boil": lambda datasource, ways: {"adapt": "body"} | ({} if datasource == "sinusoid" else _BOIL),
+    # Section 4.2: one update.
+    "meta_sgd": lambda datasource, ways: {"step_sizes": "per_weight", "num_updates": 1},
+    "maml_plus_plus": _maml_plus_plus,
+    # The commands of its code: 10 images of each class to train on, and to test on as many as there are shots.
+    "reptile": lambda datasource, ways: {"algorithm": "reptile", "train_update_batch_size": 10},
+    # MAML's own settings.
+    "fomaml": lambda datasource, ways: {"stop_grad": True},
+}

@@ -1,0 +1,300 @@
+"""What a row of the paper's results is: the published number, the run that gives ours, and where to read it."""
+
+import abc
+import dataclasses
+import importlib
+import math
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+from maml_tf.runs import log
+from maml_tf.runs.settings import Settings
+from maml_tf.supervised.datasets import MINIIMAGENET, ImageDataset
+from maml_tf.supervised.experiment import Experiment
+from rl import envs
+from rl.experiment import RLExperiment
+
+
+class Options(NamedTuple):
+    """Where a run is, and how long it trains.
+
+    logdir, data_dir: as for main.py; None are its defaults.
+    iterations: of training; None is the paper's number.
+    """
+
+    logdir: str | None = None
+    data_dir: str | None = None
+    iterations: int | None = None
+
+    def flags(self, *names: str) -> list[str]:
+        """The flags of these names that are given."""
+        return [f"--{name}={getattr(self, name)}" for name in names if getattr(self, name) is not None]
+
+
+class Ours(NamedTuple):
+    """Our number.
+
+    split: of the tasks, with what else must be known to read the number.
+    text: the number and its confidence interval.
+    """
+
+    split: str
+    text: str
+
+
+class Curve(NamedTuple):
+    """Our numbers after some updates, as docs/results.csv has them.
+
+    split: of the tasks, or "40 goals".
+    updates, means, ci95s: texts; no updates where none is named, "-" where there is no interval.
+    """
+
+    split: str
+    updates: list[str]
+    means: list[str]
+    ci95s: list[str]
+
+
+@dataclasses.dataclass(frozen=True)
+class Result(abc.ABC):
+    """One number of the paper, and the run that gives ours.
+
+    name: by which scripts.reproduce runs it.
+    title: in a table.
+    published: the published number; "" where there is none.
+    image_side: of the images that a network sees, by which kernels are chosen; 0 where there are none.
+    """
+
+    name: str
+    title: str
+    published: str
+    image_side = 0
+
+    @property
+    @abc.abstractmethod
+    def total(self) -> int:
+        """The paper's iterations."""
+
+    @abc.abstractmethod
+    def command(self, options: Options) -> list[str]:
+        """The command that trains and evaluates, and resumes what it finds."""
+
+    @abc.abstractmethod
+    def folder(self, options: Options) -> Path:
+        """The folder of the run's checkpoints."""
+
+    @abc.abstractmethod
+    def ours(self, options: Options) -> Ours:
+        """Our number, from the files that `run` has written.
+
+        Raises:
+            UserError: they are missing or damaged.
+        """
+
+    @abc.abstractmethod
+    def curve(self, options: Options, *, best: bool = False) -> Curve:
+        """Our numbers for docs/results.csv, of the latest checkpoint or the `best`; files and errors as of `ours`."""
+
+    def best(self, options: Options) -> int | None:
+        """Iteration of the best checkpoint on validation, where it is tested and is not the latest."""
+        return None
+
+    def done(self, options: Options) -> int:
+        """Iterations that the run has done; 0 where there is none."""
+        from maml_tf.runs.checkpoints import available
+
+        return max(available(self.folder(options)), default=0)
+
+    def run(self, options: Options) -> int:
+        """Does in this process what the command does; returns its exit code."""
+        _, *command = self.command(options)
+        module, arguments = (command[1], command[2:]) if command[0] == "-m" else ("main", command)
+        return importlib.import_module(module).main(arguments)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Trained(Result):
+    """A result whose run has settings; they have the paper's number of iterations."""
+
+    settings: Settings
+
+    @property
+    def total(self):
+        return self.settings.iterations
+
+    def shortened(self, options: Options) -> Settings:
+        """The settings with the number of iterations that was asked for."""
+        if options.iterations is None:
+            return self.settings
+        return dataclasses.replace(self.settings, **{self.settings.duration: options.iterations})
+
+
+@dataclasses.dataclass(frozen=True)
+class Supervised(_Trained):
+    """MAML in all its variants, and the sinusoid's learners, which main.py trains and tests."""
+
+    settings: Experiment
+
+    @property
+    def image_side(self):
+        return self.settings.image_side
+
+    def command(self, options):
+        return ["python", "main.py", *self.shortened(options).flags(), *options.flags("logdir", "data_dir")]
+
+    def folder(self, options):
+        from maml_tf.supervised.build import run_folder
+
+        return run_folder(self.shortened(options), options.logdir)
+
+    def ours(self, options):
+        """After as many updates as the published number."""
+        update = published_update(self.settings)
+        with log.rows(self._test(options)) as (means, _, ci95s):
+            mean, ci95 = (float(row[f"update{update}"]) for row in (means, ci95s))
+            diverged = int(means.get(f"diverged_update{update}", 0))  # older files do not have it
+            median = float(means[f"median_update{update}"]) if diverged else None
+        if not self._images:
+            points = "support" if update == 0 else "query"
+            others = f" (median {median:.3g}; {diverged} tasks diverged)" if diverged else ""
+            return Ours(f"test, {updates_text(update)}, {points} points", f"{mean:.3g} +- {ci95:.2g}{others}")
+        return Ours(f"{self._split(options)}, {updates_text(update)}", f"{100 * mean:.2f} +- {100 * ci95:.2f}")
+
+    def best(self, options):
+        from maml_tf.runs.best import best, ranks
+
+        folder = self.folder(options)
+        iteration = best(folder)[0] if ranks(folder) and self._test(options, best=True).is_file() else None
+        return None if iteration == self.done(options) else iteration
+
+    def curve(self, options, *, best=False):
+        """Accuracies after the updates of the published number; errors after 0, 1, 5 and 10, on query points."""
+        last = published_update(self.settings)
+        columns = {str(n): f"update{n}" if n else "query_update0" for n in (0, 1, 5, 10) if n <= last}
+        columns = {str(last): f"update{last}"} if self._images else columns
+        with log.rows(self._test(options, best)) as (means, _, ci95s):
+            found = {n: (float(means[c]), float(ci95s[c])) for n, c in columns.items() if c in means}
+        texts = [_texts(*number, self._images) for number in found.values()]
+        return Curve(self._split(options), [*found], *map(list, zip(*texts, strict=True)))
+
+    @property
+    def _images(self):
+        return isinstance(self.settings.dataset, ImageDataset)
+
+    def _test(self, options, best=False):
+        shots, step_size = self.settings.update_batch_size, self.settings.update_lr
+        return self.folder(options) / f"test_ubs{shots}_stepsize{step_size}{'_best' if best else ''}.csv"
+
+    def _split(self, options):
+        """The split that main.py has tested: validation, where the data have no test classes."""
+        from maml_tf.supervised import build
+
+        return "test" if "test" in build.load(self.settings, options.data_dir).splits else "val"
+
+
+@dataclasses.dataclass(frozen=True)
+class Baseline(Result):
+    """A baseline on miniImagenet, 5-way; scripts.baselines trains and evaluates both together.
+
+    system: its name in table 1.
+    shots: support images per class.
+    """
+
+    system: str
+    shots: int
+    total = 30_000  # minibatches of the classifier
+    image_side = MINIIMAGENET.shape[0]
+
+    def command(self, options):
+        flags = options.flags("iterations", "logdir", "data_dir")
+        return ["python", "-m", "scripts.baselines", f"--shots={self.shots}", *flags]
+
+    def folder(self, options):
+        return self._logdir(options) / "classifier"
+
+    def done(self, options):
+        from maml_tf.baselines.training import iterations_done
+
+        return iterations_done(self.folder(options))
+
+    def ours(self, options):
+        """On the test classes or, without them, on the second half of the validation classes."""
+        split, _, (mean,), (ci95,) = self.curve(options)
+        return Ours(split, f"{mean} +- {ci95}")
+
+    def curve(self, options, *, best=False):
+        """One accuracy: the number of updates is chosen on validation classes."""
+        with log.rows(self._logdir(options) / f"baselines_5way_{self.shots}shot.csv") as rows:
+            by_split = {row["split"]: row for row in rows if row["baseline"] == self.system}
+            row = by_split.get("test") or by_split["val"]
+            split = "test" if "test" in by_split else f"second half of val ({row['classes']} classes)"
+            return Curve(split, [], *([f"{float(row[name]):.2f}"] for name in ("accuracy", "ci95")))
+
+    def _logdir(self, options):
+        return Path(options.logdir or "logs/miniimagenet")
+
+
+@dataclasses.dataclass(frozen=True)
+class Policy(_Trained):
+    """Mean return of a policy on the published goals, after as many updates as were published."""
+
+    settings: RLExperiment
+
+    def command(self, options):
+        """That of the training; `evaluation_command` follows."""
+        return ["python", "-m", "scripts.train_rl", *self.shortened(options).flags(), *options.flags("logdir")]
+
+    def evaluation_command(self, options: Options) -> list[str]:
+        """That of the evaluation of all policies that are trained; its flags say which MAML run to take."""
+        maml = policy_settings(envs.find(self.settings.env), "maml").flags()
+        flags = [flag for flag in maml if not flag.startswith("--iterations=")]
+        return [sys.executable, "-m", "scripts.evaluate_rl", *flags, *options.flags("logdir")]
+
+    def run(self, options):
+        # Threads belong to a process and cannot be changed, and an evaluation wants others than training one task.
+        return super().run(options) or subprocess.run(self.evaluation_command(options)).returncode
+
+    def folder(self, options):
+        from rl.build import run_folder
+
+        return run_folder(self.shortened(options), options.logdir)
+
+    def ours(self, options):
+        """After the last update."""
+        split, updates, means, ci95s = self.curve(options)
+        at = updates.index(str(published_update(self.settings)))
+        return Ours(f"{split}, {updates_text(int(updates[at]))}", f"{means[at]} +- {ci95s[at]}")
+
+    def curve(self, options, *, best=False):
+        """The returns after every update up to that of the published number."""
+        with log.rows(self.folder(options).parent / f"{self.settings.env}_returns.csv") as rows:
+            of_policy = {r["updates"]: r for r in rows if r["policy"] == self.settings.baseline}
+            updates = [str(n) for n in range(published_update(self.settings) + 1)]
+            means, ci95s = ([f"{float(of_policy[n][key]):.1f}" for n in updates] for key in ("mean", "ci95"))
+            return Curve("40 goals", updates, means, ci95s)
+
+
+def _texts(mean, ci95, percent):
+    if percent:
+        return f"{100 * mean:.2f}", f"{100 * ci95:.2f}"
+    form = ".4f" if mean < 0.01 else ".3f" if mean < 1000 else ".1e"
+    return f"{mean:{form}}", f"{ci95:{form}}" if math.isfinite(ci95) else "-"
+
+
+def updates_text(number: int) -> str:
+    """A number of updates in words."""
+    return f"{number} update{'' if number == 1 else 's'}"
+
+
+def published_update(settings: Experiment | RLExperiment) -> int:
+    """The number of updates after which a number was published."""
+    if settings.baseline == "oracle":  # which has nothing to adapt to; the original's csv has its error on the support
+        return 0
+    return settings.reported_update if isinstance(settings, Experiment) else envs.find(settings.env).protocol.updates
+
+
+def policy_settings(env: envs.Environment, policy: str) -> RLExperiment:
+    """As the authors trained their own checkpoint of MAML, and as their scripts train the baselines."""
+    return RLExperiment.of(env=env.name, baseline=policy, **env.authors if policy == "maml" else {})

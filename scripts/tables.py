@@ -1,0 +1,119 @@
+"""The tables of RESULTS.md and README.md, written from the record.
+
+A page says by comments where a table is: from `<!-- table: half_cheetah_direction, half-cheetah, goal direction -->`
+to `<!-- end of table -->`. The first word begins the names of the rows that the table has, in the record's order; the
+rest is its title. The table `paper` has one line for each MAML of the paper.
+"""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from data_generators.errors import UserError
+from data_generators.files import reading, replacing
+from scripts.record import Line, read
+from scripts.results import RESULTS
+
+ROOT = Path(__file__).parents[1]
+PAGES = ROOT / "README.md", ROOT / "RESULTS.md"
+SUMMARY = "paper"
+_TABLE = re.compile(r"(<!-- table: (\w+)(?:, ([^\n]+?))? -->\n).*?(<!-- end of table -->)", re.DOTALL)
+_AFTER_ONE = {"sinusoid_10shot_maml", "point_navigation_maml"}  # the update for which they are trained
+
+
+def write() -> list[Path]:
+    """Writes the tables into the pages and returns the pages.
+
+    Raises:
+        UserError: the record or a page cannot be read or written.
+    """
+    lines = read()
+    for path in PAGES:
+        with reading(path, "restore it from the repository"):
+            text = path.read_text(encoding="utf-8")
+        try:
+            with replacing(path) as part:
+                part.write_text(filled(text, lines), encoding="utf-8")
+        except OSError as error:
+            raise UserError(f"cannot write {path} ({error.strerror})") from error
+    return list(PAGES)
+
+
+def filled(page: str, lines: Sequence[Line]) -> str:
+    """The text of a page with its tables as the record has them."""
+
+    def table(found):
+        begin, name, title, end = found.groups()
+        cells = summary(lines) if name == SUMMARY else of_rows(name, title or "", lines)
+        return f"{begin}\n{markdown(cells)}\n\n{end}"
+
+    return _TABLE.sub(table, page)
+
+
+def of_rows(name: str, title: str, lines: Sequence[Line]) -> list[list[str]]:
+    """The cells of the table of all rows whose names begin so: curves where there are any, otherwise single numbers."""
+    chosen = [line for line in lines if line.row.startswith(f"{name}_")]
+    return (_curves if any(" " in line.updates for line in chosen) else _numbers)(title, chosen)
+
+
+def summary(lines: Sequence[Line]) -> list[list[str]]:
+    """The cells of README's table: MAML in every experiment of the paper, the mean over seeds where there are several.
+
+    Numbers are of the last update, of sinusoids and 2D navigation of the first.
+    """
+    cells = [["experiment", "updates", "paper", "ours", "row"]]
+    for name, result in RESULTS.items():
+        if "MAML" not in result.title:
+            continue
+        of_row = [line for line in lines if line.row == name and line.checkpoint in ("", "last")]
+        update = "1" if name in _AFTER_ONE else of_row[0].updates.split()[-1]
+        theirs = of_row[0].theirs_by_update.get(update, "none")
+        cells.append([result.title, update, str(theirs), _ours(of_row, update), f"`{name}`"])
+    return cells
+
+
+def markdown(cells: Sequence[Sequence[str]]) -> str:
+    """A table in markdown; the first row is its header."""
+    header, *rows = cells
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("|" + "|".join(f" {cell} " if cell else " " for cell in line) + "|" for line in lines)
+
+
+def _curves(title, lines):
+    """A column for each number of updates; the published numbers stand above the first of ours."""
+    updates = sorted({update for line in lines for update in line.updates.split()}, key=int)
+    cells, seen = [[title, f"{updates[0]} updates", *updates[1:]]], set()
+    for line in lines:
+        theirs, ours = line.theirs_by_update, line.ours_by_update
+        if theirs and line.row not in seen:
+            cells.append([f"{line.run.split(',')[0]}, published", *(str(theirs.get(u, "")) for u in updates)])
+        seen.add(line.row)
+        numbers = [str(ours.get(u, "")) for u in updates] if ours else [_not_there(line), *[""] * (len(updates) - 1)]
+        cells.append([", ".join(filter(None, (line.run, line.incomplete))), *numbers])
+    return cells
+
+
+def _numbers(title, lines):
+    cells = [[title, "published", "ours", "updates", "tasks", "iterations"]]
+    for line in lines:
+        theirs = next(iter(line.theirs_by_update.values()), "none")
+        ours = next(iter(line.ours_by_update.values()), _not_there(line))
+        iterations = line.incomplete.removesuffix(" iterations") or (line.iterations and f"{int(line.iterations):,}")
+        cells.append([line.run, str(theirs), str(ours), line.updates, line.split, iterations])
+    return cells
+
+
+def _not_there(line):
+    return "not tested" if line.iterations else "not run"
+
+
+def _ours(lines, update):
+    numbers = [line.ours_by_update[update] for line in lines if update in line.ours_by_update]
+    if not numbers:
+        return _not_there(lines[0])
+    if len(numbers) > 1:
+        digits = len(numbers[0].mean.partition(".")[2])
+        return f"{sum(float(number.mean) for number in numbers) / len(numbers):.{digits}f} ({len(numbers)} seeds)"
+    tasks = "" if lines[0].split in ("test", "40 goals") else "validation classes"
+    others = ", ".join(filter(None, (lines[0].incomplete, tasks)))
+    return f"{numbers[0]} ({others})" if others else str(numbers[0])

@@ -1,0 +1,224 @@
+"""Tests weights that are there against the record: what `scripts.reproduce --verify` does. Nothing is trained.
+
+A line of the record is tested by the settings that its command names.
+"""
+
+import functools
+import math
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import NamedTuple
+
+import main
+from data_generators.errors import UserError
+from maml_tf.runs import process
+from maml_tf.runs.flags import Flags
+from rl.experiment import RLExperiment
+from scripts import evaluate_rl, train_rl
+from scripts.record import Line, Number, read
+
+RUNS = "runs"
+# Returns are the same to the last digit on machines that compute alike. On others, rounding errors grow along the
+# trajectories until these differ as by other noise in the actions. With other noise, returns after updates moved by up
+# to 1.7 times the half width of the record's 95 % interval (half-cheetah, two or three evaluations each).
+HALF_WIDTHS = 2
+_HEADER = ("row", "run", "updates", "record", "now", "")
+
+
+class Skipped(Exception):
+    """A line cannot be tested; the message says why."""
+
+
+class Checked(NamedTuple):
+    """What became of a line.
+
+    line: of the record.
+    update: after which the numbers below are; the one with the largest difference, or the last.
+    now: our number, as it was computed now; None where it was not.
+    verdict: "ok", the difference, or why it was skipped.
+    differs: whether the difference is too large.
+    """
+
+    line: Line
+    update: str
+    now: Number | None
+    verdict: str
+    differs: bool = False
+
+
+def run(rows: Sequence[str], logdir: str | None = None, data_dir: str | None = None) -> int:
+    """Tests rows and prints a table of them.
+
+    Args:
+        rows: names; none are all.
+        logdir: folder that holds the runs, in its subfolders <datasource> and <env>; default, runs/.
+        data_dir: folder of the data; default, the dataset's own.
+
+    Returns:
+        The exit code: 1 if a number differs from the record, otherwise 0.
+
+    Raises:
+        UserError: there is no such row, or a checkpoint is damaged.
+    """
+    lines = [line for line in read() if line.row]
+    names = dict.fromkeys(line.row for line in lines)
+    for row in rows:
+        if row not in names:
+            raise UserError(f"the record has no row {row!r}: choose one of {', '.join(names)}")
+    with process.quiet_import():
+        import tensorflow as tf
+    tf.get_logger().setLevel("ERROR")  # one policy after another is compiled, of which TensorFlow warns
+    process.configure(process.TASKS_SIDE_BY_SIDE)
+    lines = [line for line in lines if not rows or line.row in rows]
+    known = [_cells(Checked(line, _last(line), None, "")) for line in lines]
+    widths = [max(map(len, column)) for column in zip(_HEADER, *known, strict=True)]
+    widths[4] = widths[3]  # of what is computed now
+    print(_padded(_HEADER, widths))
+    differs = False
+    for line in lines:  # each is shown when it is known, since a run takes from seconds to minutes
+        checked = check(line, logdir or RUNS, data_dir)
+        print(_padded(_cells(checked), widths))
+        differs |= checked.differs
+    return int(differs)
+
+
+def check(line: Line, logdir: str, data_dir: str | None = None) -> Checked:
+    """Computes the numbers of a line anew and compares them; arguments as for `run`."""
+    record = line.ours_by_update
+    try:
+        if not record:
+            raise Skipped(f"not in {logdir}/")
+        now = _evaluation(line)(line, logdir, data_dir)
+    except Skipped as why:
+        return Checked(line, _last(line), None, f"skipped: {why}")
+    return compare(line, now, HALF_WIDTHS if line.split == "40 goals" else 0)
+
+
+def compare(line: Line, now: Mapping[str, tuple[float, float]], half_widths: float = 0) -> Checked:
+    """Compares numbers with those of a line.
+
+    Args:
+        line: of the record.
+        now: mean and ci95 after each update that is to be compared.
+        half_widths: by how many times the record's ci95 a mean may differ; it may always differ by its rounding.
+    """
+    worst = None
+    for update, (mean, ci95) in now.items():
+        recorded = line.ours_by_update[update]
+        difference, allowed = abs(mean - float(recorded.mean)), _rounding(recorded.mean)
+        if math.isnan(difference):
+            difference = 0.0 if recorded.mean == "nan" and math.isnan(mean) else math.inf
+        rounded = difference <= allowed
+        if half_widths:
+            allowed = max(allowed, half_widths * float(recorded.ci95))
+        key = (difference > allowed, not rounded, difference if not rounded else 0)
+        if worst is None or key >= worst[0]:
+            worst = key, update, _like(recorded, mean, ci95), difference
+    (differs, changed, _), update, number, difference = worst
+    text = f"differs by {difference:.2g}" if differs else f"ok, differs by {difference:.2g}" if changed else "ok"
+    return Checked(line, update, number, text, differs)
+
+
+def _rounding(text):
+    """Half a unit in the last digit, and the error of writing that in binary."""
+    exponent = Decimal(text).as_tuple().exponent
+    return 0.500001 * 10.0**exponent if isinstance(exponent, int) else 0.0
+
+
+def _like(recorded, mean, ci95):
+    """A number with as many digits after the point as the recorded one."""
+    digits = len(recorded.mean.partition(".")[2]) if "e" not in recorded.mean else 1
+    form = f".{digits}{'e' if 'e' in recorded.mean else 'f'}"
+    return Number(f"{mean:{form}}", f"{ci95:{form}}" if math.isfinite(ci95) else "-")
+
+
+def _last(line):
+    return line.updates.split()[-1] if line.updates else ""
+
+
+def _padded(cells, widths):
+    return "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
+
+
+def _cells(checked):
+    line, update = checked.line, checked.update
+    recorded = line.ours_by_update.get(update, "-")
+    return line.row, line.run, update, str(recorded), str(checked.now or "-"), checked.verdict
+
+
+def _evaluation(line) -> Callable:
+    _, *arguments = shlex.split(line.command)
+    if arguments[0] == "main.py":
+        return functools.partial(_supervised, arguments)
+    scripts = {"scripts.train_rl": train_rl, "scripts.evaluate_rl": evaluate_rl}
+    if arguments[1] in scripts:
+        return functools.partial(_policy, scripts[arguments[1]], arguments[2:])
+    raise Skipped("its command trains and tests at once")
+
+
+def _supervised(arguments, line, logdir, data_dir):
+    """Mean and ci95 by update, as `main.py --train=False` computes them; but where tasks diverged."""
+    from maml_tf.runs.checkpoints import available
+    from maml_tf.supervised import build, evaluation
+
+    flags = main.parse(arguments)
+    trained, tested = main.experiments(flags)
+    dataset, shots = trained.dataset, tested.update_batch_size
+    folder = _checkpoints(line, build.run_folder(trained, Path(logdir, dataset.name)))
+    if int(line.iterations) not in available(folder):
+        raise Skipped(f"not in {logdir}/")
+    try:
+        data = build.load(trained, data_dir, shots)
+    except UserError as error:
+        print(f"{line.row}: {error}")
+        raise Skipped("no data") from error
+    if line.split not in data.splits:
+        raise Skipped("no data")
+    maml = build.build(trained, data.source, shots=shots)
+    build.restore(maml, trained, folder, int(line.iterations))
+    result = evaluation.evaluate(
+        maml,
+        functools.partial(data.evaluation_tasks, line.split),
+        num_updates=max(1, *map(int, line.updates.split())),
+        tasks_per_call=dataset.tasks_per_call,
+        step_size=None if tested.update_lr == trained.update_lr else tested.update_lr,
+        transductive=flags.transductive,
+        label=f"Testing {line.row}",
+    )
+    percent = 100 if result.kind == "accuracy" else 1
+    updates = [int(update) for update in line.updates.split()]
+    # A diverged task's loss, which swamps the mean, is not the same on two machines. For accuracies it is no matter.
+    updates = [update for update in updates if percent == 100 or not result.diverged[update]]
+    return {str(n): (percent * float(result.mean[n]), percent * float(result.ci95[n])) for n in updates}
+
+
+def _checkpoints(line, folder):
+    return folder / "best" if line.checkpoint == "best" else folder
+
+
+def _policy(script, arguments, line, logdir, data_dir):
+    """Mean and ci95 of the returns by update, as `scripts.evaluate_rl` computes them."""
+    from maml_tf.runs.checkpoints import available
+    from rl import build, evaluation
+
+    flags = Flags()
+    script.define(flags)
+    flags.parse(arguments)
+    experiment = RLExperiment.of(**flags.given(RLExperiment))
+    evaluates = script is evaluate_rl
+    name = flags.policy[0] if evaluates else experiment.baseline
+    if name == "random":
+        policies = evaluation.restore_policies(experiment, [name])
+    else:
+        best, iteration = line.checkpoint == "best", int(line.iterations)
+        if iteration not in available(_checkpoints(line, build.run_folder(experiment, logdir))):
+            raise Skipped(f"not in {logdir}/")
+        policies = {name: build.load_policy(experiment, logdir, None if best else iteration, best)[0]}
+    network = {key: getattr(experiment, key) for key in ("env", "seed", "hidden_size", "nonlinearity", "horizon")}
+    maml = experiment if experiment.is_maml else RLExperiment.of(**network)
+    update = flags.update if evaluates else evaluation.VPG
+    found = evaluation.evaluate(maml, policies, update=update, required=True)[name]
+    numbers = zip(found.mean, found.ci95, strict=True)
+    return {str(n): (float(mean), float(ci95)) for n, (mean, ci95) in enumerate(numbers)}

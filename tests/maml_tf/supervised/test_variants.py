@@ -1,0 +1,216 @@
+"""The variants of MAML among the settings: names, presets, refusals, combinations, and runs in several phases."""
+
+import contextlib
+import dataclasses
+import random
+import shutil
+
+import numpy as np
+import pytest
+
+import main
+from data_generators.errors import UserError
+from maml_tf.supervised import build
+from maml_tf.supervised.experiment import Experiment
+from maml_tf.supervised.training import Schedule
+from maml_tf.supervised.variants import PRESETS, described
+from tests.maml_tf import small_runs
+from tests.maml_tf.small_runs import Run, assert_same_numbers, small
+
+OMNIGLOT = {"datasource": "omniglot"}
+SETTINGS = {
+    "adapt": ["head", "body"],
+    "step_sizes": ["per_variable", "per_update", "per_weight"],
+    "query_loss": ["all_updates"],
+    "first_order_iterations": [1, 3],
+    "meta_lr_decay": ["cosine", "linear"],
+    "norm": ["per_update_batch_norm", "layer_norm"],
+    "algorithm": ["reptile"],
+    "inner_optimizer": ["momentum", "adam"],
+    "inner_batch_size": [2],
+    "stop_grad": [True],
+    "learn_update_lr": [True],
+    "num_updates": [2],
+}
+
+
+@pytest.mark.parametrize(
+    ("given", "suffix"),
+    [
+        ({}, ""),
+        ({"learn_update_lr": True}, ".learnlr"),
+        ({"step_sizes": "per_variable"}, ".learnlr"),
+        ({"step_sizes": "per_update"}, ".per_update"),
+        ({"step_sizes": "per_weight"}, ".per_weight.to0.1"),
+        ({"step_sizes": "per_weight", "update_lr": 0.05}, ".per_weight"),
+        ({"query_loss": "all_updates"}, ".all_updates5000"),
+        ({"adapt": "body", "first_order_iterations": 7}, ".body.firstorder7"),
+        ({"inner_optimizer": "adam", "inner_batch_size": 3}, ".adam.batch3"),
+        ({"algorithm": "reptile"}, ".linear.reptile.adam.batch10"),
+    ],
+)
+def test_names_of_folders(given, suffix):
+    experiment, plain = Experiment.of(**OMNIGLOT, **given), Experiment.of(**OMNIGLOT)
+    own = {name: getattr(experiment, name) for name in ("meta_batch_size", "update_lr", "num_updates")}
+    assert experiment.name == dataclasses.replace(plain, **own).name + suffix
+    assert bool(described(experiment)) == bool(suffix)
+    assert (experiment.published_row is None) == bool(suffix)
+
+
+def of(*arguments):
+    """The experiment that a command line trains, and the one that it tests."""
+    return main.experiments(main.parse(["main.py", *arguments]))
+
+
+@pytest.mark.parametrize("datasource", ["omniglot", "miniimagenet", "sinusoid"])
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_is_its_settings_and_flags_override_them(name, datasource):
+    trained, _ = of(f"--preset={name}", f"--datasource={datasource}")
+    assert trained != Experiment.of(datasource=datasource)
+    assert of(*trained.flags())[0] == trained
+    overridden, _ = of(f"--preset={name}", f"--datasource={datasource}", "--num_updates=3", "--update_lr=0.03")
+    assert (overridden.num_updates, overridden.update_lr) == (3, 0.03)
+
+
+def test_presets_are_the_published_settings():
+    """The commands of Reptile's code and the configuration of MAML++'s, Omniglot 5-way 1-shot."""
+    reptile, tested = of("--preset=reptile", "--datasource=omniglot")
+    assert (reptile.update_batch_size, tested.update_batch_size) == (10, 1)
+    found = [reptile.meta_batch_size, reptile.meta_lr, reptile.iterations, reptile.num_updates, reptile.test_updates]
+    assert found == [5, 1.0, 100_000, 5, 50]
+    plus, _ = of("--preset=maml_plus_plus", "--datasource=omniglot")
+    found = [plus.meta_batch_size, plus.update_lr, plus.iterations, plus.num_updates, plus.query_loss_iterations]
+    assert found == [8, 0.1, 50_000, 5, 5000]
+    many, _ = of("--preset=reptile", "--datasource=omniglot", "--num_classes=20")
+    assert (many.iterations, many.num_updates, many.update_lr, many.inner_batch_size) == (200_000, 10, 0.0005, 20)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"learn_update_lr": True, "step_sizes": "per_update"}, "--learn_update_lr is --step_sizes=per_variable"),
+        ({"update_lr_max": 0.5}, "--update_lr_max goes with --step_sizes=per_weight"),
+        ({"step_sizes": "per_weight", "update_lr": 0.2, "update_lr_max": 0.1}, "--update_lr_max must be above"),
+        ({"query_loss_iterations": 5}, "--query_loss_iterations goes with --query_loss=all_updates"),
+        ({"first_order_iterations": 5, "stop_grad": True}, "leave out --first_order_iterations"),
+        ({"algorithm": "reptile", "stop_grad": True}, "leave out --stop_grad"),
+        ({"algorithm": "reptile", "adapt": "head"}, "leave out --adapt"),
+        ({"algorithm": "reptile", "step_sizes": "per_weight"}, "leave out --step_sizes"),
+        ({"algorithm": "reptile", "query_loss": "all_updates"}, "leave out --query_loss"),
+        ({"algorithm": "reptile", "norm": "per_update_batch_norm"}, "take --norm=batch_norm"),
+        ({"algorithm": "reptile", "metatrain_iterations": 0, "pretrain_iterations": 5}, "goes with meta-training"),
+        ({"adapt": "tail"}, "unknown adapt 'tail'"),
+        ({"inner_batch_size": 0}, "--inner_batch_size must be at least 1"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(given, message):
+    with pytest.raises(UserError, match=message):
+        Experiment.of(**given)
+
+
+def test_older_checkpoints_lack_these_settings():
+    experiment = Experiment.of(learn_update_lr=True)
+    made = {k: v for k, v in dataclasses.asdict(experiment).items() if k not in SETTINGS or k == "learn_update_lr"}
+    old = made | {name: getattr(experiment, name) for name in ("norm", "stop_grad", "num_updates")}
+    assert experiment.differences(old) == []
+    assert Experiment.of().differences(old) != []
+    assert Experiment.of(adapt="head", learn_update_lr=True).differences(old) == ["--adapt=all (now head)"]
+
+
+def test_a_decay_goes_with_its_number_of_iterations():
+    made = dataclasses.asdict(Experiment.of(meta_lr_decay="cosine", metatrain_iterations=10))
+    longer = Experiment.of(meta_lr_decay="cosine", metatrain_iterations=20)
+    assert longer.differences(made) == ["--metatrain_iterations=10 (now 20), over which the learning rate decays"]
+    assert Experiment.of(metatrain_iterations=20).differences(made | {"meta_lr_decay": "none"}) == []
+
+
+def test_phases():
+    given = {"pretrain_iterations": 5, "metatrain_iterations": 20}
+    assert Experiment.of(**given).phases == [(25, {})]
+    assert Experiment.of(**given, first_order_iterations=4).phases == [(9, {"first_order": True}), (25, {})]
+    weighted = {"query_loss": "all_updates", "query_loss_iterations": 6}
+    assert Experiment.of(**given, **weighted).phases == [(11, {}), (25, {"last": True})]
+    both = Experiment.of(**given, **weighted, first_order_iterations=8).phases
+    assert both == [(11, {"first_order": True}), (13, {"first_order": True, "last": True}), (25, {"last": True})]
+    assert Experiment.of(**given, first_order_iterations=30).phases == [(25, {"first_order": True})]
+    assert Experiment.of(pretrain_iterations=5, metatrain_iterations=0).phases == []
+
+
+def trained(folder, settings, iterations, schedule=small_runs.NEVER, **others):
+    experiment = small(settings, iterations, **others)
+    data = build.load(experiment)
+    run = Run(experiment, build.build(experiment, data.source, "map", False), data, folder, schedule)
+    assert run.run()
+    return run, folder / f"model{iterations}"
+
+
+def test_first_order_until_then_and_second_order_afterwards(tmp_path):
+    settings = small_runs.SINUSOID
+    _, first = trained(tmp_path / "first", settings, 3, stop_grad=True)
+    _, mixed = trained(tmp_path / "mixed", settings, 3, first_order_iterations=3)
+    assert_same_numbers(mixed, first)
+    longer, _ = trained(tmp_path / "longer", settings, 5, first_order_iterations=3)
+    second, _ = trained(tmp_path / "second", settings, 5)
+    assert not np.allclose(longer.maml.weights[2], second.maml.weights[2], rtol=1e-6)
+
+
+PLUS_PLUS = {
+    "num_updates": 2,
+    "step_sizes": "per_update",
+    "query_loss": "all_updates",
+    "query_loss_iterations": 2,
+    "first_order_iterations": 1,
+    "meta_lr_decay": "cosine",
+    "norm": "per_update_batch_norm",
+}
+
+
+@pytest.mark.parametrize(
+    ("settings", "others"),
+    [
+        (small_runs.IMAGES, PLUS_PLUS),
+        (small_runs.IMAGES, {"algorithm": "reptile", "inner_batch_size": 1, "meta_batch_size": 2}),
+        (small_runs.SINUSOID, {"step_sizes": "per_weight", "inner_optimizer": "adam", "adapt": "body"}),
+    ],
+    ids=["MAML++", "Reptile", "Meta-SGD, BOIL and Adam"],
+)
+def test_a_resumed_run_ends_with_the_same_numbers(settings, others, tmp_path, monkeypatch):
+    """All of its phases are still to come, or to end."""
+    small_runs.use_small_omniglot(monkeypatch, tmp_path)
+    _, straight = trained(tmp_path / "straight", settings | others, 4, Schedule(summary=0, save=1, validate=0))
+    resumed = tmp_path / "resumed"
+    resumed.mkdir()
+    for file in straight.parent.glob("model1.*"):
+        shutil.copy(file, resumed)
+    _, path = trained(resumed, settings | others, 4)
+    assert_same_numbers(path, straight)
+
+
+def drawn(seed):
+    """At least two of the settings at random that go with one another."""
+    rng, chosen = random.Random(seed), {}
+    for name in rng.sample(sorted(SETTINGS), len(SETTINGS)):
+        with contextlib.suppress(UserError):
+            more = chosen | {name: rng.choice(SETTINGS[name])}
+            small(small_runs.SINUSOID, 4, **more)
+            chosen = more
+        if len(chosen) == 2 + seed % 3:
+            break
+    return chosen
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_drawn_combinations_train_test_and_export(seed, tmp_path):
+    chosen = drawn(seed)
+    run, path = trained(tmp_path / "run", small_runs.SINUSOID, 4, **chosen)
+    tasks = run.data.evaluation_tasks("test", 0, 3)
+    found = run.maml.evaluate(tasks, 3)["losses"]
+    assert np.isfinite(found).all()
+    assert not np.array_equal(found[:, 0], found[:, 3])
+    experiment = small(small_runs.SINUSOID, 4, **chosen)
+    restored = build.build(experiment, run.data.source, "map", False)
+    build.restore(restored, experiment, path.parent)
+    for variable, value in zip(restored.meta_variables, run.maml.meta_variables, strict=True):
+        np.testing.assert_array_equal(variable, value)
+    if seed < 2:
+        run.maml.export(tmp_path / "export")

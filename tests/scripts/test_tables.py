@@ -1,0 +1,98 @@
+"""The tables of README.md and RESULTS.md: they are what the record says."""
+
+import pytest
+
+from scripts import record, reproduce, tables
+from scripts.record import Line
+
+CURVES = [
+    Line("toy_maml", "MAML, seed 0", "1.0 2.0", "0.1 -", "3.0 4.0", "0.3 0.4", "0 1"),
+    Line("toy_maml", "MAML, seed 1", "1.0 2.0", "0.1 -", "5.0", "0.5", "1"),
+    Line("toy_oracle", "oracle", "7.0", "0.7", updates="0"),
+    Line("toyota_maml", "another", "7.0", "0.7", updates="0"),
+]
+NUMBERS = [
+    Line("omniglot_5way_1shot", "5-way 1-shot", "98.7", "0.4", "90.00", "1.00", "3", "test", "last", "4000"),
+    Line("omniglot_20way_1shot", "20-way 1-shot", "95.8", "0.3", updates="5"),
+    Line("omniglot_5way_1shot_first_order", "first order", updates="3", iterations="500"),
+]
+
+
+@pytest.mark.parametrize("page", tables.PAGES, ids=lambda page: page.name)
+def test_pages_are_what_the_record_says(page):
+    text = page.read_text(encoding="utf-8")
+    assert text.count("<!-- table: ") == text.count("<!-- end of table -->") == len(tables._TABLE.findall(text)) > 0
+    assert tables.filled(text, record.read()) == text, "run `python -m scripts.reproduce --write_results`"
+
+
+def test_every_line_with_a_number_is_in_a_table_of_results():
+    text = tables.PAGES[1].read_text(encoding="utf-8")
+    names = [name for _, name, _, _ in tables._TABLE.findall(text)]
+    for line in record.read():
+        assert not line.row or sum(line.row.startswith(f"{name}_") for name in names) == 1, line
+
+
+def test_curves():
+    page = "before\n<!-- table: toy, toys, all -->\nold\n<!-- end of table -->\nafter"
+    expected = """before
+<!-- table: toy, toys, all -->
+
+| toys, all | 0 updates | 1 |
+| --- | --- | --- |
+| MAML, published | 1.0 +- 0.1 | 2.0 |
+| MAML, seed 0 | 3.0 +- 0.3 | 4.0 +- 0.4 |
+| MAML, seed 1 | | 5.0 +- 0.5 |
+| oracle, published | 7.0 +- 0.7 | |
+| oracle | not run | |
+
+<!-- end of table -->
+after"""
+    lines = [CURVES[0], CURVES[1]._replace(published="1.0", published_ci95="0.1"), *CURVES[2:]]
+    assert tables.filled(page, lines) == expected
+    assert tables.filled(expected, lines) == expected
+
+
+def test_single_numbers():
+    assert tables.of_rows("omniglot", "", NUMBERS) == [
+        ["", "published", "ours", "updates", "tasks", "iterations"],
+        ["5-way 1-shot", "98.7 +- 0.4", "90.00 +- 1.00", "3", "test", "4,000 of 60,000"],
+        ["20-way 1-shot", "95.8 +- 0.3", "not run", "5", "", ""],
+        ["first order", "none", "not tested", "3", "", "500 of 60,000"],
+    ]
+
+
+def test_summary_has_one_line_for_each_maml(monkeypatch):
+    some = ("omniglot_5way_1shot", "omniglot_20way_1shot", "sinusoid_10shot_maml", "sinusoid_10shot_oracle")
+    monkeypatch.setattr(tables, "RESULTS", {name: tables.RESULTS[name] for name in some})
+    val = NUMBERS[0]._replace(split="val")
+    seeds = [
+        Line("sinusoid_10shot_maml", "MAML", "0.3 0.1", "0.1 0.1", f"0.{n} 0.9", "0.1 0.1", "1 10") for n in (25, 50)
+    ]
+    best = seeds[0]._replace(checkpoint="best")
+    lines = [val, *NUMBERS[1:], seeds[0], best, seeds[1]]
+    assert tables.summary(lines)[1:] == [
+        [
+            *("Omniglot, 5-way 1-shot, MAML", "3", "98.7 +- 0.4"),
+            *("90.00 +- 1.00 (4,000 of 60,000 iterations, validation classes)", "`omniglot_5way_1shot`"),
+        ],
+        ["Omniglot, 20-way 1-shot, MAML", "5", "95.8 +- 0.3", "not run", "`omniglot_20way_1shot`"],
+        ["sinusoid, K = 10, MAML", "1", "0.3 +- 0.1", "0.38 (2 seeds)", "`sinusoid_10shot_maml`"],
+    ]
+
+
+def test_the_command_writes_the_tables_and_nothing_else(call, monkeypatch, tmp_path):
+    pages = []
+    for page in tables.PAGES:
+        text = page.read_text(encoding="utf-8")
+        pages.append(tmp_path / page.name)
+        pages[-1].write_text(tables._TABLE.sub(r"\1old\n\4", text), encoding="utf-8")
+        assert pages[-1].read_text(encoding="utf-8") != text
+    monkeypatch.setattr(tables, "PAGES", pages)
+    result = call(reproduce.main, "--write_results")
+    assert (result.returncode, result.stdout.count("Written to ")) == (0, 2)
+    for written, page in zip(pages, (tables.ROOT / "README.md", tables.ROOT / "RESULTS.md"), strict=True):
+        assert written.read_text(encoding="utf-8") == page.read_text(encoding="utf-8")
+    pages[0].unlink()
+    result = call(reproduce.main, "--write_results")
+    assert result.returncode == 2
+    assert "README.md is damaged or cannot be read" in result.stderr
