@@ -23,10 +23,11 @@ COMMANDS = [
         _MAIN,
         {
             "integer": "num_classes meta_batch_size update_batch_size num_updates num_filters seed save_interval "
-            "validation_interval pretrain_iterations image_size image_channels test_iter train_update_batch_size",
+            "validation_interval pretrain_iterations image_size image_channels test_iter train_update_batch_size "
+            "queries test_queries test_tasks test_ways",
             "real": "meta_lr update_lr train_update_lr",
             "boolean": "stop_grad learn_update_lr conv max_pool log resume train transductive export_transductive",
-            "word": "datasource norm baseline jit task_axis",
+            "word": "datasource norm baseline jit task_axis test_head",
             "path": "logdir data_dir export_dir",
         },
     ),
