@@ -121,7 +121,7 @@ def test_tests_of_other_tasks_are_refused(call, tmp_path, name, tasks, message):
 def test_what_cannot_be_compared_is_one_sentence(call, run_folder, tmp_path):
     made(tmp_path / "a", 0)
     for arguments, message in (
-        ((), "no run is named: give the folders of runs"),
+        ((), "runs is missing: --help says what it is"),
         ((f"a/{NAME}.pkl",), "say after how many updates to compare by --updates"),
         ((f"a/{NAME}.pkl", "--updates=5"), "has 4 updates: give --updates=4 or less"),
         (("nowhere",), "there is no nowhere.pkl with the metric of every task: make it by testing the run again"),
