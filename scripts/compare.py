@@ -13,7 +13,6 @@ Writes comparison.csv and .png into the folder of the first, unless --out names 
 
 import sys
 
-from data_generators.errors import UserError
 from maml_tf.runs.flags import Flags, command
 from maml_tf.runs.process import quiet_import
 from scripts.figures import style
@@ -21,8 +20,7 @@ from scripts.figures import style
 
 def define(flags: Flags) -> None:
     """Defines the flags."""
-    runs = "folders of runs, or files of their tests, the one to compare with first"
-    flags.argument("runs", runs, several=True)
+    flags.argument("runs", "folders of runs, or files of their tests, the one to compare with first", several=True)
     flags.integer("updates", None, "after which to compare; default: each run's reported one", least=1)
     style.define(flags, "that of the first run")
 
@@ -30,8 +28,6 @@ def define(flags: Flags) -> None:
 def run(flags: Flags) -> None:
     """Prints the table and writes the picture."""
     style.check(flags)
-    if not flags.runs:
-        raise UserError("no run is named: give the folders of runs, or files of their tests")
     with quiet_import():
         from scripts.figures import comparison
 

@@ -42,9 +42,8 @@ _ROOT = Path(__file__).parents[1]
 
 def define(flags: Flags) -> None:
     """Defines the flags."""
-    flags.argument(
-        "rows", "name of the row to run, or with --verify of rows; default: lists or tests all", several=True
-    )
+    rows = "name of the row to run, or with --verify of rows; default: lists or tests all"
+    flags.argument("rows", rows, required=False, several=True)
     flags.boolean("verify", False, "test the weights that are there against the record")
     flags.boolean("write_results", False, "write the tables of RESULTS.md and README.md from the record")
     flags.exclusive("verify", "write_results", "do different things")

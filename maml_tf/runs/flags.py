@@ -105,9 +105,9 @@ class Flags:
     def argument(self, name: str, help: str, *, required: bool = True, several: bool = False) -> None:
         """Defines a text that is no flag; None where it is not given.
 
-        With `several`, which the last may be, a list of all that are given, and none is required.
+        With `several`, which the last may be, a list of all that are given.
         """
-        self._arguments.append((name, help, required and not several))
+        self._arguments.append((name, help, required))
         self._several = name if several else None
 
     def parse(self, arguments: Sequence[str]) -> "Flags":

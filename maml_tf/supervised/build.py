@@ -88,6 +88,7 @@ class Run(NamedTuple):
     folder: of the run.
     by_original: whether the checkpoint is one of the original code, so that `experiment` is what the user says that it
         was trained with.
+    whole: MAML to which its checkpoints are restored, where the head of `maml` is not theirs.
     """
 
     experiment: Experiment
@@ -96,6 +97,14 @@ class Run(NamedTuple):
     iteration: int
     folder: Path
     by_original: bool = False
+    whole: MAML | None = None
+
+    def at(self, iteration: int | str | None) -> "Run":
+        """The run with the weights of another checkpoint, of iteration as for `load_run`; errors as of `restore`."""
+        iteration, by_original = restore(self.whole or self.maml, self.experiment, self.folder, iteration)
+        if self.whole is not None:
+            _take_all_but_head(self.maml, self.whole)
+        return self._replace(iteration=iteration, by_original=by_original)
 
 
 def load_run(
@@ -130,13 +139,11 @@ def load_run(
     data, outputs = load(experiment, data_dir, shots, conditions), experiment.num_classes
     shapes = Shapes(data.source.input_shape, outputs if conditions.ways else data.source.output_size)
     first = None if conditions.head == ZERO else conditions.ways
-    maml = build(experiment, shapes, task_axis, jit, shots, first)
-    iteration, by_original = restore(maml, experiment, folder, iteration)
+    maml, whole = build(experiment, shapes, task_axis, jit, shots, first), None
     if conditions.head == ZERO:
-        shapes, as_trained = shapes._replace(output_size=conditions.ways or shapes.output_size), maml
+        shapes, whole = shapes._replace(output_size=conditions.ways or shapes.output_size), maml
         maml = build(experiment, shapes, task_axis, jit, shots)
-        _take_all_but_head(maml, as_trained)
-    return Run(experiment, maml, data, iteration, folder, by_original)
+    return Run(experiment, maml, data, 0, folder, whole=whole).at(iteration)
 
 
 def store(folder: str | Path, maml: MAML, experiment: Experiment, keep: int = 10) -> Checkpoints:

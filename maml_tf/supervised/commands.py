@@ -56,15 +56,11 @@ def run(trained: Experiment, tested: Experiment, flags: Flags) -> int:
     # What was just trained has its evaluation compiled already.
     run = just_trained if flags.train and not other_test else _restore(flags, trained, shots, conditions, logdir)
     if flags.ensemble:
-        _test_ensemble(flags, tested, conditions, run, logdir)
+        _test_ensemble(flags, tested, conditions, run)
     else:
         _test(flags, tested, conditions.at(flags.test_iter), run)
     if flags.train and best.ranks(run.folder) and best.best(run.folder) != [run.iteration]:
-        if other_test:
-            run = _restore(flags, trained, shots, conditions, logdir, best.BEST)
-        else:
-            run = run._replace(iteration=build.restore(run.maml, trained, run.folder, best.BEST)[0])
-        _test(flags, tested, conditions.at(best.BEST), run)
+        _test(flags, tested, conditions.at(best.BEST), run.at(best.BEST))
     return 0
 
 
@@ -153,12 +149,12 @@ def _train(flags: Flags, experiment: Experiment, data: TaskData, folder: Path) -
     return Run(experiment, maml, data, max(checkpoints.available(folder)), folder)
 
 
-def _restore(flags, trained, shots, conditions, logdir, iteration=None):
+def _restore(flags, trained, shots, conditions, logdir):
     return load_run(
         trained,
         logdir,
         shots=shots,
-        iteration=_iteration_to_test(flags) if iteration is None else iteration,
+        iteration=_iteration_to_test(flags),
         data_dir=flags.data_dir,
         task_axis=flags.task_axis,
         jit=_jit(flags),
@@ -166,12 +162,12 @@ def _restore(flags, trained, shots, conditions, logdir, iteration=None):
     )
 
 
-def _test_ensemble(flags, tested, conditions, run, logdir):
+def _test_ensemble(flags, tested, conditions, run):
     """Tests the best checkpoints on validation together; `run` has the best of them."""
-    iterations, members, shots = best.best(run.folder, flags.ensemble), [], tested.update_batch_size
+    iterations, members = best.best(run.folder, flags.ensemble), []
     for iteration in iterations:
-        member = _restore(flags, run.experiment, shots, conditions, logdir, iteration).maml
-        members.append([variable.numpy() for variable in variables(member)])
+        run._replace(folder=run.folder / best.BEST).at(iteration)
+        members.append([variable.numpy() for variable in variables(run.maml)])
     print(f"Testing the ensemble of the checkpoints of iterations {str(iterations)[1:-1]}")
     _test(flags, tested, conditions.at(f"ensemble{len(members)}"), run, Ensemble(run.maml, members))
 

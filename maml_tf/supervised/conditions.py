@@ -85,14 +85,14 @@ class Conditions:
 
     @property
     def suffix(self) -> str:
-        """What the names of a test's files add: "_queries15_ways5_zerohead_tasks100_val", of what differs."""
+        """What the names of a test's files add: "_queries15_ways5_zerohead_tasks100_val_best", of what differs."""
         parts = [
-            self.checkpoint,
             self.queries and f"queries{self.queries}",
             self.ways and f"ways{self.ways}",
             self.head == ZERO and "zerohead",
             self.tasks and f"tasks{self.tasks}",
             self.split,
+            self.checkpoint,
         ]
         return "".join(f"_{part}" for part in parts if part)
 

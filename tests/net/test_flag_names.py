@@ -49,7 +49,7 @@ _SCRIPTS = {
     "benchmark_rl": f"{' '.join(RL_SETTINGS)} task_axis threads repeats sampling workers",
     "plot_sinusoid": "figure logdir out format iterations seed",
     "sinusoid_table": "logdir csv iterations seed",
-    "reproduce": "data_dir logdir iterations",
+    "reproduce": "data_dir logdir iterations verify write_results",
 }
 
 

@@ -87,9 +87,9 @@ def test_accuracies_are_shown_in_percent():
 
 def test_tasks_of_a_test_are_known_by_its_name(tmp_path):
     found = Evaluation("loss", np.ones(2), np.ones([2, 2]), transductive=False)
-    conditions = Conditions(queries=15, ways=4, head="zero", tasks=2, split="val", checkpoint="ensemble3")
-    path = write(found, tmp_path, 5, 1e-05, conditions)
-    assert path.name == "test_ubs5_stepsize1e-05_ensemble3_queries15_ways4_zerohead_tasks2_val_inductive.csv"
+    conditions = Conditions(queries=15, ways=4, head="zero", tasks=2, split="val")
+    path = write(found, tmp_path, 5, 1e-05, conditions.at("ensemble3"))
+    assert path.name == "test_ubs5_stepsize1e-05_queries15_ways4_zerohead_tasks2_val_ensemble3_inductive.csv"
     assert of_tasks(path.stem) == (5, Conditions(queries=15, ways=4, split="val"))
     assert of_tasks("test_ubs1_stepsize0.4") == (1, Conditions())
     assert of_tasks("mine") is None
@@ -121,7 +121,7 @@ def test_tests_of_other_tasks_are_refused(call, tmp_path, name, tasks, message):
 def test_what_cannot_be_compared_is_one_sentence(call, run_folder, tmp_path):
     made(tmp_path / "a", 0)
     for arguments, message in (
-        ((), "no run is named: give the folders of runs"),
+        ((), "runs is missing"),
         ((f"a/{NAME}.pkl",), "say after how many updates to compare by --updates"),
         ((f"a/{NAME}.pkl", "--updates=5"), "has 4 updates: give --updates=4 or less"),
         (("nowhere",), "there is no nowhere.pkl with the metric of every task: make it by testing the run again"),
