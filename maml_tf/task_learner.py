@@ -109,7 +109,8 @@ class TaskLearner(NamedTuple):
 
     def adapted(self, start: Start, x: Any, y: Any, num_updates: tf.Tensor) -> Adapted:
         """What adaptation to a support set leaves; arguments as of `adapt`."""
-        start = start._replace(order=self.order(None, tf.shape(y)[0], num_updates, tf.constant([0, 0])))
+        examples = tf.shape(tf.nest.flatten(x)[0])[0]
+        start = start._replace(order=self.order(None, examples, num_updates, tf.constant([0, 0])))
         start, inner = self.adapt(start, Inner(start.state), x, y, num_updates)
         state = self.model.after_adaptation(start.params, start.shared, inner.model_state, x)
         return Adapted(start.params, state)

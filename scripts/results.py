@@ -1,7 +1,10 @@
-"""The paper's results, one entry each: what scripts.reproduce lists and runs."""
+"""The paper's results, and those of variants of MAML, one entry each: what scripts.reproduce lists and runs."""
+
+import dataclasses
 
 from maml_tf.runs import published
 from maml_tf.supervised.experiment import Experiment
+from maml_tf.supervised.variants import preset
 from rl import envs
 from scripts.rows import Baseline, Policy, Supervised, policy_settings, published_update
 
@@ -27,6 +30,40 @@ def _baseline(shots, name):
     row = next(row for row in published.published_rows("miniimagenet", 5, shots) if row.key == f"{name}_baseline")
     title = f"miniImagenet, 5-way {shots}-shot, {row.system.lower()}"
     return Baseline(f"miniimagenet_5way_{shots}shot_{name}", title, f"{row.percent} +- {row.ci95}", row.system, shots)
+
+
+@dataclasses.dataclass(frozen=True)
+class Variant(Supervised):
+    """A variant of MAML, which may be trained with other shots than it is tested with.
+
+    shots: of the test.
+    """
+
+    shots: int
+
+    def command(self, options):
+        trained = self.settings.update_batch_size
+        other = [f"--train_update_batch_size={trained}"] if trained != self.shots else []
+        flags = [flag for flag in self.shortened(options).flags() if not flag.startswith("--update_batch_size=")]
+        shots = [f"--update_batch_size={self.shots}"] if self.shots != 1 else []
+        return ["python", "main.py", *flags, *shots, *other, *options.flags("logdir", "data_dir")]
+
+    def _test(self, options, best=False):
+        name = f"test_ubs{self.shots}_stepsize{self.settings.update_lr}{'_best' if best else ''}.csv"
+        return self.folder(options) / name
+
+
+_NAMES = {"anil": "ANIL", "meta_sgd": "Meta-SGD", "maml_plus_plus": "MAML++", "reptile": "Reptile", "fomaml": "FOMAML"}
+
+
+def _variant(name, column, percent):
+    """Omniglot by a preset; column: "5way_1shot"."""
+    ways, shots = (int(size.rstrip("wayshot")) for size in column.split("_"))
+    settings = preset(name, "omniglot", ways)
+    trained = settings.pop("train_update_batch_size", shots)
+    experiment = Experiment.of(datasource="omniglot", num_classes=ways, update_batch_size=trained, **settings)
+    title = f"Omniglot, {ways}-way {shots}-shot, {_NAMES[name]}"
+    return Variant(f"variants_omniglot_{column}_{name}", title, str(percent), experiment, shots)
 
 
 def _sinusoid(learner, **settings):
@@ -59,6 +96,13 @@ _ALL = (
     _miniimagenet(1, "_first_order", "first-order MAML", stop_grad=True),
     _miniimagenet(5, "_first_order", "first-order MAML", stop_grad=True),
     *(_baseline(shots, system) for system in ("fine_tuning", "nearest_neighbor") for shots in (1, 5)),
+    # Variants, but for first-order MAML 5-way 1-shot, which is above.
+    *(
+        _variant(name, column, percent)
+        for name, columns in published.published_variants().items()
+        for column, percent in columns.items()
+        if (name, column) != ("fomaml", "5way_1shot")
+    ),
     # Section 5.1.
     _sinusoid("maml"),
     _sinusoid("pretrained", pretrain_iterations=70_000, metatrain_iterations=0),

@@ -17,6 +17,7 @@ from scripts.results import RESULTS
 ROOT = Path(__file__).parents[1]
 PAGES = ROOT / "README.md", ROOT / "RESULTS.md"
 SUMMARY = "paper"
+VARIANTS = "variants_"  # begins the names of rows that are not the paper's
 _TABLE = re.compile(r"(<!-- table: (\w+)(?:, ([^\n]+?))? -->\n).*?(<!-- end of table -->)", re.DOTALL)
 _AFTER_ONE = {"sinusoid_10shot_maml", "point_navigation_maml"}  # the update for which they are trained
 
@@ -63,7 +64,7 @@ def summary(lines: Sequence[Line]) -> list[list[str]]:
     """
     cells = [["experiment", "updates", "paper", "ours", "row"]]
     for name, result in RESULTS.items():
-        if "MAML" not in result.title:
+        if "MAML" not in result.title or name.startswith(VARIANTS):
             continue
         of_row = [line for line in lines if line.row == name and line.checkpoint in ("", "last")]
         update = "1" if name in _AFTER_ONE else of_row[0].updates.split()[-1]

@@ -70,6 +70,11 @@ def published_rows(datasource: str, ways: int, shots: int) -> list[Row]:
     return [Row(_SYSTEMS[key], percent, ci95, key) for key, (percent, ci95) in numbers.items()]
 
 
+def published_variants() -> dict[str, dict[str, float]]:
+    """Accuracies of variants of MAML on Omniglot in percent: preset -> "5way_1shot", ... -> accuracy."""
+    return _numbers()["variants"]
+
+
 def published_returns(environment: str) -> dict[str, Curve]:
     """Average returns behind the paper's reinforcement learning figures.
 

@@ -68,8 +68,8 @@ class Conditions:
 
     def at(self, checkpoint: str | int) -> "Conditions":
         """These for a checkpoint: "best", or "ensemble<N>"; others are as usual."""
-        named = isinstance(checkpoint, str) and checkpoint.startswith(("best", "ensemble"))
-        return dataclasses.replace(self, checkpoint=checkpoint if named else None)
+        named = str(checkpoint)
+        return dataclasses.replace(self, checkpoint=named if named.startswith(("best", "ensemble")) else None)
 
     @property
     def which(self) -> str:

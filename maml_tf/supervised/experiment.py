@@ -199,11 +199,12 @@ class Experiment(Settings):
 
         What it is told are keyword arguments of `MAML.train_step`.
         """
-        start, end, phases = self.pretrain_iterations, self.iterations, []
+        start, end = self.pretrain_iterations, self.iterations
+        phases: list[tuple[int, dict[str, bool]]] = []
         second_order, last = start + self.first_order_iterations, start + self.query_loss_iterations
         for stop in sorted({min(stop, end) for stop in (second_order, last, end)} - {start}):
             told = {"first_order": start < second_order, "last": self.query_loss != "last" and start >= last}
-            phases.append((stop, {name: value for name, value in told.items() if value}))
+            phases.append((stop, {name: True for name, is_told in told.items() if is_told}))
             start = stop
         return phases
 
@@ -233,6 +234,8 @@ class Experiment(Settings):
         """After how many updates a test's metric is compared with published ones."""
         if self.algorithm == "reptile":
             return self.test_updates
+        if self.step_sizes in ("per_update", "per_weight"):  # MAML++ and Meta-SGD are tested as they are trained
+            return self.num_updates
         return self.dataset.reported_update(self.num_classes)
 
     @property

@@ -1,5 +1,7 @@
 """The list of the paper's results: published numbers, commands, and our numbers from the files of the runs."""
 
+import dataclasses
+import re
 import subprocess
 
 import numpy as np
@@ -40,6 +42,22 @@ PUBLISHED = {
     "miniimagenet_5way_5shot_fine_tuning": "49.79 +- 0.79",
     "miniimagenet_5way_1shot_nearest_neighbor": "41.08 +- 0.7",
     "miniimagenet_5way_5shot_nearest_neighbor": "51.04 +- 0.65",
+    "variants_omniglot_20way_1shot_anil": "96.2",
+    "variants_omniglot_20way_5shot_anil": "98.0",
+    "variants_omniglot_5way_1shot_meta_sgd": "99.5",
+    "variants_omniglot_5way_5shot_meta_sgd": "99.9",
+    "variants_omniglot_20way_1shot_meta_sgd": "95.9",
+    "variants_omniglot_20way_5shot_meta_sgd": "99.0",
+    "variants_omniglot_5way_1shot_maml_plus_plus": "99.47",
+    "variants_omniglot_20way_1shot_maml_plus_plus": "97.65",
+    "variants_omniglot_20way_5shot_maml_plus_plus": "99.33",
+    "variants_omniglot_5way_1shot_reptile": "97.68",
+    "variants_omniglot_5way_5shot_reptile": "99.48",
+    "variants_omniglot_20way_1shot_reptile": "89.43",
+    "variants_omniglot_20way_5shot_reptile": "97.12",
+    "variants_omniglot_5way_5shot_fomaml": "99.2",
+    "variants_omniglot_20way_1shot_fomaml": "89.4",
+    "variants_omniglot_20way_5shot_fomaml": "97.9",
     "sinusoid_10shot_maml": "0.113 +- 0.015",
     "sinusoid_10shot_pretrained": "1.647 +- 0.148",
     "sinusoid_10shot_oracle": "0.0024 +- 0.0001",
@@ -108,7 +126,9 @@ def test_commands_have_the_papers_settings(name):
         assert parsed(baselines, command[3:]).iterations == result.total
         return
     experiment, tested = main.experiments(main.parse(command[1:]))
-    assert experiment == tested == result.settings
+    shots = int(re.search(r"(\d+)shot", name)[1])  # which are those of the test, and of the training but for Reptile
+    assert experiment == result.settings
+    assert tested == dataclasses.replace(experiment, update_batch_size=shots)
     assert experiment.iterations == result.total
     if name in EXPERIMENTS:
         assert experiment == Experiment.of(**EXPERIMENTS[name])
