@@ -89,8 +89,7 @@ def experiments(flags: Flags) -> tuple[Experiment, Experiment]:
     given = {name: value for name, value in flags.given(Experiment).items() if value is not None}
     in_training = {}
     if flags.preset is not None:
-        usual = Experiment.of(**given)
-        given = preset(flags.preset, usual.datasource, usual.num_classes) | given
+        given = preset(flags.preset, given)
         if "train_update_batch_size" in given:
             in_training["update_batch_size"] = given.pop("train_update_batch_size")
     for name in ("update_batch_size", "update_lr"):

@@ -95,12 +95,13 @@ class MAML:
     ):
         self.num_updates, self.first_order = checks.count(num_updates, "num_updates", 1), first_order
         self.loss, self.accuracy = losses.as_loss(loss), losses.as_accuracy(accuracy)
+        adapts = None if adapts == "all" else adapts
         only_maml = {"adapts": adapts, "learn_step_size": learn_step_size, "query_weights": query_weights}
         self.reptile = checks.is_reptile(algorithm, **only_maml)
         self.pure = PureModel(model, adapts or ("everything" if self.reptile else None))
         self.model, self.dtype = model, self.pure.dtype
         inner = inner_optimizers.find(inner_optimizer, self.reptile)
-        minibatch = minibatch and checks.count(minibatch, "minibatch", 1)
+        minibatch = None if minibatch is None else checks.count(minibatch, "minibatch", 1)
         self.learner = TaskLearner(self.pure, self.loss, self.accuracy, first_order or self.reptile, inner, minibatch)
         self._checked = False
         if not self.learner.first_order and self.pure.built_on is not None:
@@ -166,12 +167,14 @@ class MAML:
         return metrics
 
     @compiled
-    def meta_gradients(self, tasks: Tasks, *, first_order: bool | None = None, first: int = 0) -> list[tf.Tensor]:
+    def meta_gradients(
+        self, tasks: Tasks, *, first_order: bool | None = None, first: int = 0, last: bool = False
+    ) -> list[tf.Tensor]:
         """The gradient that `train_step` descends, before any clipping: a list for `meta_variables`.
 
-        Args as of `train_step`; first_order: in place of that of training.
+        Args as of `train_step`.
         """
-        objective = self._meta_objective(tasks, first_order)
+        objective = self._meta_objective(tasks, first_order, last)
         return self._mean_over_tasks(objective, ("pre", "post"), self.meta_variables, tasks, first)[0]
 
     def _meta_objective(self, tasks, first_order=None, last=False):
@@ -230,7 +233,9 @@ class MAML:
         self, tasks: Tasks, step_size: Any = None, *, num_updates: int, transductive: bool = True, learner: Any = None
     ) -> Metrics:
         """`evaluate`, compiled; by another TaskLearner if given."""
-        start, (tasks, seeds, orders, count) = self.start(step_size), self._elements(tasks, num_updates=num_updates)
+        start, (tasks, seeds, _, count) = self.start(step_size), self._elements(tasks)
+        order = self.learner.order_of_one(tasks.support_x, num_updates, axis=1)  # so that `adapt` does the same
+        orders = [] if order is None else [tf.repeat(order[None], count, axis=0)]
         state = [tf.repeat(t[None], count, axis=0) for t in start.state]
         start, learner = start._replace(state=self.pure.with_seeds(state, seeds)), learner or self.learner
         return after_each_update(learner, start, tasks, orders, num_updates, transductive, self.task_axis)
@@ -276,7 +281,7 @@ class MAML:
             step_size = step_sizes.as_adapt_takes(self.learn_step_size, learned, self.num_updates)
         return Start(params, shared, state, self.step_size if step_size is None else step_size, learned, slots)
 
-    def _elements(self, tasks, first=0, queries=True, num_updates=None):
+    def _elements(self, tasks, first=0, queries=True):
         """Tasks, each with its own seeds for random layers and its order of examples; and their number."""
         tasks = self.pure.tasks(tasks)
         if tf.is_tensor(tasks.support_y):
@@ -285,5 +290,5 @@ class MAML:
         count = checks.number_of(tasks, queries)
         seeds = [s[first:] for s in self.pure.seeds_per_task(iteration, first + count)]
         examples, seed = tf.nest.flatten(tasks.support_x)[0].shape[1], tf.stack([tf.cast(iteration, tf.int64), 0])
-        order = self.learner.order(first + count, examples, num_updates or self.num_updates, seed)
+        order = self.learner.order(first + count, examples, self.num_updates, seed)
         return tasks, seeds, [] if order is None else [order[first:]], count

@@ -37,8 +37,11 @@ def learned(
         return []
     shapes: dict[bool | str, Callable] = {PER_UPDATE: lambda v: (num_updates,), PER_WEIGHT: lambda v: v.shape}
     shape = shapes.get(form, lambda v: ())
-    if isinstance(step_size, tuple):
-        values = [keras.initializers.RandomUniform(*step_size)(shape(v), v.dtype) for v in adapted]
+    if isinstance(step_size, tuple | list):
+        if not (len(step_size) == 2 and 0 < step_size[0] <= step_size[1]):
+            raise UserError(f"a pair of step sizes must be (low, high), both positive, not {step_size}")
+        low, high = step_size
+        values = [keras.initializers.RandomUniform(low, high)(shape(v), v.dtype) for v in adapted]
     else:
         values = [tf.fill(shape(v), tf.constant(step_size, v.dtype)) for v in adapted]
     return [keras.Variable(value, dtype=v.dtype, name="step_size") for value, v in zip(values, adapted, strict=True)]

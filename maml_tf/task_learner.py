@@ -109,8 +109,7 @@ class TaskLearner(NamedTuple):
 
     def adapted(self, start: Start, x: Any, y: Any, num_updates: tf.Tensor) -> Adapted:
         """What adaptation to a support set leaves; arguments as of `adapt`."""
-        examples = tf.shape(tf.nest.flatten(x)[0])[0]
-        start = start._replace(order=self.order(None, examples, num_updates, tf.constant([0, 0])))
+        start = start._replace(order=self.order_of_one(x, num_updates))
         start, inner = self.adapt(start, Inner(start.state), x, y, num_updates)
         state = self.model.after_adaptation(start.params, start.shared, inner.model_state, x)
         return Adapted(start.params, state)
@@ -195,27 +194,34 @@ class TaskLearner(NamedTuple):
         metrics, _ = self.evaluate(on_query, task.query_x, task.query_y, "query", transductive)
         return start._replace(state=state), metrics
 
-    def order(self, num_tasks: int | None, examples: Any, num_updates: Any, seed: tf.Tensor) -> tf.Tensor | None:
+    def order_of_one(self, x: Any, num_updates: Any, axis: int = 0) -> tf.Tensor | None:
+        """`order` of a task that is not one of training, always the same; axis: of the examples in x."""
+        examples = tf.nest.flatten(x)[0].shape[axis]
+        examples = tf.shape(tf.nest.flatten(x)[0])[axis] if examples is None else examples
+        order = self.order(1, examples, num_updates, tf.constant([0, 0]))
+        return None if order is None else order[0]
+
+    def order(self, num_tasks: int, examples: Any, num_updates: Any, seed: tf.Tensor) -> tf.Tensor | None:
         """Which examples each update takes, each of the support once before any comes again, in random order.
 
         Args:
-            num_tasks: whose orders differ; None, for that of a single task.
+            num_tasks: whose orders differ.
             examples: in the support.
             num_updates: inner updates.
             seed: [2] integers.
 
         Returns:
-            [tasks, updates, minibatch] of int32, for one task without the first axis; None, where updates take all.
+            [tasks, updates, minibatch] of int32; None, where updates take all examples.
         """
         if self.minibatch is None:
             return None
         size = min(self.minibatch, examples) if isinstance(examples, int) else tf.minimum(self.minibatch, examples)
         epochs = -(-num_updates * size // examples)
-        shape = [1 if num_tasks is None else num_tasks, epochs, examples]
-        order = tf.argsort(tf.random.stateless_uniform(shape, seed))
-        order = tf.reshape(order, [shape[0], -1])[:, : num_updates * size]
-        order = tf.reshape(order, [shape[0], num_updates, size])
-        return order[0] if num_tasks is None else order
+        shape = [num_tasks, epochs, examples]
+        # Integers, since XLA would draw other random floats.
+        order = tf.argsort(tf.random.stateless_uniform(shape, seed, None, None, tf.int32, alg="philox"))
+        order = tf.reshape(order, [num_tasks, -1])[:, : num_updates * size]
+        return tf.reshape(order, [num_tasks, num_updates, size])
 
     def _metrics_of_support(self, inner, task, order):
         """The metrics before adaptation, of the first update's support pass."""

@@ -59,9 +59,9 @@ _NAMES = {"anil": "ANIL", "meta_sgd": "Meta-SGD", "maml_plus_plus": "MAML++", "r
 def _variant(name, column, percent):
     """Omniglot by a preset; column: "5way_1shot"."""
     ways, shots = (int(size.rstrip("wayshot")) for size in column.split("_"))
-    settings = preset(name, "omniglot", ways)
+    settings = preset(name, {"datasource": "omniglot", "num_classes": ways})
     trained = settings.pop("train_update_batch_size", shots)
-    experiment = Experiment.of(datasource="omniglot", num_classes=ways, update_batch_size=trained, **settings)
+    experiment = Experiment.of(**settings, update_batch_size=trained)
     title = f"Omniglot, {ways}-way {shots}-shot, {_NAMES[name]}"
     return Variant(f"variants_omniglot_{column}_{name}", title, str(percent), experiment, shots)
 

@@ -41,11 +41,11 @@ class ClassifierSettings(Settings):
         if self.batch_size % PARTS:
             raise UserError(f"--batch_size must be a multiple of {PARTS}, not {self.batch_size}")
 
-    def differences(self, made: Mapping[str, Any]) -> list[str]:
+    def differences(self, made: Mapping[str, Any], resuming: bool = False) -> list[str]:
         """As `Settings.differences`; other images are told as such."""
         if made.get("datasource") == self.datasource and made.get("classes") != self.classes:
             return [f"other images, {made.get('classes')}, than these, {self.classes}"]
-        return [text for text in super().differences(made) if not text.startswith("--classes=")]
+        return [text for text in super().differences(made, resuming) if not text.startswith("--classes=")]
 
     @property
     def part_size(self) -> int:

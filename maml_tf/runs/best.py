@@ -8,10 +8,9 @@ from typing import Any
 import tensorflow as tf
 
 from data_generators.errors import UserError
-from maml_tf.runs.checkpoints import Checkpoints, available, find
+from maml_tf.runs.checkpoints import BEST, Checkpoints, available, find
 from maml_tf.runs.settings import Settings
 
-BEST = "best"  # the folder, and what names the best checkpoint in place of an iteration
 KEPT = 5
 _RANK = "rank/.ATTRIBUTES/VARIABLE_VALUE"
 

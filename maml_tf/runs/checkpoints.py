@@ -18,6 +18,7 @@ from maml_tf.runs.settings import Settings
 
 _EXPERIMENT = "experiment/.ATTRIBUTES/VARIABLE_VALUE"
 _SAVING = "saving"
+BEST = "best"  # the folder of a run's best checkpoints, and what names the best in place of an iteration
 _DATA = re.compile(r"model\d+\.data-\d{5}-of-\d{5}")
 
 
@@ -88,7 +89,7 @@ class Checkpoints:
     def _resume(self):
         if not available(self.folder):
             return 0
-        iteration = self.restore()
+        iteration = self.restore(resuming=True)
         print(f"Resuming from the checkpoint of iteration {iteration}")
         return iteration
 
@@ -155,8 +156,12 @@ class Checkpoints:
         for iteration in iterations:
             _delete(self.folder / f"model{iteration}")
 
-    def restore(self, iteration: int | None = None) -> int:
+    def restore(self, iteration: int | None = None, resuming: bool = False) -> int:
         """Restores the latest checkpoint, or that of a given iteration.
+
+        Args:
+            iteration: of the checkpoint; default, the latest.
+            resuming: whether a training is to resume from it.
 
         Returns:
             The number of iterations done.
@@ -171,7 +176,7 @@ class Checkpoints:
                 f"checkpoint {path} is of the original code and without the optimiser's state, so that its training "
                 "cannot be resumed: test it with main.py --train=False, or train anew with another --logdir"
             )
-        self._refuse_other_settings(path)
+        self._refuse_other_settings(path, resuming)
         try:
             self._checkpoint.read(str(path)).assert_existing_objects_matched().expect_partial()  # one in best/ has more
         except Exception as error:  # TensorFlow documents no list of what a damaged checkpoint may raise
@@ -180,8 +185,8 @@ class Checkpoints:
         self._settings.assign(as_text(self.settings))  # reading has put those of the checkpoint there
         return int(self._iteration.numpy())
 
-    def _refuse_other_settings(self, path):
-        differences = self.settings.differences(read_settings(path))
+    def _refuse_other_settings(self, path, resuming):
+        differences = self.settings.differences(read_settings(path), resuming)
         if differences:
             made_with = ", ".join(differences)
             raise UserError(
@@ -281,6 +286,9 @@ def _delete(path):
 
 def _remedy(path):
     """What to do where the latest of several checkpoints is damaged; a single one may be of another program."""
+    if path.parent.name == BEST:
+        files = " and ".join(str(file) for file in _files(path))
+        return f": if it is damaged, remove {files} to use the others of {path.parent}"
     *earlier, latest = available(path.parent) or [None]
     if not earlier or path.name != f"model{latest}":
         return ""

@@ -141,6 +141,13 @@ class Table:
         self._attempt(self._replace, kept, found.damaged)
         return kept
 
+    def rows(self) -> list[dict[str, str]]:
+        """The rows that can be read, column -> text; none where there is no file."""
+        try:
+            return read(self.path, self.columns).rows
+        except OSError:
+            return []
+
     def add(self, iteration: int, metrics: Mapping[str, float]) -> None:
         """Adds the row of an iteration; what is missing stays empty, what has no column is left out."""
         texts = [self._text(metrics[name]) if name in metrics else "" for name in self.columns[1:]]

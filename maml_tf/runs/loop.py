@@ -20,15 +20,22 @@ class Event(NamedTuple):
 
     every: iterations; 0 is never.
     act: function of the number of iterations done.
-    before: whether it happens before the next iteration, at 0 too; otherwise after an iteration, and before its
-        checkpoint where one is due, so that a run that resumes from this checkpoint has had it.
+    before: whether it happens before the next iteration, at 0 too; otherwise after an iteration, once its checkpoint is
+        saved, and not if a stop is requested.
     at_end: whether it happens after the last iteration too, whichever that is.
+    missed: function of the number of iterations done, whether it is due there but has not happened, since the process
+        ended between the checkpoint and it; a resumed run then begins with it.
     """
 
     every: int
     act: Callable[[int], None]
     before: bool = False
     at_end: bool = False
+    missed: Callable[[int], bool] = lambda iteration: False
+
+    def is_due(self, iteration: int, end: int) -> bool:
+        """Whether it happens at an iteration of a training that ends at `end`."""
+        return bool(self.every) and (iteration % self.every == 0 or (self.at_end and iteration == end))
 
 
 class Training(Protocol):
@@ -83,7 +90,7 @@ def run(
     """
     try:
         iteration = store.start(resume)
-        if iteration >= training.end:
+        if iteration >= training.end and not any(event.missed(iteration) for event in training.events):
             return True
         iteration, stopped = _run(training, store, iteration, label, unit)
     finally:
@@ -102,6 +109,9 @@ def _run(training, store, iteration, label, unit):
     """Returns the iterations done, and whether it was asked to stop."""
     saved, end = iteration, training.end
     with StopRequest() as stop, training.opened(iteration), progress(end, label, unit, iteration) as bar:
+        for event in training.events:
+            if event.missed(iteration):
+                event.act(iteration)
         while iteration < end and not stop.requested:
             _act(training, iteration, before=True)
             for done, metrics in training.advance(iteration, _pause(iteration, training)):
@@ -110,9 +120,11 @@ def _run(training, store, iteration, label, unit):
                 iteration = done
                 if stop.requested:
                     break
-            _act(training, iteration, before=False)
+            if stop.requested:
+                break
             if training.save_every and iteration % training.save_every == 0:
                 saved = _save(training, store, iteration)
+            _act(training, iteration, before=False)
         if iteration > saved:
             _save(training, store, iteration)
     return iteration, stop.requested
@@ -126,8 +138,7 @@ def _pause(iteration, training):
 
 def _act(training, iteration, before):
     for event in training.events:
-        is_due = event.every and (iteration % event.every == 0 or (event.at_end and iteration == training.end))
-        if event.before == before and is_due:
+        if event.before == before and event.is_due(iteration, training.end):
             event.act(iteration)
 
 

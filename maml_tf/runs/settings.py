@@ -93,11 +93,12 @@ class Settings:
         """The unusual settings as --name=value."""
         return [f"--{name}={value}" for name, value in self.unusual().items()]
 
-    def differences(self, made: Mapping[str, Any]) -> list[str]:
+    def differences(self, made: Mapping[str, Any], resuming: bool = False) -> list[str]:
         """What a checkpoint was made with that these settings do not have, beside the duration; for a message.
 
         Args:
             made: settings by name, as the checkpoint holds them.
+            resuming: whether a training is to resume from it.
         """
         now, before = dataclasses.asdict(self), {}
         for field in dataclasses.fields(self):

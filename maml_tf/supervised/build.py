@@ -52,6 +52,8 @@ def build(
     keras.utils.set_random_seed(experiment.seed)
     dataset = experiment.dataset
     loss, accuracy = dataset.loss(shots or experiment.update_batch_size)
+    if experiment.inner_batch_size and isinstance(loss, losses.SoftmaxCrossEntropy):
+        loss = losses.SoftmaxCrossEntropy()  # divided by the shots of the minibatch at hand
     meta_lr = decayed(experiment.meta_lr, experiment.meta_lr_decay, experiment.metatrain_iterations)
     reptile, lr_max = experiment.algorithm == "reptile", experiment.update_lr_max
     updates, annealing = experiment.num_updates, experiment.query_loss_iterations
@@ -136,6 +138,27 @@ def load_run(
     folder = trained_folder(experiment, logdir)
     if not available(folder):
         raise UserError(f"no trained run in {folder}: make it by `{train_command(experiment, logdir)}`")
+    prepared = prepare(
+        experiment, folder, shots=shots, data_dir=data_dir, task_axis=task_axis, jit=jit, conditions=conditions
+    )
+    return prepared.at(iteration)
+
+
+def prepare(
+    experiment: Experiment,
+    folder: str | Path,
+    *,
+    shots: int | None = None,
+    data_dir: str | Path | None = None,
+    task_axis: str = "auto",
+    jit: bool | str = "auto",
+    conditions: Conditions = USUAL,
+) -> Run:
+    """A run as it is to be used, of which no checkpoint is restored yet: `Run.at` does. Arguments as of `load_run`.
+
+    Raises:
+        UserError: it cannot be used so, or the data are missing.
+    """
     data, outputs = load(experiment, data_dir, shots, conditions), experiment.num_classes
     shapes = Shapes(data.source.input_shape, outputs if conditions.ways else data.source.output_size)
     first = None if conditions.head == ZERO else conditions.ways
@@ -143,7 +166,8 @@ def load_run(
     if conditions.head == ZERO:
         shapes, whole = shapes._replace(output_size=conditions.ways or shapes.output_size), maml
         maml = build(experiment, shapes, task_axis, jit, shots)
-    return Run(experiment, maml, data, 0, folder, whole=whole).at(iteration)
+        _take_all_but_head(maml, whole)  # which finds out whether that can be done
+    return Run(experiment, maml, data, 0, Path(folder), whole=whole)
 
 
 def store(folder: str | Path, maml: MAML, experiment: Experiment, keep: int = 10) -> Checkpoints:

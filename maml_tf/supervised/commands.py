@@ -7,6 +7,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from data_generators.errors import UserError
+from data_generators.progress import say
 from maml_tf.export import export, refuse_unless_free
 from maml_tf.runs import best, checkpoints, loop, process
 from maml_tf.runs.flags import Flags
@@ -48,19 +49,22 @@ def run(trained: Experiment, tested: Experiment, flags: Flags) -> int:
     other_test = shots != trained.update_batch_size or conditions.sizes or conditions.head != TRAINED
     if flags.train:
         data = build.load(trained, flags.data_dir)
+        prepared = None
         if other_test:  # one that cannot be made is found out before hours of training
-            build.load(trained, flags.data_dir, shots, conditions)
-        just_trained = _train(flags, trained, data, folder)
-        if just_trained is None:
+            prepared = build.prepare(trained, folder, shots=shots, conditions=conditions, **_how(flags))
+        run = _train(flags, trained, data, folder)
+        if run is None:
             return 130
-    # What was just trained has its evaluation compiled already.
-    run = just_trained if flags.train and not other_test else _restore(flags, trained, shots, conditions, logdir)
+        run = prepared.at(None) if prepared else run  # which otherwise has its evaluation compiled already
+    else:
+        iteration = _iteration_to_test(flags)
+        run = load_run(trained, logdir, shots=shots, iteration=iteration, conditions=conditions, **_how(flags))
     if flags.ensemble:
         _test_ensemble(flags, tested, conditions, run)
     else:
         _test(flags, tested, conditions.at(flags.test_iter), run)
-    if flags.train and best.ranks(run.folder) and best.best(run.folder) != [run.iteration]:
-        _test(flags, tested, conditions.at(best.BEST), run.at(best.BEST))
+    if flags.train:
+        _test_best(flags, tested, conditions, run)
     return 0
 
 
@@ -93,7 +97,7 @@ def export_run(experiment: Experiment, folder: Path, iteration: int | str | None
 
 def _settings(experiment, folder):
     rows = dataclasses.asdict(experiment) | {"device": _device(), "folder": folder}
-    return "\n".join(["Settings (where not given, the paper's):", *(f"  {n:21} {value}" for n, value in rows.items())])
+    return "\n".join(["Settings (where not given, the paper's):", *(f"  {n:22} {value}" for n, value in rows.items())])
 
 
 def _device():
@@ -149,17 +153,25 @@ def _train(flags: Flags, experiment: Experiment, data: TaskData, folder: Path) -
     return Run(experiment, maml, data, max(checkpoints.available(folder)), folder)
 
 
-def _restore(flags, trained, shots, conditions, logdir):
-    return load_run(
-        trained,
-        logdir,
-        shots=shots,
-        iteration=_iteration_to_test(flags),
-        data_dir=flags.data_dir,
-        task_axis=flags.task_axis,
-        jit=_jit(flags),
-        conditions=conditions,
-    )
+def _how(flags):
+    """What the flags say of data and computation, as `load_run` takes it."""
+    return {"data_dir": flags.data_dir, "task_axis": flags.task_axis, "jit": _jit(flags)}
+
+
+def _test_best(flags, tested, conditions, run):
+    """Tests the best checkpoint on validation, where it is not the last, which has just been tested."""
+    try:
+        iteration = best.best(run.folder)[0] if best.ranks(run.folder) else run.iteration
+    except UserError as error:  # of a damaged one; the last is trained and tested
+        say(f"warning: the best checkpoint is not tested: {error}")
+        return
+    conditions = conditions.at(best.BEST)
+    if iteration != run.iteration:
+        _test(flags, tested, conditions, run.at(best.BEST))
+        return
+    name = evaluation.file_name(tested.update_batch_size, tested.update_lr, conditions, flags.transductive)
+    if (run.folder / name).exists():  # of an earlier best
+        _test(flags, tested, conditions, run)
 
 
 def _test_ensemble(flags, tested, conditions, run):

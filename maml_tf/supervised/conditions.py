@@ -60,6 +60,9 @@ class Conditions:
                 f"at most --test_ways={outputs}"
             )
 
+        if head == ZERO and tested.adapt == "body":
+            raise UserError("--test_head=zero goes with a head that adapts, and --adapt=body leaves it at zero")
+
         def unless(usual, size):
             return None if size == usual else size
 

@@ -214,6 +214,14 @@ def evaluate(
     return Evaluation("loss", joined["support_loss"], losses, step_size, transductive)
 
 
+def file_name(
+    update_batch_size: int, update_lr: float, conditions: Conditions = USUAL, transductive: bool = True
+) -> str:
+    """The name of the csv that `write` writes; arguments as of it."""
+    inductive = "" if transductive else "_inductive"
+    return f"test_ubs{update_batch_size}_stepsize{update_lr}{conditions.suffix}{inductive}.csv"
+
+
 def write(
     evaluation: Evaluation,
     folder: str | Path,
@@ -244,9 +252,7 @@ def write(
     Raises:
         UserError: the files cannot be written; older ones are left as they were.
     """
-    name = f"test_ubs{update_batch_size}_stepsize{update_lr}{conditions.suffix}"
-    name += "" if evaluation.transductive else "_inductive"
-    path = Path(folder) / f"{name}.csv"
+    path = Path(folder) / file_name(update_batch_size, update_lr, conditions, evaluation.transductive)
     try:
         # Neither is put in place before both are written.
         with replacing(path.with_suffix(".pkl")) as pkl, replacing(path) as table:

@@ -102,7 +102,7 @@ class Experiment(Settings):
         before=lambda made: "per_variable" if made.get("learn_update_lr") else "fixed",
     )
     update_lr_max: float | None = setting(
-        "with per_weight, step sizes start anywhere between update_lr and this; default 0.1, unless update_lr is given",
+        "with per_weight, step sizes start anywhere between update_lr and this; default 0.1",
         positive=True,
     )
     query_loss: str = setting(
@@ -160,7 +160,9 @@ class Experiment(Settings):
             given["learn_update_lr"] = True
         experiment = super().of(**given)
         if experiment.baseline == "oracle":
-            return dataclasses.replace(experiment, pretrain_iterations=experiment.iterations, metatrain_iterations=0)
+            iterations = experiment.iterations
+            experiment = dataclasses.replace(experiment, pretrain_iterations=iterations, metatrain_iterations=0)
+            experiment.check()
         return experiment
 
     def check(self) -> None:
@@ -186,10 +188,10 @@ class Experiment(Settings):
         if self.image_channels not in (1, 3):
             raise UserError(f"--image_channels must be 1 (grey) or 3 (RGB), not {self.image_channels}")
 
-    def differences(self, made: Mapping[str, Any]) -> list[str]:
-        """As of Settings. Where the learning rate decays, the number of meta-updates makes a difference, too."""
-        found, name = super().differences(made), self.duration
-        if self.meta_lr_decay != "none" and made.get(name) != getattr(self, name):
+    def differences(self, made: Mapping[str, Any], resuming: bool = False) -> list[str]:
+        """As of Settings. Where the learning rate decays, a training cannot resume with another number of updates."""
+        found, name = super().differences(made, resuming), self.duration
+        if resuming and self.meta_lr_decay != "none" and made.get(name) != getattr(self, name):
             found.append(f"--{name}={made.get(name)} (now {getattr(self, name)}), over which the learning rate decays")
         return found
 

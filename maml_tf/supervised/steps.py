@@ -181,7 +181,7 @@ def step_at(maml: MAML, experiment: Experiment, iteration: int) -> tuple[Any, di
     return maml.train_step, next(told for end, told in experiment.phases if iteration < end)
 
 
-def gradient_cosine(maml: MAML, tasks: Tasks) -> tf.Tensor:
+def gradient_cosine(maml: MAML, tasks: Tasks, last: bool = False) -> tf.Tensor:
     """The cosine between the first- and the second-order meta-gradient of the initial weights, at the present weights.
 
     Both are means over the same tasks, before any clipping. Whether `maml` itself trains to first or second order makes
@@ -190,12 +190,14 @@ def gradient_cosine(maml: MAML, tasks: Tasks) -> tf.Tensor:
     Args:
         maml: MAML.
         tasks: Tasks.
+        last: as of `MAML.train_step`.
 
     Returns:
         A float64 scalar: 1 where second derivatives change nothing but the length; NaN where a gradient is zero.
     """
     first, second = (
-        maml.meta_gradients.graph(tasks, first_order=first_order)[: len(maml.weights)] for first_order in (True, False)
+        maml.meta_gradients.graph(tasks, first_order=first_order, last=last)[: len(maml.weights)]
+        for first_order in (True, False)
     )
     return cosine(first, second)
 

@@ -5,6 +5,7 @@ one, by iteration; the paper (section 5.2) attributes their similarity to ReLU.
 """
 
 import contextlib
+import functools
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -15,14 +16,14 @@ import numpy as np
 from data_generators.progress import say
 from maml_tf.maml import MAML
 from maml_tf.runs.best import Rank
-from maml_tf.runs.log import Table, summaries
+from maml_tf.runs.log import ITERATION, Table, summaries
 from maml_tf.runs.loop import Event, NotFinite
 from maml_tf.supervised import build, evaluation
 from maml_tf.supervised.datasets import EVALUATION_TASKS
 from maml_tf.supervised.evaluation import Evaluation
 from maml_tf.supervised.experiment import Experiment
 from maml_tf.supervised.report import diverged_sentence
-from maml_tf.supervised.steps import CompiledSteps, HostSteps, Metrics, gradient_cosine, phase_ends, steps_for
+from maml_tf.supervised.steps import CompiledSteps, HostSteps, Metrics, gradient_cosine, phase_ends, step_at, steps_for
 from maml_tf.supervised.task_data import TaskData
 
 GRADIENT_COSINE = "Cosine of first- and second-order meta-gradient"
@@ -74,6 +75,7 @@ class SupervisedTraining:
         self._write_scalars: Callable[..., None] | None = None
         self._cosines: Table | None = None
         self._latest_cosine: float | None = None
+        self._cosine_of = {last: functools.partial(gradient_cosine, maml, last=last) for last in (False, True)}
         kind = "accuracy" if maml.accuracy else "loss"
         columns = f"{kind}_before", f"{kind}_after", "ci95", "median_after", "diverged_after"
         self._validations = Table(self.folder / VALIDATION, columns)
@@ -96,15 +98,15 @@ class SupervisedTraining:
         return [
             Event(every, self._summarise, before=True),
             Event(every if self.log_gradient_cosine else 0, self._note_gradient_cosine, before=True),
-            Event(self.schedule.validate, self._validate, at_end=True),
+            Event(self.schedule.validate, self._validate, at_end=True, missed=self._missed_validation),
         ]
 
     @contextlib.contextmanager
     def opened(self, iteration: int) -> Iterator[None]:
         """Holds the thread that draws tasks, the tables and the summaries open."""
-        if self.schedule.validate:
+        if self.schedule.validate or self._validations.path.exists():
             self._validations.begin(iteration + 1)
-            self._best.begin(iteration)
+        self._best.begin(iteration)
         if self.log_gradient_cosine:
             self._cosines = Table(self.folder / "gradient_cosine.csv", ["cosine"])
             rows = self._cosines.begin(iteration)
@@ -162,12 +164,10 @@ class SupervisedTraining:
     def _note_gradient_cosine(self, iteration):
         if iteration < self.experiment.pretrain_iterations:
             return
-        cosine = self._latest_cosine = float(self._steps.measure(self._gradient_cosine, iteration))
+        _, told = step_at(self.maml, self.experiment, iteration)
+        cosine = self._latest_cosine = float(self._steps.measure(self._cosine_of[told.get("last", False)], iteration))
         self._cosines.add(iteration, {"cosine": cosine})
         self._write_scalars({GRADIENT_COSINE: cosine}, iteration)
-
-    def _gradient_cosine(self, tasks):
-        return gradient_cosine(self.maml, tasks)
 
     def _validate(self, iteration):
         """Evaluates on the whole fixed validation list, and keeps the checkpoint if it is among the best."""
@@ -178,10 +178,21 @@ class SupervisedTraining:
             + (f"; {diverged}" if (diverged := diverged_sentence(result)) else "")
         )
         self._write_scalars(validation_scalars(result), iteration)
-        row = result.mean[0], result.mean[-1], result.ci95[-1], result.median[-1], result.diverged[-1]
-        self._validations.add(iteration, dict(zip(self._validations.columns[1:], row, strict=True)))
         if all(np.isfinite(np.asarray(variable)).all() for variable in self.variables()):  # as for every checkpoint
             self._best.offer(iteration, rank(result))
+        # The row comes last: it says that all of this has happened.
+        row = result.mean[0], result.mean[-1], result.ci95[-1], result.median[-1], result.diverged[-1]
+        self._validations.add(iteration, dict(zip(self._validations.columns[1:], row, strict=True)))
+
+    def _missed_validation(self, iteration):
+        """Whether the process ended after the checkpoint of an iteration and before its validation.
+
+        Runs of earlier versions have no table; they are not validated again.
+        """
+        event = Event(self.schedule.validate, self._validate, at_end=True)
+        if not (iteration and event.is_due(iteration, self.end) and self._validations.path.exists()):
+            return False
+        return str(iteration) not in {row[ITERATION] for row in self._validations.rows()}
 
     def _evaluate(self, label=None):
         return evaluation.evaluate(

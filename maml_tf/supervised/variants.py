@@ -48,17 +48,17 @@ def usual(ways: int, given: Mapping[str, Any]) -> dict[str, Any]:
     if given.get("learn_update_lr"):
         settings["step_sizes"] = "per_variable"
     if given.get("step_sizes") == "per_weight":  # Meta-SGD, section 4.1
-        settings |= {"update_lr": 0.005} | ({} if "update_lr" in given else {"update_lr_max": 0.1})
+        settings |= {"update_lr": 0.005, "update_lr_max": 0.1}
     if given.get("query_loss") == "all_updates":  # the configurations of MAML++'s code: 10 epochs of 500 meta-updates
         settings["query_loss_iterations"] = 5000
     if given.get("algorithm") == "reptile":
-        settings |= _reptile(ways)
+        settings |= _reptile(given.get("datasource"), ways)
     return settings
 
 
-def _reptile(ways):
-    """The commands of Reptile's code for Omniglot; those for miniImagenet have 8 inner updates rather than 5."""
-    many = ways >= MANY_WAYS
+def _reptile(datasource, ways):
+    """The commands of Reptile's code."""
+    many, few = ways >= MANY_WAYS, 5 if datasource == "omniglot" else 8
     return {
         "meta_batch_size": 5,
         "meta_lr": 1.0,
@@ -66,7 +66,7 @@ def _reptile(ways):
         "metatrain_iterations": 200_000 if many else 100_000,
         "inner_optimizer": "adam",
         "inner_batch_size": 20 if many else 10,
-        "num_updates": 10 if many else 5,
+        "num_updates": 10 if many else few,
         "update_lr": 0.0005 if many else 0.001,
     }
 
@@ -78,10 +78,12 @@ def check(experiment: "Experiment") -> None:
         raise UserError(f"--learn_update_lr is --step_sizes=per_variable: leave one of it and {made.step_sizes} out")
     if made.update_lr_max is not None and made.step_sizes != "per_weight":
         raise UserError("--update_lr_max goes with --step_sizes=per_weight")
-    if made.update_lr_max is not None and made.update_lr_max <= made.update_lr:
-        raise UserError(f"--update_lr_max must be above --update_lr, {made.update_lr}, not {made.update_lr_max}")
+    if made.update_lr_max is not None and made.update_lr_max < made.update_lr:
+        raise UserError(f"--update_lr_max must be at least --update_lr, {made.update_lr}, not {made.update_lr_max}")
     if made.query_loss_iterations and made.query_loss == "last":
         raise UserError("--query_loss_iterations goes with --query_loss=all_updates")
+    if made.query_loss == "all_updates" and not made.query_loss_iterations:
+        raise UserError("--query_loss_iterations must be at least 1 with --query_loss=all_updates")
     if made.first_order_iterations and made.stop_grad:
         raise UserError("--stop_grad is first order to the end: leave out --first_order_iterations")
     if made.algorithm == "reptile":
@@ -91,6 +93,8 @@ def check(experiment: "Experiment") -> None:
         if made.norm == "per_update_batch_norm":
             raise UserError("Reptile has no meta-gradient to learn offsets for each update: take --norm=batch_norm")
     if made.metatrain_iterations == 0:
+        if made.norm == "per_update_batch_norm":
+            raise UserError("--norm=per_update_batch_norm goes with meta-training: take batch_norm")
         for name in ("query_loss", "first_order_iterations", "algorithm", "meta_lr_decay"):
             if getattr(made, name) != _PLAIN[name]:
                 raise UserError(f"--{name} goes with meta-training: give --metatrain_iterations a positive number")
@@ -120,18 +124,20 @@ def described(experiment: "Experiment") -> str:
     return ", ".join(f"{name} {value}" for name, value in values.items() if value != _PLAIN[name])
 
 
-def preset(name: str, datasource: str, ways: int) -> dict[str, Any]:
+def preset(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """The published settings of a variant, where they are not usual values of the settings among them.
 
     Args:
         name: one of PRESETS.
-        datasource: of the run.
-        ways: classes per task.
+        given: settings that override them, by name.
 
     Returns:
-        dict of settings; `train_update_batch_size` is main.py's flag.
+        dict of all settings; `train_update_batch_size` is main.py's flag.
     """
-    return PRESETS[name](datasource, ways)
+    settings = PRESETS[name](given.get("datasource", "sinusoid"), given.get("num_classes", 5)) | given
+    if settings.get("query_loss") == "last" and "query_loss_iterations" not in given:
+        settings.pop("query_loss_iterations", None)
+    return settings
 
 
 def _maml_plus_plus(datasource, ways):
@@ -146,21 +152,30 @@ def _maml_plus_plus(datasource, ways):
         return settings
     settings |= {"norm": "per_update_batch_norm", "max_pool": True}
     if datasource == "omniglot":
-        return settings | {"meta_batch_size": 8, "update_lr": 0.1, "meta_lr_decay": "cosine"}
-    return settings | {"meta_batch_size": 2, "update_lr": 0.01, "num_filters": 48, "query_loss_iterations": 7500}
+        return settings | {"meta_batch_size": 8, "update_lr": 0.1 / ways, "meta_lr_decay": "cosine"}
+    settings |= {"meta_batch_size": 2, "update_lr": 0.01 / ways, "num_filters": 48}
+    return settings | {"query_loss_iterations": 7500}
 
 
-_BOIL = {"num_updates": 1, "update_lr": 0.5}  # its code's defaults, for images
+def _boil(datasource, ways):
+    """The defaults of its code, for images."""
+    return {"adapt": "body"} | ({} if datasource == "sinusoid" else {"num_updates": 1, "update_lr": 0.5 / ways})
 
+
+# Step sizes of codes whose loss is the mean over examples are divided by the ways: our loss, as the original's, is the
+# sum over examples divided by the shots.
 PRESETS = {
     # Section 4: as MAML, but for what adapts.
     "anil": lambda datasource, ways: {"adapt": "head"},
-    "boil": lambda datasource, ways: {"adapt": "body"} | ({} if datasource == "sinusoid" else _BOIL),
+    "boil": _boil,
     # Section 4.2: one update.
     "meta_sgd": lambda datasource, ways: {"step_sizes": "per_weight", "num_updates": 1},
     "maml_plus_plus": _maml_plus_plus,
-    # The commands of its code: 10 images of each class to train on, and to test on as many as there are shots.
-    "reptile": lambda datasource, ways: {"algorithm": "reptile", "train_update_batch_size": 10},
+    # The commands of its code: 10 or 15 images of each class to train on, and to test on as many as there are shots.
+    "reptile": lambda datasource, ways: {
+        "algorithm": "reptile",
+        "train_update_batch_size": 10 if datasource == "omniglot" else 15,
+    },
     # MAML's own settings.
     "fomaml": lambda datasource, ways: {"stop_grad": True},
 }

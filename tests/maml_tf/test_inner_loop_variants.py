@@ -6,10 +6,12 @@ import pytest
 import tensorflow as tf
 
 from data_generators.errors import UserError
+from data_generators.tasks import Tasks
 from maml_tf import inner_optimizers, losses, networks
 from maml_tf.adaptation import adapt
 from maml_tf.maml import MAML
 from maml_tf.optimizers import annealed_query_weights, decayed
+from tests.maml_tf import test_meta_gradients
 from tests.maml_tf.test_meta_gradients import assert_exact, random_tasks, randomise
 from tests.maml_tf.test_variants import WAYS
 
@@ -63,6 +65,17 @@ def mlp(norm="None", **settings):
     return MAML(model, losses.mse, **{"step_size": 0.05, **MAP, **settings})
 
 
+def meta_loss(maml):
+    """The function that computes what a meta-gradient is the gradient of, from the metrics beside it."""
+
+    def after(tasks):
+        objective = maml._meta_objective(tasks)
+        return maml._mean_over_tasks(objective, ("pre", "post"), maml.meta_variables, tasks, 0)[1]["post_loss"]
+
+    after = maml.compiler(after)
+    return lambda maml, tasks: after(tf.nest.map_structure(tf.constant, tasks)).numpy()
+
+
 VARIANTS = {
     "head": {"adapts": "head"},
     "body": {"adapts": "body", "norm": "batch_norm"},
@@ -77,8 +90,10 @@ VARIANTS = {
 
 @pytest.mark.parametrize("settings", WAYS, ids=["map", "vectorize"])
 @pytest.mark.parametrize("name", VARIANTS)
-def test_meta_gradients_are_those_of_finite_differences(name, settings):
+def test_meta_gradients_are_those_of_finite_differences(name, settings, monkeypatch):
     maml = mlp(**VARIANTS[name], **settings)
+    if maml.learner.minibatch:  # a test takes them in another order than the training
+        monkeypatch.setattr(test_meta_gradients, "query_loss", meta_loss(maml))
     assert len(assert_exact(maml, random_tasks((3,), 2))) == len(maml.meta_variables)
 
 
@@ -181,6 +196,22 @@ def test_minibatches_of_all_examples_are_the_whole_support(num_updates):
         np.testing.assert_allclose(one, other, rtol=1e-10)
 
 
+@pytest.mark.parametrize("num_updates", [2, 5])
+def test_with_minibatches_a_test_adapts_as_adapt_does_however_its_tasks_are_cut(num_updates):
+    maml, tasks = mlp(minibatch=4), random_tasks((3,), 2)
+    found = maml.evaluate(tasks, num_updates)["losses"]
+    for i, task in enumerate(zip(*tasks, strict=True)):
+        alone = maml.evaluate(Tasks(*(values[None] for values in task)), num_updates)["losses"][0]
+        np.testing.assert_allclose(alone, found[i], rtol=1e-12)
+        adapted = maml.adapt(task[0], task[1], num_updates)
+        np.testing.assert_allclose(losses.mse(maml.predict(task[2], adapted), task[3]), alone[-1], rtol=1e-12)
+
+
+def test_minibatches_are_the_same_by_xla():
+    found = [mlp(minibatch=4, **settings).train_step(random_tasks((3,), 2))["pre_loss"] for settings in WAYS]
+    np.testing.assert_allclose(*found, rtol=1e-10)
+
+
 def reptile(**settings):
     return mlp(algorithm="reptile", **settings)
 
@@ -256,6 +287,9 @@ def test_decays():
         ({"algorithm": "reptile", "learn_step_size": True}, "so that it takes no learn_step_size"),
         ({"algorithm": "reptile", "adapts": "head"}, "so that it takes no adapts"),
         ({"minibatch": -2}, "minibatch must be at least 1, but is -2"),
+        ({"minibatch": 0}, "minibatch must be at least 1, but is 0"),
+        ({"step_size": (0.2, 0.1), "learn_step_size": True}, "must be .low, high."),
+        ({"step_size": [0.1], "learn_step_size": True}, "must be .low, high."),
         ({"step_size": (0.1, 0.2)}, "a pair of step sizes is where learned ones start"),
     ],
 )

@@ -7,6 +7,7 @@ import shutil
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import main
 from data_generators.errors import UserError
@@ -42,7 +43,7 @@ SETTINGS = {
         ({"step_sizes": "per_variable"}, ".learnlr"),
         ({"step_sizes": "per_update"}, ".per_update"),
         ({"step_sizes": "per_weight"}, ".per_weight.to0.1"),
-        ({"step_sizes": "per_weight", "update_lr": 0.05}, ".per_weight"),
+        ({"step_sizes": "per_weight", "update_lr": 0.05}, ".per_weight.to0.1"),
         ({"query_loss": "all_updates"}, ".all_updates5000"),
         ({"adapt": "body", "first_order_iterations": 7}, ".body.firstorder7"),
         ({"inner_optimizer": "adam", "inner_batch_size": 3}, ".adam.batch3"),
@@ -72,6 +73,16 @@ def test_a_preset_is_its_settings_and_flags_override_them(name, datasource):
     assert (overridden.num_updates, overridden.update_lr) == (3, 0.03)
 
 
+def test_flags_of_a_preset_s_own_settings_override_them():
+    plus = ("--preset=maml_plus_plus", "--datasource=omniglot")
+    assert of(*plus, "--query_loss_iterations=100")[0].query_loss_iterations == 100
+    assert of("--preset=meta_sgd", "--update_lr_max=0.2")[0].update_lr_max == 0.2
+    last, _ = of("--preset=maml_plus_plus", "--datasource=miniimagenet", "--query_loss=last")
+    assert (last.query_loss, last.query_loss_iterations) == ("last", 0)
+    given = Experiment.of(step_sizes="per_weight", update_lr=0.005)
+    assert of(*given.flags())[0] == given
+
+
 def test_presets_are_the_published_settings():
     """The commands of Reptile's code and the configuration of MAML++'s, Omniglot 5-way 1-shot."""
     reptile, tested = of("--preset=reptile", "--datasource=omniglot")
@@ -80,7 +91,9 @@ def test_presets_are_the_published_settings():
     assert found == [5, 1.0, 100_000, 5, 50]
     plus, _ = of("--preset=maml_plus_plus", "--datasource=omniglot")
     found = [plus.meta_batch_size, plus.update_lr, plus.iterations, plus.num_updates, plus.query_loss_iterations]
-    assert found == [8, 0.1, 50_000, 5, 5000]
+    assert found == [8, 0.02, 50_000, 5, 5000]  # 0.1 of a mean over 5 ways
+    mini, _ = of("--preset=reptile", "--datasource=miniimagenet")
+    assert (mini.update_batch_size, mini.num_updates) == (15, 8)
     many, _ = of("--preset=reptile", "--datasource=omniglot", "--num_classes=20")
     assert (many.iterations, many.num_updates, many.update_lr, many.inner_batch_size) == (200_000, 10, 0.0005, 20)
 
@@ -90,8 +103,15 @@ def test_presets_are_the_published_settings():
     [
         ({"learn_update_lr": True, "step_sizes": "per_update"}, "--learn_update_lr is --step_sizes=per_variable"),
         ({"update_lr_max": 0.5}, "--update_lr_max goes with --step_sizes=per_weight"),
-        ({"step_sizes": "per_weight", "update_lr": 0.2, "update_lr_max": 0.1}, "--update_lr_max must be above"),
+        (
+            {"step_sizes": "per_weight", "update_lr": 0.2, "update_lr_max": 0.1},
+            "--update_lr_max must be at least --update_lr, 0.2",
+        ),
         ({"query_loss_iterations": 5}, "--query_loss_iterations goes with --query_loss=all_updates"),
+        ({"query_loss": "all_updates", "query_loss_iterations": 0}, "--query_loss_iterations must be at least 1"),
+        ({"metatrain_iterations": 0, "pretrain_iterations": 5, "norm": "per_update_batch_norm"}, "take batch_norm"),
+        ({"baseline": "oracle", "meta_lr_decay": "cosine"}, "--meta_lr_decay goes with meta-training"),
+        ({"baseline": "oracle", "algorithm": "reptile"}, "goes with meta-training"),
         ({"first_order_iterations": 5, "stop_grad": True}, "leave out --first_order_iterations"),
         ({"algorithm": "reptile", "stop_grad": True}, "leave out --stop_grad"),
         ({"algorithm": "reptile", "adapt": "head"}, "leave out --adapt"),
@@ -110,8 +130,9 @@ def test_what_makes_no_sense_is_refused(given, message):
 
 def test_older_checkpoints_lack_these_settings():
     experiment = Experiment.of(learn_update_lr=True)
-    made = {k: v for k, v in dataclasses.asdict(experiment).items() if k not in SETTINGS or k == "learn_update_lr"}
-    old = made | {name: getattr(experiment, name) for name in ("norm", "stop_grad", "num_updates")}
+    older = {"learn_update_lr", "norm", "stop_grad", "num_updates"}
+    new = {*SETTINGS, "update_lr_max", "query_loss_iterations"} - older
+    old = {name: value for name, value in dataclasses.asdict(experiment).items() if name not in new}
     assert experiment.differences(old) == []
     assert Experiment.of().differences(old) != []
     assert Experiment.of(adapt="head", learn_update_lr=True).differences(old) == ["--adapt=all (now head)"]
@@ -120,8 +141,11 @@ def test_older_checkpoints_lack_these_settings():
 def test_a_decay_goes_with_its_number_of_iterations():
     made = dataclasses.asdict(Experiment.of(meta_lr_decay="cosine", metatrain_iterations=10))
     longer = Experiment.of(meta_lr_decay="cosine", metatrain_iterations=20)
-    assert longer.differences(made) == ["--metatrain_iterations=10 (now 20), over which the learning rate decays"]
-    assert Experiment.of(metatrain_iterations=20).differences(made | {"meta_lr_decay": "none"}) == []
+    assert longer.differences(made) == []  # of a test
+    assert longer.differences(made, resuming=True) == [
+        "--metatrain_iterations=10 (now 20), over which the learning rate decays"
+    ]
+    assert Experiment.of(metatrain_iterations=20).differences(made | {"meta_lr_decay": "none"}, resuming=True) == []
 
 
 def test_phases():
@@ -213,4 +237,30 @@ def test_drawn_combinations_train_test_and_export(seed, tmp_path):
     for variable, value in zip(restored.meta_variables, run.maml.meta_variables, strict=True):
         np.testing.assert_array_equal(variable, value)
     if seed < 2:
-        run.maml.export(tmp_path / "export")
+        assert_exported(run.maml, tasks, tmp_path)
+
+
+def assert_exported(maml, tasks, folder):
+    """An export adapts as MAML does."""
+    x, y, query = (tf.constant(values[0]) for values in tasks[:3])
+    loaded = tf.saved_model.load(str(maml.export(folder / "export")))
+    answer = loaded.adapt_and_predict(x, y, query)["query_outputs"]
+    np.testing.assert_allclose(answer, maml.predict(query, maml.adapt(x, y)), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("others", [{"algorithm": "reptile"}, {"num_updates": 3}], ids=["Reptile", "MAML"])
+def test_minibatches_are_exported_and_tested_with_other_shots(others, tmp_path, monkeypatch):
+    """The loss of a minibatch is divided by its own shots, whatever those of the training are."""
+    small_runs.use_small_omniglot(monkeypatch, tmp_path)
+    settings = small_runs.IMAGES | {"inner_batch_size": 1, "num_updates": 2} | others
+    run, _ = trained(tmp_path / "run", settings, 2)
+    tasks = run.data.evaluation_tasks("test", 0, 1)
+    assert_exported(run.maml, tasks, tmp_path)
+    x, y = tasks.support_x[0], tasks.support_y[0]
+    expected = run.maml.adapt(x, y, 1).params
+    other = build.build(run.training.experiment, run.data.source, "map", False, shots=2)
+    mine, theirs = ([*maml.model.variables, *maml.slots] for maml in (other, run.maml))
+    for variable, value in zip(mine, theirs, strict=True):
+        variable.assign(value)
+    for one, same in zip(other.adapt(x, y, 1).params, expected, strict=True):
+        np.testing.assert_allclose(one, same, rtol=1e-5, atol=1e-7)
