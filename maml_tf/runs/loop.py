@@ -124,7 +124,8 @@ def _run(training, store, iteration, label, unit):
                 break
             if training.save_every and iteration % training.save_every == 0:
                 saved = _save(training, store, iteration)
-            _act(training, iteration, before=False)
+            if not stop.requested:
+                _act(training, iteration, before=False)
         if iteration > saved:
             _save(training, store, iteration)
     return iteration, stop.requested
