@@ -32,8 +32,8 @@ def by_size(tasks: Iterable[Tasks]) -> list[Tasks]:
     """Batches of tasks that have as many examples, since those of one batch cannot differ in that.
 
     Args:
-        tasks: single tasks, without the task axis: support_x [support, ...] and so on; arrays, nested numbers, or dicts
-            and tuples of arrays where a model has several inputs.
+        tasks: single tasks, or tuples of their four values, without the task axis: support_x [support, ...] and so on;
+            arrays, nested numbers, or dicts and tuples of arrays where a model has several inputs.
 
     Returns:
         List of Tasks of arrays with the task axis, one for each size in the order in which it first comes up; tasks of
@@ -46,7 +46,7 @@ def by_size(tasks: Iterable[Tasks]) -> list[Tasks]:
         [(2, 1, 2), (1, 5, 2)]
     """
     groups: dict[Any, list[Tasks]] = {}
-    for task in tasks:
+    for task in (Tasks(*task) for task in tasks):
         groups.setdefault(repr(_structured(np.shape, task)), []).append(task)
     return [_structured(lambda *values: np.stack(values), *group) for group in groups.values()]
 

@@ -10,9 +10,10 @@ the same call resumes. At its end it prints the row's line for docs/results.csv,
 published number beside ours.
 
 --verify tests the weights in runs/ without training, and compares them with the record: accuracies and errors must be
-the same as far as the record's digits go; returns may differ by twice the half width of their 95 % interval, since
-simulations differ by machine. It prints a table of all rows, or of those that are named, and exits with 1 where a
-number differs. --write_results writes the tables of RESULTS.md and README.md from the record.
+the same as far as the record's digits go, with their intervals; returns may differ by twice the half width of their
+95 % interval, since simulations differ by machine. It prints a table of all rows, or of those that are named, and exits
+with 1 where a number differs, where a row that is named cannot be tested, and where none can. --write_results writes
+the tables of RESULTS.md and README.md from the record.
 """
 
 import contextlib
@@ -56,6 +57,7 @@ def define(flags: Flags) -> None:
 def run(flags: Flags) -> int:
     """Lists the rows, runs one, tests them or writes the tables; returns the exit code."""
     options = Options(flags.logdir, flags.data_dir, flags.iterations)
+    _check(flags, options)
     if flags.verify:
         return verify.run(flags.rows, flags.logdir, flags.data_dir)
     if flags.write_results:
@@ -82,6 +84,15 @@ def run(flags: Flags) -> int:
             print(record_line(result, options, effort, best))
         print("", *results_lines(result, options, effort), sep="\n")
     return code
+
+
+def _check(flags, options):
+    """Raises UserError where something is given that --verify or --write_results would not heed."""
+    given = flags.rows + options.flags("logdir", "data_dir", "iterations")
+    if flags.write_results and given:
+        raise UserError(f"--write_results writes all tables from the record alone: leave out {' '.join(given)}")
+    if flags.verify and flags.iterations is not None:
+        raise UserError("--verify tests after the iterations that the record names: leave out --iterations")
 
 
 def listing(options: Options) -> str:
@@ -206,7 +217,7 @@ def results_lines(result: Result, options: Options, effort: Effort) -> list[str]
     line = f"`{shlex.join(result.command(options))}`"
     commits = ", ".join(c for c in effort.commits if c) or "unknown"
     cells = (result.title, result.published or "-", ours.text, ours.split, iterations, line, commits, duration)
-    return [_markdown(COLUMNS), _markdown(["---"] * len(COLUMNS)), _markdown(cells)]
+    return tables.markdown([COLUMNS, cells]).splitlines()
 
 
 def record_line(result: Result, options: Options, effort: Effort, best: int | None = None) -> str:
@@ -240,10 +251,6 @@ def machine() -> str:
     with contextlib.suppress(OSError):  # of Linux
         name = re.search(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text())[1]
     return f"{process.available_cores()} cores, {name or platform.machine()}"
-
-
-def _markdown(cells):
-    return f"| {' | '.join(cells)} |"
 
 
 def _duration(seconds):

@@ -9,14 +9,14 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from data_generators.errors import UserError
-from data_generators.files import reading, replacing
+from data_generators.files import reading, replacing, writing
 from scripts.record import Line, read
 from scripts.results import RESULTS
 
 ROOT = Path(__file__).parents[1]
 PAGES = ROOT / "README.md", ROOT / "RESULTS.md"
 SUMMARY = "paper"
+_TEST = "test", "40 goals", ""  # the splits that the paper tests on; "" where none is noted
 VARIANTS = "variants_"  # begins the names of rows that are not the paper's
 _TABLE = re.compile(r"(<!-- table: (\w+)(?:, ([^\n]+?))? -->\n).*?(<!-- end of table -->)", re.DOTALL)
 _AFTER_ONE = {"sinusoid_10shot_maml", "point_navigation_maml"}  # the update for which they are trained
@@ -32,11 +32,8 @@ def write() -> list[Path]:
     for path in PAGES:
         with reading(path, "restore it from the repository"):
             text = path.read_text(encoding="utf-8")
-        try:
-            with replacing(path) as part:
-                part.write_text(filled(text, lines), encoding="utf-8")
-        except OSError as error:
-            raise UserError(f"cannot write {path} ({error.strerror})") from error
+        with writing(path), replacing(path) as part:
+            part.write_text(filled(text, lines), encoding="utf-8")
     return list(PAGES)
 
 
@@ -67,6 +64,9 @@ def summary(lines: Sequence[Line]) -> list[list[str]]:
         if "MAML" not in result.title or name.startswith(VARIANTS):
             continue
         of_row = [line for line in lines if line.row == name and line.checkpoint in ("", "last")]
+        if not of_row:
+            cells.append([result.title, "", result.published or "none", "not run", f"`{name}`"])
+            continue
         update = "1" if name in _AFTER_ONE else of_row[0].updates.split()[-1]
         theirs = of_row[0].theirs_by_update.get(update, "none")
         cells.append([result.title, update, str(theirs), _ours(of_row, update), f"`{name}`"])
@@ -109,12 +109,15 @@ def _not_there(line):
 
 
 def _ours(lines, update):
-    numbers = [line.ours_by_update[update] for line in lines if update in line.ours_by_update]
-    if not numbers:
+    """The mean over the complete lines of one split, the test's if there is one; without any, the first line's."""
+    there = [line for line in lines if update in line.ours_by_update]
+    if not there:
         return _not_there(lines[0])
-    if len(numbers) > 1:
-        digits = len(numbers[0].mean.partition(".")[2])
-        return f"{sum(float(number.mean) for number in numbers) / len(numbers):.{digits}f} ({len(numbers)} seeds)"
-    tasks = "" if lines[0].split in ("test", "40 goals") else "validation classes"
-    others = ", ".join(filter(None, (lines[0].incomplete, tasks)))
-    return f"{numbers[0]} ({others})" if others else str(numbers[0])
+    first = min(there, key=lambda line: (line.incomplete != "", line.split not in _TEST))
+    averaged = [line for line in there if not line.incomplete and line.split == first.split] or [first]
+    numbers = [line.ours_by_update[update] for line in averaged]
+    digits = len(numbers[0].mean.partition(".")[2])
+    mean = f"{sum(float(number.mean) for number in numbers) / len(numbers):.{digits}f}"
+    seeds = f"{len(numbers)} seeds" if len(numbers) > 1 else ""
+    notes = ", ".join(filter(None, (seeds, first.incomplete, "" if first.split in _TEST else "validation classes")))
+    return (mean if seeds else str(numbers[0])) + (f" ({notes})" if notes else "")

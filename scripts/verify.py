@@ -15,15 +15,18 @@ import main
 from data_generators.errors import UserError
 from maml_tf.runs import process
 from maml_tf.runs.flags import Flags
+from maml_tf.supervised.conditions import TRAINED
 from rl.experiment import RLExperiment
 from scripts import evaluate_rl, train_rl
-from scripts.record import Line, Number, read
+from scripts.record import NONE, Line, Number, read
 
 RUNS = "runs"
+AUTHORS = "FOLDER"  # as --logdir in the record: where whoever made the line had the authors' weights
 # Returns are the same to the last digit on machines that compute alike. On others, rounding errors grow along the
 # trajectories until these differ as by other noise in the actions. With other noise, returns after updates moved by up
 # to 1.7 times the half width of the record's 95 % interval (half-cheetah, two or three evaluations each).
 HALF_WIDTHS = 2
+_OF_OTHER_TESTS = "test_queries", "test_ways", "test_head", "test_tasks", "ensemble"
 _HEADER = ("row", "run", "updates", "record", "now", "")
 
 
@@ -57,7 +60,8 @@ def run(rows: Sequence[str], logdir: str | None = None, data_dir: str | None = N
         data_dir: folder of the data; default, the dataset's own.
 
     Returns:
-        The exit code: 1 if a number differs from the record, otherwise 0.
+        The exit code: 1 if a number differs from the record, if no line of a row that is named could be tested, or if
+        none at all could be; otherwise 0.
 
     Raises:
         UserError: there is no such row, or a checkpoint is damaged.
@@ -76,12 +80,18 @@ def run(rows: Sequence[str], logdir: str | None = None, data_dir: str | None = N
     widths = [max(map(len, column)) for column in zip(_HEADER, *known, strict=True)]
     widths[4] = widths[3]  # of what is computed now
     print(_padded(_HEADER, widths))
-    differs = False
+    differs, tested = False, set()
     for line in lines:  # each is shown when it is known, since a run takes from seconds to minutes
         checked = check(line, logdir or RUNS, data_dir)
         print(_padded(_cells(checked), widths))
         differs |= checked.differs
-    return int(differs)
+        tested |= set() if checked.now is None else {line.row}
+    skipped = [row for row in dict.fromkeys(rows) if row not in tested]
+    if not tested:
+        print("Nothing was tested")
+    elif skipped:
+        print(f"Not tested: {', '.join(skipped)}")
+    return int(differs or not tested or bool(skipped))
 
 
 def check(line: Line, logdir: str, data_dir: str | None = None) -> Checked:
@@ -102,23 +112,32 @@ def compare(line: Line, now: Mapping[str, tuple[float, float]], half_widths: flo
     Args:
         line: of the record.
         now: mean and ci95 after each update that is to be compared.
-        half_widths: by how many times the record's ci95 a mean may differ; it may always differ by its rounding.
+        half_widths: by how many times the record's ci95 a mean may differ; it may always differ by its rounding. At 0
+            the ci95, where the record has one, may differ by its rounding alone, too.
     """
     worst = None
     for update, (mean, ci95) in now.items():
         recorded = line.ours_by_update[update]
-        difference, allowed = abs(mean - float(recorded.mean)), _rounding(recorded.mean)
-        if math.isnan(difference):
-            difference = 0.0 if recorded.mean == "nan" and math.isnan(mean) else math.inf
-        rounded = difference <= allowed
-        if half_widths:
-            allowed = max(allowed, half_widths * float(recorded.ci95))
-        key = (difference > allowed, not rounded, difference if not rounded else 0)
-        if worst is None or key >= worst[0]:
-            worst = key, update, _like(recorded, mean, ci95), difference
-    (differs, changed, _), update, number, difference = worst
-    text = f"differs by {difference:.2g}" if differs else f"ok, differs by {difference:.2g}" if changed else "ok"
-    return Checked(line, update, number, text, differs)
+        compared = [("", recorded.mean, mean)]
+        compared += [] if half_widths or recorded.ci95 == NONE else [("the interval ", recorded.ci95, ci95)]
+        for what, text, value in reversed(compared):  # where both differ as much, the mean is named
+            difference, allowed = _difference(text, value), _rounding(text)
+            rounded = difference <= allowed
+            if half_widths:
+                allowed = max(allowed, half_widths * float(recorded.ci95))
+            key = (difference > allowed, not rounded, difference if not rounded else 0)
+            if worst is None or key >= worst[0]:
+                worst = key, update, _like(recorded, mean, ci95), f"{what}differs by {difference:.2g}"
+    (differs, changed, _), update, number, text = worst
+    return Checked(line, update, number, text if differs else f"ok, {text}" if changed else "ok", differs)
+
+
+def _difference(text, value):
+    """Between a recorded number and ours; none between NaN and NaN, infinite where only one is NaN."""
+    difference = abs(value - float(text))
+    if math.isnan(difference):
+        return 0.0 if text == "nan" and math.isnan(value) else math.inf
+    return difference
 
 
 def _rounding(text):
@@ -164,6 +183,10 @@ def _supervised(arguments, line, logdir, data_dir):
     from maml_tf.supervised import build, evaluation
 
     flags = main.parse(arguments)
+    if flags.logdir == AUTHORS:
+        raise Skipped("the authors' weights are not here")
+    if unusual := [f"--{name}" for name in _OF_OTHER_TESTS if getattr(flags, name) not in (None, TRAINED)]:
+        raise Skipped(f"its test has {', '.join(unusual)}")
     trained, tested = main.experiments(flags)
     dataset, shots = trained.dataset, tested.update_batch_size
     folder = _checkpoints(line, build.run_folder(trained, Path(logdir, dataset.name)))
@@ -191,6 +214,8 @@ def _supervised(arguments, line, logdir, data_dir):
     updates = [int(update) for update in line.updates.split()]
     # A diverged task's loss, which swamps the mean, is not the same on two machines. For accuracies it is no matter.
     updates = [update for update in updates if percent == 100 or not result.diverged[update]]
+    if not updates:
+        raise Skipped("tasks diverged after every update")
     return {str(n): (percent * float(result.mean[n]), percent * float(result.ci95[n])) for n in updates}
 
 

@@ -101,7 +101,9 @@ def of_sinusoids(
 
     source, tests = (Sinusoid(shots, number, oracle) for number in (queries, test_queries))
     validation_tasks = functools.partial(_sinusoids, source, "val")
-    return TaskData(source, functools.partial(_sinusoids, tests), validation_tasks, ("train", "val", "test"))
+    drawn = functools.lru_cache(maxsize=1)(tests.test_tasks)  # which draws from the start each time
+    evaluation_tasks = functools.partial(_sinusoids, tests, drawn=drawn)
+    return TaskData(source, evaluation_tasks, validation_tasks, ("train", "val", "test"))
 
 
 def _without(split, splits):
@@ -118,9 +120,13 @@ def _no_classes_of(split):
     return f"there are no classes of a {split} split: add them to the data, or change --test_set"
 
 
-def _sinusoids(source, split, first, count):
+def _sinusoids(source, split, first, count, drawn=None):
+    """drawn: function (number of tasks) -> Tasks of the test."""
     if split == "test":
-        tasks = source.test_tasks(first + count)
+        number = EVALUATION_TASKS
+        while number < first + count:  # twice as many each time, so that a long list is drawn a few times
+            number *= 2
+        tasks = drawn(number)
     else:  # beyond the usual ones, the meta-batches that follow
         batch, first = divmod(first, EVALUATION_TASKS)
         batches = range(batch, batch - (-(first + count) // EVALUATION_TASKS))

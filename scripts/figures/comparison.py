@@ -29,6 +29,8 @@ class Test(NamedTuple):
     metrics: [tasks, 1 + updates], of the support before adaptation and of the query after 1, 2, ... updates.
     experiment: Experiment of the run; None where there is none of its checkpoints beside the file.
     tasks: what decides its tasks, by name; None for what is not known.
+    data: the folder that holds the run, which by default is named after the data, where the dataset has no data of its
+        own; otherwise None.
     """
 
     label: str
@@ -36,6 +38,7 @@ class Test(NamedTuple):
     metrics: np.ndarray
     experiment: Experiment | None
     tasks: dict[str, Any]
+    data: Path | None = None
 
     @property
     def kind(self) -> str:
@@ -61,6 +64,9 @@ def load(paths: Sequence[str]) -> list[Test]:
         if differing:
             reason = f"{test.file} is a test on other tasks than {first.file}: {', '.join(differing)}"
             raise UserError(f"{reason}; test both with the same flags --test_...")
+        if None not in (folders := (first.data, test.data)) and len(set(folders)) > 1:
+            where = f"{first.file} lies below {first.data} and {test.file} below {test.data}"
+            raise UserError(f"{where}, so their data may be others: put runs of the same data below one --logdir")
     return [test._replace(label=label) for test, label in zip(tests, _labels(tests, paths), strict=True)]
 
 
@@ -123,7 +129,7 @@ def draw(figure, rows: Sequence[dict], kind: str) -> None:
 def _load(path):
     folder = path if path.is_dir() else path.parent
     experiment = _experiment(folder)
-    file = _usual(folder, experiment) if path.is_dir() else path.with_suffix(".pkl")
+    file = _usual(folder, experiment) if path.is_dir() else _pkl(path)
     if not file.exists():
         missing = f"{path} has no test" if path.is_dir() else f"there is no {file}"
         raise UserError(f"{missing} with the metric of every task: {_remedy(folder, experiment)}")
@@ -136,7 +142,13 @@ def _load(path):
     if conditions is not None:
         tasks |= {"shots": shots, "queries": conditions.queries or shots, "split": conditions.split or "usual"}
         tasks["ways"] = conditions.ways or tasks["ways"]
-    return Test(path.name, file, metrics, experiment, tasks)
+    own = experiment is None or getattr(experiment.dataset, "data_dir", "") is not None
+    return Test(path.name, file, metrics, experiment, tasks, None if own else folder.resolve().parent)
+
+
+def _pkl(path):
+    """The pkl of a test, of which the csv or the name without an ending may be given."""
+    return path.with_suffix(".pkl") if path.suffix in (".csv", ".pkl") else path.with_name(f"{path.name}.pkl")
 
 
 def _has_classes(experiment):
@@ -155,12 +167,14 @@ def _experiment(folder):
 
 
 def _usual(folder, experiment):
-    """The pkl of the test that main.py makes of a run by itself, or of the only one that there is."""
+    """The pkl of the test that main.py makes of a run by itself, or else of the only such one with other shots or
+    step size, or of the only one that there is."""
     files = sorted(folder.glob("test_*.pkl"))
     if experiment is not None:
         usual = folder / f"test_ubs{experiment.update_batch_size}_stepsize{experiment.update_lr}.pkl"
         if usual in files or not files:
             return usual
+        files = [file for file in files if not _suffix(file)] or files
     if len(files) > 1:
         raise UserError(f"{folder} has several tests: name one of {listed([str(file) for file in files])}")
     return files[0] if files else folder / "test.pkl"
@@ -194,10 +208,18 @@ def _metrics(file):
     return metrics
 
 
+def _suffix(file):
+    """What a name has after shots and step size: "_best", or "" of a usual test."""
+    return "".join(f"_{part}" for part in file.stem.split("_")[3:])
+
+
 def _labels(tests, paths):
-    """The names of the folders, or files; where those are not enough, the paths."""
-    names = [test.label for test in tests]
-    return names if len(set(names)) == len(names) else list(map(str, paths))
+    """The names of the folders, with what is unusual in the test, or of files; where not enough, the paths."""
+    suffixes = [_suffix(test.file) if Path(path).is_dir() else "" for test, path in zip(tests, paths, strict=True)]
+    names = [test.label + suffix for test, suffix in zip(tests, suffixes, strict=True)]
+    if len(set(names)) == len(names):
+        return names
+    return [f"{path}{suffix}" for path, suffix in zip(paths, suffixes, strict=True)]
 
 
 def _after(test, updates):

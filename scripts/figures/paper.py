@@ -38,7 +38,7 @@ def table_1(lines: Sequence[Line]) -> list[dict]:
         lines: of the record.
     """
     rows = []
-    for line in lines:
+    for line in _without_second_checkpoints(lines):
         dataset = _DATASETS.get(line.row.partition("_")[0])
         if dataset is None or line.row not in RESULTS:
             continue
@@ -59,7 +59,7 @@ def figure_5(lines: Sequence[Line]) -> list[dict]:
     """
     rows = []
     for env in [*ENVIRONMENTS][1:]:  # without 2D navigation, which figure 4 has
-        for line in lines:
+        for line in _without_second_checkpoints(lines):
             policy = line.row.removeprefix(f"{env}_")
             if not line.row.startswith(env) or policy not in _POLICIES or line.seed not in ("", "0"):
                 continue
@@ -70,6 +70,12 @@ def figure_5(lines: Sequence[Line]) -> list[dict]:
                     measured = {"return": float(number.mean), "ci95": float(number.ci95), "note": note}
                     rows.append(of_line | {"whose": whose, "updates": int(updates)} | measured)
     return rows
+
+
+def _without_second_checkpoints(lines):
+    """The lines but for those of the best checkpoint of a row that has the last, too."""
+    last = {line.row for line in lines if line.checkpoint != "best"}
+    return [line for line in lines if line.checkpoint != "best" or line.row not in last]
 
 
 def draw_table_1(figure, rows: list[dict]) -> None:

@@ -24,6 +24,9 @@ def test_tasks_are_batched_by_all_of_their_sizes_in_their_order():
     assert [batch.query_y.shape for batch in batches] == [(2, 4, 1), (1, 4, 1), (1, 1, 1)]
     assert [batch.query_x[:, 0, 0].tolist() for batch in batches] == [[0, 2], [1], [3]]
     assert all(isinstance(batch, Tasks) for batch in batches)
+    (batch,) = by_size([tuple(task(5, 0)), tuple(task(5, 2))])
+    assert isinstance(batch, Tasks)
+    assert batch.support_x[:, 0, 0].tolist() == [0, 2]
     assert by_size(iter([])) == []
 
 

@@ -12,6 +12,7 @@ from data_generators.errors import UserError
 from maml_tf.supervised import build
 from maml_tf.supervised.conditions import Conditions, of_tasks
 from maml_tf.supervised.evaluation import Evaluation, write
+from maml_tf.supervised.experiment import Experiment
 from scripts import compare
 from scripts.figures import comparison
 from tests.command import assert_refused
@@ -76,6 +77,46 @@ def test_folders_of_runs_are_compared_after_the_reported_update(call, run_folder
     assert (row["run"], row["updates"]) == ("second", "10")
     assert float(row["difference"]) == pytest.approx((losses[1] - losses[0])[:, 11].mean(), rel=1e-6)
     assert (folders[0] / "comparison.pdf").exists()
+
+
+def test_a_run_trained_with_other_shots_has_one_usual_test_or_several(call, run_folder, tmp_path):
+    folder = shutil.copytree(run_folder, tmp_path / "reptile")
+    made(folder, 0, "test_ubs1_stepsize0.01")
+    made(folder, 1, "test_ubs1_stepsize0.01_best")
+    (test,) = comparison.load([str(folder)])
+    assert (test.label, test.file.name) == ("reptile", "test_ubs1_stepsize0.01.pkl")
+    made(folder, 2, "test_ubs5_stepsize0.01")
+    names = "test_ubs1_stepsize0.01.pkl, reptile/test_ubs5_stepsize0.01.pkl"
+    assert_refused(call(compare.main, "reptile"), f"reptile has several tests: name one of reptile/{names}")
+
+
+@pytest.mark.parametrize("suffix", ["_best", "_ensemble5", "_zerohead"])
+def test_a_folder_whose_only_test_is_unusual_is_labelled_so(run_folder, tmp_path, suffix):
+    folders = [shutil.copytree(run_folder, tmp_path / name) for name in ("a", "b", "c/a")]
+    for folder, ending in zip(folders, (suffix, "", suffix), strict=True):
+        made(folder, 0, f"{NAME}{ending}")
+    assert [test.label for test in comparison.load(list(map(str, folders[:2])))] == [f"a{suffix}", "b"]
+    labels = [test.label for test in comparison.load([str(folders[0]), str(folders[2])])]
+    assert labels == [f"{folders[0]}{suffix}", f"{folders[2]}{suffix}"]
+
+
+def test_runs_on_the_user_s_own_images_are_compared_within_one_folder(call, monkeypatch, tmp_path):
+    own, known = Experiment.of(datasource="folder"), Experiment.of(datasource="omniglot")
+    monkeypatch.setattr(comparison, "_experiment", lambda folder: known if "omniglot" in folder.parts else own)
+    for name in ("birds/a", "birds/b", "fish/a", "omniglot/a", "omniglot/c/a"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        made(tmp_path / name, 0, "test_ubs1_stepsize0.01", updates=10)
+    assert call(compare.main, "birds/a", "birds/../birds/b").returncode == 0
+    assert call(compare.main, "omniglot/a", "omniglot/c/a").returncode == 0
+    where = f"lies below {tmp_path}/birds and fish/a/test_ubs1_stepsize0.01.pkl below {tmp_path}/fish"
+    result = call(compare.main, "birds/a", "fish/a")
+    assert_refused(result, f"birds/a/test_ubs1_stepsize0.01.pkl {where}, so their data may be others: put runs")
+
+
+def test_a_name_without_an_ending_is_that_of_the_pkl(tmp_path):
+    made(tmp_path / "a", 0)
+    (test,) = comparison.load([str(tmp_path / "a" / NAME)])
+    assert test.file.name == f"{NAME}.pkl"
 
 
 def test_accuracies_are_shown_in_percent():

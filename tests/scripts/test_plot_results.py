@@ -41,6 +41,15 @@ def test_rows_of_table_1():
     ]
 
 
+def test_the_best_checkpoint_of_a_row_is_not_drawn_beside_its_last():
+    best = [NUMBERS[0]._replace(run="5-way 1-shot, best on validation", ours="99.50", checkpoint="best")]
+    assert paper.table_1([*NUMBERS, *best]) == paper.table_1(NUMBERS)
+    alone = Line("miniimagenet_5way_1shot_fine_tuning", "fine-tuning", "", "", "39", "2", "15", "test", "best", "30000")
+    assert [row["run"] for row in paper.table_1([alone])] == ["fine-tuning"]
+    best = RETURNS[1]._replace(run="MAML, best on validation", ours="5.0 6.0", checkpoint="best")
+    assert paper.figure_5([*RETURNS, best]) == paper.figure_5(RETURNS)
+
+
 def test_table_1_is_drawn_row_by_row():
     figure = style.make(paper.draw_table_1, paper.table_1(NUMBERS), *paper.TABLE_1_SIZE)
     omniglot, mini = figure.axes

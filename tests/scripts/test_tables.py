@@ -1,9 +1,13 @@
 """The tables of README.md and RESULTS.md: they are what the record says."""
 
+import errno
+import os
+
 import pytest
 
 from scripts import record, reproduce, tables
 from scripts.record import Line
+from tests.command import assert_refused
 
 CURVES = [
     Line("toy_maml", "MAML, seed 0", "1.0 2.0", "0.1 -", "3.0 4.0", "0.3 0.4", "0 1"),
@@ -16,6 +20,10 @@ NUMBERS = [
     Line("omniglot_20way_1shot", "20-way 1-shot", "95.8", "0.3", updates="5"),
     Line("omniglot_5way_1shot_first_order", "first order", updates="3", iterations="500"),
 ]
+
+
+def _full(path):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 @pytest.mark.parametrize("page", tables.PAGES, ids=lambda page: page.name)
@@ -80,6 +88,30 @@ def test_summary_has_one_line_for_each_maml(monkeypatch):
     ]
 
 
+def of(seed, ours, split="test", iterations="60000"):
+    return Line("omniglot_5way_1shot", "MAML", "98.7", "0.4", ours, "1.00", "3", split, "last", iterations, seed)
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        ([of("0", "80.00", iterations="4000"), of("1", "90.00"), of("2", "91.00")], "90.50 (2 seeds)"),
+        ([of("0", "80.00", "val"), of("1", "90.00")], "90.00 +- 1.00"),
+        ([of("0", "80.00", "val"), of("1", "82.00", "val")], "81.00 (2 seeds, validation classes)"),
+        (
+            [of("0", "80.00", "val", "4000"), of("1", "90.00", "val", "5000")],
+            "80.00 +- 1.00 (4,000 of 60,000 iterations, validation classes)",
+        ),
+        ([], "not run"),
+        ([of("0", "")._replace(ci95="", iterations="")], "not run"),
+    ],
+)
+def test_summary_averages_seeds_that_are_complete_and_of_one_split(monkeypatch, lines, expected):
+    monkeypatch.setattr(tables, "RESULTS", {"omniglot_5way_1shot": tables.RESULTS["omniglot_5way_1shot"]})
+    _, (_, update, theirs, ours, _) = tables.summary(lines)
+    assert (update, theirs, ours) == ("3" if lines else "", "98.7 +- 0.4", expected)
+
+
 def test_the_command_writes_the_tables_and_nothing_else(call, monkeypatch, tmp_path):
     pages = []
     for page in tables.PAGES:
@@ -92,6 +124,10 @@ def test_the_command_writes_the_tables_and_nothing_else(call, monkeypatch, tmp_p
     assert (result.returncode, result.stdout.count("Written to ")) == (0, 2)
     for written, page in zip(pages, (tables.ROOT / "README.md", tables.ROOT / "RESULTS.md"), strict=True):
         assert written.read_text(encoding="utf-8") == page.read_text(encoding="utf-8")
+    with monkeypatch.context() as patch:
+        patch.setattr(tables, "replacing", _full)
+        result = call(reproduce.main, "--write_results")
+    assert_refused(result, f"cannot write {pages[0]} (No space left on device)")
     pages[0].unlink()
     result = call(reproduce.main, "--write_results")
     assert result.returncode == 2

@@ -39,15 +39,32 @@ LINE = Line("toy", "a toy", ours="99.17 -63.4 9.2e9 nan", ci95="0.37 9.6 1.8e10 
     ],
 )
 def test_a_number_may_differ_by_its_rounding_and_a_return_by_its_interval(update, mean, half_widths, verdict, differs):
-    checked = verify.compare(LINE, {update: (mean, 1.0)}, half_widths)
+    checked = verify.compare(
+        LINE, {update: (mean, float(LINE.ours_by_update[update].ci95.replace("-", "inf")))}, half_widths
+    )
     assert (checked.update, checked.verdict, checked.differs) == (update, verdict, differs)
 
 
 def test_the_largest_difference_is_named_otherwise_the_last_update():
     same = {"0": (99.17, 0.37), "1": (-63.4, 9.6)}
     assert verify.compare(LINE, same, 2)[1:] == ("1", Number("-63.4", "9.6"), "ok", False)
-    checked = verify.compare(LINE, {"0": (90.0, 0.5), "1": (-63.9, 9.6), "5": (9.2e9, np.inf)})
+    checked = verify.compare(LINE, {"0": (90.0, 0.5), "1": (-63.9, 9.6), "5": (9.2e9, 1.8e10)})
     assert checked[1:] == ("0", Number("90.00", "0.50"), "differs by 9.2", True)
+
+
+@pytest.mark.parametrize(
+    ("update", "ci95", "half_widths", "verdict"),
+    [
+        ("0", 0.3749, 0, "ok"),
+        ("0", 0.38, 0, "the interval differs by 0.01"),
+        ("0", np.nan, 0, "the interval differs by inf"),
+        ("1", 12.0, 2, "ok"),  # a return's, which differs as the returns do
+        ("10", 3.0, 0, "ok"),  # the record has none
+    ],
+)
+def test_an_interval_may_differ_by_its_rounding_where_numbers_must_agree(update, ci95, half_widths, verdict):
+    checked = verify.compare(LINE, {update: (float(LINE.ours_by_update[update].mean), ci95)}, half_widths)
+    assert (checked.verdict, checked.differs) == (verdict, verdict != "ok")
 
 
 @pytest.fixture
@@ -71,20 +88,27 @@ def test_a_run_is_compared_with_what_its_test_wrote(call, monkeypatch, runs):
     wrong = made._replace(row="other", ours=" ".join([*means[:2], f"{float(means[2]) + 0.002:.3f}", means[3]]))
     absent = made._replace(row="absent", command="python main.py --seed=77")
     fewer = made._replace(row="fewer", iterations="100")
-    monkeypatch.setattr(verify, "read", lambda: [made, wrong, absent, fewer, Line(run="a picture")])
+    seed = made._replace(command="python main.py --seed=78")  # another line of the row that is there
+    monkeypatch.setattr(verify, "read", lambda: [made, seed, wrong, absent, fewer, Line(run="a picture")])
 
     result = call(reproduce.main, "--verify", "toy", f"--logdir={runs}")
     assert result.returncode == 0, result.stderr
-    assert result.stdout.splitlines()[-1].split("  ")[-1] == "ok"
+    assert result.stdout.splitlines()[-1].endswith(f"  skipped: not in {runs}/")
     assert f"{means[3]} +- {ci95s[3]}  {means[3]} +- {ci95s[3]}  ok" in result.stdout
     result = call(reproduce.main, "--verify", f"--logdir={runs}")
     assert result.returncode == 1
-    verdicts = {line.split()[0]: line for line in result.stdout.splitlines() if line}
+    assert "ot tested" not in result.stdout  # what no weights are there for, unless it is named
+    verdicts = {line.split()[0]: line for line in reversed(result.stdout.splitlines()) if line}
     assert verdicts["toy"].endswith("  ok")
     assert verdicts["other"].split()[2] == "5"
     assert "differs by 0.002" in verdicts["other"]
     for row in ("absent", "fewer"):
         assert verdicts[row].endswith(f"skipped: not in {runs}/")
+
+    result = call(reproduce.main, "--verify", "toy", "fewer", "absent", f"--logdir={runs}")
+    assert (result.returncode, result.stdout.splitlines()[-1]) == (1, "Not tested: fewer, absent")
+    result = call(reproduce.main, "--verify", "--logdir=nowhere")
+    assert (result.returncode, result.stdout.splitlines()[-1]) == (1, "Nothing was tested")
 
     shutil.copytree(folder, runs / "best" / "sinusoid" / folder.name / "best")
     best = made._replace(checkpoint="best")
@@ -103,8 +127,20 @@ def test_runs_without_data_or_number_are_skipped(monkeypatch, runs, capsys):
     assert verify.check(line, str(runs)).verdict == "skipped: no data"
     assert capsys.readouterr().out == "toy: no such folder\n"
     assert verify.check(line._replace(ours="", ci95=""), "runs")[1:] == ("1", None, "skipped: not in runs/", False)
+    authors = line._replace(command=f"{line.command} --logdir=FOLDER")
+    assert verify.check(authors, str(runs)).verdict == "skipped: the authors' weights are not here"
+    others = line._replace(command=f"{line.command} --test_queries=15 --test_head=zero --train=False")
+    assert verify.check(others, str(runs)).verdict == "skipped: its test has --test_queries, --test_head"
     baseline = line._replace(command="python -m scripts.baselines --shots=1")
     assert verify.check(baseline, "runs").verdict.startswith("skipped: ")
+
+
+def test_a_line_whose_tasks_diverged_after_every_update_is_skipped(monkeypatch, runs):
+    """As a step size of 5 makes them."""
+    line = Line("toy", "MAML", ours="nan", ci95="-", updates="10", split="test", iterations=str(ITERATIONS), seed="3")
+    training = f"--metatrain_iterations={ITERATIONS} --seed=3 --train_update_lr=0.01"
+    line = line._replace(command=f"python main.py {training} --update_lr=5")
+    assert verify.check(line, str(runs))[1:] == ("10", None, "skipped: tasks diverged after every update", False)
 
 
 def test_returns_of_a_random_policy_are_those_of_the_record():

@@ -132,6 +132,16 @@ def test_test_tasks_of_the_sinusoid_are_the_original_s():
         np.testing.assert_array_equal(found, expected[3:5])
 
 
+def test_a_long_list_of_sinusoids_is_drawn_a_few_times(monkeypatch):
+    drawn, draw = [], Sinusoid.test_tasks
+    monkeypatch.setattr(Sinusoid, "test_tasks", lambda self, number: drawn.append(number) or draw(self, number))
+    tasks = build.load(Experiment.of(), None).evaluation_tasks
+    parts = [tasks("test", first, 25) for first in range(0, 2000, 25)]
+    assert drawn == [600, 1200, 2400]
+    for *found, expected in zip(*parts, draw(Sinusoid(10), 2000), strict=True):
+        np.testing.assert_array_equal(np.concatenate(found), expected)
+
+
 @pytest.mark.parametrize("split", ["val", "test"])
 @pytest.mark.parametrize("settings", [{}, IMAGES])
 def test_evaluation_tasks_are_fixed_whatever_the_seed_and_the_cut(split, settings, small_omniglot):
