@@ -122,7 +122,7 @@ def _run(training, store, iteration, label, unit):
                     break
             if stop.requested:
                 break
-            if training.save_every and iteration % training.save_every == 0:
+            if iteration == end or (training.save_every and iteration % training.save_every == 0):
                 saved = _save(training, store, iteration)
             if not stop.requested:
                 _act(training, iteration, before=False)
