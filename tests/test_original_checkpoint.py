@@ -41,7 +41,8 @@ def test_weights_are_found_in_either_layout(weights, tmp_path):
             np.testing.assert_array_equal(variable.numpy(), expected.numpy())
     # The folder of the run comes first.
     build.store(tmp_path / "alone" / EXPERIMENT.name, weights, EXPERIMENT).save(3)
-    assert load_run(EXPERIMENT, tmp_path / "alone")[3:] == (3, tmp_path / "alone" / EXPERIMENT.name, False)
+    run = load_run(EXPERIMENT, tmp_path / "alone")
+    assert (run.iteration, run.folder, run.by_original) == (3, tmp_path / "alone" / EXPERIMENT.name, False)
 
 
 def test_command_tests_it_and_an_inductive_test_leaves_the_transductive_one(run_main, weights, tmp_path):

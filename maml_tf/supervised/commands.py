@@ -97,7 +97,7 @@ def export_run(experiment: Experiment, folder: Path, iteration: int | str | None
 
 def _settings(experiment, folder):
     rows = dataclasses.asdict(experiment) | {"device": _device(), "folder": folder}
-    return "\n".join(["Settings (where not given, the paper's):", *(f"  {n:22} {value}" for n, value in rows.items())])
+    return "\n".join(["Settings (where not given, the paper's):", *(f"  {n:21} {value}" for n, value in rows.items())])
 
 
 def _device():

@@ -58,7 +58,7 @@ def usual(ways: int, given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _reptile(datasource, ways):
     """The commands of Reptile's code."""
-    many, few = ways >= MANY_WAYS, 5 if datasource == "omniglot" else 8
+    many, few = ways >= MANY_WAYS, {"omniglot": 5}.get(datasource, 8)
     return {
         "meta_batch_size": 5,
         "meta_lr": 1.0,
@@ -142,24 +142,18 @@ def preset(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _maml_plus_plus(datasource, ways):
     """The configurations of MAML++'s code, of 100 epochs of 500 meta-updates; its norms also have a scale."""
-    settings = {
-        "num_updates": 5,
-        "step_sizes": "per_update",
-        "query_loss": "all_updates",
-        "metatrain_iterations": 50_000,
-    }
-    if datasource == "sinusoid":
-        return settings
-    settings |= {"norm": "per_update_batch_norm", "max_pool": True}
-    if datasource == "omniglot":
-        return settings | {"meta_batch_size": 8, "update_lr": 0.1 / ways, "meta_lr_decay": "cosine"}
-    settings |= {"meta_batch_size": 2, "update_lr": 0.01 / ways, "num_filters": 48}
-    return settings | {"query_loss_iterations": 7500}
+    images = {"norm": "per_update_batch_norm", "max_pool": True}
+    omniglot = images | {"meta_batch_size": 8, "update_lr": 0.1 / ways, "meta_lr_decay": "cosine"}
+    others = images | {"meta_batch_size": 2, "update_lr": 0.01 / ways, "num_filters": 48, "query_loss_iterations": 7500}
+    settings = {"num_updates": 5, "step_sizes": "per_update", "query_loss": "all_updates"}
+    settings |= {"metatrain_iterations": 50_000}
+    return settings | {"sinusoid": {}, "omniglot": omniglot}.get(datasource, others)
 
 
 def _boil(datasource, ways):
     """The defaults of its code, for images."""
-    return {"adapt": "body"} | ({} if datasource == "sinusoid" else {"num_updates": 1, "update_lr": 0.5 / ways})
+    images = {"num_updates": 1, "update_lr": 0.5 / ways}
+    return {"adapt": "body"} | {"sinusoid": {}}.get(datasource, images)
 
 
 # Step sizes of codes whose loss is the mean over examples are divided by the ways: our loss, as the original's, is the
@@ -174,7 +168,7 @@ PRESETS = {
     # The commands of its code: 10 or 15 images of each class to train on, and to test on as many as there are shots.
     "reptile": lambda datasource, ways: {
         "algorithm": "reptile",
-        "train_update_batch_size": 10 if datasource == "omniglot" else 15,
+        "train_update_batch_size": {"omniglot": 10}.get(datasource, 15),
     },
     # MAML's own settings.
     "fomaml": lambda datasource, ways: {"stop_grad": True},

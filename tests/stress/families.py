@@ -222,7 +222,7 @@ FAMILIES = [
     Family(
         "classifier",
         14,
-        ("runs/classifier/classifier.npz",),
+        ("runs/classifier/model*.index", "runs/classifier/model*.data-*"),
         damage.BINARY,
         *_BASELINES,
         data.omniglot,
