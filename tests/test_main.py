@@ -150,7 +150,13 @@ def test_meta_learned_step_sizes_are_those_of_the_test(run_main, tmp_path):
     assert abs(learned[1] - given[1]) > 1e-3
 
 
-@pytest.mark.parametrize("more", [("--max_pool=True", "--stop_grad=True"), ("--conv=False", "--num_filters=64")])
+@pytest.mark.parametrize(
+    "more",
+    [
+        ("--max_pool=True", "--stop_grad=True"),
+        pytest.param(("--conv=False", "--num_filters=64"), marks=pytest.mark.slow),
+    ],
+)
 def test_images(run_main, small_omniglot, tmp_path, monkeypatch, more):
     monkeypatch.setattr(commands, "EVALUATION_TASKS", 50)
     arguments = (*SMALL_IMAGES, *QUICK, *more, "--logdir=runs")

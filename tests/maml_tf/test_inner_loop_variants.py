@@ -88,8 +88,18 @@ VARIANTS = {
 }
 
 
-@pytest.mark.parametrize("settings", WAYS, ids=["map", "vectorize"])
-@pytest.mark.parametrize("name", VARIANTS)
+BOTH_WAYS = {"adam", "all of MAML++"}  # in the default suite; the others are slow
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        pytest.param(name, way, id=f"{name}-{way['task_axis']}", marks=marks)
+        for name in VARIANTS
+        for way in WAYS
+        for marks in ([pytest.mark.slow] if way is VECTORIZED and name not in BOTH_WAYS else [],)
+    ],
+)
 def test_meta_gradients_are_those_of_finite_differences(name, settings, monkeypatch):
     maml = mlp(**VARIANTS[name], **settings)
     if maml.learner.minibatch:  # a test takes them in another order than the training

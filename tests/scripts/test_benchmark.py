@@ -63,6 +63,7 @@ def test_workloads_have_data_of_the_right_shape(name):
     assert tasks.query_y.shape[1] == (75 if experiment.datasource == "miniimagenet" else tasks.support_y.shape[1])
 
 
+@pytest.mark.slow
 def test_loop_of_single_steps():
     experiment = Experiment.of(datasource="miniimagenet", num_updates=1, **TINY)
     measured = benchmark_worker.measure(experiment, "steps", 2)
@@ -76,6 +77,7 @@ def test_compiled_loop():
     assert measured["jit"]
 
 
+@pytest.mark.slow
 def test_training_loop_compares_itself_with_bare_steps(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     measured = benchmark_worker.measure(Experiment.of(datasource="omniglot", **TINY), "training_loop", 100)

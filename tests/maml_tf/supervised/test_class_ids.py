@@ -66,7 +66,7 @@ def test_accuracies_of_keras_vectorise_over_tasks():
     assert losses.as_accuracy(own) is not losses.accuracy
 
 
-@pytest.mark.parametrize("name", [NAME, NAME_OF_KERAS])
+@pytest.mark.parametrize("name", [pytest.param(NAME, marks=pytest.mark.slow), NAME_OF_KERAS])
 def test_own_data_with_ids_are_trained_tested_and_exported(run_main, tmp_path, name):
     settings = {
         "datasource": name,
