@@ -65,6 +65,7 @@ def test_graphs_of_a_maml_that_is_dropped_are_gone_when_the_next_has_come(task_a
     assert [graph.name for graph in of_first] == []
 
 
+@pytest.mark.slow
 def test_derivatives_of_a_function_that_outlives_the_maml_stay():
     @tf.function
     def loss(outputs, targets):

@@ -59,6 +59,7 @@ def test_adapted_weights_infer_on_devices(images_export):
         assert_close(interpreter.get_signature_runner("predict")(inputs=x)["outputs"], expected)
 
 
+@pytest.mark.slow
 def test_the_operations_that_keep_adaptation_from_devices(images_export):
     """README names them; should a converter come that knows them, it has to be told there."""
     with pytest.raises(Exception, match="Select") as failure:

@@ -10,7 +10,7 @@ from data_generators.tasks import Tasks
 from maml_tf import inner_optimizers, losses, networks
 from maml_tf.adaptation import adapt
 from maml_tf.maml import MAML
-from maml_tf.optimizers import annealed_query_weights, decayed
+from maml_tf.optimizers import annealed_query_weights
 from tests.maml_tf import test_meta_gradients
 from tests.maml_tf.test_meta_gradients import assert_exact, random_tasks, randomise
 from tests.maml_tf.test_variants import WAYS
@@ -272,20 +272,6 @@ def test_learned_step_sizes_start_anywhere_between_two():
     assert 0.08 < sizes.max() <= 0.1
     assert len(np.unique(sizes)) == len(sizes)
     maml.train_step(random_tasks((3,), 2))
-
-
-def test_annealed_weights_are_those_of_the_formula():
-    weights = annealed_query_weights(5, 1000)
-    for done in (0, 1, 500, 970, 999, 1000, 10**6):
-        left = max(1 - done / 1000, 0.03) / 5
-        np.testing.assert_allclose(weights(tf.constant(done)), [left] * 4 + [1 - 4 * left], rtol=1e-12)
-
-
-def test_decays():
-    assert decayed(0.3, "none", 10) == 0.3
-    assert float(decayed(1.0, "linear", 10)(4)) == pytest.approx(0.6)
-    assert float(decayed(0.1, "cosine", 10)(10)) == pytest.approx(0.001)
-    assert float(decayed(0.1, "cosine", 10)(5)) == pytest.approx(0.1 * (0.99 * 0.5 + 0.01))
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,7 @@ def test_the_spatial_mean_and_the_flattening_feed_the_output():
         np.testing.assert_allclose(model(x), features @ model.get_layer("output").kernel.numpy(), rtol=1e-12)
 
 
-@pytest.mark.parametrize("task_axis", ["map", "vectorize"])
+@pytest.mark.parametrize("task_axis", ["map", pytest.param("vectorize", marks=pytest.mark.slow)])
 def test_pooling_first_is_the_plain_block(task_axis, monkeypatch):
     """Layers, weights, outputs, and the derivatives of second order."""
     rng, found = np.random.default_rng(0), []

@@ -69,7 +69,7 @@ def operations(function, *args):
     return {node.op for node in nodes}
 
 
-@pytest.mark.parametrize("build", [mlp, conv4])
+@pytest.mark.parametrize("build", [pytest.param(mlp, marks=pytest.mark.slow), conv4])
 def test_a_vectorised_meta_step_holds_no_loop(build):
     model = build()
     tasks = Tasks(*map(tf.constant, random_tasks(model)))

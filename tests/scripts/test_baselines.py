@@ -27,6 +27,7 @@ def command(call, monkeypatch):
     return lambda *arguments: call(baselines.main, *arguments)
 
 
+@pytest.mark.slow
 def test_interrupted_resumed_and_finished(command, monkeypatch, tmp_path):
     with monkeypatch.context() as patch:
         patch.setattr(ClassifierTraining, "status", lambda self, metrics: os.kill(os.getpid(), signal.SIGINT) or "")

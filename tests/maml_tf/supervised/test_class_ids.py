@@ -29,7 +29,7 @@ def with_targets(change):
     return TASKS._replace(support_y=change(TASKS.support_y), query_y=change(TASKS.query_y))
 
 
-@pytest.mark.parametrize("task_axis", ["map", "vectorize"])
+@pytest.mark.parametrize("task_axis", ["map", pytest.param("vectorize", marks=pytest.mark.slow)])
 def test_ids_give_the_numbers_of_one_hot_targets(task_axis):
     one_hot = with_targets(lambda ids: EYE[ids])
     expected = made(task_axis)
@@ -66,7 +66,8 @@ def test_accuracies_of_keras_vectorise_over_tasks():
     assert losses.as_accuracy(own) is not losses.accuracy
 
 
-@pytest.mark.parametrize("name", [pytest.param(NAME, marks=pytest.mark.slow), NAME_OF_KERAS])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [NAME, NAME_OF_KERAS])
 def test_own_data_with_ids_are_trained_tested_and_exported(run_main, tmp_path, name):
     settings = {
         "datasource": name,

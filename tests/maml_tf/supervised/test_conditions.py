@@ -137,6 +137,7 @@ def metrics(path):
     return pickle.loads(path.read_bytes())["mses"]
 
 
+@pytest.mark.slow
 def test_files_and_report_of_a_test_say_how_it_departs(run_main, tmp_path, monkeypatch):
     monkeypatch.setattr(commands, "EVALUATION_TASKS", 60)
     result = run_main(*BLOBS)
