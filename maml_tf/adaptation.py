@@ -78,7 +78,7 @@ def descend(
     first_order: bool = False,
     optimizer: InnerOptimizer = SGD,
 ) -> tuple[list[tf.Tensor], Any, Any]:
-    """`adapt` that begins with the optimizer's slots, and returns (theta', slots, state), to continue from."""
+    """`adapt`, of tensors, from the optimizer's slots on; returns (theta', slots, state), to continue from."""
 
     def update(i, params, slots, state):
         with tf.GradientTape() as tape:
@@ -89,7 +89,7 @@ def descend(
         alphas = _one_for_each(params, step_size(i) if callable(step_size) else step_size)
         return [_descend(p, d, a) for p, d, a in zip(params, directions, alphas, strict=True)], slots, state
 
-    carried = [tf.convert_to_tensor(p) for p in params], slots, state
+    carried = list(params), slots, state
     if isinstance(num_updates, int):
         for i in range(num_updates):
             carried = update(first_update + i, *carried)

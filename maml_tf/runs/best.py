@@ -21,7 +21,7 @@ class BestCheckpoints:
     """Keeps the KEPT checkpoints with the best validations so far; of equally good ones, the earlier. Knows no learner.
 
     Each holds its rank beside what the run's own checkpoints hold. So what is kept depends on the validations alone,
-    and not on when the process was killed, as long as a run's checkpoint of an iteration is saved after its validation.
+    and not on when the process was killed, as long as a resumed run makes up for the validation that it has missed.
 
     Args:
         folder: of the run.

@@ -23,7 +23,7 @@ class Event(NamedTuple):
     before: whether it happens before the next iteration, at 0 too; otherwise after an iteration, once its checkpoint is
         saved, and not if a stop is requested.
     at_end: whether it happens after the last iteration too, whichever that is.
-    missed: function of the number of iterations done, whether it is due there but has not happened, since the process
+    missed: function of the number of iterations done, where it is due: whether it has not happened, since the process
         ended between the checkpoint and it; a resumed run then begins with it.
     """
 
@@ -90,7 +90,7 @@ def run(
     """
     try:
         iteration = store.start(resume)
-        if iteration >= training.end and not any(event.missed(iteration) for event in training.events):
+        if iteration >= training.end and not _missed(training, iteration):
             return True
         iteration, stopped = _run(training, store, iteration, label, unit)
     finally:
@@ -109,9 +109,8 @@ def _run(training, store, iteration, label, unit):
     """Returns the iterations done, and whether it was asked to stop."""
     saved, end = iteration, training.end
     with StopRequest() as stop, training.opened(iteration), progress(end, label, unit, iteration) as bar:
-        for event in training.events:
-            if event.missed(iteration):
-                event.act(iteration)
+        for event in _missed(training, iteration):
+            event.act(iteration)
         while iteration < end and not stop.requested:
             _act(training, iteration, before=True)
             for done, metrics in training.advance(iteration, _pause(iteration, training)):
@@ -135,6 +134,11 @@ def _pause(iteration, training):
     """The next iteration at which something is due, or the end."""
     every = [training.save_every, *(event.every for event in training.events)]
     return min([training.end, *((iteration // n + 1) * n for n in every if n)])
+
+
+def _missed(training, iteration):
+    """The events that were due where a run resumes, and have not happened."""
+    return [e for e in training.events if iteration and e.is_due(iteration, training.end) and e.missed(iteration)]
 
 
 def _act(training, iteration, before):

@@ -231,8 +231,8 @@ def write(
 ) -> Path:
     """Writes `test_ubs<K>_stepsize<lr>.csv` and `.pkl` as the original does.
 
-    Where the test is not the original's, their names go on with `conditions.suffix`, and with `_inductive` where it is
-    not transductive.
+    Where the test is not the original's, their names end in `conditions.suffix`, and in `_inductive` where it is not
+    transductive.
     The csv has four rows: names of the columns, means, standard deviations, 95 % confidence intervals. Its column
     "update0" is the SUPPORT metric before adaptation, as in the original. The columns after "update<U>" are not in the
     original's: "query_update0", the query metric before adaptation; and for each of the columns before, "median_..."

@@ -185,14 +185,9 @@ class SupervisedTraining:
         self._validations.add(iteration, dict(zip(self._validations.columns[1:], row, strict=True)))
 
     def _missed_validation(self, iteration):
-        """Whether the process ended after the checkpoint of an iteration and before its validation.
-
-        Runs of earlier versions have no table; they are not validated again.
-        """
-        event = Event(self.schedule.validate, self._validate, at_end=True)
-        if not (iteration and event.is_due(iteration, self.end) and self._validations.path.exists()):
-            return False
-        return str(iteration) not in {row[ITERATION] for row in self._validations.rows()}
+        """Whether the table lacks the validation of an iteration; runs of earlier versions have no table."""
+        rows = self._validations.rows() if self._validations.path.exists() else None
+        return rows is not None and str(iteration) not in {row[ITERATION] for row in rows}
 
     def _evaluate(self, label=None):
         return evaluation.evaluate(

@@ -147,7 +147,7 @@ def _load(path):
 
 
 def _pkl(path):
-    """The pkl of a test, of which the csv or the name without an ending may be given."""
+    """The pkl of a test; its csv, or its name without an ending, may be given instead."""
     return path.with_suffix(".pkl") if path.suffix in (".csv", ".pkl") else path.with_name(f"{path.name}.pkl")
 
 
