@@ -7,7 +7,8 @@ Each workload runs in a fresh process, on random data of the right shapes: it ne
 
   ms/step     median time of a meta-training step, Adam included, after steps that warm up
   IQR ms      interquartile range of that time
-  GFLOP       floating-point operations of a step, counted from the network's shapes (see scripts/flops.py)
+  GFLOP       floating-point operations of a step, counted from the network's shapes (see scripts/flops.py); none of a
+              variant
   of sgemm    GFLOP/s as a share of NumPy's rate for 2048 x 2048 float32 matrices on the CPU; none on a GPU
   peak MB     most memory the process held; on a GPU, plus that of the GPU
   first s     from starting the process to the end of the first step (in sinusoid_loop, of the first 100)
@@ -31,6 +32,7 @@ from data_generators.files import check_writable, replacing
 from maml_tf.runs import process
 from maml_tf.runs.flags import Flags, command
 from maml_tf.supervised.experiment import Experiment
+from maml_tf.supervised.variants import PRESETS, preset
 
 ROOT = Path(__file__).parents[1]
 
@@ -61,6 +63,15 @@ WORKLOADS = {
 }
 
 
+def _variant(name):
+    settings = preset(name, {"datasource": "omniglot", "num_classes": 5})
+    shots = settings.pop("train_update_batch_size", 1)
+    return Workload({"update_batch_size": shots} | settings, 40)
+
+
+WORKLOADS |= {f"omniglot_5way_1shot_{name}": _variant(name) for name in PRESETS if name != "fomaml"}
+
+
 class Column(NamedTuple):
     """A column of the table: its title, its width (negative: aligned to the left), and a function row -> text."""
 
@@ -75,9 +86,11 @@ def _show(key, spec):
 
 
 def _significant(key, digits):
-    """A function of a row that formats a non-negative entry to so many digits, without an exponent."""
+    """A function of a row that formats a non-negative entry, or None, to so many digits, without an exponent."""
 
     def text(row):
+        if row[key] is None:
+            return "-"
         places = digits - 1 - math.floor(math.log10(row[key])) if row[key] else 0
         return format(row[key], f".{max(places, 0)}f")
 
@@ -153,8 +166,8 @@ def _measure(name, flags, sgemm):
     environment = process.kernel_environment(Experiment.of(**workload.settings).image_side)
     printed = _printed("scripts.benchmark_worker", json.dumps(request), **environment)
     row = {"workload": name, **json.loads(printed.splitlines()[-1])}
-    on_gpu = row["gpu_peak_mb"] is not None
-    return row | {"sgemm_share": None if on_gpu else row["gflop_per_second"] / sgemm}
+    unknown = row["gpu_peak_mb"] is not None or row["gflop_per_second"] is None
+    return row | {"sgemm_share": None if unknown else row["gflop_per_second"] / sgemm}
 
 
 def _printed(module, *arguments, **environment):

@@ -18,7 +18,7 @@ import tensorflow as tf
 from data_generators.episodes import ClassImages, Episodes
 from maml_tf.runs import process
 from maml_tf.runs.loop import run
-from maml_tf.supervised import build
+from maml_tf.supervised import build, variants
 from maml_tf.supervised.datasets import ImageDataset
 from maml_tf.supervised.experiment import Experiment
 from maml_tf.supervised.steps import CompiledSteps
@@ -60,7 +60,7 @@ def measure(experiment, kind, steps, task_axis="auto", jit="auto", started=None)
     else:
         milliseconds, overhead = 1e3 * _time_calls(call, calls) / steps_per_call, None
     lower, median, upper = np.percentile(milliseconds, (25, 50, 75))
-    gflop = _flops(experiment, maml.model, source) / 1e9
+    gflop = None if variants.described(experiment) else _flops(experiment, maml.model, source) / 1e9
     return {
         "device": _device(),
         "task_axis": maml.task_axis,
@@ -68,7 +68,7 @@ def measure(experiment, kind, steps, task_axis="auto", jit="auto", started=None)
         "ms_per_step": median,
         "ms_iqr": upper - lower,
         "gflop_per_step": gflop,
-        "gflop_per_second": gflop / median * 1e3,
+        "gflop_per_second": None if gflop is None else gflop / median * 1e3,
         "peak_mb": peak_memory(),
         "gpu_peak_mb": _gpu_peak_memory(),
         "first_step_seconds": first_step,

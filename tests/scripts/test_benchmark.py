@@ -84,3 +84,11 @@ def test_training_loop_compares_itself_with_bare_steps(tmp_path, monkeypatch):
     assert measured["ms_per_step"] > 0
     assert np.isfinite(measured["overhead"])
     assert not any(path.is_dir() for path in tmp_path.iterdir())
+
+
+def test_operations_of_a_variant_are_not_those_of_maml():
+    tiny = {"num_filters": 2, "meta_batch_size": 2}
+    plain, anil = (Experiment.of(datasource="omniglot", adapt=adapt, **tiny) for adapt in ("all", "head"))
+    assert benchmark_worker.measure(plain, "steps", 1)["gflop_per_step"] > 0
+    assert benchmark_worker.measure(anil, "steps", 1)["gflop_per_step"] is None
+    assert benchmark.COLUMNS[4].text({"gflop_per_step": None}) == "-"
