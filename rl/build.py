@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from data_generators.errors import UserError
 from maml_tf.runs import process
+from maml_tf.runs.boundary import as_called_here
 from maml_tf.runs.checkpoints import Checkpoints, available
 from maml_tf.task_axis import MAP, VECTORIZE
 from rl import envs
@@ -69,7 +70,7 @@ def env_folder(env: str) -> str:
 def train_command(experiment: RLExperiment, logdir: str | Path | None = None) -> str:
     """The command that trains an experiment: the flags that differ from the paper's values."""
     folder = [f"--logdir={logdir}"] if logdir else []
-    return " ".join(["python -m scripts.train_rl", *experiment.flags(), *folder])
+    return " ".join([as_called_here("python -m scripts.train_rl"), *experiment.flags(), *folder])
 
 
 def load_policy(

@@ -46,7 +46,7 @@ def run(flags: Flags) -> int:
         from maml_tf.baselines import report
         from maml_tf.baselines.comparison import Comparison, Grid
         from maml_tf.baselines.training import iterations_done
-        from scripts.figures import style
+        from maml_tf.runs import style
 
     grid = Grid(flags.step_sizes, flags.decays, flags.num_updates, flags.tuning_tasks)
     grid.validate()

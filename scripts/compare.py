@@ -13,9 +13,9 @@ Writes comparison.csv and .png into the folder of the first, unless --out names 
 
 import sys
 
+from maml_tf.runs import style
 from maml_tf.runs.flags import Flags, command
 from maml_tf.runs.process import quiet_import
-from scripts.figures import style
 
 
 def define(flags: Flags) -> None:

@@ -12,11 +12,10 @@ import sys
 from pathlib import Path
 
 from data_generators.errors import UserError
-from maml_tf.runs import published
+from maml_tf.runs import published, style
 from maml_tf.runs.flags import Flags, command
 from maml_tf.runs.process import quiet_import
 from rl import envs
-from scripts.figures import style
 
 
 def define(flags: Flags) -> None:

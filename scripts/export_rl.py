@@ -1,56 +1,10 @@
-"""Exports a policy of scripts.train_rl as a TensorFlow SavedModel, which acts and adapts without this project.
-
-python -m scripts.export_rl --env=point_navigation --export_dir=exported/navigation/1
-python -m scripts.export_rl --env=point_navigation --baseline=pretrained --export_dir=exported/pretrained/1
-
-The flags of training say which run to take, its latest checkpoint unless --test_iter or --best says otherwise. The
-folder must be empty, or not be there; <export_dir>/assets.extra/maml.json then tells what the export is. Signatures:
-
-  predict       observations -> means and log_std of the actions
-  adapt         observations, actions, advantages -> the weights after one update by the step size of training; for a
-                pretrained policy, by that of the original's tests
-  adapt_with    the same and step_size -> the same by another step size
-  adapt_again   the same, step_size and weights -> the weights after one more update, from those
-  predict_with  observations and weights -> means and log_std
-
-Every update needs samples of its own, drawn with the weights that it changes, so that a call makes one.
-"""
+"""Exports a policy; what it does is in rl/commands/export.py."""
 
 import sys
 
-from maml_tf.runs.flags import Flags, command
-from maml_tf.runs.process import quiet_import
-from rl.experiment import RLExperiment
+from rl.commands.export import define, main, run
 
-
-def define(flags: Flags) -> None:
-    """Defines the flags."""
-    flags.settings(RLExperiment)
-    flags.string("logdir", None, "the run is in its subfolder <env>; default: logs")
-    flags.integer("test_iter", None, "iteration of the checkpoint; default: the latest")
-    flags.boolean("best", False, "take the policy with the best training return")
-    flags.exclusive("best", "test_iter", "name different checkpoints")
-    flags.string("export_dir", None, "folder to write: empty, or not there", required=True)
-
-
-def run(flags: Flags) -> None:
-    """Exports."""
-    experiment = RLExperiment.of(**flags.given(RLExperiment))
-    with quiet_import():
-        from maml_tf.export import refuse_unless_free
-        from rl.build import load_policy
-        from rl.export import export
-
-    refuse_unless_free(flags.export_dir)
-    policy, iteration = load_policy(experiment, flags.logdir, flags.test_iter, flags.best)
-    print(f"Exporting the policy of iteration {iteration}")
-    print(f"Written to {export(policy, experiment, iteration, flags.export_dir)}")
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Runs the command; returns its exit code."""
-    return command(__doc__, define, run, arguments)
-
+__all__ = ["define", "main", "run"]
 
 if __name__ == "__main__":
     sys.exit(main())

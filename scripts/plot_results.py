@@ -7,9 +7,10 @@ Writes results_table_1.png (accuracies) and results_figure_5.png (returns by upd
 
 import sys
 
+from maml_tf.runs import style
 from maml_tf.runs.flags import Flags, command
 from scripts import record
-from scripts.figures import paper, style
+from scripts.figures import paper
 
 
 def define(flags: Flags) -> None:

@@ -10,10 +10,10 @@ pictures of the returns after adaptation are those of scripts.evaluate_rl.
 import sys
 
 from data_generators.errors import UserError
+from maml_tf.runs import style
 from maml_tf.runs.flags import Flags, command
 from maml_tf.runs.process import quiet_import
 from rl.experiment import RLExperiment
-from scripts.figures import style
 
 
 def define(flags: Flags) -> None:
@@ -32,7 +32,7 @@ def run(flags: Flags) -> None:
     style.check(flags)
     with quiet_import():
         from rl.build import env_folder, run_folder
-        from scripts.figures.rl import LEARNING
+        from rl.figures import LEARNING
 
     rows = LEARNING.numbers(experiments, flags.logdir)
     folder = run_folder(experiments[0], flags.logdir)

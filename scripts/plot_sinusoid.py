@@ -19,10 +19,10 @@ sinusoid_sensitivity  the loss on the query along theta - s * gradient of the lo
 import sys
 from pathlib import Path
 
+from maml_tf.runs import style
 from maml_tf.runs.flags import Flags, command
 from maml_tf.runs.process import quiet_import
 from scripts import sinusoid_table
-from scripts.figures import style
 
 
 def define(flags: Flags) -> None:

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from data_generators.errors import UserError
 from data_generators.files import reading
+from maml_tf.runs import style
 from maml_tf.runs.flags import Flags, command
 from maml_tf.runs.process import quiet_import
-from scripts.figures import style
 
 SIZE = 5.2, 3.2
 

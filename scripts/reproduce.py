@@ -31,7 +31,7 @@ from data_generators.errors import UserError
 from data_generators.files import DAMAGE, replacing
 from maml_tf.runs import process
 from maml_tf.runs.flags import Flags, command
-from maml_tf.supervised.report import aligned
+from maml_tf.runs.style import aligned
 from scripts import record, tables, verify
 from scripts.results import RESULTS
 from scripts.rows import Options, Result

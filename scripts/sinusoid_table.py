@@ -16,9 +16,9 @@ update, also their means with errors above 25 counted as 25 (capped), and those 
 import sys
 from pathlib import Path
 
+from maml_tf.runs import style
 from maml_tf.runs.flags import Flags, command
 from maml_tf.runs.process import quiet_import
-from scripts.figures import style
 
 
 def define_runs(flags: Flags) -> None:

@@ -3,18 +3,18 @@
 import sys
 
 from maml_tf.runs.flags import Flags, command
-from scripts import evaluate_rl
+from rl.commands import evaluate
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs scripts.evaluate_rl; returns its exit code."""
-    return command(evaluate_rl.__doc__, evaluate_rl.define, run, arguments)
+    return command(evaluate.__doc__, evaluate.define, run, arguments)
 
 
 def run(flags: Flags) -> int | None:
     """Says the new name, and runs scripts.evaluate_rl."""
     print("scripts.test_rl is now called scripts.evaluate_rl: use that name", file=sys.stderr)
-    return evaluate_rl.run(flags)
+    return evaluate.run(flags)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,8 @@ AT_ONCE = (  # what --help and a mistyped flag need
     *("maml_tf", "maml_tf.runs.settings", "maml_tf.runs.flags", "maml_tf.runs.boundary", "maml_tf.runs.process"),
     *("maml_tf.runs.published", "maml_tf.runs.log", "maml_tf.supervised.datasets", "maml_tf.supervised.experiment"),
     *("maml_tf.baselines.experiment", "rl.experiment", "rl.envs", "main"),
+    *("maml_tf.runs.style", "maml_tf.supervised.console", "maml_tf.supervised.command_line"),
+    *("rl.commands", "rl.commands.train", "rl.commands.evaluate", "rl.commands.export"),
 )
 GROUND = {f"data_generators.{name}" for name in ("errors", "files", "progress", "tasks")}
 

@@ -2,7 +2,8 @@
 
 from maml_tf.baselines.comparison import FINE_TUNING, NEAREST_NEIGHBOR, TEST, Outcome
 from maml_tf.runs.published import published_rows
-from maml_tf.supervised.report import aligned, diverged_sentence
+from maml_tf.runs.style import aligned
+from maml_tf.supervised.report import diverged_sentence
 
 _NAMES = {NEAREST_NEIGHBOR: "Nearest neighbor baseline", FINE_TUNING: "Fine-tuning baseline"}
 

@@ -5,10 +5,12 @@ Imports no TensorFlow, so that --help and mistakes are answered at once.
 
 import contextlib
 import os
+import re
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from data_generators.errors import user_sentence
@@ -30,6 +32,26 @@ def loaded() -> None:
 def is_command() -> bool:
     """Whether Python is about to run a script of a package, rather than a program that imports it."""
     return (sys.argv or [""])[0] == "-m"  # so it is while Python looks for the script
+
+
+def from_anywhere() -> None:
+    """For the commands of an installation: `while_loading`, and a user's modules in the current folder are found."""
+    while_loading()
+    sys.path.append("")  # last, so that a folder named like a package of ours is no matter
+
+
+_IN_CLONE = Path(__file__).parents[2].joinpath("scripts", "train_rl.py").exists()
+_NAMES = {
+    r"(?<![\w./])(?:python )?main\.py\b": "maml",
+    r"(?<![\w./])(?:python -m )?scripts\.(train|evaluate|export)_rl\b": r"maml-rl \1",
+}
+
+
+def as_called_here(text: str) -> str:
+    """A text that calls commands as a clone does, as it is there; with `maml` and `maml-rl` in an installation."""
+    for name, installed in _NAMES.items():
+        text = text if _IN_CLONE else re.sub(name, installed, text)
+    return text
 
 
 def _end(number, frame):
@@ -60,7 +82,7 @@ def guarded(body: Callable[..., int | None], *arguments: Any, interrupted: str =
             sentence = user_sentence(error)
             if sentence is None:
                 raise
-            print(f"error: {' '.join(sentence.splitlines())}", file=sys.stderr)
+            print(f"error: {as_called_here(' '.join(sentence.splitlines()))}", file=sys.stderr)
             return 2
 
 

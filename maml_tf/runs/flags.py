@@ -10,7 +10,7 @@ from typing import Any, Unpack
 from absl import flags
 
 from data_generators.errors import UserError
-from maml_tf.runs.boundary import guarded
+from maml_tf.runs.boundary import as_called_here, guarded
 from maml_tf.runs.settings import LARGEST, Range, Settings, check
 
 _WIDTH, _INDENT = 110, 28
@@ -196,7 +196,7 @@ def command(
                 raise
             given._values["help"].value = True
         if given._values["help"].value:
-            print(doc.strip(), given.help(), sep="\n\n")
+            print(as_called_here(f"{doc.strip()}\n\n{given.help()}"))
             return 0
         return body(given)
 

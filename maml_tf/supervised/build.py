@@ -12,6 +12,7 @@ from maml_tf.maml import MAML, adam
 from maml_tf.networks import is_head
 from maml_tf.optimizers import annealed_query_weights, decayed
 from maml_tf.runs.best import BestCheckpoints, locate
+from maml_tf.runs.boundary import as_called_here
 from maml_tf.runs.checkpoints import Checkpoints, available, is_tf1
 from maml_tf.supervised import original_checkpoints
 from maml_tf.supervised.conditions import USUAL, ZERO, Conditions
@@ -243,4 +244,5 @@ def run_folder(experiment: Experiment, logdir: str | Path | None = None) -> Path
 
 def train_command(experiment: Experiment, logdir: str | Path | None = None) -> str:
     """The command that trains an experiment: the flags that differ from the paper's values; logdir as in `load_run`."""
-    return " ".join(["python main.py", *experiment.flags()] + ([f"--logdir={logdir}"] if logdir else []))
+    folder = [f"--logdir={logdir}"] if logdir else []
+    return " ".join([as_called_here("python main.py"), *experiment.flags(), *folder])

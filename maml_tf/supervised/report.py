@@ -1,10 +1,9 @@
 """An evaluation as plain text for the terminal, beside what was published for the same setting."""
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from maml_tf.runs import published
+from maml_tf.runs.style import aligned
 from maml_tf.supervised.conditions import USUAL, ZERO, Conditions
 from maml_tf.supervised.evaluation import TIMES_MEDIAN, Evaluation
 from maml_tf.supervised.experiment import Experiment
@@ -201,9 +200,3 @@ def _interval(ci95, digits):
 
 def _plural(updates):
     return "update" if updates == 1 else "updates"
-
-
-def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines of a table of texts, its columns flush left."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

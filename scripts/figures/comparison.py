@@ -10,13 +10,13 @@ import numpy as np
 
 from data_generators.errors import UserError, listed
 from data_generators.files import reading
-from maml_tf.runs import checkpoints
+from maml_tf.runs import checkpoints, style
+from maml_tf.runs.style import aligned
 from maml_tf.supervised.build import train_command
 from maml_tf.supervised.conditions import of_tasks
 from maml_tf.supervised.evaluation import mean_and_ci95
 from maml_tf.supervised.experiment import Experiment
-from maml_tf.supervised.report import aligned, loss_text
-from scripts.figures import style
+from maml_tf.supervised.report import loss_text
 
 AGAIN = "make it by testing the run again, with --train=False"
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
+from maml_tf.runs import style
 from rl.envs import ENVIRONMENTS
-from scripts.figures import style
 from scripts.record import Line
 from scripts.results import RESULTS
 

@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from data_generators.errors import UserError
-from maml_tf.runs import log
+from maml_tf.runs import log, style
 from rl.training import PROGRESS
-from scripts.figures import style
 
 SIZE = 7.2, 3.6
 

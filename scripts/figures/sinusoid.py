@@ -13,11 +13,11 @@ import tensorflow as tf
 
 from data_generators.sinusoid import INPUT, Sinusoid
 from data_generators.tasks import Tasks
+from maml_tf.runs import style
 from maml_tf.runs.statistics import mean_ci95
+from maml_tf.runs.style import Picture
 from maml_tf.supervised import build
-from scripts.figures import style
 from scripts.figures.sinusoid_learners import DIVERGED, MAML, ORACLE, ORIGINAL, SHOTS, TUNED, UPDATES, error_rows
-from scripts.figures.style import Picture
 
 TASKS = 3, 4  # of the test tasks, the first with a large amplitude and points on both sides
 HALF_TASK = 8  # whose inputs are made positive here

@@ -10,11 +10,12 @@ from data_generators.errors import UserError
 from maml_tf.runs import published
 from maml_tf.runs.checkpoints import available
 from maml_tf.runs.statistics import mean_ci95
+from maml_tf.runs.style import aligned
 from maml_tf.supervised import build
 from maml_tf.supervised.build import load_run, run_folder, train_command
 from maml_tf.supervised.datasets import EVALUATION_TASKS
 from maml_tf.supervised.experiment import Experiment
-from maml_tf.supervised.report import aligned, loss_text
+from maml_tf.supervised.report import loss_text
 
 ITERATIONS = 70_000
 STEP_SIZES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)

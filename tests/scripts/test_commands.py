@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from scripts import evaluate_rl, flops, sgemm, test_rl
+from rl.commands import evaluate
+from scripts import flops, sgemm, test_rl
 
 ROOT = Path(__file__).parents[2]
 NO_COMMANDS = {"__init__", "benchmark_worker", "record", "results", "rows", "tables", "verify"}
@@ -57,7 +58,7 @@ def test_help_and_mistakes_need_not_wait_for_the_large_libraries(called):
     assert [name for name in called[1] if name.split(".")[0] in SLOW_TO_LOAD] == []
 
 
-@pytest.mark.parametrize(("former", "now", "name"), [(test_rl, evaluate_rl, "evaluate_rl"), (sgemm, flops, "flops")])
+@pytest.mark.parametrize(("former", "now", "name"), [(test_rl, evaluate, "evaluate_rl"), (sgemm, flops, "flops")])
 def test_former_names_still_work_and_say_the_new_one(former, now, name, monkeypatch, capsys):
     monkeypatch.setattr(now, "run", lambda flags: 77)
     assert former.main([]) == 77

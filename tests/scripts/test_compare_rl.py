@@ -6,8 +6,9 @@ import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
+from maml_tf.runs import style
 from scripts import compare_rl
-from scripts.figures import rl_seeds, style
+from scripts.figures import rl_seeds
 
 RETURNS = "iteration,return_before,return_after\n0,-40,-30\n1,-41,-20.5\n"
 

@@ -4,8 +4,9 @@ import csv
 
 import pytest
 
+from maml_tf.runs import style
 from scripts import docs_figures, plot_results, record
-from scripts.figures import paper, style
+from scripts.figures import paper
 from scripts.record import Line
 from tests.scripts.test_docs_figures import FIGURES
 

@@ -11,8 +11,9 @@ from PIL import Image
 
 from data_generators.sinusoid import Sinusoid
 from maml_tf import losses
+from maml_tf.runs import style
 from scripts import plot_sinusoid
-from scripts.figures import sinusoid, style
+from scripts.figures import sinusoid
 from scripts.figures.sinusoid import PICTURES
 from tests.scripts.conftest import SEEDS
 

@@ -7,11 +7,11 @@ import pytest
 import tensorflow as tf
 
 from data_generators.errors import UserError
+from maml_tf.runs import style
 from maml_tf.runs.published import Row
 from maml_tf.supervised import evaluation, training
 from maml_tf.supervised.training import Schedule
 from scripts import plot_validation
-from scripts.figures import style
 from tests.maml_tf import small_runs
 
 LAST = 4

@@ -11,7 +11,7 @@ import main
 from data_generators.errors import UserError
 from maml_tf.baselines import report
 from maml_tf.baselines.comparison import FINE_TUNING, TEST, VAL
-from maml_tf.runs import best
+from maml_tf.runs import best, style
 from maml_tf.runs.flags import Flags
 from maml_tf.supervised import build
 from maml_tf.supervised.build import run_folder
@@ -21,7 +21,6 @@ from maml_tf.supervised.experiment import Experiment
 from maml_tf.supervised.task_data import TaskData
 from rl.experiment import RLExperiment
 from scripts import baselines, evaluate_rl, reproduce, results, rows, train_rl
-from scripts.figures import style
 from scripts.results import RESULTS
 from scripts.rows import Curve, Options, Ours
 from tests.maml_tf.baselines.test_comparison import CHOSEN, outcome

@@ -21,7 +21,7 @@ _PRELOADED = [
     "maml_tf.supervised.commands",
     "maml_tf.baselines.comparison",
     "rl.training",
-    "scripts.figures.style",
+    "maml_tf.runs.style",
 ]
 _LOCK = threading.Lock()  # multiprocessing lets only one thread at a time start processes or look after them
 _MEMORY_BYTES = 12 << 30  # of addresses, so that a command that asks for too much cannot harm the machine

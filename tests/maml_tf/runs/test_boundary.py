@@ -153,3 +153,23 @@ def test_ctrl_c_is_the_users_in_a_program_that_imports_the_library():
             sys.exit(7)
     """
     assert python(code) == (7, "")
+
+
+@pytest.mark.parametrize(
+    ("in_clone", "installed"),
+    [
+        ("make it by `python main.py --seed=1`", "make it by `maml --seed=1`"),
+        ("main.py's --resume=False", "maml's --resume=False"),
+        ("by `python -m scripts.train_rl --seed=3`", "by `maml-rl train --seed=3`"),
+        ("policies of scripts.train_rl", "policies of maml-rl train"),
+        ("python -m scripts.evaluate_rl\npython -m scripts.export_rl", "maml-rl evaluate\nmaml-rl export"),
+        ("mine/main.py is not of use, nor domain.pym", "mine/main.py is not of use, nor domain.pym"),
+        ("`python -m scripts.prepare_omniglot`", "`python -m scripts.prepare_omniglot`"),
+    ],
+)
+def test_commands_have_the_names_of_an_installation_outside_a_clone(in_clone, installed, monkeypatch, capsys):
+    assert boundary.as_called_here(in_clone) == in_clone
+    monkeypatch.setattr(boundary, "_IN_CLONE", False)
+    assert boundary.as_called_here(in_clone) == installed
+    boundary.guarded(raises(UserError(in_clone)))
+    assert capsys.readouterr().err == f"error: {' '.join(installed.splitlines())}\n"

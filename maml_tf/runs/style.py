@@ -1,18 +1,21 @@
-"""The look of the figures, and the files that they and the numbers behind them go to."""
+"""The look of pictures and tables, and the files that pictures and the numbers behind them go to."""
 
 import csv
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from data_generators.errors import UserError
 from data_generators.files import check_writable, replacing, writing
 from maml_tf.runs.flags import Flags
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 # Colours that differ in lightness and for colour-blind readers (Okabe and Ito); line styles and markers differ too.
 BLUE, ORANGE, GREY, BLACK = "#0072b2", "#d55e00", "0.55", "black"
 
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "font.size": 9,
     "axes.titlesize": 9,
     "axes.labelsize": 9,
@@ -46,6 +49,12 @@ class Picture(NamedTuple):
     draw: Callable[..., None]
 
 
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of a table of texts, its columns flush left."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
 def write(path: Path, rows: list[dict], draw: Callable, size: tuple[float, float]) -> None:
     """Writes a picture and, beside it, a csv of the numbers that it shows; prints both paths.
 
@@ -62,7 +71,7 @@ def write(path: Path, rows: list[dict], draw: Callable, size: tuple[float, float
     print(save(make(draw, rows, *size), path))
 
 
-def make(draw: Callable, rows: list[dict], width: float, height: float):
+def make(draw: Callable, rows: list[dict], width: float, height: float) -> "Figure":
     """The matplotlib Figure in the common style; arguments as for `write`."""
     import matplotlib  # not above: it takes a second, and --help needs none of it
     from matplotlib.figure import Figure
@@ -73,13 +82,13 @@ def make(draw: Callable, rows: list[dict], width: float, height: float):
     return figure
 
 
-def legend_below(figure, panel) -> None:
+def legend_below(figure: "Figure", panel: Any) -> None:
     """Puts the legend of a panel below all panels."""
     handles, labels = panel.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
 
 
-def save(figure, path: str | Path) -> Path:
+def save(figure: "Figure", path: str | Path) -> Path:
     """Writes a figure as PNG or PDF, by the ending of its path, and returns the path.
 
     The file does not hold the time: the same numbers give the same file.

@@ -6,18 +6,18 @@ paper).
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from data_generators.errors import UserError
-from maml_tf.runs import log, published
-from maml_tf.supervised.report import aligned
+from maml_tf.runs import log, published, style
+from maml_tf.runs.style import Picture, aligned
 from rl.build import run_folder, train_command
 from rl.envs import find
+from rl.evaluation import Adaptation
 from rl.experiment import RLExperiment
 from rl.training import COLUMNS, PROGRESS
-from scripts.figures import style
-from scripts.figures.style import Picture
 
 _POLICY_STYLES = {
     "maml": {"color": style.BLUE, "marker": "o", "linestyle": "-", "label": "MAML (ours)"},
@@ -26,7 +26,7 @@ _POLICY_STYLES = {
     "oracle": {"color": style.BLACK, "marker": "", "linestyle": ":", "label": "oracle"},
 }
 
-_LEARNING_STYLES = {
+_LEARNING_STYLES: dict[tuple[str, str], dict[str, Any]] = {
     ("before", "ours"): {"color": style.GREY, "linestyle": "-", "linewidth": 0.9, "label": "before the update"},
     ("after", "ours"): {"color": style.BLUE, "linestyle": "-", "linewidth": 0.9, "label": "after"},
     ("before", "original"): {"color": style.BLACK, "linestyle": ":", "label": "original, before"},
@@ -70,7 +70,7 @@ def return_table(rows: list[dict]) -> list[str]:
     return aligned(cells)
 
 
-def draw_returns(figure, rows: list[dict]) -> None:
+def draw_returns(figure: Any, rows: list[dict]) -> None:
     """Return against gradient steps with 95 % confidence bands; the published MAML is thin."""
     panel = figure.subplots()
     last = max(row["updates"] for row in rows)
@@ -115,7 +115,7 @@ def learning_rows(experiments: Sequence[RLExperiment], logdir: str | None) -> li
     return rows
 
 
-def draw_learning(figure, rows: list[dict]) -> None:
+def draw_learning(figure: Any, rows: list[dict]) -> None:
     """Return against iterations, a thin line for each seed."""
     panel = figure.subplots()
     for (moment, whose), line in _LEARNING_STYLES.items():
@@ -150,7 +150,7 @@ def _row(whose, seed, iteration, before, after):
     return {"whose": whose, "seed": seed, "iteration": iteration, "before": before, "after": after}
 
 
-def trajectory_rows(adaptation, goals: np.ndarray) -> list[dict]:
+def trajectory_rows(adaptation: Adaptation, goals: np.ndarray) -> list[dict]:
     """Rows of task, goal_x, goal_y, updates, path (its trajectory), step, x, y: before, after one and the last update.
 
     Args:
@@ -169,7 +169,7 @@ def trajectory_rows(adaptation, goals: np.ndarray) -> list[dict]:
     return rows
 
 
-def draw_trajectories(figure, rows: list[dict]) -> None:
+def draw_trajectories(figure: Any, rows: list[dict]) -> None:
     """A panel per goal."""
     tasks = sorted({row["task"] for row in rows})
     shown = sorted({row["updates"] for row in rows})

@@ -1,0 +1,89 @@
+"""Meta-trains and tests MAML: `python main.py --datasource=omniglot --num_classes=5`; `--help` lists the flags.
+
+Settings that are not given take the values of the paper for the datasource and the number of classes.
+"""
+
+from maml_tf.runs import process
+from maml_tf.runs.flags import Flags, command
+from maml_tf.supervised.conditions import HEADS, TRAINED
+from maml_tf.supervised.datasets import EVALUATION_TASKS
+from maml_tf.supervised.experiment import Experiment
+from maml_tf.supervised.variants import PRESETS, preset
+
+
+def main(argv: list[str]) -> int:
+    """Runs the command, given the program's name and arguments; returns its exit code."""
+    return command(__doc__, define, run, argv[1:])
+
+
+def define(flags: Flags) -> None:
+    """Defines the flags of the original, by the same names, and ours."""
+    flags.settings(Experiment)
+    flags.choice("preset", None, list(PRESETS), "the published settings of a variant; other flags override them")
+    flags.string("data_dir", None, "folder of the data; default data/omniglot or data/miniImagenet")
+    flags.string("logdir", None, "folder of the runs; default logs/<datasource>, or logs/folder/<data_dir>")
+    flags.boolean("log", True, "write TensorBoard summaries")
+    cosine = "note how near the first-order meta-gradient is to the true one, in summaries and gradient_cosine.csv"
+    flags.boolean("log_gradient_cosine", False, cosine)
+    flags.boolean("resume", True, "continue from the latest checkpoint; otherwise put an earlier run aside")
+    flags.boolean("train", True, "train, then test; otherwise only test")
+    iteration = "with --train=False or --export_dir, iteration of the checkpoint; -1 or latest; or best, on validation"
+    flags.integer("test_iter", -1, iteration, words={"latest": -1, "best": "best"})
+    together = "with --train=False, test so many of the best checkpoints on validation together, by their mean output"
+    flags.integer("ensemble", None, together, least=1, most=5)
+    flags.exclusive("ensemble", "test_iter", "name different checkpoints")
+    flags.exclusive("ensemble", "export_dir", "do not go together, since an export holds one model")
+    flags.string("export_dir", None, "only export: write the latest checkpoint, or --test_iter, as a SavedModel there")
+    flags.boolean("export_transductive", False, "normalise exported queries by their own statistics, as tests do")
+    flags.boolean("test_set", None, "test on the test split (default), or on validation")
+    inductive = "test with queries normalised by their own batch statistics, as the original; false: by the support's"
+    flags.boolean("transductive", True, inductive)
+    flags.integer("train_update_batch_size", -1, "shots of training, if other than those of the test")
+    flags.number("train_update_lr", -1, "inner step size of training, if other than the test's")
+    queries = "query examples per class, or points of a sinusoid, in the test; default: as many as shots"
+    flags.integer("test_queries", None, queries, least=1, most=10_000)
+    tasks = f"tasks of the test, the first of a fixed list; default: {EVALUATION_TASKS}"
+    flags.integer("test_tasks", None, tasks, least=1)
+    ways = "classes per task in the test; default: --num_classes, of whose outputs a smaller number uses the first"
+    flags.integer("test_ways", None, ways, least=2, most=10_000)
+    head = "output layer that the test starts from: as trained, or zero, which serves any --test_ways"
+    flags.choice("test_head", TRAINED, HEADS, head)
+    flags.integer("save_interval", None, "iterations between checkpoints; default 1000, sinusoid 5000", least=1)
+    never = "iterations between validations, 0: never; default 2500, sinusoid 10000"
+    flags.integer("validation_interval", None, never, least=0)
+    flags.choice("task_axis", "auto", ["auto", "map", "vectorize"], "how a step runs over its tasks")
+    flags.choice("jit", "auto", ["auto", "true", "false"], "compile by XLA")
+
+
+def run(flags: Flags) -> int:
+    """Trains, tests or exports; returns the exit code."""
+    trained, tested = experiments(flags)
+    process.choose_kernels(trained.image_side)
+    with process.quiet_import():
+        from maml_tf.supervised import commands  # only now, so that --help and mistakes need not wait for TensorFlow
+    return commands.run(trained, tested, flags)
+
+
+def parse(argv: list[str]) -> Flags:
+    """The flags of a command line, its program's name included.
+
+    Raises:
+        UserError: an argument is not one of the flags, or a value has the wrong type or is out of range.
+    """
+    flags = Flags()
+    define(flags)
+    return flags.parse(argv[1:])
+
+
+def experiments(flags: Flags) -> tuple[Experiment, Experiment]:
+    """The experiment as it is, or was, trained, and as it is tested; only shots and inner step size may differ."""
+    given = {name: value for name, value in flags.given(Experiment).items() if value is not None}
+    in_training = {}
+    if flags.preset is not None:
+        given = preset(flags.preset, given)
+        if "train_update_batch_size" in given:
+            in_training["update_batch_size"] = given.pop("train_update_batch_size")
+    for name in ("update_batch_size", "update_lr"):
+        if getattr(flags, f"train_{name}") != -1:
+            in_training[name] = getattr(flags, f"train_{name}")
+    return Experiment.of(**(given | in_training)), Experiment.of(**given)
