@@ -38,9 +38,7 @@ _HOMES = {
     "load_miniimagenet": "data_generators.miniimagenet",
     "load_omniglot": "data_generators.omniglot",
 }
-_WITHOUT_TENSORFLOW = {
-    f"data_generators.{name}" for name in ("episodes", "miniimagenet", "omniglot", "own_images", "tasks")
-}
+_WITH_TENSORFLOW = ("maml_tf.", "data_generators.sinusoid")
 _MODULES = ("export", "layers", "losses", "networks")
 __all__ = [
     "MAML",
@@ -67,7 +65,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES and name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     home = _HOMES.get(name, f"maml_tf.{name}")
-    if home not in _WITHOUT_TENSORFLOW:
+    if home.startswith(_WITH_TENSORFLOW):
         importlib.import_module("maml_tf.backend")  # before anything else imports TensorFlow
     module = importlib.import_module(home)
     if name in _MODULES:

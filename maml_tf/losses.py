@@ -275,9 +275,7 @@ def _of_metric(metric, outputs, targets):
         variables = metric.stateless_update_state(metric.stateless_reset_state(), targets, outputs)
         value = tf.convert_to_tensor(metric.stateless_result(variables))
     if value.shape.rank:
-        raise UserError(
-            f"{_name(metric)} gives {value.shape[0]} numbers: give it settings by which it is one, as average"
-        )
+        raise UserError(f"{_name(metric)} gives {value.shape[0]} numbers, not one: give it average='macro'")
     return value
 
 

@@ -98,9 +98,8 @@ def test_an_adapted_model_loads_where_only_the_layers_are_imported(tmp_path):
     maml.adapted_model(X, Y).save(tmp_path / "task.keras")
     np.save(tmp_path / "x.npy", QUERIES)
     code = "import sys, numpy as np, maml_tf.layers, keras\nmodel = keras.models.load_model('task.keras')\n"
-    code += (
-        "x = np.load('x.npy'); np.save('y.npy', model(x)); np.testing.assert_array_equal(model.predict(x), model(x))\n"
-    )
+    code += "x = np.load('x.npy')\nnp.save('y.npy', model(x))\n"
+    code += "np.testing.assert_array_equal(model.predict(x), model(x))\n"
     code += "assert 'maml_tf.maml' not in sys.modules"
     environment = {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
