@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from data_generators import streams
 from data_generators.errors import UserError, listed
 from data_generators.tasks import Tasks
 
@@ -47,14 +48,22 @@ class Episodes:
         shots: support images per class, K.
         queries: query images per class; one number, or one for each split by its name.
         rotate: turn all images of a class within a task by the same random multiple of 90 degrees.
-        flags: what sets the ways, shots and queries; for the advice in errors.
+        flags: the names of ways, shots and queries in the advice of errors; a command gives those of its flags.
 
     Raises:
         UserError: a size is not positive, a split has too few classes or a class too few images, or images to be
             rotated are not square.
+
+    Example:
+        >>> from maml_tf import load_image_folder
+        >>> episodes = Episodes(load_image_folder("pictures", side=28), ways=5, shots=1, queries=15)
+        >>> tasks = episodes.sample(seed=0, split="train", iteration=0, num_tasks=4)
+        >>> tasks.support_x.shape, tasks.query_y.shape
+        ((4, 5, 28, 28, 3), (4, 75, 5))
     """
 
     in_graph = False
+    dataset, sequence = streams.dataset, streams.sequence
 
     def __init__(
         self,
@@ -63,7 +72,7 @@ class Episodes:
         shots: int,
         queries: int | Mapping[str, int],
         rotate: bool = False,
-        flags: tuple[str, str, str] = ("--num_classes", "--update_batch_size", "--queries"),
+        flags: tuple[str, str, str] = ("ways", "shots", "queries"),
     ):
         self.splits = dict(splits)
         self.ways = ways
@@ -106,6 +115,8 @@ class Episodes:
             Tasks of float32 arrays: images [num_tasks, ways * shots or ways * queries, height, width, channels]
             in [0, 1], one-hot labels [num_tasks, the same, ways].
         """
+        if split not in self.splits:
+            raise UserError(f"there is no split {split!r}: the splits are {' and '.join(self.splits)}")
         data = self.splits[split]
         samples = self.shots + self.queries[split]
         words = _random_words(seed, split, first, num_tasks, self.ways * (2 + 2 * samples))

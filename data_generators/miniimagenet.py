@@ -30,6 +30,12 @@ def load_miniimagenet(data_dir: str | Path) -> dict[str, ClassImages]:
 
     Raises:
         UserError: there is no split, or an image is damaged or not of 84x84 pixels. Nothing on disk is changed then.
+
+    Example:
+        >>> from maml_tf import Episodes
+        >>> episodes = Episodes(load_miniimagenet("data/miniImagenet"), ways=5, shots=1, queries=15)
+        >>> episodes.sample(0, "train", 0, num_tasks=4).query_x.shape
+        (4, 75, 84, 84, 3)
     """
     data_dir = Path(data_dir)
     splits = load_splits(data_dir, list_splits(data_dir, SUFFIXES), Decoder(SIDE, 3, resize=False, formats=["JPEG"]))

@@ -36,6 +36,11 @@ def load_image_folder(data_dir: str | Path, side: int = 84, channels: int = 3) -
     Raises:
         UserError: there is no image, one of them is damaged, side is too large, or channels is neither 1 nor 3.
             Nothing on disk is changed then.
+
+    Example:
+        >>> splits = load_image_folder("pictures", side=28)
+        >>> {split: images.num_classes for split, images in splits.items()}
+        {'train': 20, 'val': 5, 'test': 6}
     """
     if channels not in MODES:
         raise UserError(f"Images have 1 channel (grey) or 3 (RGB), not {channels}.")

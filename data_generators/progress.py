@@ -1,8 +1,9 @@
-"""How far something long has come: a bar on a terminal, and elsewhere a line every half minute."""
+"""How far something long has come: a bar on a terminal and in a notebook, elsewhere a line every half minute."""
 
 import sys
 import threading
 import time
+import warnings
 from typing import Any, TextIO
 
 from tqdm import tqdm
@@ -23,11 +24,23 @@ def progress(total: int, what: str, unit: str, done: int = 0, leave: bool = True
     Returns:
         An object with `update(units)` and `set_postfix_str(text, refresh)`, as tqdm's.
     """
-    if sys.stderr is not None and sys.stderr.isatty():
+    bar = _bar()
+    if bar is not None:
         look: dict[str, Any] = {"mininterval": 0.5, "smoothing": 0.05, "dynamic_ncols": True}
         look |= {"unit": "B", "unit_scale": True} if unit == "byte" else {"unit": unit}
-        return tqdm(total=total, desc=what, initial=done, leave=leave, **look)
+        return bar(total=total, desc=what, initial=done, leave=leave, **look)
     return Lines(total, what, unit, done)
+
+
+def _bar() -> type[tqdm] | None:
+    """tqdm's class for where this runs; None where only lines can be shown."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    if shell is not None and "IPKernelApp" in shell.config:  # a notebook
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # without ipywidgets, it is the plain bar
+            from tqdm.auto import tqdm as notebook_bar
+        return notebook_bar
+    return tqdm if hasattr(sys.stderr, "isatty") and sys.stderr.isatty() else None
 
 
 def say(text: str, file: TextIO | None = None) -> None:

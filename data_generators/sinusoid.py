@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from data_generators import streams
 from data_generators.errors import UserError
 from data_generators.tasks import Tasks
 
@@ -27,9 +28,15 @@ class Sinusoid:
 
     Raises:
         UserError: num_support or num_query is less than 1.
+
+    Example:
+        >>> tasks = Sinusoid(num_support=10).sample(seed=0, split="train", iteration=0, num_tasks=25)
+        >>> tasks.support_x.shape
+        TensorShape([25, 10, 1])
     """
 
     in_graph = True  # `sample` may be called inside a compiled loop
+    dataset, sequence = streams.dataset, streams.sequence
 
     def __init__(self, num_support: int, num_query: int | None = None, oracle: bool = False):
         num_query = num_support if num_query is None else num_query

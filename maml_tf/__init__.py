@@ -1,57 +1,78 @@
 """Model-Agnostic Meta-Learning in TensorFlow 2 and Keras 3.
 
-The names below load when they are first used, so that importing the package alone does not load TensorFlow:
-`MAML`, `Tasks`, `by_size`, `adapt`, `adam`, `evaluate`, `UserError`, and the modules `layers`, `losses` and `networks`.
+The names in `__all__` load when they are first used: importing the package loads neither TensorFlow nor Keras nor
+NumPy, and changes nothing in the process.
 """
 
 import importlib
-import os
-import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from data_generators.errors import UserError
+
+if TYPE_CHECKING:  # what editors and type checkers read in place of `__getattr__`
+    from data_generators.episodes import ClassImages, Episodes
+    from data_generators.miniimagenet import load_miniimagenet
+    from data_generators.omniglot import load_omniglot
+    from data_generators.own_images import load_image_folder
+    from data_generators.sinusoid import Sinusoid
+    from data_generators.tasks import Tasks, by_size
+    from maml_tf import export, layers, losses, networks
+    from maml_tf.adaptation import adapt
+    from maml_tf.maml import MAML
+    from maml_tf.optimizers import adam
+    from maml_tf.supervised.evaluation import evaluate
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "ClassImages": "data_generators.episodes",
+    "Episodes": "data_generators.episodes",
     "MAML": "maml_tf.maml",
+    "Sinusoid": "data_generators.sinusoid",
     "Tasks": "data_generators.tasks",
-    "adapt": "maml_tf.adaptation",
     "adam": "maml_tf.optimizers",
+    "adapt": "maml_tf.adaptation",
     "by_size": "data_generators.tasks",
     "evaluate": "maml_tf.supervised.evaluation",
+    "load_image_folder": "data_generators.own_images",
+    "load_miniimagenet": "data_generators.miniimagenet",
+    "load_omniglot": "data_generators.omniglot",
 }
-_MODULES = ("layers", "losses", "networks")
-__all__ = ["MAML", "Tasks", "UserError", "adam", "adapt", "by_size", "evaluate", "layers", "losses", "networks"]
+_WITH_TENSORFLOW = ("maml_tf.", "data_generators.sinusoid")
+_MODULES = ("export", "layers", "losses", "networks")
+__all__ = [
+    "MAML",
+    "ClassImages",
+    "Episodes",
+    "Sinusoid",
+    "Tasks",
+    "UserError",
+    "adam",
+    "adapt",
+    "by_size",
+    "evaluate",
+    "export",
+    "layers",
+    "load_image_folder",
+    "load_miniimagenet",
+    "load_omniglot",
+    "losses",
+    "networks",
+]
 
 
 def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        return importlib.import_module(f"maml_tf.{name}")
-    if name not in _HOMES:
+    if name not in _HOMES and name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(importlib.import_module(_HOMES[name]), name)
+    home = _HOMES.get(name, f"maml_tf.{name}")
+    if home.startswith(_WITH_TENSORFLOW):
+        importlib.import_module("maml_tf.backend")  # before anything else imports TensorFlow
+    module = importlib.import_module(home)
+    if name in _MODULES:
+        return module
+    value = globals()[name] = getattr(module, name)
     return value
 
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
-
-
-def _use_tensorflow():
-    """Has Keras run on TensorFlow, whatever the environment and keras.json say, where it has not been loaded yet."""
-    if "keras" not in sys.modules:
-        os.environ["KERAS_BACKEND"] = "tensorflow"
-        return
-    import keras
-
-    # Keras may be in the midst of being imported, and then says nothing yet.
-    backend = keras.backend.backend() if hasattr(keras, "backend") else "tensorflow"
-    if backend != "tensorflow":
-        raise UserError(
-            f"maml_tf needs Keras on TensorFlow, but it runs on {backend}: set the environment variable "
-            "KERAS_BACKEND=tensorflow, or import maml_tf before keras"
-        )
-
-
-_use_tensorflow()

@@ -7,8 +7,7 @@ for who needs the fast weights alone.
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import tensorflow as tf
-
+from maml_tf.backend import tf
 from maml_tf.inner_optimizers import SGD, InnerOptimizer
 
 

@@ -4,10 +4,9 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
-import tensorflow as tf
-
 from data_generators.errors import UserError
 from data_generators.tasks import Tasks, refuse_ragged
+from maml_tf.backend import tf
 
 _ELEMENTWISE = {"Add", "AddV2", "Sub", "Mul", "RealDiv", "DivNoNan", "SquaredDifference", "Maximum", "Minimum", "Pow"}
 

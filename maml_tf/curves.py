@@ -2,10 +2,9 @@
 
 import functools
 
-import tensorflow as tf
-
 from data_generators.tasks import Tasks
 from maml_tf import checks
+from maml_tf.backend import tf
 from maml_tf.task_axis import map_tasks
 from maml_tf.task_learner import Metrics, Start, TaskLearner
 

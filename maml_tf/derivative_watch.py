@@ -10,10 +10,10 @@ import threading
 from collections.abc import Iterator
 from typing import NamedTuple
 
-import keras
-import tensorflow as tf
 from tensorflow.python.eager.polymorphic_function.concrete_function import ConcreteFunction
 from tensorflow.python.framework import ops
+
+from maml_tf.backend import keras, tf
 
 STOP = "StopGradient"
 _PREVENT = "PreventGradient"

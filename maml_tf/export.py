@@ -5,12 +5,10 @@ import json
 import os
 from pathlib import Path
 
-import keras
-import tensorflow as tf
-
 import maml_tf
 from data_generators.errors import UserError, first_line
 from data_generators.files import remove_all_abandoned, replacing
+from maml_tf.backend import keras, tf
 from maml_tf.maml import MAML
 from maml_tf.signatures import Signatures, text
 from maml_tf.step_sizes import PER_WEIGHT

@@ -7,8 +7,7 @@ leave the processor's caches.
 
 from collections.abc import Callable, Sequence
 
-import tensorflow as tf
-
+from maml_tf.backend import tf
 from maml_tf.normalisation import channel_mean
 
 # Of all maps of these images together. 75 images of miniImagenet have 125 MB: at once they take twice the time.

@@ -10,9 +10,8 @@ update to the next: their slots.
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-import tensorflow as tf
-
 from data_generators.errors import UserError
+from maml_tf.backend import tf
 
 Gradients = Sequence[tf.Tensor | None]  # None where a loss does not depend on a parameter
 

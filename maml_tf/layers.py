@@ -11,9 +11,7 @@ import contextvars
 from collections.abc import Iterator
 from typing import Any
 
-import keras
-import tensorflow as tf
-
+from maml_tf.backend import keras, tf
 from maml_tf.fast_conv import crop, in_chunks, max_pool_2x2, patch_moments, patches_3x3, patches_by_convolution
 from maml_tf.normalisation import channel_moments, moments, normalise
 
@@ -50,7 +48,12 @@ class BatchNorm(keras.layers.Layer):
         mean, variance: optional, [channels] to normalise by in place of those of x. Normalisation without a scale is
             monotone, so max-pooling first, and normalising the small map by the statistics of the large one, gives the
             same values for a fraction of the work.
-        training: whether to use and keep these statistics.
+        training: whether to use and keep these statistics; default, unless the layer is `inductive`.
+
+    Args:
+        epsilon: added to the variance.
+        inductive: call without `training` as with False: normalise by the statistics that were kept. So are the layers
+            of an adapted model, whose answers must not depend on what else is asked.
 
     Example:
         >>> norm = BatchNorm()
@@ -62,9 +65,10 @@ class BatchNorm(keras.layers.Layer):
 
     meta_only = True
 
-    def __init__(self, epsilon: float = 1e-3, **kwargs: Any):
+    def __init__(self, epsilon: float = 1e-3, inductive: bool = False, **kwargs: Any):
         super().__init__(**kwargs)
         self.epsilon = epsilon
+        self.inductive = inductive
 
     def build(self, x_shape: tuple, mean_shape: tuple | None = None, variance_shape: tuple | None = None) -> None:
         channels = (x_shape[-1],)
@@ -72,7 +76,9 @@ class BatchNorm(keras.layers.Layer):
         self.mean = self.add_weight(name="mean", shape=channels, initializer="zeros", trainable=False)
         self.variance = self.add_weight(name="variance", shape=channels, initializer="ones", trainable=False)
 
-    def call(self, x: Any, mean: Any = None, variance: Any = None, training: bool = True) -> tf.Tensor:
+    def call(self, x: Any, mean: Any = None, variance: Any = None, training: bool | None = None) -> tf.Tensor:
+        if training is None:
+            training = not self.inductive
         if not training:
             mean, variance = tf.convert_to_tensor(self.mean), tf.convert_to_tensor(self.variance)
             return (x - mean) * self._scale(variance) + self._offset()
@@ -98,7 +104,7 @@ class BatchNorm(keras.layers.Layer):
         return tf.math.rsqrt(variance + tf.constant(self.epsilon, variance.dtype))
 
     def get_config(self) -> dict:
-        return {**super().get_config(), "epsilon": self.epsilon}
+        return {**super().get_config(), "epsilon": self.epsilon, "inductive": self.inductive}
 
 
 @keras.saving.register_keras_serializable(package="maml_tf")

@@ -4,15 +4,15 @@
 own.
 """
 
+import contextlib
 import dataclasses
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any
 
-import keras
-import tensorflow as tf
-
-from data_generators.errors import UserError
+from data_generators.errors import UserError, first_line
+from maml_tf.backend import keras, tf
 from maml_tf.checks import refuse_outer_product
 
 
@@ -152,25 +152,28 @@ def _of_first_outputs(count, function, outputs, targets):
     return function(tf.convert_to_tensor(outputs)[..., :count], tf.convert_to_tensor(targets))
 
 
-def as_loss(loss: Callable | str) -> Callable:
+def as_loss(loss: Callable | str, model: keras.Model | None = None) -> Callable:
     """A function (outputs, targets) -> scalar.
 
     Args:
         loss: a loss or metric of Keras, one of its functions, or the name of one: called in Keras's own order (targets,
             outputs), and the mean taken where it gives a value for each example; or a function of one's own (outputs,
             targets) -> scalar, which is called as it is.
+        model: whose outputs it takes, to refuse a cross-entropy of probabilities where they are logits: a name such as
+            "categorical_crossentropy" has `from_logits=False`. That is known where the last layer of a model that has
+            an Input has an activation, which is linear.
 
     Raises:
-        UserError: there is none of that name, or it is nothing that can be called.
+        UserError: there is none of that name, it is nothing that can be called, or it takes other outputs.
 
     Example:
         >>> float(as_loss("mae")(tf.constant([[1.0], [2.0]]), tf.constant([[1.0], [4.0]])))
         1.0
     """
-    return _as_function(loss, keras.losses.get, "loss")
+    return _as_function(loss, keras.losses.get, "loss", model)
 
 
-def as_accuracy(metric: Callable | str | None) -> Callable | None:
+def as_accuracy(metric: Callable | str | None, model: keras.Model | None = None) -> Callable | None:
     """As `as_loss`, of what is reported beside the loss; "accuracy" is `accuracy`, and None stays None.
 
     Keras's own categorical accuracies are `accuracy` too, since their argmax cannot be vectorised over tasks.
@@ -183,16 +186,17 @@ def as_accuracy(metric: Callable | str | None) -> Callable | None:
         return None
     if isinstance(metric, str) and metric in ("accuracy", "acc"):
         return accuracy
-    function = _as_function(metric, keras.metrics.get, "accuracy")
+    function = _as_function(metric, keras.metrics.get, "accuracy", model)
     of_keras = (*getattr(function, "args", ()), None)[0]
     return accuracy if of_keras in _FUNCTIONS or type(of_keras) in _METRICS else function
 
 
 _FUNCTIONS = keras.metrics.categorical_accuracy, keras.metrics.sparse_categorical_accuracy
 _METRICS = keras.metrics.CategoricalAccuracy, keras.metrics.SparseCategoricalAccuracy
+_OF_VALUES = keras.metrics.Mean.update_state, keras.metrics.Sum.update_state
 
 
-def _as_function(function, get, what):
+def _as_function(function, get, what, model):
     if isinstance(function, str | type):
         try:
             function = get(function)
@@ -200,7 +204,15 @@ def _as_function(function, get, what):
             raise UserError(f"Keras has no {what} {function!r}: give another name, or a function") from error
     if not callable(function):
         raise UserError(f"{what} must be a function (outputs, targets) -> scalar, or one of Keras, not {function!r}")
+    if _takes_targets_first(function) and _takes_probabilities(function) and _ends_in_logits(model):
+        raise UserError(
+            f"{what} {_name(function)} takes probabilities, but the last layer of the model gives logits: give it "
+            "from_logits=True, as keras.losses.CategoricalCrossentropy(from_logits=True), or end the model in a "
+            "softmax, or a sigmoid for binary classes"
+        )
     if isinstance(function, keras.metrics.Metric):
+        if type(function).update_state in _OF_VALUES:
+            raise UserError(f"{what} {_name(function)} compares no outputs with targets: give another metric")
         return functools.partial(_of_metric, function)
     if _takes_targets_first(function):
         return functools.partial(_in_keras_order, function)
@@ -228,16 +240,55 @@ def _takes_targets_first(function):
     return False
 
 
+def _takes_probabilities(function):
+    """Whether it is one of those that have `from_logits`, and has it False."""
+    function = getattr(function, "__self__", function)
+    if hasattr(function, "from_logits"):
+        return not function.from_logits
+    settings = inspect.signature(function).parameters if inspect.isroutine(_innermost(function)) else {}
+    return "from_logits" in settings and not settings["from_logits"].default
+
+
+def _ends_in_logits(model):
+    outputs = getattr(model, "outputs", None) or []  # of a model that has an Input
+    layers = [output._keras_history.operation for output in outputs]
+    return len(layers) == 1 and getattr(layers[0], "activation", None) is keras.activations.linear
+
+
+def _name(function):
+    return getattr(_innermost(function), "__name__", type(function).__name__)
+
+
 def _own(function, outputs, targets):
     refuse_outer_product(function, outputs, targets)
     return function(outputs, targets)
 
 
 def _in_keras_order(function, outputs, targets):
-    return tf.reduce_mean(function(targets, outputs))
+    with _shapes_that_do_not_fit(function, outputs, targets):
+        return tf.reduce_mean(function(targets, outputs))
 
 
 def _of_metric(metric, outputs, targets):
     """A keras.metrics.Metric of one task, whose variables stay as they are."""
-    variables = metric.stateless_update_state(metric.stateless_reset_state(), targets, outputs)
-    return metric.stateless_result(variables)
+    with _shapes_that_do_not_fit(metric, outputs, targets):
+        variables = metric.stateless_update_state(metric.stateless_reset_state(), targets, outputs)
+        value = tf.convert_to_tensor(metric.stateless_result(variables))
+    if value.shape.rank:
+        raise UserError(f"{_name(metric)} gives {value.shape[0]} numbers, not one: give it average='macro'")
+    return value
+
+
+@contextlib.contextmanager
+def _shapes_that_do_not_fit(function, outputs, targets):
+    """Makes one sentence of what Keras says of them."""
+    try:
+        yield
+    except UserError:
+        raise
+    except (ValueError, tf.errors.InvalidArgumentError) as error:
+        shapes = [getattr(value, "shape", None) for value in (targets, outputs)]
+        raise UserError(
+            f"{_name(function)} cannot compare targets of the shape {shapes[0]} with outputs of the shape {shapes[1]} "
+            f"({first_line(error)}); class ids need a sparse loss or metric"
+        ) from error

@@ -11,19 +11,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
-import tensorflow as tf
 
 from data_generators.errors import UserError
 from data_generators.tasks import Tasks
-from maml_tf import checks, inner_optimizers, losses, second_derivatives, step_sizes
+from maml_tf import checks, inner_optimizers, losses, second_derivatives, serving, step_sizes
+from maml_tf.backend import keras, tf
 from maml_tf.curves import after_each_update
 from maml_tf.distribution import ALONE, Alone
 from maml_tf.inner_optimizers import InnerOptimizer
 from maml_tf.optimizers import adam, optimizer_of
 from maml_tf.pure_model import PureModel
-from maml_tf.serving import Server
 from maml_tf.task_axis import Compiler, compiled, mean_over_tasks, resolve
 from maml_tf.task_learner import Adapted, Metrics, Start, TaskLearner
 
@@ -47,8 +45,8 @@ class MAML:
             each update, whose weighted sum is the meta-objective (MAML++); default, the loss after the last one.
         accuracy: optional function (outputs, targets) -> scalar that is reported beside the loss; or a metric of Keras,
             or its name ("accuracy").
-        optimizer, pretrain_optimizer: of the meta-update and of pretraining, a Keras optimizer or its name; default
-            `adam()`; of Reptile's meta-update, gradient descent, whose learning rate is Reptile's step size, 0.1.
+        optimizer, pretrain_optimizer: of the meta-update and of pretraining, a Keras optimizer or its name; default, as
+            "adam", `adam()`; of Reptile's meta-update, gradient descent, whose learning rate is its step size, 0.1.
         adapts: which variables the inner loop adapts: "all" (default), "head" (ANIL), "body" (BOIL), or a predicate on
             a variable; see `pure_model.adapts_part`. The others are meta-learned only.
         algorithm: "maml"; or "reptile", whose meta-gradient is theta - theta'. It adapts every variable, and its inner
@@ -94,7 +92,7 @@ class MAML:
         workers: Alone = ALONE,
     ):
         self.num_updates, self.first_order = checks.count(num_updates, "num_updates", 1), first_order
-        self.loss, self.accuracy = losses.as_loss(loss), losses.as_accuracy(accuracy)
+        self.loss, self.accuracy = losses.as_loss(loss, model), losses.as_accuracy(accuracy, model)
         adapts = None if adapts == "all" else adapts
         only_maml = {"adapts": adapts, "learn_step_size": learn_step_size, "query_weights": query_weights}
         self.reptile = checks.is_reptile(algorithm, **only_maml)
@@ -118,7 +116,7 @@ class MAML:
         self.target_spec = None  # of the targets [examples, ...], known from the first tasks on
         self.workers = workers
         self.compiler = Compiler(self.task_axis, self.jit, apart=workers.count > 1)
-        self._server = Server(self)
+        self._server = serving.Server(self)
 
     @property
     def weights(self) -> list[keras.Variable]:
@@ -262,6 +260,8 @@ class MAML:
                 the support moves a little towards its own.
         """
         return self._server.predict(x, adapted, transductive)
+
+    adapted_model = serving.adapted_model
 
     def export(self, path: str | Path, **settings: Any) -> Path:
         """Writes a SavedModel that adapts without this project; see `export.export`."""

@@ -3,9 +3,8 @@
 import functools
 from collections.abc import Sequence
 
-import keras
-
 from maml_tf import layers
+from maml_tf.backend import keras
 
 CHANNELS_LAST = "channels_last"  # whatever the user's keras.json says
 NORMS = ("batch_norm", "per_update_batch_norm", "layer_norm", "None")

@@ -6,7 +6,7 @@ gradient of a mean over a whole array, negates it, and adds it up.
 
 import math
 
-import tensorflow as tf
+from maml_tf.backend import tf
 
 _FEW_ROWS = 256  # plain sums of 256 float32 numbers are off by 2e-7, of 5,000 by 8e-7
 

@@ -3,10 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
-import keras
-import tensorflow as tf
-
 from data_generators.errors import UserError
+from maml_tf.backend import keras, tf
 
 
 def decayed(learning_rate: float, decay: str, iterations: int) -> Any:
@@ -76,13 +74,17 @@ def annealed_query_weights(num_updates: int, iterations: int) -> Callable:
 
 
 def optimizer_of(given: keras.optimizers.Optimizer | str | None) -> keras.optimizers.Optimizer:
-    """An optimizer, given as it is or by its name; the default is `adam()`.
+    """An optimizer, given as it is or by its name; the default, and "adam", is `adam()`, whose epsilon is 1e-8.
+
+    Every other name is Keras's with Keras's settings. `keras.optimizers.Adam()` is Keras's own Adam, of epsilon 1e-7.
 
     Raises:
         UserError: Keras has none of that name.
     """
+    if not given or (isinstance(given, str) and given.lower() == "adam"):
+        return adam()
     try:
-        return keras.optimizers.get(given) if given else adam()
+        return keras.optimizers.get(given)
     except (ValueError, TypeError) as error:
         raise UserError(
             f"Keras has no optimizer {given!r}: give another name, or a keras.optimizers.Optimizer"

@@ -3,12 +3,10 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import keras
-import tensorflow as tf
-
 from data_generators.errors import UserError
 from data_generators.tasks import Tasks
 from maml_tf import checks
+from maml_tf.backend import keras, tf
 
 
 def adapts_by_default(model: keras.Model) -> Callable[[keras.Variable], bool]:

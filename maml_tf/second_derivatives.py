@@ -18,12 +18,11 @@ import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import keras
 import numpy as np
-import tensorflow as tf
 
 from data_generators.errors import UserError
 from maml_tf import layers as own_layers
+from maml_tf.backend import keras, tf
 from maml_tf.derivative_watch import Watch
 from maml_tf.pure_model import PureModel, sublayers
 

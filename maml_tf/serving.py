@@ -1,10 +1,15 @@
-"""What serves one task at a time: adaptation and predictions, traced once for any number of examples and updates."""
+"""What serves one task at a time: adaptation and predictions, traced once for any number of examples and updates.
+
+And what is handed on: the adapted model as an ordinary keras.Model.
+"""
 
 from typing import Any
 
-import tensorflow as tf
-
+from data_generators.errors import UserError, first_line
 from maml_tf import checks, step_sizes
+from maml_tf.backend import keras, tf
+from maml_tf.layers import BatchNorm
+from maml_tf.pure_model import sublayers
 from maml_tf.task_axis import MAP, Compiler
 from maml_tf.task_learner import Adapted
 
@@ -48,3 +53,55 @@ class Server:
         x = maml.pure.inputs(x, "x", axis=0)
         specs = checks.any_number(x, maml.pure.input_specs), checks.specs(params), checks.specs(state)
         return self._compiler.call_as(specs, ("predict", transductive), graph, x, params, state)
+
+
+def adapted_model(
+    maml: Any, support_x: Any, support_y: Any, num_updates: int | None = None, step_size: Any = None
+) -> keras.Model:
+    """A model of its own with the weights that adaptation to one task gives; the meta-learner stays as it is.
+
+    `model(x)` and `model.predict(x)` are `maml.predict(x, maml.adapt(...))`, whose answer for one example does not
+    depend on the others. `model.save("task.keras")` saves it; the program that loads it imports `maml_tf.layers` first,
+    if it has layers of ours.
+
+    Args:
+        maml: MAML.
+        support_x, support_y, num_updates, step_size: as for `MAML.adapt`.
+
+    Returns:
+        keras.Model of the class and the layers of the meta-learner's, not compiled.
+
+    Raises:
+        UserError: Keras cannot make a second model like it.
+
+    Example:
+        >>> model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+        >>> maml, x, y = MAML(model, "mse", step_size=0.1), np.ones((5, 1)), np.zeros((5, 1))
+        >>> adapted = maml.adapted_model(x, y, num_updates=3)
+        >>> bool(np.all(adapted.predict(x, verbose=0) == maml.predict(x, maml.adapt(x, y, num_updates=3))))
+        True
+    """
+    fast = maml.adapt(support_x, support_y, num_updates, step_size)
+    model = _second(maml.model, maml.pure.inputs(support_x, "x", axis=0))
+    for layer in sublayers(model):
+        if isinstance(layer, BatchNorm):
+            layer.inductive = True
+    values = {id(v): v for v in maml.pure.shared}
+    values |= {id(v): value for v, value in zip(maml.pure.adapted, fast.params, strict=True)}
+    values |= {id(v): value for v, value in zip(maml.pure.state, fast.state, strict=True)}
+    for variable, own in zip(model.variables, maml.model.variables, strict=True):
+        variable.assign(values[id(own)])
+    return model
+
+
+def _second(model, x):
+    """A model like another, with variables of its own; x: inputs."""
+    try:
+        second = keras.models.clone_model(model)
+        second(x, training=False)  # by which one that has no Input gets its variables
+    except Exception as error:  # Keras documents no list of what the code of a user's class may raise
+        raise UserError(
+            f"Keras cannot clone model {model.name!r} ({first_line(error)}): give its class, and those of its layers, "
+            "a get_config from which from_config makes another"
+        ) from error
+    return second

@@ -7,9 +7,7 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import keras
-import tensorflow as tf
-
+from maml_tf.backend import keras, tf
 from maml_tf.losses import SoftmaxCrossEntropy
 from maml_tf.step_sizes import PER_UPDATE, PER_WEIGHT
 

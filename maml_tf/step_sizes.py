@@ -3,11 +3,10 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import keras
 import numpy as np
-import tensorflow as tf
 
 from data_generators.errors import UserError
+from maml_tf.backend import keras, tf
 
 PER_UPDATE, PER_WEIGHT = "per_update", "per_weight"
 FORMS = (False, True, PER_UPDATE, PER_WEIGHT)

@@ -7,12 +7,11 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
 
-import keras
-import tensorflow as tf
 from tensorflow.python.framework import ops
 
 from data_generators.errors import UserError
 from maml_tf import checks, layers
+from maml_tf.backend import keras, tf
 from maml_tf.pure_model import sublayers
 
 MAP, VECTORIZE = "map", "vectorize"

@@ -3,11 +3,10 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import tensorflow as tf
-
 from data_generators.errors import UserError
 from data_generators.tasks import Tasks
 from maml_tf.adaptation import descend
+from maml_tf.backend import tf
 from maml_tf.inner_optimizers import SGD, InnerOptimizer
 from maml_tf.pure_model import PureModel
 

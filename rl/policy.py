@@ -3,10 +3,10 @@
 import math
 from collections.abc import Sequence
 
-import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from maml_tf.backend import keras
 from maml_tf.pure_model import PureModel
 
 LOG_STD_FLOOR = math.log(1e-6)

@@ -13,9 +13,9 @@ import time
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 
 from data_generators.episodes import ClassImages, Episodes
+from maml_tf.backend import tf
 from maml_tf.runs import process
 from maml_tf.runs.loop import run
 from maml_tf.supervised import build, variants

@@ -81,9 +81,8 @@ def layer_multiply_adds(model) -> list[int]:
     Args:
         model: functional keras.Model whose first such layer, and no other, reads the input.
     """
-    import keras  # not above: the rate needs none of it
-
     from maml_tf import layers
+    from maml_tf.backend import keras  # not above: the rate needs none of it
 
     counts = []
     for layer in model.layers:

@@ -1,6 +1,7 @@
 """The layers: which part of the project may import which, inside functions too; and what must load at once."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -71,6 +72,13 @@ def test_imports_point_one_way():
         allowed = MAY_IMPORT[part_of(module)]
         wrong += [f"{module} imports {other}" for other in imported if not {other, part_of(other)} & allowed]
     assert not wrong
+
+
+def test_all_take_keras_from_the_file_that_has_it_run_on_tensorflow():
+    # A PyDataset needs no TensorFlow.
+    may = {ROOT / "maml_tf" / "backend.py", ROOT / "data_generators" / "task_sequence.py"}
+    files = {ROOT / "main.py", *(file for part in PARTS for file in (ROOT / part).rglob("*.py"))} - may
+    assert [file for file in files if re.search(r"^\s*(import|from) keras\b", file.read_text(), re.MULTILINE)] == []
 
 
 def test_what_commands_need_first_loads_at_once():

@@ -16,13 +16,13 @@ decides, not a mean per class.
 
 from typing import NamedTuple
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from data_generators.tasks import Tasks
 from maml_tf import losses
 from maml_tf import task_axis as axis
+from maml_tf.backend import keras
 from maml_tf.maml import MAML
 from maml_tf.pure_model import PureModel
 from maml_tf.supervised import evaluation

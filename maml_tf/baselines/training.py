@@ -14,7 +14,6 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -26,6 +25,7 @@ from data_generators.prefetch import Prefetcher
 from data_generators.progress import say
 from data_generators.tasks import Tasks
 from maml_tf import losses, networks
+from maml_tf.backend import keras
 from maml_tf.baselines.experiment import PARTS, ClassifierSettings
 from maml_tf.maml import MAML, adam
 from maml_tf.runs import loop

@@ -5,6 +5,7 @@ Imports no TensorFlow itself.
 
 import contextlib
 import ctypes
+import logging
 import os
 import sys
 import tempfile
@@ -19,8 +20,10 @@ def quiet_import() -> Iterator[None]:
 
     Without it, every command on a machine without a GPU begins with "Could not find cuda drivers" and "failed call to
     cuInit". Where TF_CPP_MIN_LOG_LEVEL is set in the environment, it holds, and nothing is held back. If the import
-    fails, what was held back is shown.
+    fails, what was held back is shown. Keras, where it is not loaded yet, will run on TensorFlow.
     """
+    if "keras" not in sys.modules:
+        os.environ["KERAS_BACKEND"] = "tensorflow"
     if _LEVEL in os.environ:
         yield
         return
@@ -64,15 +67,18 @@ def configure(kind: str, cores: int | None = None) -> None:
             all cores (2.6 times for small convolutions). LARGE_PRODUCTS for few large operations: all cores each.
         cores: number to use; default, those this process may run on.
 
-    Raises:
-        RuntimeError: TensorFlow has been initialised already.
+    In a notebook that has used TensorFlow already, its threads stay as they are: a warning says so.
     """
     import tensorflow as tf  # not above: what merely counts cores need not wait for it
 
     cores = cores or available_cores()
     intra, inter = (1, cores) if kind == TASKS_SIDE_BY_SIDE else (cores, 1)
-    tf.config.threading.set_intra_op_parallelism_threads(intra)
-    tf.config.threading.set_inter_op_parallelism_threads(inter)
+    try:
+        tf.config.threading.set_intra_op_parallelism_threads(intra)
+        tf.config.threading.set_inter_op_parallelism_threads(inter)
+    except RuntimeError:
+        message = "TensorFlow was used before in this process and keeps its threads, so that steps may take longer"
+        logging.getLogger(__name__).warning(message)
     _keep_freed_memory()
 
 

@@ -3,11 +3,10 @@
 from pathlib import Path
 from typing import NamedTuple
 
-import keras
-
 from data_generators.errors import UserError
 from data_generators.tasks import TaskSource
 from maml_tf import losses
+from maml_tf.backend import keras
 from maml_tf.maml import MAML, adam
 from maml_tf.networks import is_head
 from maml_tf.optimizers import annealed_query_weights, decayed

@@ -21,9 +21,8 @@ from data_generators.errors import UserError, importing
 from maml_tf.runs import published
 
 if TYPE_CHECKING:
-    import keras
-
     from data_generators.episodes import ClassImages
+    from maml_tf.backend import keras
     from maml_tf.supervised.experiment import Experiment
     from maml_tf.supervised.task_data import TaskData
 

@@ -6,12 +6,12 @@ So the code of MAML++ (Antoniou, Edwards and Storkey 2019) tests its best models
 from collections.abc import Sequence
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from data_generators.tasks import Tasks
 from maml_tf import step_sizes
+from maml_tf.backend import keras
 from maml_tf.maml import MAML, Curves
 from maml_tf.task_axis import map_tasks
 

@@ -6,10 +6,10 @@ The names are those that `construct_conv_weights` and `construct_fc_weights` (ma
 
 from pathlib import Path
 
-import keras
 import tensorflow as tf
 
 from data_generators.errors import UserError
+from maml_tf.backend import keras
 
 _NEVER_USED = ("moving_mean", "moving_variance")  # the original normalises by the batch's own statistics, always
 _SHOWN = 6  # differences that a message lists

@@ -81,7 +81,8 @@ def of_images(
     tested = _without("train", splits)
     source = tests = Episodes(tested, test_ways or ways, shots, test_queries or shots, rotate, flags)
     if "train" in splits:
-        source = Episodes(_without("test", splits), ways, training_shots, queries or training_shots, rotate)
+        flags = "--num_classes", "--update_batch_size", "--queries"
+        source = Episodes(_without("test", splits), ways, training_shots, queries or training_shots, rotate, flags)
     validation_tasks = functools.partial(source.episodes, EVALUATION_SEED, "val")
     return TaskData(source, functools.partial(_evaluation_tasks, tests), validation_tasks, tuple(splits))
 

@@ -10,6 +10,7 @@ from PIL import Image
 
 from data_generators.episodes import EVALUATION_SEED, ClassImages, Episodes
 from data_generators.errors import UserError
+from maml_tf.supervised.task_data import of_images
 
 SIDE = 6
 PATTERN = np.arange(SIDE * SIDE, dtype=np.uint8).reshape(SIDE, SIDE)
@@ -187,7 +188,7 @@ def test_memory_mapped_images(tmp_path):
 @pytest.mark.parametrize(
     ("sizes", "message"),
     [
-        ((13, 1, 1), "A 13-way task needs 13 classes, but the train split has 12: give a smaller --num_classes or add"),
+        ((13, 1, 1), "A 13-way task needs 13 classes, but the train split has 12: give a smaller ways or add"),
         (
             (5, 4, 5),
             "4 support and 5 query images per class need 9 images, but 12 classes have fewer: class0 of the ",
@@ -234,12 +235,16 @@ def test_only_what_helps_is_advised(shortest, shots, queries, advice):
     assert str(error.value).endswith(f"; add images{advice}")
 
 
-def test_flags_of_the_advice_are_those_of_main_unless_others_are_named():
+def test_the_advice_names_the_arguments_or_the_flags_of_a_command():
     images = {"train": class_images([3, 30])}
-    with pytest.raises(UserError, match=r"use fewer shots or queries \(--update_batch_size, --queries\)"):
+    with pytest.raises(UserError, match=r"use fewer shots or queries \(shots, queries\)"):
         Episodes(images, 2, 5, 5)
-    with pytest.raises(UserError, match="give a smaller --num_classes or add classes"):
+    with pytest.raises(UserError, match="give a smaller ways or add classes"):
         Episodes(images, 3, 1, 1)
+    with pytest.raises(UserError, match=r"use fewer shots or queries \(--update_batch_size, --queries\)"):
+        of_images({"train": images["train"], "val": class_images([30] * 5)}, 2, 5, 5)
+    with pytest.raises(UserError, match="give a smaller --num_classes or add classes"):
+        of_images({"train": images["train"], "val": class_images([30] * 5)}, 3, 1, 1)
     with pytest.raises(UserError, match="give a smaller --test_ways or add classes"):
         Episodes(images, 3, 1, 1, flags=("--test_ways", "--update_batch_size", "--test_queries"))
 

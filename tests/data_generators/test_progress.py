@@ -3,6 +3,8 @@
 import re
 import sys
 import time
+import types
+import warnings
 
 import tqdm
 
@@ -44,4 +46,19 @@ def test_on_a_terminal_it_is_a_bar(monkeypatch):
         bar.update(5_000_000)
         assert "5.00M/5.00M" in str(bar)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: False)
+    assert isinstance(progress(10, "Decoding", "image"), Lines)
+
+
+def test_in_a_notebook_it_is_a_widget_or_the_plain_bar_without_a_warning(monkeypatch):
+    shell = types.SimpleNamespace(config={"IPKernelApp": {}})
+    monkeypatch.setitem(sys.modules, "IPython", types.SimpleNamespace(get_ipython=lambda: shell))
+    monkeypatch.setitem(sys.modules, "ipykernel.zmqshell", types.ModuleType("zmqshell"))
+    for name in [name for name in sys.modules if name.startswith(("tqdm.auto", "tqdm.notebook"))]:
+        monkeypatch.delitem(sys.modules, name)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        bar = progress(10, "Decoding", "image", leave=False)
+    assert isinstance(bar, tqdm.tqdm)
+    bar.close()
+    shell.config = {}  # IPython on a terminal, or elsewhere
     assert isinstance(progress(10, "Decoding", "image"), Lines)

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 import maml_tf
-from data_generators import tasks
+from data_generators import episodes, miniimagenet, omniglot, own_images, sinusoid, streams, tasks
 from data_generators.tasks import Tasks
 from maml_tf import (
     adaptation,
@@ -21,13 +21,16 @@ from maml_tf import (
     maml,
     networks,
     optimizers,
+    serving,
     step_sizes,
     task_axis,
 )
 from maml_tf.maml import MAML
+from tests.data_generators.synthetic_images import tree, write
 
 USUAL = {"keras": keras, "np": np, "tf": tf, "tempfile": tempfile, "MAML": MAML, "Tasks": Tasks}
-MODULES = [adaptation, distribution, export, layers, losses, maml, networks, optimizers, step_sizes, task_axis, tasks]
+MODULES = [adaptation, distribution, export, layers, losses, maml, networks, optimizers, serving, step_sizes, task_axis]
+MODULES += [episodes, miniimagenet, omniglot, own_images, sinusoid, streams, tasks]
 
 
 def examples():
@@ -36,8 +39,22 @@ def examples():
     return [pytest.param(test, id=test.name) for test in found if test.examples]
 
 
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """A folder with the data that examples load: pictures, and Omniglot and miniImagenet in their sizes, but blank."""
+    folder = tmp_path_factory.mktemp("data")
+    write(folder / "pictures", tree({f"class{i}": 16 for i in range(31)}, width=28, height=28))
+    write(folder / "data" / "miniImagenet", tree({f"train/class{i}": 16 for i in range(5)}))
+    (folder / "data" / "omniglot").mkdir()
+    names = [f"Blank/character{i:04d}" for i in range(omniglot.OMNIGLOT.characters)]
+    blank = np.zeros((20 * len(names), 28, 28, 1), np.uint8)
+    omniglot.write_cache(folder / "data" / "omniglot" / omniglot.NAME, {}, blank, names)
+    return folder
+
+
 @pytest.mark.parametrize("example", examples())
-def test_example(example):
+def test_example(example, data, monkeypatch):
+    monkeypatch.chdir(data)
     keras.utils.set_random_seed(0)
     said = []
     doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE).run(example, out=said.append)
@@ -45,7 +62,8 @@ def test_example(example):
 
 
 def test_every_public_name_of_the_library_has_an_example():
-    public = [getattr(maml_tf, name) for name in maml_tf.__all__ if name not in ("UserError", "evaluate")]
+    others = "ClassImages", "UserError", "evaluate", "export"
+    public = [getattr(maml_tf, name) for name in maml_tf.__all__ if name not in others]
     modules = [thing for thing in public if inspect.ismodule(thing)]
     names = [thing for thing in public if not inspect.ismodule(thing)] + [export.export]
     for module in modules:

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import pytest
 
+import maml_tf
 from maml_tf import networks
 
 ROOT = Path(__file__).parents[2]
@@ -38,24 +39,60 @@ def in_a_process(code, **environment):
     return subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
 
 
-def test_keras_runs_on_tensorflow_whatever_was_chosen(tmp_path):
+@pytest.mark.parametrize(
+    ("use", "chosen"), [("import maml_tf.networks", "jax"), ("from maml_tf import Sinusoid", None)]
+)
+def test_keras_runs_on_tensorflow_whatever_was_chosen(tmp_path, monkeypatch, use, chosen):
     (tmp_path / "keras.json").write_text(json.dumps({"backend": "torch"}))
-    code = "import maml_tf.networks, keras; print(keras.backend.backend())"
-    result = in_a_process(code, KERAS_BACKEND="jax", KERAS_HOME=str(tmp_path))
-    assert result.stdout == "tensorflow\n", result.stderr
+    monkeypatch.delenv("KERAS_BACKEND", raising=False)
+    code = f"{use}; import os, keras; print(keras.backend.backend(), os.environ.get('KERAS_BACKEND'))"
+    result = in_a_process(code, KERAS_HOME=str(tmp_path), **({"KERAS_BACKEND": chosen} if chosen else {}))
+    assert result.stdout == f"tensorflow {chosen}\n", result.stderr  # and the environment stays the user's
+
+
+def test_importing_the_package_changes_nothing_in_the_process():
+    code = """
+import logging, os, random, sys, time, warnings
+def state():
+    handlers = [logging.root.level, list(logging.root.handlers), logging.root.manager.loggerDict.copy()]
+    return dict(os.environ), list(warnings.filters), handlers, random.getstate(), sys.path[:], sys.meta_path[:]
+before = state()
+start = time.process_time()
+import maml_tf
+seconds = time.process_time() - start
+assert state() == before
+assert not {"tensorflow", "keras", "numpy", "PIL", "absl", "tqdm"} & sys.modules.keys()
+assert seconds < 0.1, seconds
+"""
+    result = in_a_process(code, KERAS_BACKEND="jax")
+    assert result.returncode == 0, result.stderr
 
 
 def test_the_package_loads_tensorflow_when_a_name_is_used():
-    code = "import sys, maml_tf\nassert not {'tensorflow', 'keras', 'numpy'} & sys.modules.keys()\n"
-    code += "from maml_tf import MAML, Tasks, UserError, adam, adapt, evaluate, layers, losses, networks\n"
+    code = "import sys, maml_tf\n"
+    code += f"from maml_tf import {', '.join(maml_tf.__all__)}\n"
     code += "assert all(hasattr(maml_tf, name) and name in dir(maml_tf) for name in maml_tf.__all__)\n"
-    code += "assert maml_tf.layers is layers\nprint(MAML.__module__, hasattr(maml_tf, 'nothing'))"
+    code += "assert maml_tf.layers is layers and export.export and Episodes.dataset\n"
+    code += "print(MAML.__module__, hasattr(maml_tf, 'nothing'))"
     result = in_a_process(code)
     assert result.stdout == "maml_tf.maml False\n", result.stderr
 
 
-def test_another_backend_that_is_loaded_already_is_refused_in_one_sentence():
+def test_data_need_no_tensorflow():
+    code = "import sys\n"
+    code += "from maml_tf import Episodes, Tasks, by_size, load_image_folder, load_miniimagenet, load_omniglot\n"
+    code += "print({'tensorflow', 'keras'} & sys.modules.keys())"
+    assert in_a_process(code).stdout == "set()\n"
+
+
+@pytest.mark.parametrize("use", ["from maml_tf import MAML", "from maml_tf.maml import MAML"])
+def test_another_backend_that_is_loaded_already_is_refused_in_one_sentence(use):
     code = "import sys, types; k = sys.modules['keras'] = types.ModuleType('keras')\n"
-    code += "k.backend = types.SimpleNamespace(backend=lambda: 'jax')\nimport maml_tf"
+    code += f"k.backend = types.SimpleNamespace(backend=lambda: 'jax')\nimport maml_tf\n{use}"
     result = in_a_process(code)
+    assert "UserError: maml_tf needs Keras on TensorFlow, but it runs on jax: set" in result.stderr.splitlines()[-1]
+
+
+def test_another_backend_that_began_to_load_is_refused_in_one_sentence(tmp_path):
+    result = in_a_process("import tensorflow\nfrom maml_tf import MAML", KERAS_BACKEND="jax", KERAS_HOME=str(tmp_path))
     assert "UserError: maml_tf needs Keras on TensorFlow, but it runs on jax: set" in result.stderr.splitlines()[-1]

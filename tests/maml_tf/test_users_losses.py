@@ -1,6 +1,7 @@
 """Losses and accuracies as users have them: of Keras, by name, of their own; on one-hot labels and on class ids."""
 
 import functools
+import inspect
 
 import keras
 import numpy as np
@@ -138,3 +139,84 @@ def test_maml_trains_by_names(settings, ids):
     assert 0 < float(metrics["pre_loss"]) < 5
     assert curves["accuracies"][:, 5].mean() > curves["accuracies"][:, 0].mean() + 0.1
     assert (curves["losses"] > 0).all()
+
+
+def exported(module, base):
+    """(name, loss or metric made with the least settings) of all that a module of Keras exports."""
+    settings = {"fn": K.mean_squared_error, "num_classes": 3, "target_class_ids": [0]}
+    settings |= dict.fromkeys(("precision", "recall", "sensitivity", "specificity"), 0.5)
+    for name, kind in vars(module).items():
+        if inspect.isfunction(kind) and name not in ("get", "serialize", "deserialize"):
+            q = {"q": 0.5} if "q" in inspect.signature(kind).parameters else {}
+            yield name, functools.partial(kind, **q)
+        elif inspect.isclass(kind) and issubclass(kind, base) and kind not in (base, *OF_VALUES):
+            average = {"average": "macro"} if name in ("F1Score", "FBetaScore") else {}
+            wanted = inspect.signature(kind).parameters.items()
+            needed = {key: settings[key] for key, value in wanted if value.default is value.empty and key in settings}
+            yield name, kind(**needed, **average)
+
+
+OF_VALUES = keras.metrics.Mean, keras.metrics.Sum
+OF_SEQUENCES = "CTC", "ctc"
+FUNCTIONS = [(losses.as_loss, *each) for each in exported(K, K.Loss)]
+FUNCTIONS += [(losses.as_accuracy, *each) for each in exported(keras.metrics, keras.metrics.Metric)]
+
+
+def directly(function, outputs, targets):
+    """What Keras gives of its own loss or metric."""
+    if not isinstance(function, keras.metrics.Metric):
+        return np.mean(function(targets, outputs))
+    function.reset_state()
+    function.update_state(targets, outputs)
+    return np.asarray(function.result())
+
+
+@pytest.mark.parametrize(
+    ("taken", "name", "function"),
+    [pytest.param(*each, id=f"{each[0].__name__}-{each[1]}") for each in FUNCTIONS if each[1] not in OF_SEQUENCES],
+)
+def test_everything_that_keras_exports_is_what_keras_gives(taken, name, function):
+    takes_ids = name.lower().startswith(("sparse", "circle", "categorical_generalized", "categoricalgeneralized"))
+    targets = IDS if takes_ids else ONE_HOT
+    expected = directly(function, PROBABILITIES, targets)
+    found = tf.function(taken(function), autograph=False)(tf.constant(PROBABILITIES), tf.constant(targets))
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("loss", ["categorical_crossentropy", "sparse_categorical_crossentropy", "binary_crossentropy"])
+def test_a_cross_entropy_of_probabilities_is_refused_where_the_model_gives_logits(loss):
+    def ending(*layers):
+        return keras.Sequential([keras.Input((4,)), *layers])
+
+    dense = keras.layers.Dense
+    for wrong in (loss, K.get(loss), functools.partial(K.get(loss), axis=-1)):
+        with pytest.raises(UserError, match=f"{loss} takes probabilities, but the last layer of the model"):
+            MAML(ending(dense(3)), wrong)
+    for right in (ending(dense(3, "softmax")), ending(dense(3), keras.layers.Softmax()), ending(dense(3, "sigmoid"))):
+        MAML(right, loss)
+    MAML(ending(dense(3)), functools.partial(K.get(loss), from_logits=True))
+
+
+def test_objects_of_probabilities_are_refused_too():
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    with pytest.raises(UserError, match="loss CategoricalCrossentropy takes probabilities"):
+        MAML(model, K.CategoricalCrossentropy())
+    with pytest.raises(UserError, match="accuracy BinaryCrossentropy takes probabilities"):
+        MAML(model, "mse", accuracy=keras.metrics.BinaryCrossentropy())
+    MAML(
+        model, K.CategoricalCrossentropy(from_logits=True), accuracy=keras.metrics.BinaryCrossentropy(from_logits=True)
+    )
+
+
+@pytest.mark.parametrize("metric", [keras.metrics.Mean(), keras.metrics.Sum, "mean"])
+def test_a_metric_that_compares_nothing_is_refused(metric):
+    with pytest.raises(UserError, match=r"compares no outputs with targets|Keras has no accuracy 'mean'"):
+        losses.as_accuracy(metric)
+
+
+def test_a_metric_of_several_numbers_and_targets_that_do_not_fit_are_refused_in_one_sentence():
+    with pytest.raises(UserError, match="F1Score gives 3 numbers, not one"):
+        losses.as_accuracy(keras.metrics.F1Score())(tf.constant(PROBABILITIES), tf.constant(ONE_HOT))
+    for loss in ("categorical_crossentropy", K.KLDivergence(), keras.metrics.AUC()):
+        with pytest.raises(UserError, match=r"targets of the shape \(4,\) with outputs of .*sparse loss"):
+            losses.as_loss(loss)(tf.constant(PROBABILITIES), tf.constant(IDS))

@@ -1,0 +1,37 @@
+"""Meta-batches as a keras.utils.PyDataset, which `fit` and `evaluate` of Keras take."""
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from data_generators.streams import pairs
+from data_generators.tasks import TaskSource
+
+
+class TaskSequence(keras.utils.PyDataset):
+    """Item i is the meta-batch of iteration first + i, whatever was asked for before; see `streams.sequence`.
+
+    Args:
+        source, split, num_tasks, seed, first: as for `streams.dataset`.
+        stop: the iteration before which to end; None never ends.
+    """
+
+    def __init__(self, source: TaskSource, split: str, num_tasks: int, seed: int, first: int, stop: int | None):
+        super().__init__(max_queue_size=2)
+        self._draw = lambda i: source.sample(seed, split, i, num_tasks)
+        self._first = first
+        self._num_batches = None if stop is None else max(stop - first, 0)
+
+    @property
+    def num_batches(self) -> int | None:
+        """Number of meta-batches; None, if they never end."""
+        return self._num_batches
+
+    def __len__(self) -> int:
+        if self._num_batches is None:
+            raise TypeError("the meta-batches never end: give steps_per_epoch")
+        return self._num_batches
+
+    def __getitem__(self, index: int) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
+        return keras.tree.map_structure(np.asarray, pairs(self._draw(self._first + index)))
