@@ -20,6 +20,7 @@ from maml_tf import (
     losses,
     maml,
     networks,
+    norm_layers,
     optimizers,
     step_sizes,
     task_axis,
@@ -27,7 +28,8 @@ from maml_tf import (
 from maml_tf.maml import MAML
 
 USUAL = {"keras": keras, "np": np, "tf": tf, "tempfile": tempfile, "MAML": MAML, "Tasks": Tasks}
-MODULES = [adaptation, distribution, export, layers, losses, maml, networks, optimizers, step_sizes, task_axis, tasks]
+MODULES = [adaptation, distribution, export, layers, losses, maml, networks, norm_layers]
+MODULES += [optimizers, step_sizes, task_axis, tasks]
 
 
 def examples():
