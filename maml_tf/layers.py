@@ -62,6 +62,7 @@ class Conv2D(keras.layers.Layer):
 
     Call arguments:
         x: [batch, height, width, channels].
+        patch_mean, patch_covariance: optional, what `patch_moments` gives for x, with moments of "patches".
         training: whether to normalise, where `normalise` is given.
 
     Example:
@@ -93,20 +94,59 @@ class Conv2D(keras.layers.Layer):
         self.pool = pool
         self.normalise = normalise
 
-    def build(self, input_shape: tuple) -> None:
-        shape = (3, 3, input_shape[-1], self.filters)
+    def build(self, x_shape: tuple, patch_mean_shape: Any = None, patch_covariance_shape: Any = None) -> None:
+        shape = (3, 3, x_shape[-1], self.filters)
         self.kernel = self.add_weight(name="kernel", shape=shape, initializer="glorot_uniform")
         self.bias = self.add_weight(name="bias", shape=(self.filters,), initializer="zeros")
 
-    def call(self, x: Any, training: bool = True) -> Any:
+    def call(
+        self, x: Any, patch_mean: Any = None, patch_covariance: Any = None, training: bool = True
+    ) -> tf.Tensor | tuple:
         if self.moments == "patches":
-            return self._with_moments_of_patches(x, self.normalise if training else None)
-        if _VECTORIZABLE.get():
-            y = self._multiplied(patches_3x3(x, self.strides), self._matrix())
-        else:
-            y = tf.nn.conv2d(x, self.kernel, self.strides, "SAME")
+            known = () if patch_mean is None else (patch_mean, patch_covariance)
+            return self._with_moments_of_patches(x, known, self.normalise if training else None)
+        y = self._convolved(x)
         y = y if self.bias_cancels else y + self.bias
         return y if self.moments is None else (y, *channel_moments(y))
+
+    def patch_moments(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Mean [size] and covariance [size, size] of the patches of x; the weights take no part in them."""
+
+        def part(x):
+            mean, covariance = patch_moments(self._patches(x))
+            return covariance[:0], mean, covariance  # and no output
+
+        return self._in_chunks(part, x)[1:]
+
+    def _with_moments_of_patches(self, x, known, epsilon):
+        matrix = self._matrix()
+
+        def part(x):
+            if known and epsilon is None:
+                y, moments = self._convolved(x), known
+            else:
+                patches = self._patches(x)
+                moments = known or patch_moments(patches)
+                factors = (patches, matrix) if epsilon is None else folded(patches, matrix, *moments, epsilon)
+                y = self._multiplied(*factors)
+            return _max_pool(y) if self.pool else y, *moments
+
+        y, *moments = self._in_chunks(part, x) if self.pool else part(x)
+        mean, variance = moments_of_product(matrix, *(known or moments))
+        if self.bias_cancels:
+            return y, mean, variance
+        return y if epsilon is not None else y + self.bias, mean + self.bias, variance
+
+    def _in_chunks(self, part, x):
+        return part(x) if _VECTORIZABLE.get() else in_chunks(part, x, self._bytes_per_image(x))
+
+    def _convolved(self, x):
+        if _VECTORIZABLE.get():
+            return self._multiplied(self._patches(x), self._matrix())
+        return tf.nn.conv2d(x, self.kernel, self.strides, "SAME")
+
+    def _patches(self, x):
+        return (patches_3x3 if _VECTORIZABLE.get() else patches_by_convolution)(x, self.strides)
 
     def _multiplied(self, patches, matrix):
         if _VECTORIZABLE.get():
@@ -117,27 +157,6 @@ class Conv2D(keras.layers.Layer):
 
     def _matrix(self):
         return tf.reshape(self.kernel, [-1, self.filters])
-
-    def _with_moments_of_patches(self, x, epsilon):
-        matrix = self._matrix()
-        all_patches = patches_3x3 if _VECTORIZABLE.get() else patches_by_convolution
-
-        def part(x):
-            patches = all_patches(x, self.strides)
-            mean, covariance = patch_moments(patches)
-            if epsilon is not None:
-                return self._multiplied(*folded(patches, matrix, mean, covariance, epsilon)), mean, covariance
-            y = self._multiplied(patches, matrix)
-            return _max_pool(y) if self.pool else y, mean, covariance
-
-        if self.pool and not _VECTORIZABLE.get():
-            y, mean, covariance = in_chunks(part, x, self._bytes_per_image(x))
-        else:
-            y, mean, covariance = part(x)
-        mean, variance = moments_of_product(matrix, mean, covariance)
-        if self.bias_cancels:
-            return y, mean, variance
-        return y if epsilon is not None else y + self.bias, mean + self.bias, variance
 
     def _bytes_per_image(self, x):
         """Of the patches and the map before pooling."""
