@@ -170,8 +170,10 @@ def as_loss(loss: Callable | str) -> Callable:
     return _as_function(loss, keras.losses.get, "loss")
 
 
-def as_accuracy(metric: Callable | str | None) -> Callable | None:
+def as_accuracy(metric: Callable | str | dict | None) -> Any:
     """As `as_loss`, of what is reported beside the loss; "accuracy" is `accuracy`, and None stays None.
+
+    A dict of several by name becomes a tuple of pairs (name, function).
 
     Keras's own categorical accuracies are `accuracy` too, since their argmax cannot be vectorised over tasks.
 
@@ -181,6 +183,8 @@ def as_accuracy(metric: Callable | str | None) -> Callable | None:
     """
     if metric is None:
         return None
+    if isinstance(metric, dict):
+        return tuple((name, as_accuracy(function)) for name, function in metric.items())
     if isinstance(metric, str) and metric in ("accuracy", "acc"):
         return accuracy
     function = _as_function(metric, keras.metrics.get, "accuracy")
@@ -204,9 +208,29 @@ def _as_function(function, get, what):
         return functools.partial(_of_metric, function)
     if _takes_targets_first(function):
         return functools.partial(_in_keras_order, function)
-    ours = mse, accuracy, _of_first_outputs
-    checks_shapes = _innermost(function) in ours or isinstance(function, SoftmaxCrossEntropy)
-    return function if checks_shapes else functools.partial(_own, function)
+    return function if _is_ours(function) else functools.partial(_own, function)
+
+
+def targets_first(function: Callable | str) -> Callable | str:
+    """A loss or metric as Keras's users write it, in the form that `as_loss` takes.
+
+    Args:
+        function: one of one's own (targets, outputs), whose mean is taken where it gives a value for each example; all
+            else that `as_loss` takes stays as it is, ours (outputs, targets) too.
+
+    Example:
+        >>> difference = targets_first(lambda y_true, y_pred: y_true - y_pred)
+        >>> float(as_loss(difference)(tf.constant([1.0]), tf.constant([4.0])))
+        3.0
+    """
+    is_known = not callable(function) or isinstance(function, type | keras.metrics.Metric) or _is_ours(function)
+    if is_known or _takes_targets_first(function):
+        return function
+    return functools.partial(_in_keras_order, function)
+
+
+def _is_ours(function):
+    return _innermost(function) in (mse, accuracy, _of_first_outputs) or isinstance(function, SoftmaxCrossEntropy)
 
 
 def _innermost(function):

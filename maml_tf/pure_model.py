@@ -210,7 +210,7 @@ class PureModel:
         indices = zip(state, self.state, strict=True)
         return [tf.cast(update, s.dtype) if is_update_index(v) else s for s, v in indices]
 
-    def seeds_per_task(self, iteration: Any, num_tasks: int) -> list[tf.Tensor]:
+    def seeds_per_task(self, iteration: Any, num_tasks: Any) -> list[tf.Tensor]:
         """Seeds for the random layers that differ per task and iteration; updates differ as each call advances them.
 
         Left alone, dropout would give every task of a meta-batch the same mask.
