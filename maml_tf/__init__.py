@@ -1,7 +1,8 @@
 """Model-Agnostic Meta-Learning in TensorFlow 2 and Keras 3.
 
 The names below load when they are first used, so that importing the package alone does not load TensorFlow:
-`MAML`, `Tasks`, `by_size`, `adapt`, `adam`, `evaluate`, `UserError`, and the modules `layers`, `losses` and `networks`.
+`MAML`, `MAMLModel`, `load`, `Tasks`, `by_size`, `adapt`, `adam`, `evaluate`, `UserError`, and the modules `layers`,
+`losses` and `networks`.
 """
 
 import importlib
@@ -15,6 +16,8 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "MAML": "maml_tf.maml",
+    "MAMLModel": "maml_tf.keras_model",
+    "load": "maml_tf.maml",
     "Tasks": "data_generators.tasks",
     "adapt": "maml_tf.adaptation",
     "adam": "maml_tf.optimizers",
@@ -22,7 +25,20 @@ _HOMES = {
     "evaluate": "maml_tf.supervised.evaluation",
 }
 _MODULES = ("layers", "losses", "networks")
-__all__ = ["MAML", "Tasks", "UserError", "adam", "adapt", "by_size", "evaluate", "layers", "losses", "networks"]
+__all__ = [
+    "MAML",
+    "MAMLModel",
+    "Tasks",
+    "UserError",
+    "adam",
+    "adapt",
+    "by_size",
+    "evaluate",
+    "layers",
+    "load",
+    "losses",
+    "networks",
+]
 
 
 def __getattr__(name: str) -> Any:

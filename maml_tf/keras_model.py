@@ -16,6 +16,7 @@ from maml_tf.curves import curve_of
 from maml_tf.keras_data import as_pairs, as_support_and_query, as_tasks, for_keras
 from maml_tf.maml import MAML
 from maml_tf.optimizers import adam
+from maml_tf.pure_model import is_seed
 from maml_tf.saving import Missing, decoded, encoded, name_of
 from maml_tf.task_axis import MAP, map_tasks
 
@@ -80,7 +81,8 @@ class MAMLModel(keras.Model):
         for wrong in settings.keys() & _ELSEWHERE.keys():
             raise UserError(f"MAMLModel takes no {wrong}: give {_ELSEWHERE[wrong]} in its place")
         self.inner_step_size, self.num_updates, self.test_updates = inner_step_size, num_updates, test_updates
-        self._settings, self._maml, self._means, self._updates = settings, None, _Means(), None
+        self._maml: MAML | None = None
+        self._settings, self._means, self._updates = settings, _Means(), None
         # It makes the variables, so that they are among the weights; the other one checks second derivatives.
         first = MAML(network, losses.mse, step_size=inner_step_size, **self._arguments(first_order=True))
         self.network, self.step_sizes = network, first.step_sizes
@@ -204,24 +206,41 @@ class MAMLModel(keras.Model):
         graph = tf.function(of_task, autograph=False).get_concrete_function(checks.of_one_task(elements))
         return map_tasks(of_task, elements, checks.specs(graph.structured_outputs), MAP)
 
-    def fit(self, x: Any = None, y: Any = None, *args: Any, **settings: Any) -> keras.callbacks.History:
+    def fit(self, x: Any = None, y: Any = None, **settings: Any) -> keras.callbacks.History:
         """As `keras.Model.fit`, of tasks."""
         assert self.maml
         if "validation_data" in settings:
             settings["validation_data"] = for_keras(settings["validation_data"], as_pairs)
-        return super().fit(for_keras(x, as_pairs), y, *args, **settings)
+        shuffles = not (hasattr(x, "__next__") or isinstance(x, tf.data.Dataset))  # Keras warns that it cannot
+        return super().fit(for_keras(x, as_pairs), y, **{"shuffle": shuffles, **settings})
 
-    def evaluate(
-        self, x: Any = None, y: Any = None, *args: Any, test_updates: int | None = None, **settings: Any
-    ) -> Any:
+    def evaluate(self, x: Any = None, y: Any = None, *, test_updates: int | None = None, **settings: Any) -> Any:
         """As `keras.Model.evaluate`, of tasks; test_updates: inner updates in place of the usual ones."""
         self._test_by(test_updates)
-        return super().evaluate(for_keras(x, as_pairs), y, *args, **settings)
+        return super().evaluate(for_keras(x, as_pairs), y, **settings)
 
-    def predict(self, x: Any, *args: Any, **settings: Any) -> Any:
+    def predict(self, x: Any, **settings: Any) -> Any:
         """As `keras.Model.predict`, of support sets and queries."""
         assert self.maml
-        return super().predict(for_keras(x, as_support_and_query), *args, **settings)
+        return super().predict(for_keras(x, as_support_and_query), **settings)
+
+    def _own_variables(self):
+        # Keras leaves out the seeds of layers, without which a resumed training would draw otherwise.
+        seeds = filter(is_seed, self.network.non_trainable_variables)
+        return {str(i): variable for i, variable in enumerate([*self.step_sizes, *self.slots, *seeds])}
+
+    def save_own_variables(self, store: Any) -> None:
+        """Saves the variables that are not the network's; and its seeds."""
+        for name, variable in self._own_variables().items():
+            store[name] = variable
+
+    def load_own_variables(self, store: Any) -> None:
+        """Loads what `save_own_variables` saved."""
+        own = self._own_variables()
+        if store.keys() != own.keys():
+            raise ValueError(f"the file has {len(store.keys())} step sizes, slots and seeds, but the model {len(own)}")
+        for name, variable in own.items():
+            variable.assign(store[name])
 
     def get_config(self) -> dict[str, Any]:
         """What `from_config` makes the model of again, uncompiled."""

@@ -290,3 +290,6 @@ class MAML(Saved):
         )
         order = self.learner.order(first + count, examples, self.num_updates, seed)
         return tasks, seeds, [] if order is None else [order[first:]], count
+
+
+load = MAML.load

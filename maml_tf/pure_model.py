@@ -87,7 +87,7 @@ class PureModel:
         self.adapted = [v for v in model.trainable_variables if adapts(v)]
         self.shared = [v for v in model.trainable_variables if not adapts(v)]
         self.state = list(model.non_trainable_variables)
-        self._is_seed = [_is_seed(v) for v in self.state]
+        self._is_seed = [is_seed(v) for v in self.state]
         self._assigned: list[bool] | None = None  # by the model when it is called; not known yet
         if not self.adapted:
             raise UserError(f"no trainable variable of model {model.name!r} is to be adapted")
@@ -248,5 +248,6 @@ def is_update_index(variable: keras.Variable) -> bool:
     return variable.path.endswith("/update_index")
 
 
-def _is_seed(variable):
+def is_seed(variable: keras.Variable) -> bool:
+    """Whether a variable of a layer's state is the seed of what it draws."""
     return variable.path.endswith("seed_generator_state")

@@ -3,8 +3,8 @@
 The file is a zip of three:
 
     maml.json             the arguments of the MAML, and the network as Keras describes it
-    network.weights.h5    the network's weights and state, by Keras
-    state.npz             step sizes, slots of the inner optimizer, both optimizers' variables
+    network.weights.h5    the network's weights, by Keras, which leaves seeds out
+    state.npz             statistics and seeds, step sizes, slots of the inner optimizer, both optimizers' variables
 """
 
 import functools
@@ -31,13 +31,13 @@ _PLAIN = bool, int, float, str, type(None)
 class Saved:
     """The methods of a MAML that write files, and the one that reads them."""
 
-    def export(self, path: str | Path, **settings: Any) -> Path:
+    def export(self: Any, path: str | Path, **settings: Any) -> Path:
         """Writes a SavedModel that adapts without this project; see `export.export`."""
         from maml_tf.export import export
 
         return export(self, path, **settings)
 
-    def save(self, path: str | Path) -> Path:
+    def save(self: Any, path: str | Path) -> Path:
         """Writes all that this MAML is and has learned to one file, from which `load` makes it again.
 
         Args:
@@ -62,12 +62,12 @@ class Saved:
             self.model.save_weights(weights)
             file.write(weights, _WEIGHTS)
             file.writestr(_SETTINGS, json.dumps(_described(self), indent=2))
-            np.savez(Path(folder, _STATE), *map(keras.ops.convert_to_numpy, _variables(self)))
+            np.savez(Path(folder, _STATE), *(variable.numpy() for variable in _variables(self)))
             file.write(Path(folder, _STATE), _STATE)
         return path
 
     @classmethod
-    def load(cls, path: str | Path, *, model: keras.Model | None = None, **given: Any) -> Any:
+    def load(cls: Any, path: str | Path, *, model: keras.Model | None = None, **given: Any) -> Any:
         """The MAML that `save` wrote.
 
         Args:
@@ -114,12 +114,12 @@ def _described(maml):
 
 def _network(described, path):
     try:
-        return keras.saving.deserialize_keras_object(described or {})
-    except Exception as error:
-        why = first_line(error) if described else "its class has no get_config"
-        raise UserError(
-            f"Keras cannot make the network of {path} ({why}): register its classes, or give load(path, model=...)"
-        ) from error
+        if described is None:
+            raise TypeError("its class does not describe itself by get_config")
+        return keras.saving.deserialize_keras_object(described)
+    except Exception as error:  # of the many kinds that Keras and classes of the user's raise
+        why = f"Keras cannot make the network of {path} ({first_line(error)})"
+        raise UserError(f"{why}: register its classes, or give load(path, model=...)") from error
 
 
 def _restored(settings, given, path):
@@ -133,7 +133,13 @@ def _restored(settings, given, path):
 
 
 def _variables(maml):
-    return [*maml.step_sizes, *maml.slots, *maml.optimizer.variables, *maml.pretrain_optimizer.variables]
+    return [
+        *maml.pure.state,
+        *maml.step_sizes,
+        *maml.slots,
+        *maml.optimizer.variables,
+        *maml.pretrain_optimizer.variables,
+    ]
 
 
 class Missing(Exception):
@@ -173,11 +179,20 @@ def _of_keras(value):
         described = keras.saving.serialize_keras_object(value)
         json.dumps(described)
         restored = keras.saving.deserialize_keras_object(described)
+        if _of_function(restored) != _of_function(value):  # which Keras leaves out of Huber and CosineSimilarity
+            described["config"] |= _of_function(value)
+            restored = keras.saving.deserialize_keras_object(described)
     except Exception:  # Keras raises errors of many kinds, and classes of the user's any
         return None
     # A function of the user's may have the name of one of Keras.
     is_same = restored is value if inspect.isfunction(value) else type(restored) is type(value)
+    is_same = is_same and _of_function(restored) == _of_function(value)
     return {"@keras": described} if is_same else None
+
+
+def _of_function(value):
+    """The arguments of a loss or metric of Keras that belong to its function."""
+    return getattr(value, "_fn_kwargs", {})
 
 
 def name_of(value: Any) -> str:
