@@ -249,11 +249,10 @@ class MAMLModel(keras.Model):
         return {"name": self.name, "network": network, "arguments": encoded(own)}
 
     @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> "MAMLModel":
-        """The model of `get_config`."""
-        network = keras.saving.deserialize_keras_object(config["network"], custom_objects)
-        with keras.saving.custom_object_scope(custom_objects or {}):
-            return cls(network, name=config["name"], **_restored(config["arguments"]))
+    def from_config(cls, config: dict[str, Any]) -> "MAMLModel":
+        """The model of `get_config`; functions of one's own are found in `keras.saving.custom_object_scope`."""
+        network = keras.saving.deserialize_keras_object(config["network"])
+        return cls(network, name=config["name"], **_restored(config["arguments"]))
 
     def get_compile_config(self) -> dict[str, Any]:
         """What `compile_from_config` compiles the model by."""
