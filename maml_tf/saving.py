@@ -48,13 +48,6 @@ class Saved:
 
         Raises:
             UserError: it cannot be written.
-
-        Example:
-            >>> model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
-            >>> with TemporaryDirectory() as folder:
-            ...     saved = MAML(model, "mse", step_size=0.5).save(f"{folder}/line.maml")
-            ...     MAML.load(saved).step_size
-            0.5
         """
         path = Path(path)
         with writing(path), replacing(path) as part, zipfile.ZipFile(part, "w") as file, TemporaryDirectory() as folder:
@@ -79,6 +72,13 @@ class Saved:
 
         Raises:
             UserError: the file is damaged or none that `save` wrote; or something must be given that is not.
+
+        Example:
+            >>> model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+            >>> with TemporaryDirectory() as folder:
+            ...     saved = MAML(model, "mse", step_size=0.5).save(f"{folder}/line.maml")
+            ...     MAML.load(saved).step_size
+            0.5
         """
         remedy = "give a file that MAML.save wrote"
         with TemporaryDirectory() as folder:

@@ -16,11 +16,14 @@ from maml_tf import (
     adaptation,
     distribution,
     export,
+    keras_data,
+    keras_model,
     layers,
     losses,
     maml,
     networks,
     optimizers,
+    saving,
     step_sizes,
     task_axis,
 )
@@ -28,6 +31,7 @@ from maml_tf.maml import MAML
 
 USUAL = {"keras": keras, "np": np, "tf": tf, "tempfile": tempfile, "MAML": MAML, "Tasks": Tasks}
 MODULES = [adaptation, distribution, export, layers, losses, maml, networks, optimizers, step_sizes, task_axis, tasks]
+MODULES += [keras_data, keras_model, saving]
 
 
 def examples():
