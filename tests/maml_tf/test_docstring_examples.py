@@ -16,12 +16,15 @@ from maml_tf import (
     adaptation,
     distribution,
     export,
+    keras_data,
+    keras_model,
     layers,
     losses,
     maml,
     networks,
     norm_layers,
     optimizers,
+    saving,
     serving,
     step_sizes,
     task_axis,
@@ -40,11 +43,13 @@ MODULES = [
     networks,
     norm_layers,
     optimizers,
+    saving,
     serving,
     step_sizes,
     task_axis,
 ]
 MODULES += [episodes, miniimagenet, omniglot, own_images, sinusoid, streams, tasks]
+MODULES += [keras_data, keras_model]
 
 
 def examples():
