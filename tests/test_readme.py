@@ -115,7 +115,7 @@ def test_examples_run(page, code, monkeypatch, tmp_path, capsys):
     if "Reach" in names:
         check_environment("Reach-v0")
         del gymnasium.registry["Reach-v0"]
-    pictures, models = (re.findall(rf'{call}\("(.+)"\)', code) for call in ("savefig", r"model\.save"))
+    pictures, models = (re.findall(rf'{call}\("(.+)"\)', code) for call in ("savefig", r"model(?:\.maml)?\.save"))
     assert [path.name for path in tmp_path.iterdir()] == pictures + models
     assert all((tmp_path / picture).read_bytes().startswith(b"\x89PNG") for picture in pictures)
 
