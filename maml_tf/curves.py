@@ -5,6 +5,7 @@ import functools
 from data_generators.tasks import Tasks
 from maml_tf import checks
 from maml_tf.backend import tf
+from maml_tf.pure_model import Known
 from maml_tf.task_axis import map_tasks
 from maml_tf.task_learner import Metrics, Start, TaskLearner
 
@@ -39,27 +40,36 @@ def after_each_update(
     count = tf.nest.flatten(tasks)[0].shape[0]
     params, slots = tf.nest.map_structure(lambda t: tf.repeat(t[None], count, axis=0), (start.params, start.slots))
     carried = params, slots, start.state
+    moments = _moments(learner, tasks, task_axis)
     of_one, on_query = checks.of_one_task(carried), learner.metric_specs("query")
 
     def begun(carried, order):
         params, slots, state = carried
         return start._replace(params=params, slots=slots, state=state, order=order[0] if order else None)
 
+    def knowing(task, moments):
+        if not moments:
+            return task
+        support_x = Known(task.support_x, moments[0]) if not orders else task.support_x  # of which updates take a part
+        return task._replace(support_x=support_x, query_x=Known(task.query_x, moments[1]))
+
     def before(element):
-        carried, task, order = element
+        carried, task, order, moments = element
+        task = knowing(task, moments)
         return learner.evaluate_start(begun(carried, order), task, transductive)
 
     def after(i, element):
-        carried, task, order = element
+        carried, task, order, moments = element
+        task = knowing(task, moments)
         left, metrics = learner.evaluate_update(begun(carried, order), task, i, transductive)
         return (left.params, left.slots, left.state), metrics
 
     def update(i, carried, curves):
-        elements, signature = (carried, tasks, orders), (of_one, on_query)
+        elements, signature = (carried, tasks, orders, moments), (of_one, on_query)
         carried, metrics = map_tasks(functools.partial(after, i), elements, signature, task_axis)
         return i + 1, carried, {name: curves[name].write(i + 1, metrics[name]) for name in curves}
 
-    first = map_tasks(before, (carried, tasks, orders), learner.metric_specs("support", "query"), task_axis)
+    first = map_tasks(before, (carried, tasks, orders, moments), learner.metric_specs("support", "query"), task_axis)
     curves = {}
     for name, spec in on_query.items():
         empty = tf.TensorArray(spec.dtype, num_updates + 1, element_shape=[count, *spec.shape])
@@ -69,3 +79,18 @@ def after_each_update(
     return first | {
         _PLURAL[name]: tf.experimental.numpy.swapaxes(curve.stack(), 0, 1) for name, curve in curves.items()
     }
+
+
+def _moments(learner, tasks, task_axis):
+    """What the model's first layer takes from support and query, whatever the weights: found once, for all updates.
+
+    An evaluation of miniImagenet takes 0.66 of the time.
+    """
+    model = learner.model
+    if not model.moment_specs:
+        return ()
+
+    def of_task(task):
+        return model.moments(task.support_x), model.moments(task.query_x)
+
+    return map_tasks(of_task, tasks, (model.moment_specs, model.moment_specs), task_axis)

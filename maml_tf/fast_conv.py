@@ -1,11 +1,13 @@
 """Convolution and pooling in forms that are faster on CPU, or that XLA and vectorisation over tasks can compile.
 
 Patches: a convolution as a matrix product, differentiable twice. Pooling: 2x2 max-pooling whose derivatives take about
-a third of the time of TensorFlow's own. Chunks: a large batch a few images at a time, so that its largest maps never
-leave the processor's caches.
+a third of the time of TensorFlow's own, or are oneDNN's where it is on. Chunks: a large batch a few images at a time,
+so that its largest maps never leave the processor's caches.
 """
 
 from collections.abc import Callable, Sequence
+
+from tensorflow.python.util import _pywrap_util_port
 
 from maml_tf.backend import tf
 from maml_tf.normalisation import channel_mean
@@ -90,6 +92,36 @@ def patch_moments(patches: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     return mean, tf.matmul(rows, rows, transpose_a=True) / tf.cast(tf.shape(rows)[0], rows.dtype)
 
 
+def moments_of_product(
+    matrix: tf.Tensor, patch_mean: tf.Tensor, patch_covariance: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Mean and variance [filters] of patches times a matrix [size, filters], from the moments of the patches."""
+    mean = tf.einsum("k,kf->f", patch_mean, matrix)
+    return mean, tf.einsum("kf,kl,lf->f", matrix, patch_covariance, matrix)
+
+
+def folded(
+    patches: tf.Tensor, matrix: tf.Tensor, patch_mean: tf.Tensor, patch_covariance: tf.Tensor, epsilon: float
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Factors whose product is a convolution's output after batch normalisation, patches and a matrix.
+
+    The mean of y = p M is that of p, times M. So
+
+        (y - <y>) / sqrt(variance(y) + epsilon) = (p - <p>) (M / sqrt(variance(y) + epsilon))
+
+    in which nothing is as large as y but the result itself, in derivatives too. The centred patches are data: they are
+    the same after every update. A meta-step of Omniglot takes 0.88 of the time, with 20 ways 0.82.
+
+    Args:
+        patches: [batch, height, width, size].
+        matrix: [size, filters].
+        patch_mean, patch_covariance: of `patch_moments`.
+        epsilon: added to the variance.
+    """
+    _, variance = moments_of_product(matrix, patch_mean, patch_covariance)
+    return patches - patch_mean, matrix * tf.math.rsqrt(variance + tf.constant(epsilon, matrix.dtype))
+
+
 # XLA's own gradients of slicing and padding can be neither vectorised nor differentiated twice, so each is declared to
 # be the gradient of the other.
 
@@ -119,8 +151,6 @@ def embed(x: tf.Tensor, starts: Sequence[int], sizes: Sequence[int]) -> tf.Tenso
 def max_pool_2x2(x: tf.Tensor) -> tf.Tensor:
     """2x2 max-pooling with VALID padding; the gradient goes to the first of equal maxima, as TensorFlow's does.
 
-    Where the maxima are is found once, as a mask, for the gradient and for the gradients of the gradient.
-
     Args:
         x: [batch, height, width, channels].
 
@@ -134,18 +164,51 @@ def max_pool_2x2(x: tf.Tensor) -> tf.Tensor:
 @tf.custom_gradient
 def _pool_even(x):
     maximum = tf.nn.max_pool2d(x, 2, 2, "VALID")
-    mask = tf.stop_gradient(_first_maxima(x, maximum))
+    spread_out, mask = (_by_onednns_gradient if _onednn_pools(x.dtype) else _by_mask)(x, maximum)
 
     @tf.custom_gradient
     def spread(u):
-        return mask * tf.repeat(tf.repeat(u, 2, axis=1), 2, axis=2), gather
+        return spread_out(u), gather
 
     @tf.custom_gradient
     def gather(v):
         # The only number of each window, times 1/4, times 4: exact, and the fastest way to add up windows.
-        return 4 * tf.nn.avg_pool2d(mask * v, 2, 2, "VALID"), spread
+        return 4 * tf.nn.avg_pool2d(mask() * v, 2, 2, "VALID"), spread
 
     return maximum, spread
+
+
+def _by_mask(x, maximum):
+    """Where the maxima are is found once, as a mask, for the gradient and for the gradients of the gradient.
+
+    Returns:
+        (function u [batch, height / 2, width / 2, channels] -> u where the maxima are, of the shape of x, else 0;
+        function -> 1 where they are, else 0).
+    """
+    mask = tf.stop_gradient(_first_maxima(x, maximum))
+    return lambda u: mask * tf.repeat(tf.repeat(u, 2, axis=1), 2, axis=2), lambda: mask
+
+
+def _by_onednns_gradient(x, maximum):
+    """The same by MaxPoolGrad, whose answer for ones is the mask, which the gradient of the gradient alone needs.
+
+    With oneDNN it takes a quarter to a half of the time of our mask, and without it twice as long.
+    """
+
+    def spread_out(u):
+        windows = {"ksize": [1, 2, 2, 1], "strides": [1, 2, 2, 1], "padding": "VALID"}
+        return tf.raw_ops.MaxPoolGrad(orig_input=x, orig_output=maximum, grad=u, **windows)
+
+    return spread_out, lambda: spread_out(tf.ones_like(maximum))
+
+
+def _onednn_pools(dtype):
+    """Whether oneDNN computes max-pooling and its gradient in this process; it has no float64."""
+    return dtype == tf.float32 and _is_onednn_on() and not tf.config.list_physical_devices("GPU")
+
+
+def _is_onednn_on():
+    return getattr(_pywrap_util_port, "IsMklEnabled", lambda: False)()
 
 
 def _first_maxima(x, maximum):

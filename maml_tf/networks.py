@@ -86,7 +86,7 @@ def conv4(
     """
     inputs = keras.Input(input_shape, dtype=dtype)
     x = PixelNorm(name="pixels", dtype=dtype)(inputs) if normalize else inputs
-    block = pooled_first_block if max_pool and norm in BATCH_NORMS else conv_block
+    block = conv_block if norm not in BATCH_NORMS else pooled_first_block if max_pool else folded_block
     for i in range(1, 5):
         x = block(x, i, filters, norm, max_pool, dtype, num_updates)
     if flatten:
@@ -136,6 +136,27 @@ def pooled_first_block(
     return keras.layers.ReLU(dtype=dtype)(_normalised(x, norm, i, dtype, num_updates, *moments))
 
 
+def folded_block(
+    x: keras.KerasTensor, i: int, filters: int, norm: str, max_pool: bool, dtype: str, num_updates: int = 1
+) -> keras.KerasTensor:
+    """`conv_block` with strides and batch normalisation; in the first, which sees data, the product does both.
+
+    See `fast_conv.folded`.
+
+    Example:
+        >>> folded_block(keras.Input((8, 8, 1)), 1, 16, "batch_norm", False, "float32").shape
+        (None, 4, 4, 16)
+    """
+    if i > 1:
+        return conv_block(x, i, filters, norm, max_pool, dtype, num_updates)
+    conv = layers.Conv2D(
+        filters, 2, bias_cancels=True, moments="patches", normalise=layers.EPSILON, name=f"conv{i}", dtype=dtype
+    )
+    x, *moments = conv(x)
+    x = _normalised(x, norm, i, dtype, num_updates, *moments, normalised=True)
+    return keras.layers.ReLU(dtype=dtype)(x)
+
+
 def is_head(variable: keras.Variable) -> bool:
     """Whether a variable is of the output layer, which alone adapts in ANIL: `MAML(model, loss, adapts=is_head)`.
 
@@ -146,7 +167,7 @@ def is_head(variable: keras.Variable) -> bool:
     return variable.path.startswith("output/")
 
 
-def _normalised(x, norm, i, dtype, num_updates, *moments):
+def _normalised(x, norm, i, dtype, num_updates, *moments, **settings):
     if norm == "None":
         return x
     kinds = {
@@ -154,7 +175,7 @@ def _normalised(x, norm, i, dtype, num_updates, *moments):
         "per_update_batch_norm": functools.partial(layers.PerUpdateBatchNorm, num_updates),
         "layer_norm": layers.LayerNorm,
     }
-    return kinds[norm](name=f"norm{i}", dtype=dtype)(x, *moments)
+    return kinds[norm](name=f"norm{i}", dtype=dtype, **settings)(x, *moments)
 
 
 def _dense(units, name, dtype, initializer=None):

@@ -1,12 +1,26 @@
 """A Keras model as a pure function of its variables, which is what the inner loop adapts."""
 
+import functools
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 from data_generators.errors import UserError
 from data_generators.tasks import Tasks
 from maml_tf import checks
 from maml_tf.backend import keras, tf
+
+
+class Known(NamedTuple):
+    """Inputs of one task, and the moments that the model's first layer takes from them, whatever the weights are.
+
+    `PureModel` takes it in place of the inputs alone, and gives the same.
+
+    x: [examples, ...].
+    moments: of `PureModel.moments`.
+    """
+
+    x: Any
+    moments: tuple
 
 
 def adapts_by_default(model: keras.Model) -> Callable[[keras.Variable], bool]:
@@ -95,7 +109,7 @@ class PureModel:
 
         Args:
             adapted, shared, state: lists of tensors in place of the variables of the same name.
-            x: inputs of one task, [examples, ...] or a structure of such.
+            x: inputs of one task, [examples, ...] or a structure of such; or Known.
             training: passed to the model.
 
         Returns:
@@ -103,12 +117,45 @@ class PureModel:
         """
         mapping = [*zip(self.adapted, adapted), *zip(self.shared, shared), *zip(self.state, state)]  # noqa: B905
         with keras.StatelessScope(state_mapping=mapping, collect_losses=True) as scope:
-            outputs = self.model(x, training=training)
+            if isinstance(x, Known):
+                outputs = self._knowing([x.x, *x.moments], training=training)
+            else:
+                outputs = self.model(x, training=training)
             penalties = self.model.losses
         new_state = [tf.convert_to_tensor(scope.get_current_value(v)) for v in self.state]
         if training:
             self._assigned = [new is not old for new, old in zip(new_state, state, strict=True)]
         return self._in_our_dtype(outputs), new_state, tf.add_n(penalties) if penalties else tf.zeros([], self.dtype)
+
+    @functools.cached_property
+    def _first(self):
+        """The layer that alone reads the only input, if it takes the moments of patches, and the layers behind it."""
+        inputs = self.model.inputs if self.input_specs and len(self.input_specs) == 1 else []
+        found = [layer for layer in self.model.layers if getattr(layer, "moments", None) == "patches"] if inputs else []
+        first = next((layer for layer in found if layer.input is inputs[0]), None)
+        try:
+            return first and (first, keras.Model(first.output, self.model.output))
+        except ValueError:  # the input goes elsewhere, too
+            return None
+
+    @functools.cached_property
+    def _knowing(self):
+        """The model with the moments for further inputs; its layers and variables are the model's."""
+        x, (first, rest) = self.model.inputs[0], self._first
+        moments = [keras.Input(batch_shape=spec.shape, dtype=spec.dtype.name) for spec in self.moment_specs]
+        return keras.Model([x, *moments], rest(first(x, *moments)))
+
+    @property
+    def moment_specs(self) -> tuple:
+        """The tf.TensorSpec of `moments`; none where no layer takes any."""
+        if self._first is None:
+            return ()
+        size, dtype = 9 * self.model.inputs[0].shape[-1], self._first[0].compute_dtype
+        return tf.TensorSpec([size], dtype), tf.TensorSpec([size, size], dtype)
+
+    def moments(self, x: Any) -> tuple:
+        """What `Known` holds beside one task's inputs x, so that it need not be computed for each update anew."""
+        return self._first[0].patch_moments(tf.cast(x, self._first[0].compute_dtype)) if self._first else ()
 
     @property
     def dtype(self) -> tf.DType:

@@ -8,7 +8,7 @@ from typing import Any
 from data_generators.errors import UserError, first_line
 from maml_tf import checks, step_sizes
 from maml_tf.backend import keras, tf
-from maml_tf.layers import BatchNorm
+from maml_tf.layers import BatchNorm, Conv2D
 from maml_tf.pure_model import sublayers
 from maml_tf.task_axis import MAP, Compiler
 from maml_tf.task_learner import Adapted
@@ -85,7 +85,9 @@ def adapted_model(
     model = _second(maml.model, maml.pure.inputs(support_x, "x", axis=0))
     for layer in sublayers(model):
         if isinstance(layer, BatchNorm):
-            layer.inductive = True
+            layer.inductive, layer.normalised = True, False
+        elif isinstance(layer, Conv2D):
+            layer.normalise = None
     values = {id(v): v for v in maml.pure.shared}
     values |= {id(v): value for v, value in zip(maml.pure.adapted, fast.params, strict=True)}
     values |= {id(v): value for v, value in zip(maml.pure.state, fast.state, strict=True)}

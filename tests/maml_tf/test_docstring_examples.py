@@ -20,6 +20,7 @@ from maml_tf import (
     losses,
     maml,
     networks,
+    norm_layers,
     optimizers,
     serving,
     step_sizes,
@@ -29,7 +30,20 @@ from maml_tf.maml import MAML
 from tests.data_generators.synthetic_images import tree, write
 
 USUAL = {"keras": keras, "np": np, "tf": tf, "tempfile": tempfile, "MAML": MAML, "Tasks": Tasks}
-MODULES = [adaptation, distribution, export, layers, losses, maml, networks, optimizers, serving, step_sizes, task_axis]
+MODULES = [
+    adaptation,
+    distribution,
+    export,
+    layers,
+    losses,
+    maml,
+    networks,
+    norm_layers,
+    optimizers,
+    serving,
+    step_sizes,
+    task_axis,
+]
 MODULES += [episodes, miniimagenet, omniglot, own_images, sinusoid, streams, tasks]
 
 

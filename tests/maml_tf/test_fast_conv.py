@@ -1,13 +1,21 @@
 """Patches and pooling agree with TensorFlow's own operations."""
 
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from maml_tf import fast_conv
 from maml_tf.fast_conv import crop, embed, max_pool_2x2, patches_3x3
 from tests.maml_tf.derivatives import derivatives
 
 RNG = np.random.default_rng(0)
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("jit", [False, True])
@@ -75,34 +83,53 @@ def stock(x):
     return tf.nn.max_pool2d(x, 2, 2, "VALID")
 
 
+@pytest.mark.parametrize("by_onednn", [False, True])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("compiled", [False, True])
 @pytest.mark.parametrize("size", [(4, 6), (7, 5), (2, 3)])
 @pytest.mark.parametrize("levels", [None, 3, 1])
-def test_as_tensorflows(size, levels, compiled):
-    """With few levels most windows hold equal maxima."""
+def test_as_tensorflows(size, levels, compiled, dtype, by_onednn, monkeypatch):
+    """With few levels most windows hold equal maxima; by either form, whichever is the faster one in this process."""
+    monkeypatch.setattr(fast_conv, "_onednn_pools", lambda dtype: by_onednn)
     shape = (2, *size, 3)
-    x = tf.constant(
-        POOLING_RNG.normal(size=shape) if levels is None else POOLING_RNG.integers(1, levels + 1, shape).astype(float)
-    )
+    x = POOLING_RNG.normal(size=shape) if levels is None else POOLING_RNG.integers(1, levels + 1, shape)
     weights = [
         POOLING_RNG.normal(size=(2, size[0] // 2, size[1] // 2, 3)),
         POOLING_RNG.normal(size=shape),
         POOLING_RNG.normal(size=shape),
     ]
+    x, *weights = (tf.constant(array, dtype) for array in (x, *weights))
 
     def run(pool):
         return [pool(x), *derivatives(lambda x: pool(x) ** 3, x, weights)]
 
     ours = tf.function(lambda: run(max_pool_2x2))() if compiled else run(max_pool_2x2)
     for actual, expected in zip(ours, run(stock), strict=True):
-        np.testing.assert_allclose(actual, expected, rtol=1e-14)
+        np.testing.assert_allclose(actual, expected, rtol={"float64": 1e-14, "float32": 1e-6}[dtype])
 
 
-def test_the_graph_is_without_tensorflows_gradients():
-    @tf.function
-    def gradient(x):
-        return derivatives(lambda x: max_pool_2x2(x) ** 3, x, [1.0, 1.0, 1.0])
+@pytest.mark.parametrize("by_onednn", [False, True])
+def test_the_graph_has_tensorflows_gradient_where_onednn_computes_it(by_onednn, monkeypatch):
+    """Only oneDNN's is faster than a mask of our own; of the gradient's gradient, TensorFlow's is the slower always."""
+    monkeypatch.setattr(fast_conv, "_is_onednn_on", lambda: by_onednn)
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [])
 
-    operations = {op.type for op in gradient.get_concrete_function(tf.TensorSpec([1, 4, 4, 2])).graph.get_operations()}
-    assert "MaxPool" in operations
-    assert not {"MaxPoolGrad", "MaxPoolGradGrad"} & operations
+    def operations(dtype):
+        @tf.function
+        def gradient(x):
+            return derivatives(lambda x: max_pool_2x2(x) ** 3, x, [1.0, 1.0, 1.0])
+
+        graph = gradient.get_concrete_function(tf.TensorSpec([1, 4, 4, 2], dtype)).graph
+        return {op.type for op in graph.get_operations()} & {"MaxPool", "MaxPoolGrad", "MaxPoolGradGrad"}
+
+    assert operations(tf.float32) == ({"MaxPool", "MaxPoolGrad"} if by_onednn else {"MaxPool"})
+    assert operations(tf.float64) == {"MaxPool"}
+
+
+@pytest.mark.parametrize("setting", ["0", "1"])
+def test_whether_onednn_is_on(setting):
+    program = "from maml_tf import fast_conv; print(fast_conv._is_onednn_on())"
+    settings = {"cwd": ROOT, "env": os.environ | {"TF_ENABLE_ONEDNN_OPTS": setting}, "capture_output": True}
+    answer = subprocess.run([sys.executable, "-c", program], **settings, text=True, check=True)
+    has_onednn = (sys.platform, platform.machine()) == ("linux", "x86_64")
+    assert answer.stdout.strip() == str(setting == "1" and has_onednn)

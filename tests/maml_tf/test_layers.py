@@ -130,9 +130,49 @@ def test_pooling_a_few_images_at_a_time_is_pooling_them_all(images, strides, bia
     assert batches == [images] * (6 // images)
 
 
+@pytest.mark.parametrize("jit", [False, True])
+@pytest.mark.parametrize("vectorised", [False, True])
+@pytest.mark.parametrize("strides", [1, 2])
+def test_normalising_in_the_product_is_normalising_the_output(strides, vectorised, jit):
+    """The plain form is a convolution, then `BatchNorm`: values, kept statistics, two derivatives."""
+    x, direction, weights = tf.constant(2 + random(3, 7, 6, 2)), random(3, 3, 2, 4), random(3, 7, 6, 4)
+    results = []
+    for moments, normalise in ((None, None), ("patches", layers.EPSILON)):
+        conv = layers.Conv2D(4, strides, True, moments, normalise=normalise, dtype="float64")
+        norm = layers.BatchNorm(normalised=normalise is not None, dtype="float64")
+        conv.build(x.shape)
+        conv.kernel.assign(np.arange(72).reshape(3, 3, 2, 4) % 7 - 2.5)
+        norm.build((None, None, None, 4))
+        norm.beta.assign([0.5, -1.0, 0.0, 2.0])
+
+        def normalised(training, conv=conv, norm=norm):
+            y = conv(x, training=training)
+            return norm(*y, training=training) if conv.moments else norm(y, training=training)
+
+        @tf.function(jit_compile=jit)
+        def run(conv=conv, norm=norm, normalised=normalised):
+            with tf.GradientTape() as outer, layers.vectorizable() if vectorised else contextlib.nullcontext():
+                with tf.GradientTape() as inner:
+                    y = normalised(training=True)
+                    value = tf.reduce_sum(weights[:, : y.shape[1], : y.shape[2]] * y**3)
+                gradients = inner.gradient(value, [conv.kernel, norm.beta])
+                slope = tf.reduce_sum(gradients[0] * direction)
+            return y, *gradients, *outer.gradient(slope, [conv.kernel, norm.beta])
+
+        results.append([*run(), norm.mean, norm.variance, normalised(training=False)])
+    for plain, fast in zip(*results, strict=True):
+        assert relative_error(fast, plain) < 1e-12
+
+
 def test_pooling_needs_the_moments_of_the_patches():
     with pytest.raises(ValueError, match="pool needs moments='patches', not 'output'"):
         layers.Conv2D(4, moments="output", pool=True)
+
+
+@pytest.mark.parametrize("settings", [{}, {"moments": "output"}, {"moments": "patches", "pool": True}])
+def test_normalising_needs_the_moments_of_the_patches(settings):
+    with pytest.raises(ValueError, match="normalise needs moments='patches', and no pool"):
+        layers.Conv2D(4, normalise=1e-3, **settings)
 
 
 def test_unknown_moments_are_refused():
@@ -188,6 +228,7 @@ def test_both_forms_of_max_pooling(size, jit):
     [
         lambda: networks.conv4((32, 32, 1), 5, 4, "batch_norm", max_pool=True, flatten=True),
         lambda: networks.conv4((14, 14, 1), 5, 4, "layer_norm"),
+        lambda: networks.conv4((14, 14, 1), 5, 4, "per_update_batch_norm"),
         lambda: networks.mlp((1,), 1, (8, 8), "batch_norm"),
         lambda: networks.mlp((4, 3), 2, (8,), "layer_norm", dtype="float64"),
     ],

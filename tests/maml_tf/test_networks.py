@@ -65,18 +65,24 @@ def test_the_spatial_mean_and_the_flattening_feed_the_output():
         np.testing.assert_allclose(model(x), features @ model.get_layer("output").kernel.numpy(), rtol=1e-12)
 
 
+@pytest.mark.parametrize("norm", networks.BATCH_NORMS)
 @pytest.mark.parametrize("task_axis", ["map", pytest.param("vectorize", marks=pytest.mark.slow)])
-def test_pooling_first_is_the_plain_block(task_axis, monkeypatch):
-    """Layers, weights, outputs, and the derivatives of second order."""
+@pytest.mark.parametrize("fast_block", ["pooled_first_block", "folded_block"])
+def test_fast_blocks_are_the_plain_block(fast_block, task_axis, norm, monkeypatch):
+    """Weights, outputs, with kept statistics too, and the derivatives of second order."""
     rng, found = np.random.default_rng(0), []
     tasks = Tasks(*(rng.random((2, 4, *shape)) for shape in ((21, 20, 2), (3,), (21, 20, 2), (3,))))
     for _ in range(2):
         keras.utils.set_random_seed(0)
-        model = networks.conv4((21, 20, 2), 3, 4, max_pool=True, dtype="float64")
-        maml = MAML(model, losses.mse, step_size=0.1, task_axis=task_axis, jit=False)
-        values = [v.numpy() for v in model.trainable_variables], model(tasks.query_x[0]), maml.meta_gradients(tasks)
-        found.append([*values[0], *values[1:2], *values[2]])
-        monkeypatch.setattr(networks, "pooled_first_block", networks.conv_block)
+        settings = {"norm": norm, "max_pool": fast_block == "pooled_first_block", "num_updates": 2}
+        model = networks.conv4((21, 20, 2), 3, 4, dtype="float64", **settings)
+        maml = MAML(model, losses.mse, step_size=0.1, num_updates=2, task_axis=task_axis, jit=False)
+        names, initial = [v.path for v in model.variables], [v.numpy() for v in model.trainable_variables]
+        outputs = [model(tasks.query_x[0], training=training) for training in (True, False)]
+        found.append([names, *initial, *outputs, *maml.meta_gradients(tasks)])
+        monkeypatch.setattr(networks, fast_block, networks.conv_block)
+    names, plain_names = (values.pop(0) for values in found)
+    assert names == plain_names
     for fast, plain in zip(*found, strict=True):
         np.testing.assert_allclose(fast, plain, rtol=1e-9, atol=1e-12)
 

@@ -64,22 +64,25 @@ def test_updates_and_queries():
 @pytest.mark.parametrize(
     ("settings", "products", "layers"),
     [
-        ({}, (15, 15, 12), range(4)),
-        ({"stop_grad": True}, (8, 8, 6), range(4)),
-        ({"num_updates": 2}, (26, 26, 21), range(4)),
+        ({"norm": "None"}, (15, 15, 12), range(4)),
+        ({"norm": "None", "stop_grad": True}, (8, 8, 6), range(4)),
+        ({"norm": "None", "num_updates": 2}, (26, 26, 21), range(4)),
+        ({}, (12, 12, 12), range(1, 4)),
+        ({"stop_grad": True}, (6, 6, 6), range(1, 4)),
+        ({"num_updates": 2}, (21, 21, 21), range(1, 4)),
         ({"max_pool": True}, (12, 12, 12), range(1, 4)),
     ],
-    ids=["second_order", "first_order", "two_updates", "max_pool"],
+    ids=["plain", "plain_first_order", "plain_two_updates", "second_order", "first_order", "two_updates", "max_pool"],
 )
 def test_convolutions_in_the_graph(settings, products, layers):
-    """With max-pooling the first layer multiplies patches, made by two convolutions: of the support, of the query."""
+    """With batch normalisation the first layer multiplies patches, which a convolution of each pass makes."""
     experiment = Experiment.of(datasource="omniglot", num_filters=2, meta_batch_size=2, **settings)
     maml = build.build(experiment, Shapes, task_axis="map", jit=False)
     nodes = _live_nodes(maml, support=5, query=5)
-    patches = 2 if len(layers) < 4 else 0  # whose covariance is one product more each
+    patches = experiment.num_updates + 1 if len(layers) < 4 else 0  # whose covariance is one product more each
     assert (nodes["Conv2D"] - patches, nodes["Conv2DBackpropFilter"], nodes["Conv2DBackpropInput"]) == products
     assert _counted(maml, layers) == products
-    assert nodes["MatMul"] - patches == sum(_counted(maml, layers=[4]))
+    assert nodes["MatMul"] - patches == sum(_counted(maml, layers=[4] if layers[0] == 0 else [0, 4]))
 
 
 @pytest.mark.parametrize("first_order", [False, True])

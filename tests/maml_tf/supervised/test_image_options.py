@@ -88,12 +88,6 @@ def test_too_few_images_and_classes_are_told_with_the_flags(tmp_path):
     )
 
 
-def run(folder, experiment, iterations=None):
-    training = small_runs.training(experiment, folder, jit=False)
-    assert training.run()
-    return training
-
-
 @pytest.mark.parametrize("max_pool", [True, False])
 @pytest.mark.parametrize("norm", ["batch_norm", "None"])
 def test_a_network_that_normalises_is_the_plain_one_on_normalised_pixels(max_pool, norm):

@@ -1,0 +1,164 @@
+"""Normalisation as Keras layers with exact second derivatives. `maml_tf.layers` has them for users.
+
+`tf.nn.moments` computes the variance around `stop_gradient(mean)`. Its first derivative is right and its second is
+wrong, and with it that of `keras.layers.BatchNormalization`, `LayerNormalization` and `GroupNormalization`, so that
+second-order MAML on those follows a wrong meta-gradient without any sign of it. Here the variance is the mean of the
+squared deviations, differentiated as it stands.
+"""
+
+from typing import Any
+
+from maml_tf.backend import keras, tf
+from maml_tf.normalisation import moments, normalise
+
+EPSILON = 1e-3  # that batch normalisation adds to the variance
+
+
+@keras.saving.register_keras_serializable(package="maml_tf")
+class BatchNorm(keras.layers.Layer):
+    """Batch normalisation as in the original: always by the batch's own statistics, offset beta, no scale.
+
+    beta is meta-learned but not adapted in the inner loop (`meta_only`). The statistics of the last batch are kept as
+    state: with `training=False` they normalise instead of the batch's own, which makes evaluation inductive.
+
+    Args:
+        epsilon: added to the variance.
+        normalised: whether x comes normalised in training, as from a `Conv2D` with `normalise`; mean and variance are
+            then to be given, and only kept.
+
+        inductive: call without `training` as with False: normalise by the statistics that were kept. So are the layers
+            of an adapted model, whose answers must not depend on what else is asked.
+
+    Call arguments:
+        x: [batch, ..., channels].
+        mean, variance: optional, [channels] to normalise by in place of those of x. Normalisation without a scale is
+            monotone, so max-pooling first, and normalising the small map by the statistics of the large one, gives the
+            same values for a fraction of the work.
+        training: whether to use and keep these statistics; default, unless the layer is `inductive`.
+
+    Example:
+        >>> norm = BatchNorm()
+        >>> norm(tf.constant([[0.0], [2.0], [4.0]])).numpy().round(2).ravel()  # by the mean 2 and variance 8 / 3
+        array([-1.22,  0.  ,  1.22], dtype=float32)
+        >>> norm(tf.constant([[2.0]]), training=False).numpy()  # by those that were kept
+        array([[0.]], dtype=float32)
+    """
+
+    meta_only = True
+
+    def __init__(self, epsilon: float = EPSILON, normalised: bool = False, inductive: bool = False, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.epsilon = epsilon
+        self.normalised = normalised
+        self.inductive = inductive
+
+    def build(self, x_shape: tuple, mean_shape: tuple | None = None, variance_shape: tuple | None = None) -> None:
+        channels = (x_shape[-1],)
+        self.beta = self.add_weight(name="beta", shape=self._offset_shape(*channels), initializer="zeros")
+        self.mean = self.add_weight(name="mean", shape=channels, initializer="zeros", trainable=False)
+        self.variance = self.add_weight(name="variance", shape=channels, initializer="ones", trainable=False)
+
+    def call(self, x: Any, mean: Any = None, variance: Any = None, training: bool | None = None) -> tf.Tensor:
+        if training is None:
+            training = not self.inductive
+        if not training:
+            mean, variance = tf.convert_to_tensor(self.mean), tf.convert_to_tensor(self.variance)
+            return (x - mean) * self._scale(variance) + self._offset()
+        if self.normalised:
+            normalised = x
+        elif mean is None:
+            normalised, mean, variance = normalise(tf.reshape(x, [-1, x.shape[-1]]), self.epsilon)
+            normalised = tf.reshape(normalised, tf.shape(x))
+        else:
+            normalised = (x - mean) * self._scale(variance)
+        self.mean.assign(mean)
+        self.variance.assign(variance)
+        return tf.nn.bias_add(normalised, self._offset())
+
+    def compute_output_shape(self, x_shape: tuple, mean_shape: Any = None, variance_shape: Any = None) -> tuple:
+        return x_shape
+
+    def _offset_shape(self, channels):
+        return (channels,)
+
+    def _offset(self):
+        return tf.convert_to_tensor(self.beta)
+
+    def _scale(self, variance):
+        return tf.math.rsqrt(variance + tf.constant(self.epsilon, variance.dtype))
+
+    def get_config(self) -> dict:
+        settings = "epsilon", "normalised", "inductive"
+        return {**super().get_config(), **{name: getattr(self, name) for name in settings}}
+
+
+@keras.saving.register_keras_serializable(package="maml_tf")
+class PerUpdateBatchNorm(BatchNorm):
+    """`BatchNorm` with an offset beta for each update of the inner loop (MAML++, Antoniou et al. 2019).
+
+    As in their code, the queries that follow an update are normalised by the offset of that update, those before any
+    update by that of the first, and those after more updates than in training by that of the last. Their statistics per
+    update are not needed here, where no statistics are kept from one update to the next.
+
+    Args:
+        num_updates: of the inner loop in training.
+
+    Example:
+        >>> PerUpdateBatchNorm(5)(tf.zeros([2, 8])).shape
+        TensorShape([2, 8])
+    """
+
+    def __init__(self, num_updates: int, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.num_updates = num_updates
+
+    def build(self, x_shape: tuple, mean_shape: tuple | None = None, variance_shape: tuple | None = None) -> None:
+        super().build(x_shape, mean_shape, variance_shape)
+        index = {"shape": (), "dtype": "int64", "initializer": "zeros", "trainable": False}
+        self.update_index = self.add_weight(name="update_index", **index)  # which the inner loop sets
+
+    def _offset_shape(self, channels):
+        return (self.num_updates, channels)
+
+    def _offset(self):
+        latest = tf.constant(self.num_updates - 1, tf.int64)
+        return tf.gather(self.beta, tf.minimum(tf.convert_to_tensor(self.update_index), latest))
+
+    def get_config(self) -> dict:
+        return {**super().get_config(), "num_updates": self.num_updates}
+
+
+@keras.saving.register_keras_serializable(package="maml_tf")
+class LayerNorm(keras.layers.Layer):
+    """Layer normalisation as in the original: over all axes but the batch, with a gamma and beta per channel.
+
+    gamma and beta are meta-learned but not adapted in the inner loop (`meta_only`).
+
+    Call arguments:
+        x: [batch, ..., channels].
+
+    Example:
+        >>> LayerNorm()(tf.constant([[0.0, 2.0], [5.0, 5.5]])).numpy().round(2)
+        array([[-1.,  1.],
+               [-1.,  1.]], dtype=float32)
+    """
+
+    meta_only = True
+
+    def __init__(self, epsilon: float = 1e-12, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.epsilon = epsilon
+
+    def build(self, input_shape: tuple) -> None:
+        channels = (input_shape[-1],)
+        self.gamma = self.add_weight(name="gamma", shape=channels, initializer="ones")
+        self.beta = self.add_weight(name="beta", shape=channels, initializer="zeros")
+
+    def call(self, x: Any) -> tf.Tensor:
+        _, variance, centred = moments(x, axes=list(range(1, len(x.shape))))
+        scale = tf.math.rsqrt(variance + tf.constant(self.epsilon, variance.dtype))
+        scale = tf.reshape(scale, [-1] + [1] * (len(x.shape) - 1))
+        return centred * scale * self.gamma + self.beta
+
+    def get_config(self) -> dict:
+        return {**super().get_config(), "epsilon": self.epsilon}
