@@ -102,8 +102,14 @@ def _is_array(value):
     return bool(getattr(value, "shape", None)) or isinstance(value, dict)
 
 
-def number_of(tasks: Tasks, queries: bool = True) -> int:
-    """The number of tasks.
+def size(tensor: tf.Tensor, axis: int = 0) -> Any:
+    """The size of an axis: an int, or a scalar tensor where a graph leaves it open."""
+    known = tensor.shape[axis]
+    return tf.shape(tensor)[axis] if known is None else known
+
+
+def number_of(tasks: Tasks, queries: bool = True) -> Any:
+    """The number of tasks, as `size` gives it.
 
     Args:
         tasks: Tasks of tensors, or of structures of them.
@@ -125,7 +131,7 @@ def number_of(tasks: Tasks, queries: bool = True) -> int:
         raise UserError(f"the examples of support and query differ in shape: {listed}")
     if queries and 0 in _sizes(tasks.query_x, 1):
         raise UserError("the query is empty: each task needs at least one query example")
-    return tf.nest.flatten(tasks)[0].shape[0]
+    return size(tf.nest.flatten(tasks)[0])
 
 
 def _alike(name, tasks, by_rank=False):

@@ -8,20 +8,20 @@
 
 import functools
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from data_generators.errors import UserError
 from data_generators.tasks import Tasks
-from maml_tf import checks, inner_optimizers, losses, second_derivatives, serving, step_sizes
+from maml_tf import checks, inner_optimizers, second_derivatives, serving, step_sizes, users_losses
 from maml_tf.backend import keras, tf
 from maml_tf.curves import after_each_update
 from maml_tf.distribution import ALONE, Alone
 from maml_tf.inner_optimizers import InnerOptimizer
 from maml_tf.optimizers import adam, optimizer_of
 from maml_tf.pure_model import PureModel
+from maml_tf.saving import Saved
 from maml_tf.task_axis import Compiler, compiled, mean_over_tasks, resolve
 from maml_tf.task_learner import Adapted, Metrics, Start, TaskLearner
 
@@ -30,7 +30,7 @@ __all__ = ["MAML", "Adapted", "adam"]
 Curves = dict[str, np.ndarray]
 
 
-class MAML:
+class MAML(Saved):
     """Model-agnostic meta-learning of a Keras model's initial weights.
 
     Args:
@@ -44,7 +44,7 @@ class MAML:
         query_weights: function, meta-updates done (an integer tensor) -> [num_updates] weights of the query loss after
             each update, whose weighted sum is the meta-objective (MAML++); default, the loss after the last one.
         accuracy: optional function (outputs, targets) -> scalar that is reported beside the loss; or a metric of Keras,
-            or its name ("accuracy").
+            or its name ("accuracy"); or a dict of several, whose names take the place of "accuracy" in all results.
         optimizer, pretrain_optimizer: of the meta-update and of pretraining, a Keras optimizer or its name; default, as
             "adam", `adam()`; of Reptile's meta-update, gradient descent, whose learning rate is its step size, 0.1.
         adapts: which variables the inner loop adapts: "all" (default), "head" (ANIL), "body" (BOIL), or a predicate on
@@ -75,12 +75,12 @@ class MAML:
         model: keras.Model,
         loss: Callable | str,
         *,
-        step_size: float | tuple[float, float] = 0.01,
+        step_size: Any = 0.01,
         num_updates: int = 1,
         first_order: bool = False,
         learn_step_size: bool | str = False,
         query_weights: Callable | None = None,
-        accuracy: Callable | str | None = None,
+        accuracy: Callable | str | dict | None = None,
         optimizer: keras.optimizers.Optimizer | str | None = None,
         pretrain_optimizer: keras.optimizers.Optimizer | str | None = None,
         adapts: Callable | str | None = None,
@@ -91,8 +91,9 @@ class MAML:
         jit: bool | str = "auto",
         workers: Alone = ALONE,
     ):
+        self.given = {name: value for name, value in locals().items() if name not in ("self", "model", "workers")}
         self.num_updates, self.first_order = checks.count(num_updates, "num_updates", 1), first_order
-        self.loss, self.accuracy = losses.as_loss(loss, model), losses.as_accuracy(accuracy, model)
+        self.loss, self.accuracy = users_losses.as_loss(loss, model), users_losses.as_accuracy(accuracy, model)
         adapts = None if adapts == "all" else adapts
         only_maml = {"adapts": adapts, "learn_step_size": learn_step_size, "query_weights": query_weights}
         self.reptile = checks.is_reptile(algorithm, **only_maml)
@@ -263,12 +264,6 @@ class MAML:
 
     adapted_model = serving.adapted_model
 
-    def export(self, path: str | Path, **settings: Any) -> Path:
-        """Writes a SavedModel that adapts without this project; see `export.export`."""
-        from maml_tf.export import export
-
-        return export(self, path, **settings)
-
     def start(self, step_size: Any = None) -> Start:
         """What every task starts from, as the variables are now; step_size: of `step_sizes.given`; None, as trained."""
         groups = self.pure.adapted, self.pure.shared, self.pure.state, self.step_sizes
@@ -289,6 +284,12 @@ class MAML:
         iteration = self.optimizer.iterations + self.pretrain_optimizer.iterations
         count = checks.number_of(tasks, queries)
         seeds = [s[first:] for s in self.pure.seeds_per_task(iteration, first + count)]
-        examples, seed = tf.nest.flatten(tasks.support_x)[0].shape[1], tf.stack([tf.cast(iteration, tf.int64), 0])
+        examples, seed = (
+            checks.size(tf.nest.flatten(tasks.support_x)[0], 1),
+            tf.stack([tf.cast(iteration, tf.int64), 0]),
+        )
         order = self.learner.order(first + count, examples, self.num_updates, seed)
         return tasks, seeds, [] if order is None else [order[first:]], count
+
+
+load = MAML.load

@@ -99,7 +99,7 @@ class PureModel:
         self.adapted = [v for v in model.trainable_variables if adapts(v)]
         self.shared = [v for v in model.trainable_variables if not adapts(v)]
         self.state = list(model.non_trainable_variables)
-        self._is_seed = [_is_seed(v) for v in self.state]
+        self._is_seed = [is_seed(v) for v in self.state]
         self._assigned: list[bool] | None = None  # by the model when it is called; not known yet
         if not self.adapted:
             raise UserError(f"no trainable variable of model {model.name!r} is to be adapted")
@@ -255,7 +255,7 @@ class PureModel:
         indices = zip(state, self.state, strict=True)
         return [tf.cast(update, s.dtype) if is_update_index(v) else s for s, v in indices]
 
-    def seeds_per_task(self, iteration: Any, num_tasks: int) -> list[tf.Tensor]:
+    def seeds_per_task(self, iteration: Any, num_tasks: Any) -> list[tf.Tensor]:
         """Seeds for the random layers that differ per task and iteration; updates differ as each call advances them.
 
         Left alone, dropout would give every task of a meta-batch the same mask.
@@ -293,5 +293,6 @@ def is_update_index(variable: keras.Variable) -> bool:
     return variable.path.endswith("/update_index")
 
 
-def _is_seed(variable):
+def is_seed(variable: keras.Variable) -> bool:
+    """Whether a variable of a layer's state is the seed of what it draws."""
     return variable.path.endswith("seed_generator_state")

@@ -13,7 +13,7 @@ FORMS = (False, True, PER_UPDATE, PER_WEIGHT)
 
 
 def learned(
-    form: bool | str, step_size: float | tuple[float, float], adapted: Sequence[keras.Variable], num_updates: int
+    form: bool | str, step_size: Any, adapted: Sequence[keras.Variable], num_updates: int
 ) -> list[keras.Variable]:
     """The variables of a meta-learned step size, each starting at `step_size`: one for each adapted variable.
 
@@ -21,12 +21,13 @@ def learned(
         form: False, none; True, a scalar (the paper names the option); "per_update", [num_updates], one number for each
             inner update (LSLR of MAML++, Antoniou et al. 2019); "per_weight", a tensor of the adapted variable's shape
             (Meta-SGD, Li et al. 2017).
-        step_size: where they start; or (low, high), between which each is drawn uniformly, as Meta-SGD has it.
+        step_size: where they start; or (low, high), between which each is drawn uniformly, as Meta-SGD has it; or the
+            variables themselves, which another MAML has made.
         adapted: the variables that the inner loop adapts.
         num_updates: inner updates of meta-training.
 
     Raises:
-        UserError: there is no such form.
+        UserError: there is no such form, or the variables do not fit.
     """
     if form not in FORMS:
         raise UserError(f"learn_step_size must be False, True, 'per_update' or 'per_weight', not {form!r}")
@@ -36,6 +37,10 @@ def learned(
         return []
     shapes: dict[bool | str, Callable] = {PER_UPDATE: lambda v: (num_updates,), PER_WEIGHT: lambda v: v.shape}
     shape = shapes.get(form, lambda v: ())
+    if isinstance(step_size, list) and all(isinstance(size, keras.Variable) for size in step_size):
+        if [tuple(size.shape) for size in step_size] != [tuple(shape(v)) for v in adapted]:
+            raise UserError("the step sizes were made for other variables, or another num_updates: make them anew")
+        return step_size
     if isinstance(step_size, tuple | list):
         if not (len(step_size) == 2 and 0 < step_size[0] <= step_size[1]):
             raise UserError(f"a pair of step sizes must be (low, high), both positive, not {step_size}")

@@ -69,7 +69,7 @@ def map_tasks(function: Callable, tasks: Any, signature: Any, task_axis: str) ->
 
     Args:
         function: one task's structure of tensors -> structure of tensors.
-        tasks: the same structure with a leading task axis of static size.
+        tasks: the same structure with a leading task axis.
         signature: structure of tf.TensorSpec of one task's results.
         task_axis: MAP, a loop that runs as many tasks side by side as there are inter-op threads; or VECTORIZE, one
             batched graph.
@@ -99,7 +99,7 @@ def mean_over_tasks(function: Callable, tasks: Any, signature: Any, task_axis: s
     """
     if task_axis == VECTORIZE:
         return tf.nest.map_structure(lambda r: tf.reduce_mean(r, 0), map_tasks(function, tasks, signature, task_axis))
-    count = tf.nest.flatten(tasks)[0].shape[0]
+    count = checks.size(tf.nest.flatten(tasks)[0])
 
     def add_one(i, total):
         results = function(tf.nest.map_structure(lambda t: tf.gather(t, i), tasks))
@@ -107,7 +107,7 @@ def mean_over_tasks(function: Callable, tasks: Any, signature: Any, task_axis: s
 
     zeros = tf.nest.map_structure(lambda s: tf.zeros(s.shape, s.dtype), signature)
     _, total = tf.while_loop(lambda i, *_: i < count, add_one, (0, zeros), parallel_iterations=_parallel_iterations())
-    return tf.nest.map_structure(lambda t: t / count, total)
+    return tf.nest.map_structure(lambda t: t / tf.cast(count, t.dtype), total)
 
 
 def _as_it_is(function):

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from data_generators.errors import UserError
 from data_generators.tasks import Tasks
+from maml_tf import checks
 from maml_tf.adaptation import descend
 from maml_tf.backend import tf
 from maml_tf.inner_optimizers import SGD, InnerOptimizer
@@ -61,7 +62,7 @@ class TaskLearner(NamedTuple):
 
     model: PureModel.
     loss: function (outputs, targets) -> scalar.
-    accuracy: function (outputs, targets) -> scalar, or None.
+    accuracy: function (outputs, targets) -> scalar, or None; or several, pairs (name, function).
     first_order: whether gradients stop at the updates.
     optimizer: InnerOptimizer.
     minibatch: most examples of the support that an update takes; None, all of them.
@@ -70,7 +71,7 @@ class TaskLearner(NamedTuple):
 
     model: PureModel
     loss: Callable
-    accuracy: Callable | None = None
+    accuracy: Callable | tuple | None = None
     first_order: bool = False
     optimizer: InnerOptimizer = SGD
     minibatch: int | None = None
@@ -195,17 +196,14 @@ class TaskLearner(NamedTuple):
 
     def order_of_one(self, x: Any, num_updates: Any, axis: int = 0) -> tf.Tensor | None:
         """`order` of a task that is not one of training, always the same; axis: of the examples in x."""
-        examples = tf.nest.flatten(x)[0].shape[axis]
-        examples = tf.shape(tf.nest.flatten(x)[0])[axis] if examples is None else examples
-        order = self.order(1, examples, num_updates, tf.constant([0, 0]))
+        order = self.order(1, checks.size(tf.nest.flatten(x)[0], axis), num_updates, tf.constant([0, 0]))
         return None if order is None else order[0]
 
-    def order(self, num_tasks: int, examples: Any, num_updates: Any, seed: tf.Tensor) -> tf.Tensor | None:
+    def order(self, num_tasks: Any, examples: Any, num_updates: Any, seed: tf.Tensor) -> tf.Tensor | None:
         """Which examples each update takes, each of the support once before any comes again, in random order.
 
         Args:
-            num_tasks: whose orders differ.
-            examples: in the support.
+            num_tasks, examples: whose orders differ, and in the support; integers, or scalar tensors.
             num_updates: inner updates.
             seed: [2] integers.
 
@@ -234,13 +232,18 @@ class TaskLearner(NamedTuple):
     def metrics(self, name: str, loss: tf.Tensor, outputs: Any, targets: Any) -> Metrics:
         """The metrics of outputs, scalars whose names begin with `name`."""
         metrics = {f"{name}_loss": loss}
-        if self.accuracy:
-            metrics[f"{name}_accuracy"] = tf.cast(self.accuracy(outputs, targets), self.model.dtype)
+        for kind, function in self.named:
+            metrics[f"{name}_{kind}"] = tf.cast(function(outputs, targets), self.model.dtype)
         return metrics
+
+    @property
+    def named(self) -> tuple:
+        """What is reported beside the loss, pairs (name, function)."""
+        return (("accuracy", self.accuracy),) if callable(self.accuracy) else self.accuracy or ()
 
     def metric_names(self, *moments: str) -> list[str]:
         """The metrics' names at some moments, such as "pre" and "post" adaptation."""
-        kinds = ("loss", "accuracy") if self.accuracy else ("loss",)
+        kinds = "loss", *(kind for kind, _ in self.named)
         return [f"{moment}_{kind}" for moment in moments for kind in kinds]
 
     def metric_specs(self, *moments: str) -> dict[str, tf.TensorSpec]:

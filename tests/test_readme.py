@@ -28,7 +28,7 @@ PAGES = {
 README, GETTING_STARTED, EXPERIMENTS = "README.md", "docs/getting-started.md", "docs/experiments.md"
 ARCHITECTURE = "docs/architecture.md"
 USERS_FILES = {"blobs.py", "reach.py"}  # which the reader is to write
-ITERATIONS, FEWER = "range(2000)", "range(400)"
+FEWER = {"range(2000)": "range(400)", "epochs=4, steps_per_epoch=500": "epochs=1, steps_per_epoch=400"}
 FLAG = re.compile(r"--(?:\[no\])?(\w+)")
 
 
@@ -77,7 +77,9 @@ def own_dataset(monkeypatch, tmp_path):
 def run(code, capsys):
     """Runs an example. Returns its names and what it printed."""
     names = {}
-    exec(code.replace(ITERATIONS, FEWER), names)
+    for iterations, fewer in FEWER.items():
+        code = code.replace(iterations, fewer)
+    exec(code, names)
     return names, capsys.readouterr().out
 
 
@@ -103,16 +105,18 @@ def test_examples_run(page, code, monkeypatch, tmp_path, capsys):
     np.random.seed(0)  # noqa: NPY002 - the examples draw from NumPy's global generator
     names, printed = run(code, capsys)
     if "parabolas" in names:
-        assert code.count(ITERATIONS) == 1
+        assert sum(code.count(iterations) for iterations in FEWER) == 1
         before, after = re.findall(r"error (?:before|after) adaptation: ([\d.e-]+)\n", printed)
         assert float(after) < float(before)
-        losses = names["maml"].evaluate(names["parabolas"](200), 10)["losses"].mean(0)
+        tasks = names["parabolas"](200)
+        maml, tasks = (names["model"].maml, next(tasks)) if "MAMLModel" in names else (names["maml"], tasks)
+        losses = maml.evaluate(tasks, 10)["losses"].mean(0)
         assert losses[10] < losses[0] / 5
     if "Reach" in names:
         check_environment("Reach-v0")
         del gymnasium.registry["Reach-v0"]
-    pictures = re.findall(r'savefig\("(.+)"\)', code)
-    assert [path.name for path in tmp_path.iterdir()] == pictures
+    pictures, models = (re.findall(rf'{call}\("(.+)"\)', code) for call in ("savefig", r"model(?:\.maml)?\.save"))
+    assert [path.name for path in tmp_path.iterdir()] == pictures + models
     assert all((tmp_path / picture).read_bytes().startswith(b"\x89PNG") for picture in pictures)
 
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from data_generators.episodes import Episodes
 from data_generators.errors import UserError
 from data_generators.tasks import TaskSource
-from maml_tf import losses
+from maml_tf import losses, users_losses
 from maml_tf.backend import keras
 from maml_tf.maml import MAML, adam
 from maml_tf.networks import is_head
@@ -60,8 +60,8 @@ def build(
     reptile, lr_max = experiment.algorithm == "reptile", experiment.update_lr_max
     updates, annealing = experiment.num_updates, experiment.query_loss_iterations
     if ways is not None:
-        loss, accuracy = losses.of_first_outputs(ways, loss), losses.as_accuracy(accuracy)
-        accuracy = accuracy and losses.of_first_outputs(ways, accuracy)
+        loss, accuracy = users_losses.of_first_outputs(ways, loss), users_losses.as_accuracy(accuracy)
+        accuracy = accuracy and users_losses.of_first_outputs(ways, accuracy)
     network = dataset.network(experiment, source.input_shape, source.output_size)
     if experiment.normalize != "none" and isinstance(source, Episodes):  # otherwise the checkpoint has what it needs
         set_pixels(network, *source.splits["train"].pixel_moments())

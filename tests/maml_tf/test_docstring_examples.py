@@ -16,6 +16,8 @@ from maml_tf import (
     adaptation,
     distribution,
     export,
+    keras_data,
+    keras_model,
     layers,
     losses,
     maml,
@@ -23,6 +25,7 @@ from maml_tf import (
     norm_layers,
     optimizers,
     pixels,
+    saving,
     serving,
     step_sizes,
     task_axis,
@@ -42,11 +45,13 @@ MODULES = [
     norm_layers,
     optimizers,
     pixels,
+    saving,
     serving,
     step_sizes,
     task_axis,
 ]
 MODULES += [arrays, episodes, miniimagenet, omniglot, own_images, sinusoid, streams, tasks]
+MODULES += [keras_data, keras_model]
 
 
 def examples():

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from data_generators.errors import UserError
 from data_generators.tasks import Tasks
-from maml_tf import losses
+from maml_tf import losses, users_losses
 from maml_tf.maml import MAML
 
 K = keras.losses
@@ -52,7 +52,7 @@ class Mine(K.Loss):
     ],
 )
 def test_a_loss_is_called_in_its_own_order(loss, targets, expected):
-    found = losses.as_loss(loss)(tf.constant(LOGITS), tf.constant(targets))
+    found = users_losses.as_loss(loss)(tf.constant(LOGITS), tf.constant(targets))
     assert found.shape == ()
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
@@ -72,21 +72,21 @@ def test_a_loss_is_called_in_its_own_order(loss, targets, expected):
     ],
 )
 def test_an_accuracy_is_that_of_one_task(metric, targets, expected):
-    function = losses.as_accuracy(metric)
+    function = users_losses.as_accuracy(metric)
     for _ in range(2):  # nothing is kept from one task to the next
         np.testing.assert_allclose(function(tf.constant(LOGITS), tf.constant(targets)), expected, rtol=1e-6)
 
 
 def test_no_accuracy_stays_none():
-    assert losses.as_accuracy(None) is None
+    assert users_losses.as_accuracy(None) is None
 
 
 @pytest.mark.parametrize("name", ["no_such_loss", 7])
 def test_what_is_no_loss_is_refused(name):
     with pytest.raises(UserError, match=r"no_such_loss|must be a function"):
-        losses.as_loss(name)
+        users_losses.as_loss(name)
     with pytest.raises(UserError, match=r"no_such_loss|must be a function"):
-        losses.as_accuracy(name)
+        users_losses.as_accuracy(name)
 
 
 def test_ids_that_are_no_class_do_not_count_as_another():
@@ -115,10 +115,12 @@ def own_mse(outputs, targets):
 def test_an_own_loss_that_compares_each_target_with_every_output_is_refused():
     outputs, targets = tf.zeros([5, 1]), tf.zeros([5])
     with pytest.raises(UserError, match=r"targets of the shape \(5,\) do not fit outputs of the shape \(5, 1\)"):
-        losses.as_loss(own_mse)(outputs, targets)
-    assert losses.as_loss(lambda o, t: own_mse(o[:, 0], t))(outputs, targets) == 0
-    assert losses.as_loss(lambda o, t: tf.reduce_sum(o) - tf.reduce_sum(t))(outputs, targets) == 0
-    quantiles = losses.as_loss(lambda o, t: tf.reduce_mean(tf.abs(o - t)))  # [5, 9] against [5, 1], as it should be
+        users_losses.as_loss(own_mse)(outputs, targets)
+    assert users_losses.as_loss(lambda o, t: own_mse(o[:, 0], t))(outputs, targets) == 0
+    assert users_losses.as_loss(lambda o, t: tf.reduce_sum(o) - tf.reduce_sum(t))(outputs, targets) == 0
+    quantiles = users_losses.as_loss(
+        lambda o, t: tf.reduce_mean(tf.abs(o - t))
+    )  # [5, 9] against [5, 1], as it should be
     assert quantiles(tf.zeros([5, 9]), tf.zeros([5, 1])) == 0
 
 
@@ -158,8 +160,8 @@ def exported(module, base):
 
 OF_VALUES = keras.metrics.Mean, keras.metrics.Sum
 OF_SEQUENCES = "CTC", "ctc"
-FUNCTIONS = [(losses.as_loss, *each) for each in exported(K, K.Loss)]
-FUNCTIONS += [(losses.as_accuracy, *each) for each in exported(keras.metrics, keras.metrics.Metric)]
+FUNCTIONS = [(users_losses.as_loss, *each) for each in exported(K, K.Loss)]
+FUNCTIONS += [(users_losses.as_accuracy, *each) for each in exported(keras.metrics, keras.metrics.Metric)]
 
 
 def directly(function, outputs, targets):
@@ -189,12 +191,36 @@ def test_a_cross_entropy_of_probabilities_is_refused_where_the_model_gives_logit
         return keras.Sequential([keras.Input((4,)), *layers])
 
     dense = keras.layers.Dense
-    for wrong in (loss, K.get(loss), functools.partial(K.get(loss), axis=-1)):
+    for wrong in (K.get(loss), functools.partial(K.get(loss), axis=-1)):
         with pytest.raises(UserError, match=f"{loss} takes probabilities, but the last layer of the model"):
             MAML(ending(dense(3)), wrong)
     for right in (ending(dense(3, "softmax")), ending(dense(3), keras.layers.Softmax()), ending(dense(3, "sigmoid"))):
         MAML(right, loss)
     MAML(ending(dense(3)), functools.partial(K.get(loss), from_logits=True))
+
+
+BY_NAME = ["categorical_crossentropy", "binary_crossentropy", "categorical_focal_crossentropy"]
+
+
+@pytest.mark.parametrize("name", [*BY_NAME, "binary_focal_crossentropy", "CategoricalCrossentropy"])
+def test_a_cross_entropy_by_name_is_that_of_logits_where_the_model_gives_them(name):
+    logits, targets = tf.constant(LOGITS), tf.constant(ONE_HOT)
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    known = K.get(name)
+    of_logits = (
+        type(known)(from_logits=True) if isinstance(known, K.Loss) else functools.partial(known, from_logits=True)
+    )
+    expected = tf.reduce_mean(of_logits(targets, logits))
+    np.testing.assert_allclose(MAML(model, name).loss(logits, targets), expected, rtol=1e-6)
+    assert not np.allclose(users_losses.as_loss(name)(logits, targets), expected, rtol=1e-2)
+
+
+def test_a_cross_entropy_of_ids_by_name_and_as_a_metric_is_that_of_logits_too():
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    maml = MAML(model, "sparse_categorical_crossentropy", accuracy="categorical_crossentropy")
+    loss = maml.loss(tf.constant(LOGITS), tf.constant(IDS))
+    np.testing.assert_allclose(loss, CROSS_ENTROPY, rtol=1e-6)
+    np.testing.assert_allclose(maml.accuracy(tf.constant(LOGITS), tf.constant(ONE_HOT)), CROSS_ENTROPY, rtol=1e-6)
 
 
 def test_objects_of_probabilities_are_refused_too():
@@ -211,12 +237,12 @@ def test_objects_of_probabilities_are_refused_too():
 @pytest.mark.parametrize("metric", [keras.metrics.Mean(), keras.metrics.Sum, "mean"])
 def test_a_metric_that_compares_nothing_is_refused(metric):
     with pytest.raises(UserError, match=r"compares no outputs with targets|Keras has no accuracy 'mean'"):
-        losses.as_accuracy(metric)
+        users_losses.as_accuracy(metric)
 
 
 def test_a_metric_of_several_numbers_and_targets_that_do_not_fit_are_refused_in_one_sentence():
     with pytest.raises(UserError, match="F1Score gives 3 numbers, not one"):
-        losses.as_accuracy(keras.metrics.F1Score())(tf.constant(PROBABILITIES), tf.constant(ONE_HOT))
+        users_losses.as_accuracy(keras.metrics.F1Score())(tf.constant(PROBABILITIES), tf.constant(ONE_HOT))
     for loss in ("categorical_crossentropy", K.KLDivergence(), keras.metrics.AUC()):
         with pytest.raises(UserError, match=r"targets of the shape \(4,\) with outputs of .*sparse loss"):
-            losses.as_loss(loss)(tf.constant(PROBABILITIES), tf.constant(IDS))
+            users_losses.as_loss(loss)(tf.constant(PROBABILITIES), tf.constant(IDS))

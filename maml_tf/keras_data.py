@@ -1,0 +1,102 @@
+"""Batches of tasks in the forms in which Keras's loop takes and gives them."""
+
+from collections.abc import Callable
+from typing import Any
+
+from data_generators.errors import UserError
+from data_generators.tasks import Tasks
+from maml_tf.backend import keras, tf
+
+
+def for_keras(data: Any, form: Callable) -> Any:
+    """What `fit`, `evaluate` and `predict` of Keras take.
+
+    Args:
+        data: a tf.data.Dataset, a keras.utils.PyDataset or an iterator of batches; Tasks; or arrays.
+        form: function of a batch, which gives it the form that Keras takes: `as_pairs` or `as_support_and_query`.
+    """
+    if isinstance(data, Tasks):
+        return form(data)
+    if isinstance(data, keras.utils.PyDataset):
+        return _Batches(data, form)
+    return (form(batch) for batch in data) if hasattr(data, "__next__") else data
+
+
+class _Batches(keras.utils.PyDataset):
+    """A PyDataset whose batches are those of another one, in another form."""
+
+    def __init__(self, of, form):
+        super().__init__(of.workers, of.use_multiprocessing, of.max_queue_size)
+        self._of, self._form = of, form
+
+    def __getitem__(self, index):
+        return self._form(self._of[index])
+
+    @property
+    def num_batches(self):
+        return self._of.num_batches
+
+    def on_epoch_begin(self):
+        self._of.on_epoch_begin()
+
+    def on_epoch_end(self):
+        self._of.on_epoch_end()
+
+
+def as_pairs(batch: Any) -> tuple:
+    """((support_x, support_y), (query_x, query_y)) of a batch in any form that `as_tasks` takes."""
+    support_x, support_y, query_x, query_y = as_tasks(batch)
+    return (support_x, support_y), (query_x, query_y)
+
+
+def as_tasks(batch: Any) -> Tasks:
+    """Tasks of a batch.
+
+    Args:
+        batch: ((support_x, support_y), (query_x, query_y)) or Tasks. Keras may have put it into a tuple of one, or None
+            beside it.
+
+    Raises:
+        UserError: it has another form.
+
+    Example:
+        >>> as_tasks((("x", "y"), ("query x", "query y"), None)).query_y
+        'query y'
+    """
+    parts = _parts(batch)
+    if len(parts) == 1:
+        return as_tasks(parts[0])
+    if len(parts) == 4:
+        return Tasks(*parts)
+    if [len(_parts(part)) for part in parts] == [2, 2]:
+        return Tasks(*parts[0], *parts[1])
+    raise UserError(f"a batch must be ((support_x, support_y), (query_x, query_y)) or Tasks, not {_shown(batch)}")
+
+
+def as_support_and_query(batch: Any) -> tuple:
+    """((support_x, support_y), query_x) of a batch in this form or, without the targets of the queries, in another.
+
+    Raises:
+        UserError: it has none of these forms.
+    """
+    parts = _parts(batch)
+    if len(parts) == 1:
+        return as_support_and_query(parts[0])
+    if len(parts) == 4:
+        return (parts[0], parts[1]), parts[2]
+    if len(parts) != 2 or len(_parts(parts[0])) != 2:
+        raise UserError(f"predict needs ((support_x, support_y), query_x), not {_shown(batch)}")
+    support, query = parts
+    try:
+        tf.nest.assert_same_structure(support[0], query, check_types=False)
+    except (TypeError, ValueError):
+        query = query[0]
+    return tuple(support), query
+
+
+def _parts(batch):
+    return [part for part in batch if part is not None] if isinstance(batch, tuple | list) else []
+
+
+def _shown(batch):
+    return str(tf.nest.map_structure(lambda value: getattr(value, "shape", value), batch))[:200]

@@ -1,0 +1,228 @@
+"""A MAML as a file, which `MAML.load` makes a MAML of that trains on as the first would have.
+
+The file is a zip of three:
+
+    maml.json             the arguments of the MAML, and the network as Keras describes it
+    network.weights.h5    the network's weights, by Keras, which leaves seeds out
+    state.npz             statistics and seeds, step sizes, slots of the inner optimizer, both optimizers' variables
+"""
+
+import functools
+import inspect
+import json
+import zipfile
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from data_generators.errors import UserError, first_line
+from data_generators.files import reading, replacing, writing
+from maml_tf import losses
+from maml_tf.backend import keras
+
+_FORMAT = 1
+_SETTINGS, _WEIGHTS, _STATE = "maml.json", "network.weights.h5", "state.npz"
+_OURS = {"mse": losses.mse, "accuracy": losses.accuracy}
+_PLAIN = bool, int, float, str, type(None)
+
+
+class Saved:
+    """The methods of a MAML that write files, and the one that reads them."""
+
+    def export(self: Any, path: str | Path, **settings: Any) -> Path:
+        """Writes a SavedModel that adapts without this project; see `export.export`."""
+        from maml_tf.export import export
+
+        return export(self, path, **settings)
+
+    def save(self: Any, path: str | Path) -> Path:
+        """Writes all that this MAML is and has learned to one file, from which `load` makes it again.
+
+        Args:
+            path: of the file. What stood there is replaced once the file is whole.
+
+        Returns:
+            The path.
+
+        Raises:
+            UserError: it cannot be written.
+        """
+        path = Path(path)
+        with writing(path), replacing(path) as part, zipfile.ZipFile(part, "w") as file, TemporaryDirectory() as folder:
+            weights = Path(folder, _WEIGHTS)
+            self.model.save_weights(weights)
+            file.write(weights, _WEIGHTS)
+            file.writestr(_SETTINGS, json.dumps(_described(self), indent=2))
+            np.savez(Path(folder, _STATE), *(variable.numpy() for variable in _variables(self)))
+            file.write(Path(folder, _STATE), _STATE)
+        return path
+
+    @classmethod
+    def load(cls: Any, path: str | Path, *, model: keras.Model | None = None, **given: Any) -> Any:
+        """The MAML that `save` wrote.
+
+        Args:
+            path: of the file.
+            model: the built network, where Keras cannot make it from its description: of layers of one's own that are
+                not registered by `keras.saving.register_keras_serializable`. Its weights become those of the file.
+            given: arguments of `MAML` in place of those in the file. Functions of one's own must be given, unless they
+                are registered with Keras, since a file does not hold them.
+
+        Raises:
+            UserError: the file is damaged or none that `save` wrote; or something must be given that is not.
+
+        Example:
+            >>> model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+            >>> with TemporaryDirectory() as folder:
+            ...     saved = MAML(model, "mse", step_size=0.5).save(f"{folder}/line.maml")
+            ...     MAML.load(saved).step_size
+            0.5
+        """
+        remedy = "give a file that MAML.save wrote"
+        with TemporaryDirectory() as folder:
+            with reading(path, remedy), zipfile.ZipFile(path) as file:
+                for name in (_SETTINGS, _WEIGHTS, _STATE):
+                    file.extract(name, folder)
+                with np.load(Path(folder, _STATE)) as state:
+                    values = [state[name] for name in state.files]
+                described = json.loads(Path(folder, _SETTINGS).read_text(encoding="utf-8"))
+                settings, network, version = described["settings"], described["network"], described["format"]
+            if version != _FORMAT:
+                raise UserError(f"{path} has the format {version} of a later version: update this library to read it")
+            model = model or _network(network, path)
+            with reading(path, "give the network that it was saved with"):
+                model.load_weights(Path(folder, _WEIGHTS))
+        maml = cls(model, **{**_restored(settings, given, path), **given})
+        with reading(path, remedy):
+            for variable, value in zip(_variables(maml), values, strict=True):
+                # NumPy reads what it does not know, such as bfloat16, as mere bytes.
+                variable.assign(value.view(np.dtype(variable.dtype)) if value.dtype.kind == "V" else value)
+        return maml
+
+
+def _described(maml):
+    settings = maml.given | ({"step_size": 1.0} if maml.step_sizes else {})  # their values stand in the state
+    try:
+        network = {**keras.saving.serialize_keras_object(maml.model), "compile_config": None}
+        json.dumps(network)
+    except Exception:  # whatever a class of the user's raises: `load` then needs the network itself
+        network = None
+    return {"format": _FORMAT, "network": network, "settings": encoded(settings)}
+
+
+def _network(described, path):
+    try:
+        if described is None:
+            raise TypeError("its class does not describe itself by get_config")
+        return keras.saving.deserialize_keras_object(described)
+    except Exception as error:  # of the many kinds that Keras and classes of the user's raise
+        why = f"Keras cannot make the network of {path} ({first_line(error)})"
+        raise UserError(f"{why}: register its classes, or give load(path, model=...)") from error
+
+
+def _restored(settings, given, path):
+    found = {}
+    for name in settings.keys() - given.keys():
+        try:
+            found[name] = decoded(settings[name])
+        except Missing as error:
+            raise UserError(f"{path} cannot hold the {name} {error}: give it, load(path, {name}=...)") from error
+    return found
+
+
+def _variables(maml):
+    return [
+        *maml.pure.state,
+        *maml.step_sizes,
+        *maml.slots,
+        *maml.optimizer.variables,
+        *maml.pretrain_optimizer.variables,
+    ]
+
+
+class Missing(Exception):
+    """A function or object of the user's that only its name is left of."""
+
+
+def encoded(value: Any) -> Any:
+    """An argument of MAML as JSON can hold it: numbers and texts, Keras's objects and functions, and our losses.
+
+    Args:
+        value: argument, or a dict, list or tuple of them. Of what is none of these, the name stays.
+
+    Example:
+        >>> encoded({"loss": losses.SoftmaxCrossEntropy(shots=1), "step_size": (0.1, 0.2)})
+        {'loss': {'@ours': 'SoftmaxCrossEntropy', 'shots': 1}, 'step_size': [0.1, 0.2]}
+    """
+    if isinstance(value, dict):
+        return {name: encoded(item) for name, item in value.items()}
+    if type(value) in (list, tuple):
+        return [encoded(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, _PLAIN):
+        return value
+    if isinstance(value, losses.SoftmaxCrossEntropy):
+        return {"@ours": "SoftmaxCrossEntropy", "shots": value.shots}
+    for name, function in _OURS.items():
+        if value is function:
+            return {"@ours": name}
+    return _of_keras(value) or {"@own": name_of(value)}
+
+
+def _of_keras(value):
+    """What Keras can restore, as Keras describes it; None for anything else."""
+    try:
+        value = value() if inspect.isclass(value) else value
+        described = keras.saving.serialize_keras_object(value)
+        json.dumps(described)
+        restored = keras.saving.deserialize_keras_object(described)
+        if _of_function(restored) != _of_function(value):  # which Keras leaves out of Huber and CosineSimilarity
+            described["config"] |= _of_function(value)
+            restored = keras.saving.deserialize_keras_object(described)
+    except Exception:  # Keras raises errors of many kinds, and classes of the user's any
+        return None
+    # A function of the user's may have the name of one of Keras.
+    is_same = restored is value if inspect.isfunction(value) else type(restored) is type(value)
+    is_same = is_same and _of_function(restored) == _of_function(value)
+    return {"@keras": described} if is_same else None
+
+
+def _of_function(value):
+    """The arguments of a loss or metric of Keras that belong to its function."""
+    return getattr(value, "_fn_kwargs", {})
+
+
+def name_of(value: Any) -> str:
+    """The name of a function, a functools.partial of one, or an object's class."""
+    while isinstance(value, functools.partial):
+        value = next((argument for argument in value.args if callable(argument)), value.func)
+    return getattr(value, "__name__", None) or type(value).__name__
+
+
+def decoded(value: Any) -> Any:
+    """What `encoded` described; a list becomes a tuple.
+
+    Raises:
+        Missing: it is of the user, and not among Keras's custom objects.
+    """
+    if isinstance(value, list):
+        return tuple(map(decoded, value))
+    if not isinstance(value, dict):
+        return value
+    if "@ours" in value:
+        is_loss = value["@ours"] == "SoftmaxCrossEntropy"
+        return losses.SoftmaxCrossEntropy(value["shots"]) if is_loss else _OURS[value["@ours"]]
+    if "@keras" in value:
+        try:
+            return keras.saving.deserialize_keras_object(value["@keras"])
+        except (TypeError, ValueError) as error:  # a class that was registered in the process that saved it
+            raise Missing(value["@keras"].get("class_name")) from error
+    if "@own" in value:
+        found = keras.saving.get_registered_object(value["@own"])
+        if found is None:
+            raise Missing(value["@own"])
+        return found
+    return {name: decoded(item) for name, item in value.items()}

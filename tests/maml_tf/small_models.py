@@ -1,0 +1,55 @@
+"""Small MAMLModels, and the tasks they learn: y = a x, or classes by the sign of x."""
+
+import keras
+import numpy as np
+
+from maml_tf import MAML, Tasks, adam
+from maml_tf.keras_model import MAMLModel
+
+SETTINGS = {"step_size": 0.05, "num_updates": 2, "learn_step_size": True}
+
+
+def network(outputs=1, dropout=0.0):
+    keras.utils.set_random_seed(0)
+    random = [keras.layers.Dropout(dropout)] if dropout else []
+    return keras.Sequential(
+        [keras.Input((1,)), keras.layers.Dense(4, "tanh"), *random, keras.layers.Dense(outputs)], name="small"
+    )
+
+
+def model(net=None, loss="mse", metrics=("mae",), jit_compile=False, steps_per_execution=1, optimizer="adam", **others):
+    settings = {"inner_step_size": 0.05, "num_updates": 2, "learn_step_size": True, **others}
+    made = MAMLModel(net or network(), **settings)
+    made.compile(optimizer, loss, metrics, jit_compile=jit_compile, steps_per_execution=steps_per_execution)
+    return made
+
+
+def maml(net=None, loss="mse", **others):
+    settings = {**SETTINGS, "accuracy": {"mae": "mae"}, "jit": False, "optimizer": adam(), **others}
+    return MAML(net or network(), loss, **settings)
+
+
+def tasks(seed=0, count=3, ids=False):
+    """Tasks of 4 support and 6 query examples."""
+    generator = np.random.default_rng(seed)
+    x = generator.normal(size=(count, 10, 1)).astype(np.float32)
+    y = (x[..., 0] > 0).astype(np.int64) if ids else x * generator.normal(size=(count, 1, 1)).astype(np.float32)
+    return Tasks(x[:, :4], y[:, :4], x[:, 4:], y[:, 4:])
+
+
+def stream(first=0):
+    """tasks(first), tasks(first + 1), ..."""
+    while True:
+        yield tasks(first)
+        first += 1
+
+
+def learned(learner):
+    """All that a MAML or a MAMLModel has learned, and its optimizer's variables."""
+    of = getattr(learner, "maml", learner)
+    return [v.numpy() for v in [*of.model.variables, *of.step_sizes, *of.slots, *of.optimizer.variables]]
+
+
+def assert_same(one, other):
+    for mine, its in zip(learned(one), learned(other), strict=True):
+        np.testing.assert_array_equal(mine, its)

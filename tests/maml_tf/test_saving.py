@@ -1,0 +1,146 @@
+"""`MAML.save` and `MAML.load` give the meta-learner back."""
+
+import errno
+import json
+import zipfile
+
+import keras
+import numpy as np
+import pytest
+
+import maml_tf
+from data_generators.errors import UserError
+from maml_tf import MAML, inner_optimizers, layers, losses
+from maml_tf.saving import decoded, encoded
+from tests.maml_tf.small_models import assert_same, maml, model, network, tasks
+
+KINDS = {
+    "learned step sizes": {"learn_step_size": "per_weight", "step_size": (0.01, 0.1)},
+    "one step size": {"learn_step_size": False, "step_size": np.float32(0.3)},
+    "Reptile": {"learn_step_size": False, "algorithm": "reptile", "inner_optimizer": "adam", "minibatch": 2},
+    "names": {"loss": "mae", "optimizer": "rmsprop", "accuracy": "mse", "adapts": "body"},
+    "Keras's": {"loss": keras.losses.Huber(0.5), "accuracy": keras.metrics.MeanAbsoluteError(name="far")},
+    "Keras's function": {"loss": keras.losses.mean_absolute_error, "accuracy": {"own": losses.mse}},
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_training_resumes_bit_for_bit(kind, tmp_path):
+    made = maml(network(dropout=0.2), task_axis="map", **KINDS[kind])
+    made.train_step(tasks(0))
+    if kind == "names":
+        made.pretrain_step(tasks(1))
+    loaded = maml_tf.load(made.save(tmp_path / "of.maml"))
+    for each in (made, loaded):
+        if kind == "names":
+            each.pretrain_step(tasks(2))
+        metrics = each.train_step(tasks(3))
+    assert_same(made, loaded)
+    assert metrics.keys() == made.train_step(tasks(4)).keys()
+    assert loaded.num_updates == made.num_updates
+
+
+def test_normalisation_statistics_and_frozen_layers(tmp_path):
+    net = keras.Sequential([keras.Input((1,)), keras.layers.Dense(3), layers.BatchNorm(), keras.layers.Dense(1)])
+    net.layers[0].trainable = False
+    made = maml(net)
+    made.train_step(tasks(0))
+    loaded = MAML.load(made.save(tmp_path / "of.maml"))
+    assert_same(made, loaded)
+    assert len(loaded.weights) == len(made.weights)
+    assert_same(*(each for each in (made, loaded) if each.train_step(tasks(1))))
+
+
+def test_the_maml_of_a_model(tmp_path):
+    made = model(network(dropout=0.2), task_axis="map")
+    made.fit(tasks(0), verbose=0)
+    loaded = MAML.load(made.maml.save(tmp_path / "of.maml"))
+    assert_same(made, loaded)
+    assert_same(*(each for each in (made.maml, loaded) if each.train_step(tasks(1))))
+
+
+def test_what_is_of_ones_own_must_be_given(tmp_path):
+    def own(outputs, targets):
+        return keras.ops.mean(keras.ops.abs(outputs - targets))
+
+    path = maml(loss=own, query_weights=lambda done: [0.5, 0.5]).save(tmp_path / "of.maml")
+    with pytest.raises(UserError, match=r"cannot hold the query_weights <lambda>: give it, load\(path, query_weights="):
+        MAML.load(path, loss=own)
+    with pytest.raises(UserError, match=r"cannot hold the loss own: give it, load\(path, loss="):
+        MAML.load(path, query_weights=None)
+    assert MAML.load(path, loss=own, query_weights=None, num_updates=3).num_updates == 3
+
+
+def test_a_function_named_as_one_of_keras_is_not_taken_for_it():
+    def mse(outputs, targets):
+        return 0.0
+
+    assert encoded([mse, keras.losses.mean_squared_error])[0] == {"@own": "mse"}
+    assert decoded(encoded(keras.losses.mean_squared_error)) is keras.losses.mean_squared_error
+    assert encoded(inner_optimizers.momentum(0.5)) == {"@own": "InnerOptimizer"}
+    assert decoded(encoded({"own": losses.mse, "pair": (1, 2.5, None)})) == {"own": losses.mse, "pair": (1, 2.5, None)}
+
+
+class Own(keras.Model):
+    """A network that Keras cannot describe."""
+
+    def __init__(self, activation):
+        super().__init__()
+        self.dense = keras.layers.Dense(1, activation)
+
+    def call(self, x):
+        return self.dense(x)
+
+
+def test_a_network_of_ones_own_is_given(tmp_path):
+    def built():
+        net = Own(lambda x: x)
+        net(np.ones((1, 1)))
+        return net
+
+    made = maml(built())
+    made.train_step(tasks(0))
+    path = made.save(tmp_path / "of.maml")
+    with pytest.raises(UserError, match=r"cannot make the network .*give load\(path, model=\.\.\.\)"):
+        MAML.load(path)
+    assert_same(made, MAML.load(path, model=built()))
+    with pytest.raises(UserError, match="give the network that it was saved with"):
+        MAML.load(path, model=network())
+
+
+def spoilt(path, spoil):
+    """A copy of a saved MAML, one of its files changed."""
+    copy = path.with_name("spoilt.maml")
+    with zipfile.ZipFile(path) as whole, zipfile.ZipFile(copy, "w") as part:
+        for name in whole.namelist():
+            if (content := spoil(name, whole.read(name))) is not None:
+                part.writestr(name, content)
+    return copy
+
+
+def test_damaged_and_foreign_files_are_refused_in_one_sentence(tmp_path):
+    path = maml().save(tmp_path / "of.maml")
+    for bad in ("maml.json", "network.weights.h5", "state.npz"):
+        with pytest.raises(UserError, match="give "):
+            MAML.load(spoilt(path, lambda name, content, bad=bad: None if name == bad else content))
+        with pytest.raises(UserError, match="give "):
+            MAML.load(spoilt(path, lambda name, content, bad=bad: content[:40] if name == bad else content))
+    later = json.dumps({"format": 2, "settings": {}, "network": None})
+    with pytest.raises(UserError, match="later version: update"):
+        MAML.load(spoilt(path, lambda name, content: later if name == "maml.json" else content))
+    (tmp_path / "text").write_text("no zip")
+    for foreign in (tmp_path / "text", tmp_path / "nothing", tmp_path):
+        with pytest.raises(UserError, match=r"give a file that MAML\.save wrote"):
+            MAML.load(foreign)
+    with pytest.raises(UserError, match="cannot write"):
+        maml().save(tmp_path)
+
+
+def test_what_stood_there_stays_until_the_file_is_whole(tmp_path, monkeypatch):
+    path = maml().save(tmp_path / "of.maml")
+    before = path.read_bytes()
+    monkeypatch.setattr(np, "savez", lambda *arrays: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left")))
+    with pytest.raises(UserError, match=r"cannot write .*No space left"):
+        maml().save(path)
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["of.maml"]
