@@ -1,6 +1,7 @@
 """N-way K-shot tasks from images grouped by class (the original's data_generator.py, make_data_tensor)."""
 
 import dataclasses
+import math
 import zlib
 from collections.abc import Mapping
 
@@ -34,6 +35,17 @@ class ClassImages:
         """Number of classes."""
         return len(self.names)
 
+    def pixel_moments(self) -> tuple[list[float], list[float]]:
+        """Mean and standard deviation of each channel over all images, pixels in [0, 1]; exact but for one rounding."""
+        values, count = np.arange(256), 0
+        total = squares = np.zeros(self.images.shape[-1], np.int64)
+        for offset, length in zip(self.offsets, self.lengths, strict=True):
+            pixels = self.images[offset : offset + length].reshape(-1, self.images.shape[-1])
+            counts = np.stack([np.bincount(channel, minlength=256) for channel in pixels.T])
+            count, total, squares = count + len(pixels), total + counts @ values, squares + counts @ values**2
+        moments = [(int(t), count * int(s) - int(t) ** 2) for t, s in zip(total, squares, strict=True)]
+        return [t / (255 * count) for t, _ in moments], [math.sqrt(v) / (255 * count) for _, v in moments]
+
 
 class Episodes:
     """Draws N-way K-shot tasks; every task is a pure function of (seed, split, its index).
@@ -49,6 +61,8 @@ class Episodes:
         queries: query images per class; one number, or one for each split by its name.
         rotate: turn all images of a class within a task by the same random multiple of 90 degrees.
         flags: the names of ways, shots and queries in the advice of errors; a command gives those of its flags.
+        augment: mirror each image of a task of "train" with probability 1/2, pad it with black (8 pixels around 84x84,
+            4 around 32x32), and crop it at a random place. A task has the same images as without.
 
     Raises:
         UserError: a size is not positive, a split has too few classes or a class too few images, or images to be
@@ -73,12 +87,13 @@ class Episodes:
         queries: int | Mapping[str, int],
         rotate: bool = False,
         flags: tuple[str, str, str] = ("ways", "shots", "queries"),
+        augment: bool = False,
     ):
         self.splits = dict(splits)
         self.ways = ways
         self.shots = shots
         self.queries = {split: queries[split] if isinstance(queries, Mapping) else queries for split in self.splits}
-        self.rotate = rotate
+        self.rotate, self.augment = rotate, augment
         self._flags = flags
         for split in self.splits:
             self._check(split)
@@ -133,6 +148,8 @@ class Episodes:
         pixels = data.images[images[task, order, sample]]
         if self.rotate:
             _turn(pixels, (for_turns % 4)[task, order])
+        if self.augment and split == "train":
+            pixels = _flipped_and_cropped(pixels, _random_words(seed, "augment", first, *pixels.shape[:2]))
         labels = np.eye(self.ways, dtype=np.float32)[order]
         support = self.ways * self.shots
         return Tasks(
@@ -205,6 +222,25 @@ def _turn(pixels: np.ndarray, turns: np.ndarray):
     for turn in (1, 2, 3):
         chosen = turns == turn
         pixels[chosen] = np.rot90(pixels[chosen], turn, axes=(1, 2))
+
+
+def _flipped_and_cropped(pixels: np.ndarray, words: np.ndarray) -> np.ndarray:
+    """Pixels [tasks, rows, height, width, channels], each image as the random word [tasks, rows] of its own says.
+
+    Cropping after padding is the field's augmentation of images of 32x32 and 84x84; other sizes are padded in between,
+    by a thirteenth of the side and a little more.
+    """
+    height, width = pixels.shape[2:4]
+    padding = round((min(height, width) + 20) / 13)
+    padded = np.pad(pixels, [(0, 0), (0, 0), (padding, padding), (padding, padding), (0, 0)])
+    places = 2 * padding + 1
+    changed = np.empty_like(pixels)
+    for row in np.ndindex(words.shape):
+        word = int(words[row])
+        top, left = word % places, word // places % places
+        image = padded[row][top : top + height, left : left + width]
+        changed[row] = image[:, ::-1] if word >> 63 else image
+    return changed
 
 
 def _to_float(pixels: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ import logging
 import math
 import os
 import zlib
-from collections.abc import Collection, Generator, Mapping
+from collections.abc import Callable, Collection, Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from pathlib import Path
@@ -52,7 +52,9 @@ class ClassFolders:
         return [self.path / name / image for name, images in self.images.items() for image in images]
 
 
-def list_classes(path: str | Path, suffixes: Collection[str]) -> ClassFolders | None:
+def list_classes(
+    path: str | Path, suffixes: Collection[str], wanted: Callable[[str], bool] = lambda name: True
+) -> ClassFolders | None:
     """Lists the images <class>/<image> below a folder.
 
     Stray files do no harm: what is hidden, or has another suffix, is passed over. A folder without any image is no
@@ -61,6 +63,7 @@ def list_classes(path: str | Path, suffixes: Collection[str]) -> ClassFolders | 
     Args:
         path: the folder.
         suffixes: in lower case, ".jpg" for example, of the files that are images.
+        wanted: which folders count, by their names.
 
     Returns:
         ClassFolders, or None if there is no image.
@@ -71,7 +74,7 @@ def list_classes(path: str | Path, suffixes: Collection[str]) -> ClassFolders | 
     path = Path(path)
     images, marks, empty = {}, [], []
     with reading(path):
-        folders = [folder for folder in _visible(path) if folder.is_dir()] if path.is_dir() else []
+        folders = [f for f in _visible(path) if wanted(f.name) and f.is_dir()] if path.is_dir() else []
         for folder in folders:
             files = [file for file in _visible(folder) if is_image(file.name, suffixes) and file.is_file()]
             marks += [(folder.name, file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]

@@ -1,6 +1,8 @@
 """A user's own images, grouped by class in folders; in splits, or split here."""
 
+import hashlib
 import random
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +10,10 @@ from PIL import Image
 
 from data_generators.decoding import MODES, Decoder, is_decoded
 from data_generators.episodes import ClassImages
-from data_generators.errors import UserError
+from data_generators.errors import UserError, listed
 from data_generators.image_folders import SPLITS, ClassFolders, list_classes, list_splits, load_split, load_splits
+from data_generators.minibatches import subset
+from data_generators.splits import Lists, checked, key, read_splits
 
 # Shares of the classes, in %, where the folder has no splits: those of miniImagenet, the rest for the test.
 _TRAIN, _VAL = 64, 16
@@ -17,11 +21,17 @@ _SPLIT_SEED = 1  # as Omniglot's; --seed never moves a split
 _MAX_SIDE = 4096  # pixels: beyond any network that is meta-trained, and below what overflows in Pillow
 
 
-def load_image_folder(data_dir: str | Path, side: int = 84, channels: int = 3) -> dict[str, ClassImages]:
+def load_image_folder(
+    data_dir: str | Path,
+    side: int = 84,
+    channels: int = 3,
+    splits: str | Path | Mapping[str, list[str]] | None = None,
+) -> dict[str, ClassImages]:
     """Loads images of any size, in any format that Pillow reads, resized to side x side.
 
     data_dir holds {train,val,test}/<class>/<image>, any of the three; or <class>/<image>, and then 64 % of the classes
     are for training, 16 % for validation and the others for the test: the sorted names, shuffled by random.Random(1).
+    With `splits`, data_dir holds <class>/<image>, and the lists say what each class is for.
     Other files are passed over. The images are decoded once, into caches beside the folders
     (`image_folders.load_split`). The caches are used also without the images.
 
@@ -29,13 +39,15 @@ def load_image_folder(data_dir: str | Path, side: int = 84, channels: int = 3) -
         data_dir: the folder.
         side: height and width in pixels.
         channels: 3 (RGB) or 1 (grey).
+        splits: file or folder with lists of classes, see `splits`; or the lists themselves, by split. Classes in no
+            list are left out.
 
     Returns:
         The classes of those of "train", "val" and "test" that there are; images [total, side, side, channels].
 
     Raises:
-        UserError: there is no image, one of them is damaged, side is too large, or channels is neither 1 nor 3.
-            Nothing on disk is changed then.
+        UserError: there is no image, one of them is damaged, side is too large, channels is neither 1 nor 3, or the
+            lists are malformed or of classes that are not there. Nothing on disk is changed then.
 
     Example:
         >>> splits = load_image_folder("pictures", side=28)
@@ -49,16 +61,20 @@ def load_image_folder(data_dir: str | Path, side: int = 84, channels: int = 3) -
     data_dir = Path(data_dir)
     suffixes = _suffixes()
     decoder = Decoder(side, channels, resize=True, upright=True)
+    if splits is not None:
+        where = "splits" if isinstance(splits, Mapping) else str(splits)
+        lists = checked(splits, where) if isinstance(splits, Mapping) else read_splits(splits)
+        return _load_listed(data_dir, lists, where, suffixes, decoder)
     folders = list_splits(data_dir, suffixes)
     classes = None if any(folders.values()) else list_classes(data_dir, suffixes)
-    splits = {} if classes else load_splits(data_dir, folders, decoder)
-    splits = splits or _split_classes(data_dir, classes, decoder)
-    if not splits:
+    loaded = {} if classes else load_splits(data_dir, folders, decoder)
+    loaded = loaded or _split_classes(data_dir, classes, decoder)
+    if not loaded:
         raise UserError(
             f"{data_dir} holds no images: put them there as {data_dir}/{{train,val,test}}/<class>/<image> or "
             f"{data_dir}/<class>/<image>, in a format that Pillow reads."
         )
-    return splits
+    return loaded
 
 
 def _suffixes() -> frozenset[str]:
@@ -76,10 +92,26 @@ def _split_classes(data_dir: Path, classes: ClassFolders | None, decoder: Decode
     order = list(range(data.num_classes))
     random.Random(_SPLIT_SEED).shuffle(order)
     cuts = [round(len(order) * share / 100) for share in (_TRAIN, _TRAIN + _VAL)]
-    return {
-        split: ClassImages(
-            data.images, data.offsets[chosen], data.lengths[chosen], tuple(data.names[i] for i in chosen)
+    parts = zip(SPLITS, np.split(np.array(order), cuts), strict=True)
+    return {split: subset(data, chosen) for split, chosen in parts if len(chosen)}
+
+
+def _load_listed(
+    data_dir: Path, lists: Lists, where: str, suffixes: frozenset[str], decoder: Decoder
+) -> dict[str, ClassImages]:
+    """The classes of lists; other lists of the same classes share the array."""
+    keys = {split: [key(name) for name in names] for split, names in lists.items()}
+    wanted = {name for names in keys.values() for name in names}
+    folders = list_classes(data_dir, suffixes, lambda name: key(name) in wanted)
+    digits = hashlib.sha256("\n".join(sorted(wanted)).encode()).hexdigest()[:8]
+    data = None
+    if folders is None or wanted == set(map(key, folders.images)):
+        data = load_split(data_dir, f"classes{digits}", folders, decoder)
+    if data is None:
+        absent = sorted(wanted - set(map(key, folders.images if folders else ())))
+        raise UserError(
+            f"{len(absent):,} of the {len(wanted):,} classes of {where} are no folders of images in {data_dir}: "
+            f"{listed(absent)}; give --splits the lists of these data, or --data_dir the folder that holds the classes"
         )
-        for split, chosen in zip(SPLITS, np.split(np.array(order), cuts), strict=True)
-        if len(chosen)
-    }
+    position = {key(name): i for i, name in enumerate(data.names)}
+    return {split: subset(data, [position[name] for name in names]) for split, names in keys.items()}

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from data_generators.errors import UserError
 
 if TYPE_CHECKING:  # what editors and type checkers read in place of `__getattr__`
+    from data_generators.arrays import from_arrays, from_tf_dataset
     from data_generators.episodes import ClassImages, Episodes
     from data_generators.miniimagenet import load_miniimagenet
     from data_generators.omniglot import load_omniglot
@@ -35,6 +36,8 @@ _HOMES = {
     "adapt": "maml_tf.adaptation",
     "by_size": "data_generators.tasks",
     "evaluate": "maml_tf.supervised.evaluation",
+    "from_arrays": "data_generators.arrays",
+    "from_tf_dataset": "data_generators.arrays",
     "load": "maml_tf.maml",
     "load_image_folder": "data_generators.own_images",
     "load_miniimagenet": "data_generators.miniimagenet",
@@ -55,6 +58,8 @@ __all__ = [
     "by_size",
     "evaluate",
     "export",
+    "from_arrays",
+    "from_tf_dataset",
     "layers",
     "load",
     "load_image_folder",

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from maml_tf import layers
 from maml_tf.backend import keras
+from maml_tf.pixels import PixelNorm
 
 CHANNELS_LAST = "channels_last"  # whatever the user's keras.json says
 NORMS = ("batch_norm", "per_update_batch_norm", "layer_norm", "None")
@@ -18,6 +19,7 @@ def mlp(
     norm: str = "None",
     dtype: str = "float32",
     num_updates: int = 1,
+    normalize: bool = False,
 ) -> keras.Model:
     """A fully connected ReLU network; weights start as truncated normals of standard deviation 0.01, biases at 0.
 
@@ -28,6 +30,7 @@ def mlp(
         norm: one of NORMS, applied before each ReLU.
         dtype: of weights and computation.
         num_updates: of the inner loop, for per_update_batch_norm.
+        normalize: whether a `pixels.PixelNorm` comes first.
 
     Returns:
         A built keras.Model, [batch, *input_shape] -> [batch, outputs].
@@ -37,7 +40,8 @@ def mlp(
         >>> model.count_params(), model(keras.ops.zeros([5, 1])).shape
         (1761, TensorShape([5, 1]))
     """
-    x = inputs = keras.Input(input_shape, dtype=dtype)
+    inputs = keras.Input(input_shape, dtype=dtype)
+    x = PixelNorm(name="pixels", dtype=dtype)(inputs) if normalize else inputs
     if len(input_shape) > 1:
         x = keras.layers.Flatten(data_format=CHANNELS_LAST, dtype=dtype)(x)
     for i, units in enumerate(hidden, start=1):
@@ -55,6 +59,7 @@ def conv4(
     flatten: bool = False,
     dtype: str = "float32",
     num_updates: int = 1,
+    normalize: bool = False,
 ) -> keras.Model:
     """Four 3x3 convolutions, each normalised and rectified, and a linear output.
 
@@ -68,6 +73,7 @@ def conv4(
             miniImagenet; otherwise feed it the mean over positions and draw its weights from N(0, 1), as for Omniglot.
         dtype: of weights and computation.
         num_updates: of the inner loop, for per_update_batch_norm.
+        normalize: whether a `pixels.PixelNorm` comes first.
 
     Returns:
         A built keras.Model, [batch, height, width, channels] -> [batch, outputs].
@@ -78,7 +84,8 @@ def conv4(
         >>> conv4((84, 84, 3), 5, filters=32, max_pool=True, flatten=True).get_layer("output").kernel.shape
         TensorShape([800, 5])
     """
-    x = inputs = keras.Input(input_shape, dtype=dtype)
+    inputs = keras.Input(input_shape, dtype=dtype)
+    x = PixelNorm(name="pixels", dtype=dtype)(inputs) if normalize else inputs
     block = conv_block if norm not in BATCH_NORMS else pooled_first_block if max_pool else folded_block
     for i in range(1, 5):
         x = block(x, i, filters, norm, max_pool, dtype, num_updates)

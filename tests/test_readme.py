@@ -112,6 +112,10 @@ def test_examples_run(page, code, monkeypatch, tmp_path, capsys):
         maml, tasks = (names["model"].maml, next(tasks)) if "MAMLModel" in names else (names["maml"], tasks)
         losses = maml.evaluate(tasks, 10)["losses"].mean(0)
         assert losses[10] < losses[0] / 5
+    if "sentences" in names:
+        before, *_, after = names["accuracies"].mean(axis=0)
+        assert 0.4 < before < 0.6
+        assert after > 0.8
     if "Reach" in names:
         check_environment("Reach-v0")
         del gymnasium.registry["Reach-v0"]
@@ -142,8 +146,11 @@ def test_commands_are_found():
 
 
 @pytest.mark.parametrize("command", commands())
-def test_commands_are_valid(command, own_dataset):
+def test_commands_are_valid(command, own_dataset, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
     _, *arguments = shlex.split(command)
+    for path in re.findall(r"--splits=(\S+)", command):  # which the reader is to get
+        (tmp_path / path).write_text('{"train": ["a"], "valid": ["b"]}')
     if arguments[0] == "-m":
         assert importlib.util.find_spec(arguments[1]) is not None
         if arguments[1].startswith("scripts."):

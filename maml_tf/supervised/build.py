@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import NamedTuple
 
+from data_generators.episodes import Episodes
 from data_generators.errors import UserError
 from data_generators.tasks import TaskSource
 from maml_tf import losses, users_losses
@@ -10,6 +11,7 @@ from maml_tf.backend import keras
 from maml_tf.maml import MAML, adam
 from maml_tf.networks import is_head
 from maml_tf.optimizers import annealed_query_weights, decayed
+from maml_tf.pixels import set_pixels
 from maml_tf.runs.best import BestCheckpoints, locate
 from maml_tf.runs.boundary import as_called_here
 from maml_tf.runs.checkpoints import Checkpoints, available, is_tf1
@@ -60,8 +62,11 @@ def build(
     if ways is not None:
         loss, accuracy = users_losses.of_first_outputs(ways, loss), users_losses.as_accuracy(accuracy)
         accuracy = accuracy and users_losses.of_first_outputs(ways, accuracy)
+    network = dataset.network(experiment, source.input_shape, source.output_size)
+    if experiment.normalize != "none" and isinstance(source, Episodes):  # otherwise the checkpoint has what it needs
+        set_pixels(network, *source.splits["train"].pixel_moments())
     return MAML(
-        dataset.network(experiment, source.input_shape, source.output_size),
+        network,
         loss,
         step_size=(experiment.update_lr, lr_max) if lr_max else experiment.update_lr,
         num_updates=updates,
@@ -211,6 +216,8 @@ def restore(maml: MAML, experiment: Experiment, folder: Path, iteration: int | s
         return store(folder, maml, experiment).restore(iteration), False
     if maml.step_sizes:
         raise UserError(f"checkpoint {path} is of the original code, which learns no step sizes: --step_sizes=fixed")
+    if experiment.normalize != "none":
+        raise UserError(f"checkpoint {path} is of the original code, which normalises no pixels: leave --normalize out")
     original_checkpoints.load(path, maml.model)
     return iteration, True
 

@@ -183,16 +183,17 @@ class ImageDataset(Dataset):
 
         splits, trained = self.images(experiment, data_dir), experiment.update_batch_size
         sizes = experiment.num_classes, trained, shots or trained, experiment.queries or self.queries
-        return task_data.of_images(splits, *sizes, self.rotate, **test)
+        return task_data.of_images(splits, *sizes, self.rotate, augment=experiment.augment != "none", **test)
 
     def network(self, experiment: "Experiment", input_shape: tuple[int, ...], outputs: int) -> "keras.Model":
         from maml_tf import networks
 
-        norm, max_pool, updates = experiment.norm, experiment.max_pool, experiment.num_updates
+        norm, normalizes = experiment.norm, experiment.normalize != "none"
+        more: dict = {"num_updates": experiment.num_updates, "normalize": normalizes}
         if not experiment.conv:
-            return networks.mlp(input_shape, outputs, (256, 128, 64, 64), norm, num_updates=updates)
-        filters, flatten = experiment.num_filters, self.flatten
-        return networks.conv4(input_shape, outputs, filters, norm, max_pool, flatten, num_updates=updates)
+            return networks.mlp(input_shape, outputs, (256, 128, 64, 64), norm, **more)
+        sizes = experiment.num_filters, norm, experiment.max_pool, self.flatten
+        return networks.conv4(input_shape, outputs, *sizes, **more)
 
     def loss(self, shots: int) -> tuple[Callable, Callable | None]:
         from maml_tf import losses
@@ -262,7 +263,7 @@ def _miniimagenet(folder, experiment):
 def _own_images(folder, experiment):
     from data_generators.own_images import load_image_folder
 
-    return load_image_folder(folder, experiment.image_size, experiment.image_channels)
+    return load_image_folder(folder, experiment.image_size, experiment.image_channels, experiment.splits)
 
 
 SINUSOID = SinusoidDataset(

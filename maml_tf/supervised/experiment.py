@@ -4,10 +4,11 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
+from data_generators import splits
 from data_generators.errors import UserError
 from maml_tf.runs import published
 from maml_tf.runs.settings import LARGEST_SEED, Settings, check, setting
-from maml_tf.supervised import variants
+from maml_tf.supervised import image_options, variants
 from maml_tf.supervised.datasets import DATASETS, SINUSOID, Dataset, find
 
 # In the names of folders.
@@ -17,8 +18,6 @@ _NORM_NAMES = {
     "layer_norm": "layernorm",
     "None": "nonorm",
 }
-
-LEAST_SIDE, MOST_SIDE = 16, 4096  # of images, in pixels; each of four poolings halves them
 
 # The settings of the paper (section 5 and appendix A) that its datasets share.
 COMMON: dict[str, Any] = {
@@ -51,6 +50,9 @@ COMMON: dict[str, Any] = {
     "inner_batch_size": None,
     "image_size": None,
     "image_channels": None,
+    "splits": None,
+    "augment": "none",
+    "normalize": "none",
     "seed": 0,
 }
 
@@ -87,9 +89,20 @@ class Experiment(Settings):
     stop_grad: bool = setting("first-order MAML: no second derivatives")
     learn_update_lr: bool = setting("the same as --step_sizes=per_variable")
     image_size: int | None = setting(
-        "height and width in pixels to which a folder's images are resized; default 84", most=MOST_SIDE
+        "height and width in pixels to which a folder's images are resized; default 84", most=image_options.MOST_SIDE
     )
     image_channels: int | None = setting("channels of the images of a folder: 3 (RGB, the default) or 1 (grey)")
+    splits: str | None = setting("file or folder with lists of classes: what those of a folder are for")
+    augment: str = setting(
+        "of the images of training tasks: none, or flip_crop: mirrored at random, and cropped after padding",
+        choices=("none", "flip_crop"),
+        before="none",
+    )
+    normalize: str = setting(
+        "of pixels: none, or per_channel: by mean and standard deviation over the training classes",
+        choices=("none", "per_channel"),
+        before="none",
+    )
     adapt: str = setting(
         "what the inner loop adapts: all; head, the output layer alone (ANIL); body, all but that (BOIL)",
         choices=("all", "head", "body"),
@@ -156,6 +169,8 @@ class Experiment(Settings):
         Raises:
             UserError: a setting is out of range, or does not fit the others.
         """
+        if given.get("splits"):
+            given["splits"] = splits.identified(given["splits"])
         if given.get("step_sizes") == "per_variable":
             given["learn_update_lr"] = True
         experiment = super().of(**given)
@@ -168,7 +183,7 @@ class Experiment(Settings):
     def check(self) -> None:
         """Checks the ranges, and what must fit together; UserError if it does not."""
         check("num_classes", self.num_classes, least=self.dataset.least_ways, most=10_000)
-        self._check_images()
+        image_options.check(self)
         super().check()
         if self.baseline == "oracle" and not self.dataset.has_oracle:
             raise UserError("--baseline=oracle needs --datasource=sinusoid: images have no amplitude and phase")
@@ -176,20 +191,10 @@ class Experiment(Settings):
             raise UserError("nothing to train: give --metatrain_iterations or --pretrain_iterations a positive number")
         variants.check(self)
 
-    def _check_images(self):
-        if not self.dataset.resizes:
-            for name in ("image_size", "image_channels"):
-                if getattr(self, name) is not None:
-                    raise UserError(f"--{name} goes with --datasource=folder: {self.datasource} has its own")
-            if self.conv and self.max_pool and 0 < self.image_side < LEAST_SIDE:
-                raise UserError(f"images of {self.image_side} pixels are too small for --max_pool: give {LEAST_SIDE}")
-            return
-        check("image_size", self.image_size, least=LEAST_SIDE if self.conv and self.max_pool else 1, most=MOST_SIDE)
-        if self.image_channels not in (1, 3):
-            raise UserError(f"--image_channels must be 1 (grey) or 3 (RGB), not {self.image_channels}")
-
     def differences(self, made: Mapping[str, Any], resuming: bool = False) -> list[str]:
-        """As of Settings. Where the learning rate decays, a training cannot resume with another number of updates."""
+        """As of Settings, but a file of splits may move, and where the learning rate decays, the duration is fixed."""
+        if self.splits and splits.identity(made.get("splits") or "") == splits.identity(self.splits):
+            made = {**made, "splits": self.splits}
         found, name = super().differences(made, resuming), self.duration
         if resuming and self.meta_lr_decay != "none" and made.get(name) != getattr(self, name):
             found.append(f"--{name}={made.get(name)} (now {getattr(self, name)}), over which the learning rate decays")
@@ -257,7 +262,7 @@ class Experiment(Settings):
         None where the paper has no such number: regression, first order on Omniglot, a run that is pretrained only, or
         ways and shots that are not in the table.
         """
-        if self.metatrain_iterations == 0 or variants.suffix(self):
+        if self.metatrain_iterations == 0 or variants.suffix(self) or image_options.suffix(self):
             return None
         variant = ("" if self.conv else "_no_conv") + ("_first_order" if self.stop_grad else "")
         rows = published.published_rows(self.datasource, self.num_classes, self.update_batch_size)
@@ -277,6 +282,7 @@ class Experiment(Settings):
         name += "" if self.conv else ".noconv"
         name += variants.suffix(self)
         name += f".images{self.image_size}x{self.image_channels}" if self.image_size else ""
+        name += image_options.suffix(self)
         name += f".queries{self.queries}" if self.queries else ""
         if self.pretrain_iterations:
             name += ".pretrained" if self.metatrain_iterations == 0 else f".pretrain{self.pretrain_iterations}"

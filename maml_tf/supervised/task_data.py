@@ -61,6 +61,7 @@ def of_images(
     rotate: bool = False,
     test_queries: int | None = None,
     test_ways: int | None = None,
+    augment: bool = False,
 ) -> TaskData:
     """N-way tasks from images by class.
 
@@ -73,6 +74,7 @@ def of_images(
         rotate: as for Episodes.
         test_queries: query images per class in a test; default, K.
         test_ways: classes per task in a test; default, N.
+        augment: as for Episodes.
 
     Raises:
         UserError: there are too few classes or images.
@@ -82,7 +84,8 @@ def of_images(
     source = tests = Episodes(tested, test_ways or ways, shots, test_queries or shots, rotate, flags)
     if "train" in splits:
         flags = "--num_classes", "--update_batch_size", "--queries"
-        source = Episodes(_without("test", splits), ways, training_shots, queries or training_shots, rotate, flags)
+        sizes = ways, training_shots, queries or training_shots
+        source = Episodes(_without("test", splits), *sizes, rotate, flags, augment)
     validation_tasks = functools.partial(source.episodes, EVALUATION_SEED, "val")
     return TaskData(source, functools.partial(_evaluation_tasks, tests), validation_tasks, tuple(splits))
 

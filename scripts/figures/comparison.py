@@ -10,6 +10,7 @@ import numpy as np
 
 from data_generators.errors import UserError, listed
 from data_generators.files import reading
+from data_generators.splits import identity
 from maml_tf.runs import checkpoints, style
 from maml_tf.runs.style import aligned
 from maml_tf.supervised.build import train_command
@@ -135,9 +136,10 @@ def _load(path):
         raise UserError(f"{missing} with the metric of every task: {_remedy(folder, experiment)}")
     metrics = _metrics(file)
     shots, conditions = of_tasks(file.stem) or (None, None)
-    tasks = dict.fromkeys(("datasource", "ways", "shots", "queries", "split")) | {"tasks": len(metrics)}
+    tasks = dict.fromkeys(("datasource", "splits", "ways", "shots", "queries", "split")) | {"tasks": len(metrics)}
     if experiment is not None:
         tasks["datasource"] = experiment.datasource
+        tasks["splits"] = identity(experiment.splits) if experiment.splits else "the data's own"
         tasks["ways"] = experiment.num_classes if _has_classes(experiment) else None
     if conditions is not None:
         tasks |= {"shots": shots, "queries": conditions.queries or shots, "split": conditions.split or "usual"}

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 import maml_tf
-from data_generators import episodes, miniimagenet, omniglot, own_images, sinusoid, streams, tasks
+from data_generators import arrays, episodes, miniimagenet, omniglot, own_images, sinusoid, streams, tasks
 from data_generators.tasks import Tasks
 from maml_tf import (
     adaptation,
@@ -24,6 +24,7 @@ from maml_tf import (
     networks,
     norm_layers,
     optimizers,
+    pixels,
     saving,
     serving,
     step_sizes,
@@ -43,12 +44,13 @@ MODULES = [
     networks,
     norm_layers,
     optimizers,
+    pixels,
     saving,
     serving,
     step_sizes,
     task_axis,
 ]
-MODULES += [episodes, miniimagenet, omniglot, own_images, sinusoid, streams, tasks]
+MODULES += [arrays, episodes, miniimagenet, omniglot, own_images, sinusoid, streams, tasks]
 MODULES += [keras_data, keras_model]
 
 

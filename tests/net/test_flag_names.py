@@ -12,7 +12,8 @@ SETTINGS = _words(
     "datasource num_classes baseline pretrain_iterations metatrain_iterations meta_batch_size meta_lr "
     "update_batch_size queries update_lr num_updates norm num_filters conv max_pool stop_grad learn_update_lr "
     "image_size image_channels seed adapt step_sizes update_lr_max query_loss query_loss_iterations "
-    "first_order_iterations meta_lr_decay algorithm inner_optimizer inner_batch_size"
+    "first_order_iterations meta_lr_decay algorithm inner_optimizer inner_batch_size "
+    "splits augment normalize"
 )
 RL_SETTINGS = _words(
     "env baseline iterations meta_batch_size fast_batch_size horizon fast_lr num_grad_updates optimizer "

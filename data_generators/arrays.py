@@ -1,0 +1,203 @@
+"""Classes of images from arrays in memory, and from data sets of TensorFlow Datasets: one line makes a task source.
+
+splits = from_arrays(images, labels, {"train": range(60), "val": range(60, 80), "test": range(80, 100)})
+splits = from_tf_dataset(tfds.load("cifar100", split="train+test"), (0.64, 0.16, 0.2))
+episodes = Episodes(splits, ways=5, shots=1, queries=15)
+"""
+
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from data_generators.episodes import ClassImages
+from data_generators.errors import UserError, listed
+
+_SPLITS = ("train", "val", "test")
+_SEED = 1  # of classes split by shares, as of folders
+_CHUNK = 256  # images converted at a time
+
+Splits = Mapping[str, Iterable] | Sequence[float]
+
+
+def from_arrays(
+    images: Any, labels: Any, splits: Splits, names: Sequence[str] | Mapping[Any, str] | None = None
+) -> dict[str, ClassImages]:
+    """Groups images by class, and classes by split.
+
+    Args:
+        images: [images, height, width, channels], or [images, height, width] of one channel. uint8 is taken as it is,
+            and not copied where the images of each class are consecutive. Other whole numbers from 0 to 255 and
+            floats that are k / 255 become the uint8 that they stand for.
+        labels: [images] or [images, 1], the class of each: numbers or text.
+        splits: for "train", "val" and "test", any of them, the labels of their classes, or their names; classes of no
+            split are left out. Or the shares of training, validation and test, (0.64, 0.16, 0.2): the sorted labels are
+            shuffled by random.Random(1) and cut.
+        names: of the classes by label; default, the labels as text.
+
+    Returns:
+        ClassImages by split, as `Episodes` takes them. The classes of a split are in the order of its list.
+
+    Raises:
+        UserError: images are no images, or would change when they become uint8; labels do not fit them; a class is
+            listed twice, or has no image; or a split has no class.
+
+    Example:
+        >>> images, labels = np.zeros((60, 28, 28, 1), np.uint8), np.arange(60) % 6
+        >>> splits = from_arrays(images, labels, {"train": [0, 1, 2], "val": [3], "test": [4, 5]})
+        >>> splits["test"].names, splits["test"].lengths
+        (('4', '5'), array([10, 10]))
+        >>> {split: data.num_classes for split, data in from_arrays(images, labels, (0.5, 0.2, 0.3)).items()}
+        {'train': 3, 'val': 1, 'test': 2}
+    """
+    labels = _labels(labels)
+    images = np.asanyarray(images)
+    if images.ndim == 3:
+        images = images[..., None]
+    if images.ndim != 4 or 0 in images.shape:
+        raise UserError(f"images must be [images, height, width, channels], but are {list(images.shape)}")
+    if len(labels) != len(images):
+        raise UserError(f"there are {len(images):,} images, but {len(labels):,} labels: give each image one")
+    images = _as_uint8(images)
+    if np.any(labels[1:] < labels[:-1]):
+        order = np.argsort(labels, kind="stable")
+        images, labels = images[order], labels[order]
+    values, offsets, lengths = np.unique(labels, return_index=True, return_counts=True)
+    classes = [value.item() for value in values]
+    texts = _names(classes, names)
+    position = {value: i for found in (dict(enumerate(texts)), dict(enumerate(classes))) for i, value in found.items()}
+    chosen = _by_share(classes, splits) if isinstance(splits, Sequence) else _as_lists(splits)
+    _check(chosen, position)
+    return {
+        split: ClassImages(images, offsets[where], lengths[where], tuple(texts[i] for i in where))
+        for split, where in ((split, [position[label] for label in chosen[split]]) for split in chosen)
+    }
+
+
+def from_tf_dataset(
+    dataset: Iterable, splits: Splits, names: Sequence[str] | Mapping[Any, str] | None = None
+) -> dict[str, ClassImages]:
+    """`from_arrays` of a tf.data.Dataset as TensorFlow Datasets has them, read whole into memory.
+
+    Args:
+        dataset: of dicts with `image` [height, width, channels] and `label`, or of such pairs (`as_supervised`); any
+            iterable of these does. All images must have one size: `.map` others to one.
+        splits: as of `from_arrays`.
+        names: as of `from_arrays`; of TensorFlow Datasets, `info.features["label"].names`.
+
+    Raises:
+        UserError: an element is no such dict or pair, the images differ in size, the dataset never ends, or as of
+            `from_arrays`.
+
+    Example:
+        >>> elements = [{"image": np.full((8, 8, 3), i, np.uint8), "label": i % 4} for i in range(40)]
+        >>> splits = from_tf_dataset(elements, {"train": ["cat", "dog"], "val": ["emu"]}, ["cat", "dog", "emu", "fox"])
+        >>> splits["train"].names, splits["train"].images.shape
+        (('cat', 'dog'), (40, 8, 8, 3))
+    """
+    if hasattr(dataset, "cardinality") and int(dataset.cardinality()) == -1:
+        raise UserError("the dataset never ends: leave its .repeat() out, or .take(...) so many images")
+    elements = dataset.as_numpy_iterator() if hasattr(dataset, "as_numpy_iterator") else dataset
+    images: list[np.ndarray] = []
+    labels = []
+    for element in elements:
+        image, label = _pair(element)
+        if images and image.shape != images[0].shape:
+            sizes = f"{list(images[0].shape)} and {list(image.shape)}"
+            raise UserError(f"the images of the dataset differ in size, {sizes}: resize them to one by .map(...)")
+        images.append(image)
+        labels.append(label)
+    if not images:
+        raise UserError("the dataset has no images")
+    return from_arrays(np.stack(images), labels, splits, names)
+
+
+def _pair(element):
+    if isinstance(element, Mapping):
+        missing = [key for key in ("image", "label") if key not in element]
+        if missing:
+            keys = ", ".join(map(str, element))
+            raise UserError(f"elements of the dataset have no {missing[0]!r}, but {keys}: .map them to image and label")
+        element = element["image"], element["label"]
+    if not isinstance(element, tuple | list) or len(element) != 2:
+        raise UserError("elements of the dataset must be dicts of image and label, or pairs of them")
+    image, label = map(np.asarray, element)
+    if label.ndim:
+        raise UserError("elements of the dataset must be single images: .unbatch() it, and give classes, not one-hot")
+    return image, label.item()
+
+
+def _labels(labels):
+    labels = np.asarray(labels)
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if labels.ndim != 1 or labels.dtype.kind not in "iubUSO":
+        raise UserError(f"labels must be one class an image, numbers or text, not {labels.dtype} {list(labels.shape)}")
+    if labels.dtype.kind in "SO":  # TensorFlow has text as bytes
+        labels = np.array([label.decode() if isinstance(label, bytes) else str(label) for label in labels.tolist()])
+    return labels
+
+
+def _as_uint8(images):
+    """Images as uint8, a few at a time; refused where that would change them."""
+    if images.dtype == np.uint8:
+        return images
+    if images.dtype.kind not in "iuf":
+        raise UserError(f"images must be numbers from 0 to 255, or from 0 to 1, not {images.dtype}")
+    chunks = [images[i : i + _CHUNK] for i in range(0, len(images), _CHUNK)]
+    in_one = images.dtype.kind == "f" and max(np.max(chunk) for chunk in chunks) <= 1
+    converted = np.empty(images.shape, np.uint8)
+    for i, chunk in enumerate(chunks):
+        values = chunk.astype(np.float64) * 255 if in_one else chunk
+        with np.errstate(invalid="ignore"):
+            whole = np.clip(np.rint(values), 0, 255).astype(np.uint8)
+        if not np.all(np.abs(values - whole.astype(np.float64)) < 1e-3):
+            what = "floats from 0 to 1 that are no k / 255" if in_one else "not whole numbers from 0 to 255"
+            raise UserError(f"images are {what}, and would change when they become uint8: round them yourself")
+        converted[i * _CHUNK :][: len(whole)] = whole
+    return converted
+
+
+def _names(classes, names):
+    if names is None:
+        return [str(value) for value in classes]
+    try:
+        texts = [str(names[value]) for value in classes]
+    except (LookupError, TypeError) as error:
+        raise UserError(f"names has no name for the label {error.args[0] if error.args else ''}: name all") from error
+    if len(set(texts)) < len(texts):
+        raise UserError("names has a name twice: each class needs its own")
+    return texts
+
+
+def _as_lists(splits):
+    return {split: list(labels) for split, labels in splits.items()}
+
+
+def _by_share(classes, shares):
+    if not 2 <= len(shares) <= 3 or min(shares) <= 0 or abs(sum(shares) - 1) > 1e-6:
+        raise UserError(f"shares must be positive and sum to 1, of train, val and test, not {tuple(shares)}")
+    order = list(classes)
+    random.Random(_SEED).shuffle(order)
+    cuts = [0, *(round(len(order) * sum(shares[: i + 1])) for i in range(len(shares)))]
+    return {split: order[cuts[i] : cuts[i + 1]] for i, split in enumerate(_SPLITS[: len(shares)])}
+
+
+def _check(chosen, position):
+    unknown = [split for split in chosen if split not in _SPLITS]
+    if unknown or not chosen:
+        raise UserError(f"splits must be of train, val and test, not {', '.join(map(repr, chosen)) or 'none'}")
+    empty = [split for split, labels in chosen.items() if not labels]
+    if empty:
+        raise UserError(f"the split {empty[0]} has no class: list some, give another share, or leave it out")
+    absent = [str(label) for labels in chosen.values() for label in labels if label not in position]
+    if absent:
+        raise UserError(f"no image has the label {listed(absent)}, which splits lists: leave it out")
+    first: dict[int, str] = {}
+    for split, labels in chosen.items():
+        for label in labels:
+            if position[label] in first:
+                where = " and ".join(dict.fromkeys((first[position[label]], split)))
+                raise UserError(f"class {label} is listed twice, in {where}: a class must be in one split only")
+            first[position[label]] = split

@@ -1,0 +1,182 @@
+"""Which classes are for training, validation and test: the lists that others have published.
+
+They are a JSON file with the lists of all splits, as Meta-Dataset has them:
+
+    {"train": ["190.Red_cockaded_Woodpecker", ...], "valid": [...], "test": [...]}
+
+or a folder with one file for each split, train, val and test (or base, val and novel), of one of these forms:
+
+- .json: {"class_names": [...], "class_roots": [...]} (easy-few-shot-learning), {"label_names": [...], "image_names":
+  [...], "image_labels": [...]} (CloserLookFewShot), or a plain list of names;
+- .csv: a line for each image, under filename,label (Ravi and Larochelle) or class_name,image_name; the labels count;
+- .txt: a name a line (Bertinetto et al.).
+
+A name is that of a folder of images, but that spaces at its ends do not count, and that the folder has a _ for a /.
+"""
+
+import csv
+import hashlib
+import json
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from data_generators.errors import UserError, listed
+from data_generators.files import reading
+
+_SPLITS = ("train", "val", "test")
+_KNOWN_AS = {"train": "train", "base": "train", "val": "val", "valid": "val", "validation": "val"}
+_KNOWN_AS |= {"test": "test", "novel": "test"}
+_LABELS = ("label", "class_name")  # columns
+_REMEDY = "give lists of classes as UTF-8 text, in a form that docs/data.md shows"
+
+Lists = dict[str, list[str]]  # sorted names of classes, by "train", "val" and "test"
+
+
+def read_splits(path: str | Path) -> Lists:
+    """Reads lists of classes.
+
+    Args:
+        path: of the file or folder; or what `identified` gave.
+
+    Returns:
+        The sorted names of the classes of those of "train", "val" and "test" that are listed.
+
+    Raises:
+        UserError: there are no lists, or not as they should be; a class is listed twice; a list is empty; or the lists
+            are no longer those that were identified.
+    """
+    place, expected = _parted(path)
+    with reading(place, _REMEDY):
+        if not place.exists():
+            raise UserError(f"there is no {place}: --splits takes a file or folder with lists of classes")
+        found = _of_folder(place) if place.is_dir() else _of_file(place)
+    lists = checked(found, str(place))
+    if expected and expected != _identity(lists):
+        raise UserError(f"the lists of {place} are not those of #{expected} any more: put them back, or leave #... out")
+    return lists
+
+
+def identified(path: str | Path) -> str:
+    """The path with eight digits that tell its lists from others: "splits.json#1f2e3d4c"; errors as of `read_splits`.
+
+    The order within a list makes no difference. A path that has its digits already is left as it is, and not read.
+    """
+    return str(path) if _parted(path)[1] else f"{path}#{_identity(read_splits(path))}"
+
+
+def identity(path: str) -> str:
+    """The eight digits in what `identified` gave."""
+    return path.rpartition("#")[2]
+
+
+def checked(found: Mapping[str, list[str]], where: str) -> Lists:
+    """Lists of classes by split, sorted; `where` they are from is for errors.
+
+    Raises:
+        UserError: a split is none of the three, a list is empty, or a class is listed twice.
+    """
+    lists: Lists = {}
+    for name, names in found.items():
+        if name not in _KNOWN_AS:
+            raise UserError(f"{where} lists the split {name!r}: splits are train, val (or valid) and test")
+        if _KNOWN_AS[name] in lists:
+            raise UserError(f"{where} lists the split {_KNOWN_AS[name]} twice: leave one list out")
+        if not names:
+            raise UserError(f"{where} lists no class for the split {name}: add some, or leave the split out")
+        lists[_KNOWN_AS[name]] = sorted(names, key=key)
+    if not lists:
+        raise UserError(f"{where} lists no split: it must list the classes of train, val and test")
+    twice = [name for names in lists.values() for name, count in Counter(map(key, names)).items() if count > 1]
+    if twice:
+        raise UserError(f"{where} lists classes twice in a split: {listed(twice)}; list each once")
+    counts = Counter(key(name) for names in lists.values() for name in names)
+    for name in (name for name, count in counts.items() if count > 1):
+        both = " and ".join(split for split, names in lists.items() if name in map(key, names))
+        more = sum(count > 1 for count in counts.values()) - 1
+        others = f", and {more} more likewise" if more else ""
+        raise UserError(f"{where} lists class {name} in {both}{others}: a class must be in one split only")
+    return {split: lists[split] for split in _SPLITS if split in lists}
+
+
+def key(name: str) -> str:
+    """What a name in a list and the name of its folder have in common."""
+    return " ".join(unicodedata.normalize("NFC", name).split()).replace("/", "_")
+
+
+def _parted(path):
+    """The path, and the identity that may stand behind it."""
+    found = re.fullmatch(r"(.+)#([0-9a-f]{8})", str(path), re.DOTALL)
+    with suppress(OSError, ValueError):  # of names that no file can have
+        found = None if Path(path).exists() else found
+    return (Path(found[1]), found[2]) if found else (Path(path), None)
+
+
+def _identity(lists):
+    keys = {split: sorted(map(key, names)) for split, names in lists.items()}
+    return hashlib.sha256(json.dumps(keys, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def _of_folder(folder):
+    readers = {".json": _json_of_one, ".csv": _csv, ".txt": _txt}
+    files = sorted(f for f in folder.iterdir() if f.stem in _KNOWN_AS and f.suffix in readers)
+    if not files:
+        raise UserError(f"{folder} has no lists of classes: put train, val and test there as .json, .csv or .txt")
+    found: Lists = {}
+    for file in files:
+        if file.stem in found:
+            raise UserError(f"{folder} has several lists of the split {file.stem}: leave one of them")
+        with reading(file, _REMEDY):
+            found[file.stem] = readers[file.suffix](file)
+    return found
+
+
+def _of_file(file):
+    if file.stem in _KNOWN_AS:
+        raise UserError(f"{file} lists one split: give --splits its folder, {file.parent}, which has them all")
+    found = json.loads(_text(file))
+    if not isinstance(found, dict):
+        raise UserError(f'{file} must have a list of classes for each split: {{"train": [...], "valid": [...], ...}}')
+    return {split: _names(names, file) if split in _KNOWN_AS else names for split, names in found.items()}
+
+
+def _json_of_one(file):
+    found = json.loads(_text(file))
+    if not isinstance(found, dict):
+        return _names(found, file)
+    if "image_labels" in found:
+        names = _names(found.get("label_names"), file)
+        return sorted({names[label] for label in found["image_labels"]})
+    names, folders = found.get("class_names"), found.get("class_roots")
+    if folders is None:
+        return _names(names, file)
+    return [re.split(r"[/\\]", folder.rstrip("/\\"))[-1] for folder in _names(folders, file)]
+
+
+def _names(names, file):
+    """Names, which may be numbers, as of VGG Flowers."""
+    if not isinstance(names, list) or not all(type(name) in (str, int) for name in names):
+        raise UserError(f"{file} must have lists of class names, as docs/data.md shows them")
+    return [str(name) for name in names]
+
+
+def _csv(file):
+    table = csv.DictReader(_text(file).splitlines())
+    column = next((name for name in _LABELS if name in (table.fieldnames or ())), None)
+    if column is None:
+        raise UserError(f"{file} has no column label: its first line must be filename,label")
+    labels = dict.fromkeys(row[column] for row in table)
+    if None in labels or "" in labels:
+        raise UserError(f"{file} has a line without a label: each must be as its first, {','.join(table.fieldnames)}")
+    return list(labels)
+
+
+def _txt(file):
+    return [name for line in _text(file).splitlines() if (name := line.strip())]
+
+
+def _text(file):
+    return file.read_text(encoding="utf-8-sig")

@@ -1,0 +1,40 @@
+"""The settings of images among those of a run: what they go with, and what the name of a run's folder says of them."""
+
+from typing import TYPE_CHECKING
+
+from data_generators import splits
+from data_generators.errors import UserError
+from maml_tf.runs.settings import check as check_range
+
+if TYPE_CHECKING:
+    from maml_tf.supervised.experiment import Experiment
+
+LEAST_SIDE, MOST_SIDE = 16, 4096  # of images, in pixels; each of four poolings halves them
+
+
+def check(experiment: "Experiment") -> None:
+    """UserError where a setting of images is out of range, or does not go with the datasource."""
+    made, name = experiment, experiment.datasource
+    photographs = not getattr(made.dataset, "rotate", True)  # not characters, which tasks turn, nor sinusoids
+    for option in ("augment", "normalize"):
+        if getattr(made, option) != "none" and not photographs:
+            raise UserError(f"--{option} goes with photographs, and {name} has none: leave it out")
+    if not made.dataset.resizes:
+        if made.splits is not None:
+            raise UserError(f"--splits goes with --datasource=folder: {name} has its own")
+        for option in ("image_size", "image_channels"):
+            if getattr(made, option) is not None:
+                raise UserError(f"--{option} goes with --datasource=folder: {name} has its own")
+        if made.conv and made.max_pool and 0 < made.image_side < LEAST_SIDE:
+            raise UserError(f"images of {made.image_side} pixels are too small for --max_pool: give {LEAST_SIDE}")
+        return
+    least = LEAST_SIDE if made.conv and made.max_pool else 1
+    check_range("image_size", made.image_size, least=least, most=MOST_SIDE)
+    if made.image_channels not in (1, 3):
+        raise UserError(f"--image_channels must be 1 (grey) or 3 (RGB), not {made.image_channels}")
+
+
+def suffix(experiment: "Experiment") -> str:
+    """What the name of a run's folder says of lists of classes, augmentation and normalisation; "" for none of them."""
+    said = f".splits{splits.identity(experiment.splits)}" if experiment.splits else ""
+    return said + "".join(f".{o}" for o in (experiment.augment, experiment.normalize) if o != "none")
