@@ -6,10 +6,12 @@ The folders are those of the original (its data/miniImagenet/proc_images.py make
 
 from pathlib import Path
 
+from data_generators.class_folders import list_splits
 from data_generators.decoding import Decoder
 from data_generators.episodes import ClassImages
 from data_generators.errors import UserError
-from data_generators.image_folders import list_splits, load_splits
+from data_generators.image_folders import load_splits
+from data_generators.packed_images import load_packed
 
 SIDE = 84  # pixels
 SUFFIXES = (".jpg", ".jpeg")
@@ -32,7 +34,11 @@ def load_miniimagenet(data_dir: str | Path) -> dict[str, ClassImages]:
         UserError: there is no split, or an image is damaged or not of 84x84 pixels. Nothing on disk is changed then.
     """
     data_dir = Path(data_dir)
-    splits = load_splits(data_dir, list_splits(data_dir, SUFFIXES), Decoder(SIDE, 3, resize=False, formats=["JPEG"]))
+    folders = list_splits(data_dir, SUFFIXES)
+    if any(folders.values()):
+        splits = load_splits(data_dir, folders, Decoder(SIDE, 3, resize=False, formats=["JPEG"]))
+    else:
+        splits = load_packed(data_dir, data_dir, SUFFIXES, Decoder(SIDE, 3, resize=False))
     if not splits:
         raise UserError(
             f"{data_dir} holds no miniImagenet, {data_dir}/{{train,val,test}}/<class>/*.jpg of {SIDE}x{SIDE} pixels: "

@@ -6,10 +6,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from data_generators.class_folders import SPLITS, ClassFolders, list_classes, list_splits
 from data_generators.decoding import MODES, Decoder, is_decoded
 from data_generators.episodes import ClassImages
 from data_generators.errors import UserError
-from data_generators.image_folders import SPLITS, ClassFolders, list_classes, list_splits, load_split, load_splits
+from data_generators.image_folders import load_split, load_splits
+from data_generators.packed_images import load_packed
 
 # Shares of the classes, in %, where the folder has no splits: those of miniImagenet, the rest for the test.
 _TRAIN, _VAL = 64, 16
@@ -22,8 +24,8 @@ def load_image_folder(data_dir: str | Path, side: int = 84, channels: int = 3) -
 
     data_dir holds {train,val,test}/<class>/<image>, any of the three; or <class>/<image>, and then 64 % of the classes
     are for training, 16 % for validation and the others for the test: the sorted names, shuffled by random.Random(1).
-    Other files are passed over. The images are decoded once, into caches beside the folders
-    (`image_folders.load_split`). The caches are used also without the images.
+    Without folders, it holds files of `packed_images`. Other files are passed over. The images are decoded once, into
+    caches beside them (`image_folders.load_split`), which are used also without the images.
 
     Args:
         data_dir: the folder.
@@ -46,7 +48,10 @@ def load_image_folder(data_dir: str | Path, side: int = 84, channels: int = 3) -
     decoder = Decoder(side, channels, resize=True, upright=True)
     folders = list_splits(data_dir, suffixes)
     classes = None if any(folders.values()) else list_classes(data_dir, suffixes)
-    splits = {} if classes else load_splits(data_dir, folders, decoder)
+    if any(folders.values()):
+        splits = load_splits(data_dir, folders, decoder)
+    else:
+        splits = {} if classes else load_packed(data_dir, data_dir, suffixes, decoder)
     splits = splits or _split_classes(data_dir, classes, decoder)
     if not splits:
         raise UserError(

@@ -24,6 +24,7 @@ from data_generators.pickled_arrays import KNOWN, VIEW_BYTES, Name, Pending, don
 
 _NUMBERS = {b"J": "<i", b"K": "<B", b"M": "<H", b"G": ">d"}
 _NAMES = {opcode.code.encode("latin1"): opcode.name for opcode in pickletools.opcodes}
+_RELEASE_BYTES = 1 << 28  # of a file, after which the memory that it took is given back
 _MARK = object()
 
 
@@ -46,6 +47,14 @@ def load(path: str | Path) -> Any:
     return loads(contents, str(path))
 
 
+def release(value: Any) -> None:
+    """Lets the system take back the memory of those parts of a file that were read through an array or its like."""
+    while value is not None and not isinstance(value, mmap.mmap):
+        value = value.obj if isinstance(value, memoryview) else getattr(value, "base", None)
+    if value is not None and hasattr(mmap, "MADV_DONTNEED"):
+        value.madvise(mmap.MADV_DONTNEED)
+
+
 def loads(contents: bytes | mmap.mmap, where: str) -> Any:
     """As `load`, of a pickle in memory; where is its name, for errors."""
     with reading(where):
@@ -60,7 +69,7 @@ class _Reader:
         self._view = memoryview(contents)
         self._length = len(self._view)
         self._where = where
-        self._at = 0
+        self._at, self._release_at = 0, _RELEASE_BYTES
         self._stack: list[Any] = []
         self._memo: dict[int, Any] = {}
 
@@ -88,8 +97,6 @@ class _Reader:
             "are read: get the file elsewhere, or save its arrays with numpy.savez."
         )
 
-    # What is read from the contents.
-
     def _take(self, count: int) -> memoryview:
         start = self._at
         if count < 0 or start + count > self._length:
@@ -113,9 +120,10 @@ class _Reader:
 
     def _kept(self, count: int) -> bytes | memoryview:
         taken = self._take(count)
+        if self._at > self._release_at:
+            release(taken)
+            self._release_at = self._at + _RELEASE_BYTES
         return taken if count >= VIEW_BYTES else bytes(taken)
-
-    # The operations; each is one opcode, or several that differ in how a length is written.
 
     def push(self, value: Any) -> None:
         self._stack.append(value)
@@ -245,8 +253,6 @@ def _operations() -> dict[int, Callable[[_Reader], Any]]:
         pickle.NONE: lambda r: r.push(None),
         pickle.NEWTRUE: lambda r: r.push(True),
         pickle.NEWFALSE: lambda r: r.push(False),
-        pickle.INT: lambda r: r.integer_line(),
-        pickle.LONG: lambda r: r.integer_line(),
         pickle.LONG1: lambda r: r.long(1),
         pickle.LONG4: lambda r: r.long(4),
         pickle.FLOAT: lambda r: r.push(float(r.line())),
@@ -259,17 +265,12 @@ def _operations() -> dict[int, Callable[[_Reader], Any]]:
         pickle.BINUNICODE8: lambda r: r.text(8),
         pickle.SHORT_BINBYTES: lambda r: r.data(1),
         pickle.BINBYTES: lambda r: r.data(4),
-        pickle.BINBYTES8: lambda r: r.data(8),
-        pickle.BYTEARRAY8: lambda r: r.data(8),
         pickle.EMPTY_LIST: lambda r: r.push([]),
         pickle.EMPTY_TUPLE: lambda r: r.push(()),
         pickle.EMPTY_DICT: lambda r: r.push({}),
         pickle.LIST: lambda r: r.push([done(value) for value in r.marked()]),
         pickle.TUPLE: lambda r: r.push(tuple(map(done, r.marked()))),
         pickle.DICT: lambda r: r.dict_of(r.marked()),
-        pickle.TUPLE1: lambda r: r.tuple_of(1),
-        pickle.TUPLE2: lambda r: r.tuple_of(2),
-        pickle.TUPLE3: lambda r: r.tuple_of(3),
         pickle.APPEND: lambda r: r.append([r.pop()]),
         pickle.APPENDS: lambda r: r.append(r.marked()),
         pickle.SETITEM: lambda r: r.set_items([r.pop(), r.pop()][::-1]),
@@ -286,6 +287,10 @@ def _operations() -> dict[int, Callable[[_Reader], Any]]:
         pickle.REDUCE: lambda r: r.reduce(),
         pickle.BUILD: lambda r: r.build(),
     }
+    found |= dict.fromkeys((pickle.INT, pickle.LONG), _Reader.integer_line)
+    found |= dict.fromkeys((pickle.BINBYTES8, pickle.BYTEARRAY8), functools.partial(_Reader.data, size=8))
+    tuples = enumerate((pickle.TUPLE1, pickle.TUPLE2, pickle.TUPLE3), start=1)
+    found |= {code: functools.partial(_Reader.tuple_of, count=count) for count, code in tuples}
     found |= {code: functools.partial(_Reader.number, form=form) for code, form in _NUMBERS.items()}
     return {code[0]: operation for code, operation in found.items()}
 
