@@ -237,7 +237,7 @@ def _decoded(folders: Classes, decoder: Decoder) -> Generator[np.ndarray, None, 
         progress(len(paths), f"Decoding {folders.path}", "image") as shown,
     ):
         for start in range(0, len(paths), few):
-            images = np.stack(list(pool.map(decode, paths[start : start + few])))
+            images = np.ascontiguousarray(np.stack(list(pool.map(decode, paths[start : start + few]))))
             shown.update(len(images))
             yield images
 

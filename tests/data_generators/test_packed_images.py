@@ -110,6 +110,15 @@ def test_png_come_before_the_pixels_that_were_unpacked_from_them(tmp_path):
     np.testing.assert_array_equal(of_class(load_miniimagenet(tmp_path)["train"], "1 n02"), expected("n02"))
 
 
+def test_an_array_that_is_stored_in_columns(tmp_path):
+    images = np.asfortranarray(array(SPLITS["val"]))
+    np.savez(tmp_path / "val.npz", images=images, labels=np.zeros(IMAGES, int))
+    content = {"image_data": images, "class_dict": {"n04": list(range(IMAGES))}}
+    (tmp_path / "mini-imagenet-cache-train.pkl").write_bytes(pickled(content))
+    for data in load_image_folder(tmp_path).values():
+        np.testing.assert_array_equal(data.images, images)
+
+
 def test_no_temporary_file_stays(tmp_path):
     packed.npz(tmp_path)
     load_miniimagenet(tmp_path)
