@@ -180,7 +180,7 @@ def _zipped(there: Mapping[str, Path], suffixes: Collection[str]) -> dict[str, l
         stem = name.removesuffix(SUFFIX)
         images = [image.split("/") for image in Zip(path).names if is_image(image.rpartition("/")[2], suffixes)]
         for split in SPLITS:
-            if split == stem or any(split in parts[-3:-2] for parts in images):
+            if (images and split == stem) or any(split in parts[-3:-2] for parts in images):
                 read = functools.partial(_of_zip, split=None if split == stem else split, suffixes=suffixes)
                 found[split].append(PackedClasses((path,), read, split))
     return found
