@@ -1,8 +1,8 @@
 """miniImagenet (Vinyals et al. 2016) in the splits of Ravi and Larochelle (2017): 64 / 16 / 20 classes of 600 images.
 
 The folders are those of the original (its data/miniImagenet/proc_images.py makes them): the classes of a split are in
-<split>/<class>/*.jpg, 84x84 pixels. There may be fewer images, or classes, than the whole data set has. Without folders,
-the images may stand in files of `packed_images`.
+<split>/<class>/*.jpg, 84x84 pixels. There may be fewer images, or classes, than the whole data set has. Without
+folders, the images may stand in files of `packed_images`.
 """
 
 from collections.abc import Sequence
