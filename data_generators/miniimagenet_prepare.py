@@ -69,11 +69,8 @@ def images_in(source: Path, skip: Collection[Path] = ()) -> Iterator[SourceImage
 
 def _archives_in(folder: Path) -> list[Path]:
     with reading(folder):
-        names = sorted(
-            name
-            for name in os.listdir(folder)
-            if is_visible(name) and name.lower().endswith((*archives.SUFFIXES, SUFFIX))
-        )
+        suffixes = (*archives.SUFFIXES, SUFFIX)
+        names = sorted(name for name in os.listdir(folder) if is_visible(name) and name.lower().endswith(suffixes))
         return [folder / name for name in names if (folder / name).is_file()]
 
 

@@ -234,8 +234,7 @@ def test_compressed_tar_with_a_flipped_bit_changes_nothing_on_disk(tmp_path, pre
 @pytest.mark.parametrize("name", ["mini-imagenet-cache-train.pkl", "images", "notes.txt", "empty"])
 def test_source_that_is_neither_folder_nor_archive(tmp_path, prepare, name):
     contents = {"mini-imagenet-cache-train.pkl": pickle.dumps({"image_data": 0}), "notes.txt": b"text" * 500}
-    source = tmp_path / name
-    source.write_bytes(contents.get(name, b""))
+    (source := tmp_path / name).write_bytes(contents.get(name, b""))
     if name == "images":
         with zipfile.ZipFile(source, "w") as archive:
             archive.writestr("a.jpg", b"x" * 2000)

@@ -32,7 +32,6 @@ def test_damaged_zip(tmp_path):
     for damaged in (whole[: len(whole) // 2], whole[:3000] + bytes([whole[3000] ^ 4]) + whole[3001:], b""):
         source.write_bytes(damaged)
         refused(tmp_path, source, r"a\.zip(: .*jpg)? is damaged or cannot be read")
-    assert not list((tmp_path / "data").rglob("*.jpg"))
 
 
 @pytest.mark.parametrize("name", ["../evil.jpg", "/evil.jpg", "C:/evil.jpg"])

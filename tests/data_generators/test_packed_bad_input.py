@@ -1,4 +1,4 @@
-"""Pickles, .npz files and zips of images that are damaged, or not as they must be: one sentence, and nothing changes."""
+"""Pickles, .npz files and zips of images that are damaged, or not as they must be: it is told, nothing changes."""
 
 import os
 
