@@ -5,7 +5,26 @@ from typing import Any
 
 from data_generators.errors import UserError
 from data_generators.tasks import Tasks
+from maml_tf import checks
 from maml_tf.backend import keras, tf
+
+
+def for_fit(x: Any, y: Any, settings: dict[str, Any]) -> tuple[Any, Any]:
+    """What `fit` and `evaluate` of Keras take for x and y.
+
+    Args:
+        x, y: of the user: the two pairs of a batch; or y is None, and x as `for_keras` takes it.
+        settings: the other arguments.
+
+    Raises:
+        UserError: there is no x, the axes of arrays do not fit together, or the settings weigh tasks or classes.
+    """
+    for weights in ("sample_weight", "class_weight"):
+        if settings.get(weights) is not None:
+            raise UserError(f"MAML weighs all tasks alike: leave {weights} out, and let the loss weigh examples")
+    if x is None:
+        raise UserError("x is missing: give Tasks, or batches of ((support_x, support_y), (query_x, query_y))")
+    return (for_keras(x, as_pairs), None) if y is None else as_pairs((x, y))
 
 
 def for_keras(data: Any, form: Callable) -> Any:
@@ -16,7 +35,7 @@ def for_keras(data: Any, form: Callable) -> Any:
         form: function of a batch, which gives it the form that Keras takes: `as_pairs` or `as_support_and_query`.
     """
     if isinstance(data, Tasks):
-        return form(data)
+        return form(Tasks(*checks.arrays(data)))  # Keras takes no nested numbers
     if isinstance(data, keras.utils.PyDataset):
         return _Batches(data, form)
     return (form(batch) for batch in data) if hasattr(data, "__next__") else data
@@ -44,8 +63,10 @@ class _Batches(keras.utils.PyDataset):
 
 
 def as_pairs(batch: Any) -> tuple:
-    """((support_x, support_y), (query_x, query_y)) of a batch in any form that `as_tasks` takes."""
-    support_x, support_y, query_x, query_y = as_tasks(batch)
+    """((support_x, support_y), (query_x, query_y)) of a batch in any form that `as_tasks` takes; checked, if arrays."""
+    support_x, support_y, query_x, query_y = tasks = as_tasks(batch)
+    if all(hasattr(value, "shape") for value in tf.nest.flatten(tasks)):
+        checks.number_of(checks.specs(tasks))
     return (support_x, support_y), (query_x, query_y)
 
 

@@ -11,7 +11,7 @@ from data_generators.errors import UserError
 from maml_tf import checks, losses, users_losses
 from maml_tf.backend import keras, tf
 from maml_tf.curves import curve_of
-from maml_tf.keras_data import as_pairs, as_support_and_query, as_tasks, for_keras
+from maml_tf.keras_data import as_pairs, as_support_and_query, as_tasks, for_fit, for_keras
 from maml_tf.maml import MAML
 from maml_tf.optimizers import adam
 from maml_tf.pure_model import is_seed
@@ -191,6 +191,7 @@ class MAMLModel(keras.Model):
 
     def predict_step(self, data: Any) -> Any:
         """Adapts to each task and predicts its queries: `MAML.adapt` and `MAML.predict`."""
+        assert self.maml
         return self._predicted(as_support_and_query(data))
 
     def _predict(self, data):
@@ -210,12 +211,12 @@ class MAMLModel(keras.Model):
         if "validation_data" in settings:
             settings["validation_data"] = for_keras(settings["validation_data"], as_pairs)
         shuffles = not (hasattr(x, "__next__") or isinstance(x, tf.data.Dataset))  # Keras warns that it cannot
-        return super().fit(for_keras(x, as_pairs), y, **{"shuffle": shuffles, **settings})
+        return super().fit(*for_fit(x, y, settings), **{"shuffle": shuffles, **settings})
 
     def evaluate(self, x: Any = None, y: Any = None, *, test_updates: int | None = None, **settings: Any) -> Any:
         """As `keras.Model.evaluate`, of tasks; test_updates: inner updates in place of the usual ones."""
         self._test_by(test_updates)
-        return super().evaluate(for_keras(x, as_pairs), y, **settings)
+        return super().evaluate(*for_fit(x, y, settings), **settings)
 
     def predict(self, x: Any, **settings: Any) -> Any:
         """As `keras.Model.predict`, of support sets and queries."""

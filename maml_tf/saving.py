@@ -10,6 +10,7 @@ The file is a zip of three:
 import functools
 import inspect
 import json
+import warnings
 import zipfile
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -95,6 +96,7 @@ class Saved:
             with reading(path, "give the network that it was saved with"):
                 model.load_weights(Path(folder, _WEIGHTS))
         maml = cls(model, **{**_restored(settings, given, path), **given})
+        _refuse_unfitting(maml, given, values, path)
         with reading(path, remedy):
             for variable, value in zip(_variables(maml), values, strict=True):
                 # NumPy reads what it does not know, such as bfloat16, as mere bytes.
@@ -130,6 +132,15 @@ def _restored(settings, given, path):
         except Missing as error:
             raise UserError(f"{path} cannot hold the {name} {error}: give it, load(path, {name}=...)") from error
     return found
+
+
+def _refuse_unfitting(maml, given, values, path):
+    """Refuses arguments with which the MAML has not the variables whose values the file holds."""
+    if "step_size" in given and maml.step_sizes:
+        raise UserError(f"{path} holds the step sizes that were learned: leave step_size out")
+    if given and [tuple(variable.shape) for variable in _variables(maml)] != [value.shape for value in values]:
+        names = ", ".join(given)
+        raise UserError(f"what {path} holds does not fit {names}: leave it out, or make a new MAML of load(path).model")
 
 
 def _variables(maml):
@@ -176,7 +187,8 @@ def _of_keras(value):
     """What Keras can restore, as Keras describes it; None for anything else."""
     try:
         value = value() if inspect.isclass(value) else value
-        described = keras.saving.serialize_keras_object(value)
+        with warnings.catch_warnings(action="ignore"):  # of a lambda, of which the name alone is kept
+            described = keras.saving.serialize_keras_object(value)
         json.dumps(described)
         restored = keras.saving.deserialize_keras_object(described)
         if _of_function(restored) != _of_function(value):  # which Keras leaves out of Huber and CosineSimilarity

@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import re
 import weakref
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -79,10 +80,28 @@ def map_tasks(function: Callable, tasks: Any, signature: Any, task_axis: str) ->
     """
     if task_axis == VECTORIZE:
         with layers.vectorizable():
-            return tf.vectorized_map(_as_it_is(function), tasks, fallback_to_while_loop=False)
+            return _vectorized(function, tasks)
     return tf.map_fn(
         _as_it_is(function), tasks, fn_output_signature=signature, parallel_iterations=_parallel_iterations()
     )
+
+
+def _vectorized(function, tasks):
+    raised = []
+
+    def watched(element):
+        try:
+            return function(element)
+        except UserError as error:
+            raised.append(str(error))
+            raise
+
+    try:
+        return tf.vectorized_map(_as_it_is(watched), tasks, fallback_to_while_loop=False)
+    except Exception as error:  # under XLA AutoGraph makes another kind of it, of many lines
+        if raised:
+            raise UserError(raised[0]) from error
+        raise
 
 
 def mean_over_tasks(function: Callable, tasks: Any, signature: Any, task_axis: str) -> Any:
@@ -168,7 +187,13 @@ class Compiler:
 
     def _traced(self, function, *args):
         with layers.vectorizable() if self._jit or self._task_axis == VECTORIZE else nullcontext():
-            results = function(*args)
+            try:
+                results = function(*args)
+            except ValueError as error:
+                if unknown := re.search(r"No pfor vectorization defined for \w+", str(error)):
+                    what = f"TensorFlow cannot vectorise the model, loss or metrics over tasks ({unknown[0]})"
+                    raise UserError(f"{what}: give task_axis='map'") from error
+                raise
         self._gradients |= _own_gradients(tf.compat.v1.get_default_graph())
         return results
 

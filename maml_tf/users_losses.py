@@ -154,8 +154,9 @@ def _takes_targets_first(function):
 def _takes_probabilities(function):
     """Whether it is one of those that have `from_logits`, and has it False."""
     function = getattr(function, "__self__", function)
-    if hasattr(function, "from_logits"):
-        return not function.from_logits
+    for name in ("from_logits", "_from_logits"):  # the latter of AUC
+        if hasattr(function, name):
+            return not getattr(function, name)
     settings = inspect.signature(function).parameters if inspect.isroutine(_innermost(function)) else {}
     return "from_logits" in settings and not settings["from_logits"].default
 

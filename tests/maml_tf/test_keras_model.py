@@ -207,11 +207,24 @@ def test_mistakes_are_told_in_one_sentence():
         (lambda: MAMLModel(network(), loss="mse"), r"give compile\(loss=\.\.\.\)"),
         (lambda: MAMLModel(network(), step_size=0.1), "give inner_step_size"),
         (lambda: made.evaluate(tasks(0), test_updates=-1), "at least 0"),
+        (lambda: uncompiled.predict_on_batch((pair, pair[0])), "call compile"),
+        (lambda: made.fit(tasks(0), sample_weight=np.ones(3)), "leave sample_weight out"),
+        (lambda: made.fit(tasks(0), class_weight={0: 2.0}), "leave class_weight out"),
+        (lambda: made.evaluate(tasks(0), sample_weight=np.ones(3)), "leave sample_weight out"),
+        (lambda: made.fit(epochs=2), "x is missing"),
+        (lambda: made.fit(tasks(0)._replace(support_x=pair[0][:2])), "the number of tasks differs: support_x 2"),
+        (lambda: made.fit(tasks(0)._replace(support_x=pair[0][:, :2])), "examples in a task differs: support_x 2"),
     ):
         with pytest.raises(UserError, match=sentence):
             call()
     with pytest.raises(TypeError, match="unexpected keyword argument 'colour'"):
         MAMLModel(network(), colour="red")
+
+
+def test_tasks_of_nested_numbers():
+    arrays, made = tasks(0), model()
+    found = made.evaluate(Tasks(*(value.tolist() for value in arrays)), verbose=0)
+    assert found == made.evaluate(arrays, verbose=0)
 
 
 def test_one_of_a_batch_of_several_inputs():

@@ -144,3 +144,18 @@ def test_what_stood_there_stays_until_the_file_is_whole(tmp_path, monkeypatch):
         maml().save(path)
     assert path.read_bytes() == before
     assert [file.name for file in tmp_path.iterdir()] == ["of.maml"]
+
+
+def test_arguments_that_do_not_fit_what_was_learned_are_refused(tmp_path):
+    learned = maml(learn_step_size="per_update", num_updates=2).save(tmp_path / "learned.maml")
+    with pytest.raises(UserError, match="holds the step sizes that were learned: leave step_size out"):
+        MAML.load(learned, step_size=0.5)
+    for given in ({"optimizer": "sgd"}, {"num_updates": 3}, {"learn_step_size": False}):
+        with pytest.raises(UserError, match=f"does not fit {next(iter(given))}: leave it out, or make a new MAML"):
+            MAML.load(learned, **given)
+    assert MAML.load(learned, first_order=True).learner.first_order
+
+
+def test_a_lambda_is_noted_without_a_warning(recwarn):
+    assert encoded(lambda y_true, y_pred: y_true) == {"@own": "<lambda>"}
+    assert not recwarn.list

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from data_generators.errors import UserError
 from data_generators.tasks import Tasks
 from maml_tf import losses, networks
 from maml_tf import task_axis as axis
@@ -133,3 +134,15 @@ def test_every_way_gives_the_same_evaluation(build):
     for name, values in curves[0].items():
         np.testing.assert_allclose(values, curves[1][name], rtol=1e-12)
     assert len(set(curves[0]["losses"][:, 1])) == 3
+
+
+@pytest.mark.parametrize("jit", [False, True])
+def test_mistakes_within_a_vectorised_task_are_one_sentence(jit):
+    net = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3)])
+    x, y = np.zeros((2, 4, 2), "float32"), np.zeros((2, 4), "int32")
+    learner = MAML(net, "categorical_crossentropy", task_axis="vectorize", jit=jit)
+    with pytest.raises(UserError, match=r"^categorical_crossentropy cannot compare targets of the shape"):
+        learner.train_step(Tasks(x, y, x, y))
+    learner = MAML(net, lambda outputs, _: tf.reduce_mean(tf.math.betainc(outputs, 1.0, 0.5)), task_axis="vectorize")
+    with pytest.raises(UserError, match=r"^TensorFlow cannot vectorise .* give task_axis='map'$"):
+        learner.evaluate(Tasks(x, y, x, y), 0)

@@ -246,3 +246,11 @@ def test_a_metric_of_several_numbers_and_targets_that_do_not_fit_are_refused_in_
     for loss in ("categorical_crossentropy", K.KLDivergence(), keras.metrics.AUC()):
         with pytest.raises(UserError, match=r"targets of the shape \(4,\) with outputs of .*sparse loss"):
             users_losses.as_loss(loss)(tf.constant(PROBABILITIES), tf.constant(IDS))
+
+
+def test_auc_of_logits_is_told_so():
+    net = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    with pytest.raises(UserError, match="AUC takes probabilities"):
+        users_losses.as_accuracy(keras.metrics.AUC(), net)
+    outputs, targets = tf.constant([[-3.0], [-2.0], [-1.0]]), tf.constant([[0.0], [0.0], [1.0]])
+    np.testing.assert_allclose(users_losses.as_accuracy("AUC", net)(outputs, targets), 1.0, rtol=1e-6)
