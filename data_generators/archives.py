@@ -181,8 +181,8 @@ def members(path: Path) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
         is_tar = path.name.lower().endswith(SUFFIXES) or tarfile.is_tarfile(path)
     if not is_tar:
         raise UserError(
-            f"{path} is not a folder or a tar of images ({', '.join(SUFFIXES)}): unpack it if it is a zip, save the "
-            "images as files if it is a pickle, and give the folder that they are in."
+            f"{path} is not a folder, a zip or a tar of images ({', '.join(SUFFIXES)}): if it is a pickle, give the "
+            "folder that it is in."
         )
     with reading(path), open(path, "rb") as file:
         begin = file.read(6)

@@ -51,8 +51,21 @@ class Decoder:
 
     def image(self, contents: bytes, name: str) -> Image.Image:
         """The image in these bytes, converted and resized; name is for errors, which are those of a call."""
+        return self._fitted(open_image(contents, name, self._formats), name)
+
+    def pixels(self, pixels: np.ndarray, name: str) -> np.ndarray:
+        """As a call, of an image that is decoded already: uint8 [height, width, 1 or 3], or [height, width] if grey."""
+        if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or pixels.shape[2:] not in ((), (1,), (3,)):
+            raise UserError(
+                f"{name} is {pixels.dtype} of shape {pixels.shape}, and not an image: uint8 of height x width x 1 or 3."
+            )
+        if pixels.shape == self.shape:
+            return pixels
+        image = Image.fromarray(pixels[..., 0] if pixels.shape[2:] == (1,) else pixels)
+        return np.asarray(self._fitted(image, name)).reshape(self.shape)
+
+    def _fitted(self, image, name):
         size = self.shape[1::-1]
-        image = open_image(contents, name, self._formats)
         if not self.resize and image.size != size:
             width, height = image.size
             raise UserError(f"{name} has {width}x{height} pixels, not {size[0]}x{size[1]}.")

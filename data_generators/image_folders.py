@@ -1,32 +1,30 @@
-"""Images in folders, <split>/<class>/<image>: listed, and decoded once into an array on disk.
+"""Images by class, decoded once into an array on disk.
 
-The array is memory-mapped, so a split is never held in memory. Beside the folders of a split stand the array and
+The array is memory-mapped, so a split is never held in memory. Beside the images of a split stand the array and
 `decoded_<split>_<height>x<width>x<channels>.json`, which tells what it was made from, names the array's file and holds
 a checksum of both. The array is written first, a few images at a time: a cache that has its json is whole.
 """
 
-import dataclasses
-import hashlib
+import functools
 import io
 import json
 import logging
 import math
 import os
 import zlib
-from collections.abc import Callable, Collection, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence, Sized
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 
 from data_generators.decoding import Decoder
 from data_generators.episodes import ClassImages
 from data_generators.errors import UserError
-from data_generators.files import DAMAGE, reading, remove_abandoned, replacing
+from data_generators.files import DAMAGE, remove_abandoned, replacing
 from data_generators.progress import progress
-
-SPLITS = ("train", "val", "test")
 
 _FORMAT = 2
 _UNCHECKED_FORMAT = 1  # of earlier versions, without a checksum
@@ -34,101 +32,62 @@ _CHUNK = 256  # images decoded and written at a time, ...
 _CHUNK_BYTES = 1 << 26  # ... but fewer if they have more bytes than this
 
 
-@dataclasses.dataclass(frozen=True)
-class ClassFolders:
-    """The images of some classes.
+class Classes(Protocol):
+    """What a cache is made from: `class_folders.ClassFolders`, or images in another form."""
 
-    path: the folder with one folder for each class.
-    images: the sorted names of each class's images, by the name of the class; the classes are sorted too.
-    fingerprint: changes whenever an image is added, removed, renamed or written.
+    @property
+    def path(self) -> Path:
+        """Of the folder or file, for errors."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes whenever the images do; told without reading them."""
+
+    @property
+    def images(self) -> Mapping[str, Sized]:
+        """The images of each class, by its name; only once it is open."""
+
+    def open(self) -> "Classes":
+        """Reads what a fingerprint does not need."""
+
+    def paths(self) -> Sequence[Any]:
+        """What `decode` takes for every image, class after class."""
+
+    def decode(self, decoder: Decoder, image: Any) -> np.ndarray:
+        """uint8 [height, width, channels], the shape of the decoder; may be called from several threads."""
+
+
+def load_splits(
+    data_dir: Path,
+    folders: Mapping[str, Classes | None],
+    decoder: Decoder,
+    shared: Callable[[str, Mapping[str, ClassImages]], None] | None = None,
+) -> dict[str, ClassImages]:
+    """Opens the caches of several splits, by name; see `load_split`.
+
+    Args as there, and
+        shared: told the sentence, and the splits, if a class is in more than one of them; by default, it is a warning.
     """
-
-    path: Path
-    images: dict[str, list[str]]
-    fingerprint: str
-
-    def paths(self) -> list[Path]:
-        """Every image, class after class."""
-        return [self.path / name / image for name, images in self.images.items() for image in images]
-
-
-def list_classes(
-    path: str | Path, suffixes: Collection[str], wanted: Callable[[str], bool] = lambda name: True
-) -> ClassFolders | None:
-    """Lists the images <class>/<image> below a folder.
-
-    Stray files do no harm: what is hidden, or has another suffix, is passed over. A folder without any image is no
-    class; a warning names it.
-
-    Args:
-        path: the folder.
-        suffixes: in lower case, ".jpg" for example, of the files that are images.
-        wanted: which folders count, by their names.
-
-    Returns:
-        ClassFolders, or None if there is no image.
-
-    Raises:
-        UserError: a folder cannot be read.
-    """
-    path = Path(path)
-    images, marks, empty = {}, [], []
-    with reading(path):
-        folders = [f for f in _visible(path) if wanted(f.name) and f.is_dir()] if path.is_dir() else []
-        for folder in folders:
-            files = [file for file in _visible(folder) if is_image(file.name, suffixes) and file.is_file()]
-            marks += [(folder.name, file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-            if files:
-                images[folder.name] = [file.name for file in files]
-            else:
-                empty.append(folder.path)
-    if not images:
-        return None
-    if empty:
-        more = f" (and {len(empty) - 1} more)" if len(empty) > 1 else ""
-        logging.getLogger(__name__).warning("%s%s holds no image, so that it is no class", empty[0], more)
-    return ClassFolders(path, images, hashlib.sha256(repr(marks).encode()).hexdigest())
-
-
-def list_splits(path: str | Path, suffixes: Collection[str]) -> dict[str, ClassFolders | None]:
-    """Lists the images <split>/<class>/<image> below a folder, by split; see `list_classes`."""
-    return {split: list_classes(Path(path, split), suffixes) for split in SPLITS}
-
-
-def is_image(name: str, suffixes: Collection[str]) -> bool:
-    """Whether a file of this name is an image, and not one of the hidden files that systems leave."""
-    return is_visible(name) and Path(name).suffix.lower() in suffixes
-
-
-def is_visible(name: str) -> bool:
-    """Whether a file or folder of this name is the user's: systems leave hidden ones, and macOS a shadow folder."""
-    return not name.startswith((".", "__MACOSX"))
-
-
-def _visible(path) -> list[os.DirEntry]:
-    with os.scandir(path) as entries:
-        return sorted((entry for entry in entries if is_visible(entry.name)), key=lambda entry: entry.name)
-
-
-def load_splits(data_dir: Path, folders: Mapping[str, ClassFolders | None], decoder: Decoder) -> dict[str, ClassImages]:
-    """Opens the caches of several splits, by name; see `load_split`. Warns if a class is in more than one split."""
     loaded = {split: load_split(data_dir, split, classes, decoder) for split, classes in folders.items()}
     splits = {split: data for split, data in loaded.items() if data is not None}
     first: dict[str, str] = {}
     names = [(name, split) for split, data in splits.items() for name in data.names]
-    shared = [(name, first[name], split) for name, split in names if first.setdefault(name, split) != split]
-    if shared:
-        name, *where = shared[0]
-        more = f" (and {len(shared) - 1} more)" if len(shared) > 1 else ""
-        message = "class %s%s is in both %s and %s, so that a test on the latter is no test on new classes"
-        logging.getLogger(__name__).warning(message, name, more, *where)
+    twice = [(name, first[name], split) for name, split in names if first.setdefault(name, split) != split]
+    if twice:
+        name, one, other = twice[0]
+        more = f" (and {len(twice) - 1} more)" if len(twice) > 1 else ""
+        where = f"is in both {one} and {other}, so that a test on the latter is no test on new classes"
+        if shared:
+            shared(f"class {name}{more} {where}", splits)
+        else:
+            logging.getLogger(__name__).warning("class %s%s %s", name, more, where)
     return splits
 
 
 def load_split(
     data_dir: Path,
     split: str,
-    folders: ClassFolders | None,
+    folders: Classes | None,
     decoder: Decoder,
 ) -> ClassImages | None:
     """Opens the cache of a split, which is made first if it is missing, damaged, or not made from what is there now.
@@ -157,6 +116,7 @@ def load_split(
         )
     if found is not None or folders is None:
         return found
+    folders = folders.open()
     lengths = [len(images) for images in folders.images.values()]
     shape = (sum(lengths), *decoder.shape)
     try:
@@ -212,7 +172,7 @@ def _header(shape: tuple[int, ...]) -> bytes:
     return header.getvalue()
 
 
-def _write(cache: Path, folders: ClassFolders, shape: tuple[int, ...], decoder: Decoder) -> np.ndarray:
+def _write(cache: Path, folders: Classes, shape: tuple[int, ...], decoder: Decoder) -> np.ndarray:
     """Writes the array, then the json that names it, then deletes arrays of before; returns the array, memory-mapped.
 
     The array goes through plain writes, because a full disk ends a process that writes through a memory map. What a
@@ -241,7 +201,7 @@ def _write(cache: Path, folders: ClassFolders, shape: tuple[int, ...], decoder: 
     return np.load(path, mmap_mode="r")
 
 
-def _in_memory(folders: ClassFolders, shape: tuple[int, ...], decoder: Decoder) -> np.ndarray:
+def _in_memory(folders: Classes, shape: tuple[int, ...], decoder: Decoder) -> np.ndarray:
     try:
         if math.prod(shape) > _memory():  # the system would give it, and end the process when it is used
             raise MemoryError
@@ -268,16 +228,16 @@ def _memory() -> float:
         return math.inf
 
 
-def _decoded(folders: ClassFolders, decoder: Decoder) -> Generator[np.ndarray, None, None]:
+def _decoded(folders: Classes, decoder: Decoder) -> Generator[np.ndarray, None, None]:
     """The images in their order, uint8 [a few, height, width, channels] at a time."""
-    paths = folders.paths()
+    paths, decode = folders.paths(), functools.partial(folders.decode, decoder)
     few = max(1, min(_CHUNK, _CHUNK_BYTES // math.prod(decoder.shape)))
     with (
         ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool,
         progress(len(paths), f"Decoding {folders.path}", "image") as shown,
     ):
         for start in range(0, len(paths), few):
-            images = np.stack(list(pool.map(decoder, paths[start : start + few])))
+            images = np.ascontiguousarray(np.stack(list(pool.map(decode, paths[start : start + few]))))
             shown.update(len(images))
             yield images
 

@@ -1,15 +1,19 @@
 """miniImagenet (Vinyals et al. 2016) in the splits of Ravi and Larochelle (2017): 64 / 16 / 20 classes of 600 images.
 
 The folders are those of the original (its data/miniImagenet/proc_images.py makes them): the classes of a split are in
-<split>/<class>/*.jpg, 84x84 pixels. There may be fewer images, or classes, than the whole data set has.
+<split>/<class>/*.jpg, 84x84 pixels. There may be fewer images, or classes, than the whole data set has. Without
+folders, the images may stand in files of `packed_images`.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
+from data_generators.class_folders import list_splits
 from data_generators.decoding import Decoder
 from data_generators.episodes import ClassImages
 from data_generators.errors import UserError
-from data_generators.image_folders import list_splits, load_splits
+from data_generators.image_folders import load_splits
+from data_generators.packed_images import load_packed, packed_splits
 
 SIDE = 84  # pixels
 SUFFIXES = (".jpg", ".jpeg")
@@ -17,7 +21,7 @@ CSV_URL = "https://github.com/twitter-research/meta-learning-lstm/tree/master/da
 
 
 def load_miniimagenet(data_dir: str | Path) -> dict[str, ClassImages]:
-    """Loads the splits that are in data_dir, as <split>/<class>/*.jpg or as caches that were made from them.
+    """Loads the splits that are in data_dir, as <split>/<class>/*.jpg, in files, or as caches that were made from them.
 
     The images are decoded once, each split into one array on disk, which is memory-mapped
     (`image_folders.load_split`).
@@ -38,7 +42,11 @@ def load_miniimagenet(data_dir: str | Path) -> dict[str, ClassImages]:
         (4, 75, 84, 84, 3)
     """
     data_dir = Path(data_dir)
-    splits = load_splits(data_dir, list_splits(data_dir, SUFFIXES), Decoder(SIDE, 3, resize=False, formats=["JPEG"]))
+    folders = list_splits(data_dir, SUFFIXES)
+    if any(folders.values()):
+        splits = load_splits(data_dir, folders, Decoder(SIDE, 3, resize=False, formats=["JPEG"]))
+    else:
+        splits = load_packed(data_dir, data_dir, SUFFIXES, Decoder(SIDE, 3, resize=False))
     if not splits:
         raise UserError(
             f"{data_dir} holds no miniImagenet, {data_dir}/{{train,val,test}}/<class>/*.jpg of {SIDE}x{SIDE} pixels: "
@@ -47,3 +55,37 @@ def load_miniimagenet(data_dir: str | Path) -> dict[str, ClassImages]:
             "scripts.prepare_miniimagenet`."
         )
     return splits
+
+
+def holds_packed(source: Path) -> bool:
+    """Whether a folder holds pickles or .npz files of `packed_images`; its zips are for the csv files."""
+    return any(packed_splits(source, suffixes=()).values())
+
+
+def prepare_packed(
+    data_dir: Path, sources: Sequence[Path], csv_dir: Path | None = None, resize: bool = False
+) -> dict[str, ClassImages]:
+    """Decodes the files of `packed_images` in a folder into the caches of data_dir, which need no files any more.
+
+    Args:
+        data_dir: the folder of the caches.
+        sources: the one folder of the files.
+        csv_dir: None, since the files say which class an image has.
+        resize: shrink images of other sizes to 84x84 pixels; otherwise they are an error.
+
+    Returns:
+        As `load_miniimagenet`.
+
+    Raises:
+        UserError: a file is damaged or not as it must be, data_dir has images in folders, or another source or csv_dir
+            is given.
+    """
+    if len(sources) > 1 or csv_dir:
+        raise UserError(
+            "pickles and .npz files say themselves which class an image has: give --source their folder alone, and no "
+            "--csv_dir."
+        )
+    if any(list_splits(data_dir, SUFFIXES).values()):
+        raise UserError(f"{data_dir} has images in folders, which come before others: give another --data_dir.")
+    data_dir.mkdir(parents=True, exist_ok=True)
+    return load_packed(data_dir, sources[0], (), Decoder(SIDE, 3, resize))

@@ -1,6 +1,6 @@
 """Puts the images of miniImagenet where the csv files of Ravi and Larochelle (2017) say: <split>/<class>/<image>.
 
-The images come from folders, however deep, and from tars; nothing is extracted. As the original's
+The images come from folders, however deep, from tars and from zips; nothing is extracted. As the original's
 data/miniImagenet/proc_images.py does, larger images are resized with the Lanczos filter, whatever their proportions,
 and saved as JPEG of Pillow's usual quality (75). Images of 84x84 pixels are copied byte for byte, where the original
 compressed them once more.
@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from data_generators import archives
+from data_generators.class_folders import SPLITS, is_image, is_visible, list_splits
 from data_generators.decoding import Decoder, open_image
 from data_generators.errors import UserError
 from data_generators.files import reading, remove_abandoned, replacing
-from data_generators.image_folders import SPLITS, is_image, is_visible, list_splits
 from data_generators.miniimagenet import CSV_URL, SIDE, SUFFIXES
 from data_generators.progress import progress
+from data_generators.zipped import SUFFIX, Zip
 
 _MAX_BYTES = 1 << 26  # the longest image of ImageNet has some 15 MB
 
@@ -32,7 +33,7 @@ class SourceImage(NamedTuple):
 
     name: as in Ravi and Larochelle's csv files, n0153282900000005.jpg for example.
     where: what to call it in errors.
-    read: gives its bytes; of an image in a tar only before the next image is asked for.
+    read: gives its bytes; of an image in an archive only before the next image is asked for.
     """
 
     name: str
@@ -41,36 +42,35 @@ class SourceImage(NamedTuple):
 
 
 def images_in(source: Path, skip: Collection[Path] = ()) -> Iterator[SourceImage]:
-    """Finds the images in a tar, or in a folder, the folders below it, and the tars that lie in it.
+    """Finds the images in a tar or zip, or in a folder, the folders below it, and the archives that lie in it.
 
     In a folder of ImageNet's own, <class>/<class>_<number>.JPEG, the images are named as in the csv files: by their
     class and their position, from 1, in the order of the numbers. That is right only where none is left out.
 
     Args:
-        source: the tar or folder.
+        source: the archive or folder.
         skip: folders to leave out.
 
     Raises:
-        UserError: source does not exist, is neither a folder nor a tar, or is damaged; or a tar holds what no tar of
-            images needs: links, devices, very long files, or names that lead outside its folder.
+        UserError: source does not exist, is neither a folder nor an archive, or is damaged; or it holds what no archive
+            of images needs: links, devices, very long files, or names that lead outside its folder.
     """
     with reading(source):
         is_folder, is_file = source.is_dir(), source.is_file()
     if is_folder:
         yield from _in_folder(source, {os.path.realpath(folder) for folder in skip})
-        for file in _tars_in(source):
-            yield from _in_tar(file)
+        for file in _archives_in(source):
+            yield from _in_archive(file)
     elif is_file:
-        yield from _in_tar(source)
+        yield from _in_archive(source)
     else:
         raise UserError(f"{source} does not exist: give --source the folder or tar that holds the images.")
 
 
-def _tars_in(folder: Path) -> list[Path]:
+def _archives_in(folder: Path) -> list[Path]:
     with reading(folder):
-        names = sorted(
-            name for name in os.listdir(folder) if is_visible(name) and name.lower().endswith(archives.SUFFIXES)
-        )
+        suffixes = (*archives.SUFFIXES, SUFFIX)
+        names = sorted(name for name in os.listdir(folder) if is_visible(name) and name.lower().endswith(suffixes))
         return [folder / name for name in names if (folder / name).is_file()]
 
 
@@ -99,6 +99,19 @@ def _contents(path: Path) -> bytes:
         if path.stat().st_size > _MAX_BYTES:
             raise UserError(f"{path} is longer than {_MAX_BYTES:,} bytes, so it is not an image of this data set.")
         return path.read_bytes()
+
+
+def _in_archive(path: Path) -> Iterator[SourceImage]:
+    yield from (_in_zip if path.name.lower().endswith(SUFFIX) else _in_tar)(path)
+
+
+def _in_zip(path: Path) -> Iterator[SourceImage]:
+    archive = Zip(path)
+    archive.check()
+    for entry in archive.names:
+        name = entry.rpartition("/")[2]
+        if is_image(name, SUFFIXES):
+            yield SourceImage(name, f"{path}: {entry}", functools.partial(archive.read, entry))
 
 
 def _in_tar(path: Path) -> Iterator[SourceImage]:
@@ -152,7 +165,7 @@ def prepare_miniimagenet(data_dir: Path, sources: Sequence[Path], csv_dir: Path,
 
     Args:
         data_dir: the folder to make.
-        sources: folders or tars of the images; see `images_in`. Of images of one name, the first
+        sources: folders, tars or zips of the images; see `images_in`. Of images of one name, the first
             counts.
         csv_dir: the folder of train.csv, val.csv and test.csv.
         resize: shrink images of other sizes to 84x84 pixels; otherwise they are an error.

@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from data_generators.class_folders import SPLITS, ClassFolders, list_classes, list_splits
 from data_generators.decoding import MODES, Decoder, is_decoded
 from data_generators.episodes import ClassImages
 from data_generators.errors import UserError, listed
-from data_generators.image_folders import SPLITS, ClassFolders, list_classes, list_splits, load_split, load_splits
+from data_generators.image_folders import load_split, load_splits
 from data_generators.minibatches import subset
+from data_generators.packed_images import load_packed
 from data_generators.splits import Lists, checked, key, read_splits
 
 # Shares of the classes, in %, where the folder has no splits: those of miniImagenet, the rest for the test.
@@ -32,8 +34,8 @@ def load_image_folder(
     data_dir holds {train,val,test}/<class>/<image>, any of the three; or <class>/<image>, and then 64 % of the classes
     are for training, 16 % for validation and the others for the test: the sorted names, shuffled by random.Random(1).
     With `splits`, data_dir holds <class>/<image>, and the lists say what each class is for.
-    Other files are passed over. The images are decoded once, into caches beside the folders
-    (`image_folders.load_split`). The caches are used also without the images.
+    Without folders, it holds files of `packed_images`. Other files are passed over. The images are decoded once, into
+    caches beside them (`image_folders.load_split`), which are used also without the images.
 
     Args:
         data_dir: the folder.
@@ -67,7 +69,10 @@ def load_image_folder(
         return _load_listed(data_dir, lists, where, suffixes, decoder)
     folders = list_splits(data_dir, suffixes)
     classes = None if any(folders.values()) else list_classes(data_dir, suffixes)
-    loaded = {} if classes else load_splits(data_dir, folders, decoder)
+    if any(folders.values()):
+        loaded = load_splits(data_dir, folders, decoder)
+    else:
+        loaded = {} if classes else load_packed(data_dir, data_dir, suffixes, decoder)
     loaded = loaded or _split_classes(data_dir, classes, decoder)
     if not loaded:
         raise UserError(

@@ -7,8 +7,6 @@ so that its largest maps never leave the processor's caches.
 
 from collections.abc import Callable, Sequence
 
-from tensorflow.python.util import _pywrap_util_port
-
 from maml_tf.backend import tf
 from maml_tf.normalisation import channel_mean
 
@@ -208,6 +206,10 @@ def _onednn_pools(dtype):
 
 
 def _is_onednn_on():
+    try:
+        from tensorflow.python.util import _pywrap_util_port  # TensorFlow's own, which another version may not have
+    except ImportError:
+        return False
     return getattr(_pywrap_util_port, "IsMklEnabled", lambda: False)()
 
 

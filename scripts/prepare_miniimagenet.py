@@ -3,21 +3,26 @@
 python -m scripts.prepare_miniimagenet --source=train.tar --source=val.tar --csv_dir=splits
 
 The csv files are Ravi and Larochelle's (github.com/twitter-research/meta-learning-lstm). The images are ImageNet's,
-whose licence forbids redistribution: give folders or tars of 84x84 images or, with --resize, the originals. Missing
-images are named and left out. After an interruption, run the same command again to resume.
+whose licence forbids redistribution: give folders, tars or zips of 84x84 images or, with --resize, the originals.
+Missing images are named and left out. After an interruption, run the same command again to resume.
+
+The folder of mini-imagenet-cache-*.pkl, miniImageNet_category_split_*.pickle or .npz files, which say themselves which
+class an image has, needs no csv files: python -m scripts.prepare_miniimagenet --source=FOLDER
 """
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
-from data_generators.miniimagenet import load_miniimagenet
+from data_generators.episodes import ClassImages
+from data_generators.miniimagenet import holds_packed, load_miniimagenet, prepare_packed
 from data_generators.miniimagenet_prepare import Prepared, prepare_miniimagenet
 from maml_tf.runs.flags import Flags, command
 
 
 def define(flags: Flags) -> None:
     """Defines the flags."""
-    flags.several("source", Path, "folder or tar of the images; default: <data_dir>/images")
+    flags.several("source", Path, "folder, tar or zip of the images; default: <data_dir>/images")
     csv_dir = "folder of train.csv, val.csv and test.csv; default: the first source that holds them, else <data_dir>"
     flags.path("csv_dir", None, csv_dir)
     flags.path("data_dir", "data/miniImagenet", "the folder to make")
@@ -27,11 +32,18 @@ def define(flags: Flags) -> None:
 def run(flags: Flags) -> None:
     """Prepares the data and prints what they hold."""
     sources = flags.source or [flags.data_dir / "images"]
+    if any(holds_packed(source) for source in sources):
+        _say(prepare_packed(flags.data_dir, sources, flags.csv_dir, flags.resize))
+        return
     csv_dir = _csv_dir(flags.csv_dir, sources, flags.data_dir)
     prepared = prepare_miniimagenet(flags.data_dir, sources, csv_dir, flags.resize)
-    for split, data in load_miniimagenet(flags.data_dir).items():
-        print(f"{split}: {data.num_classes} classes, {data.lengths.sum()} images")
+    _say(load_miniimagenet(flags.data_dir))
     print(*remarks(prepared), sep="\n", end="\n" if remarks(prepared) else "")
+
+
+def _say(splits: Mapping[str, ClassImages]) -> None:
+    for split, data in splits.items():
+        print(f"{split}: {data.num_classes} classes, {data.lengths.sum()} images")
 
 
 def remarks(prepared: Prepared) -> list[str]:

@@ -54,6 +54,7 @@ class Variant(Supervised):
 
 
 _NAMES = {"anil": "ANIL", "meta_sgd": "Meta-SGD", "maml_plus_plus": "MAML++", "reptile": "Reptile", "fomaml": "FOMAML"}
+_TITLES = {"cifar_fs": "CIFAR-FS", "fc100": "FC100"}
 
 
 def _variant(name, column, percent):
@@ -64,6 +65,14 @@ def _variant(name, column, percent):
     experiment = Experiment.of(**settings, update_batch_size=trained)
     title = f"Omniglot, {ways}-way {shots}-shot, {_NAMES[name]}"
     return Variant(f"variants_omniglot_{column}_{name}", title, str(percent), experiment, shots)
+
+
+def _elsewhere(datasource, column, percent, ci95):
+    """MAML on a data set that the paper does not have; column: "5way_1shot"."""
+    ways, shots = (int(size.rstrip("wayshot")) for size in column.split("_"))
+    experiment = Experiment.of(datasource=datasource, num_classes=ways, update_batch_size=shots)
+    title = f"{_TITLES[datasource]}, {ways}-way {shots}-shot, MAML"
+    return Supervised(f"{datasource}_{column}", title, f"{percent}" + (f" +- {ci95}" if ci95 else ""), experiment)
 
 
 def _sinusoid(learner, **settings):
@@ -102,6 +111,12 @@ _ALL = (
         for name, columns in published.published_variants().items()
         for column, percent in columns.items()
         if (name, column) != ("fomaml", "5way_1shot")
+    ),
+    # Data sets that the paper does not have.
+    *(
+        _elsewhere(datasource, column, *number)
+        for datasource, columns in published.published_elsewhere().items()
+        for column, number in columns.items()
     ),
     # Section 5.1.
     _sinusoid("maml"),

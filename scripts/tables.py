@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = ROOT / "README.md", ROOT / "RESULTS.md"
 SUMMARY = "paper"
 _TEST = "test", "40 goals", ""  # the splits that the paper tests on; "" where none is noted
-VARIANTS = "variants_"  # begins the names of rows that are not the paper's
+OTHERS = "variants_", "cifar_fs_", "fc100_"  # begin the names of rows that are not the paper's
 _TABLE = re.compile(r"(<!-- table: (\w+)(?:, ([^\n]+?))? -->\n).*?(<!-- end of table -->)", re.DOTALL)
 _AFTER_ONE = {"sinusoid_10shot_maml", "point_navigation_maml"}  # the update for which they are trained
 
@@ -61,7 +61,7 @@ def summary(lines: Sequence[Line]) -> list[list[str]]:
     """
     cells = [["experiment", "updates", "paper", "ours", "row"]]
     for name, result in RESULTS.items():
-        if "MAML" not in result.title or name.startswith(VARIANTS):
+        if "MAML" not in result.title or name.startswith(OTHERS):
             continue
         of_row = [line for line in lines if line.row == name and line.checkpoint in ("", "last")]
         if not of_row:

@@ -140,7 +140,7 @@ def test_help_lists_every_flag_without_tensorflow(tmp_path):
     [
         (
             "--datasource=imagenet",
-            "unknown datasource 'imagenet': choose one of sinusoid, omniglot, miniimagenet, folder",
+            "unknown datasource 'imagenet': choose one of sinusoid, omniglot, miniimagenet, cifar_fs, fc100, folder",
         ),
         ("--image_size=28", "--image_size goes with --datasource=folder: sinusoid has its own"),
         ("--image_size=small", "flag --image_size=small: invalid literal for int()"),

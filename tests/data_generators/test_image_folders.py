@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from data_generators import files, image_folders
+from data_generators.class_folders import list_classes
 from data_generators.decoding import Decoder
 from data_generators.errors import UserError
-from data_generators.image_folders import list_classes
 from data_generators.miniimagenet import load_miniimagenet
 from tests.data_generators import synthetic_images as synthetic
 from tests.data_generators.synthetic_images import of_class, write

@@ -17,6 +17,7 @@ from scripts import prepare_miniimagenet as script
 from tests.data_generators import synthetic_images as synthetic
 from tests.data_generators.synthetic_images import encoded, jpeg, picture, write, write_tar
 from tests.data_generators.synthetic_omniglot import snapshot
+from tests.data_generators.synthetic_packed import write_zip
 
 CLASSES = {"train/n01": 3, "train/n02": 2, "val/n03": 2, "test/n04": 2}
 FIRST = "n0100000001.jpg"
@@ -59,7 +60,7 @@ def refused(prepare, source, match, **settings):
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("kind", ["flat", "deep", "tar", "tar.gz", "folder of tars", "both"])
+@pytest.mark.parametrize("kind", ["flat", "deep", "tar", "tar.gz", "zip", "folder of tars", "both"])
 def test_images_are_copied_byte_for_byte(tmp_path, prepare, contents, kind):
     source = tmp_path / "source"
     val = {name: content for name, content in contents.items() if name.startswith("val")}
@@ -68,8 +69,10 @@ def test_images_are_copied_byte_for_byte(tmp_path, prepare, contents, kind):
         sources = [write(source, flat(contents) if kind == "flat" else contents)]
     elif kind in ("tar", "tar.gz"):
         sources = [write_tar(source / f"all.{kind}", contents, mode="w:gz" if kind == "tar.gz" else "w")]
+    elif kind == "zip":
+        sources = [write_zip(source / "all.zip", contents)]
     elif kind == "folder of tars":
-        write_tar(source / "a.tar", val)
+        write_zip(source / "a.zip", val)
         sources = [write_tar(source / "b.tar", others).parent]
     else:
         sources = [write_tar(source / "val.tar", val), write(tmp_path / "images", flat(others))]
@@ -228,17 +231,14 @@ def test_compressed_tar_with_a_flipped_bit_changes_nothing_on_disk(tmp_path, pre
     assert not (tmp_path / "data").exists()
 
 
-@pytest.mark.parametrize("name", ["mini-imagenet-cache-train.pkl", "images.zip", "notes.txt", "empty"])
-def test_source_that_is_neither_folder_nor_tar(tmp_path, prepare, name):
+@pytest.mark.parametrize("name", ["mini-imagenet-cache-train.pkl", "images", "notes.txt", "empty"])
+def test_source_that_is_neither_folder_nor_archive(tmp_path, prepare, name):
     contents = {"mini-imagenet-cache-train.pkl": pickle.dumps({"image_data": 0}), "notes.txt": b"text" * 500}
-    source = tmp_path / name
-    source.write_bytes(contents.get(name, b""))
-    if name == "images.zip":
+    (source := tmp_path / name).write_bytes(contents.get(name, b""))
+    if name == "images":
         with zipfile.ZipFile(source, "w") as archive:
             archive.writestr("a.jpg", b"x" * 2000)
-    message = (
-        r"is not a folder or a tar of images \(.*\): unpack it if it is a zip, save the images as files if it is a p"
-    )
+    message = r"is not a folder, a zip or a tar of images \(.*\): if it is a pickle, give the folder that it is in"
     refused(prepare, source, f"{name} {message}")
 
 

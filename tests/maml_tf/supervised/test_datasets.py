@@ -1,5 +1,6 @@
 """What the project knows of its datasets, and datasets of a user's own."""
 
+import dataclasses
 import re
 import subprocess
 import sys
@@ -9,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_generators import miniimagenet, omniglot
+from data_generators import cifar, miniimagenet, omniglot
 from data_generators.errors import UserError
 from maml_tf.supervised import build, datasets
-from maml_tf.supervised.datasets import DATASETS, MINIIMAGENET, OMNIGLOT, find
+from maml_tf.supervised.datasets import CIFAR_FS, DATASETS, FC100, MINIIMAGENET, OMNIGLOT, find
 from maml_tf.supervised.experiment import COMMON, Experiment
 from tests.data_generators.synthetic_classes import splits
 
@@ -21,13 +22,24 @@ TESTS_ON = {"num_classes": 2, "num_filters": 2, "update_batch_size": 2}
 
 
 def test_datasets_by_name():
-    assert list(DATASETS) == ["sinusoid", "omniglot", "miniimagenet", "folder"]
+    assert list(DATASETS) == ["sinusoid", "omniglot", "miniimagenet", "cifar_fs", "fc100", "folder"]
     assert all(find(name).name == name for name in DATASETS)
 
 
 def test_shapes_are_those_of_the_loaders():
     assert OMNIGLOT.shape == (omniglot.SIDE, omniglot.SIDE, 1)
     assert MINIIMAGENET.shape == (miniimagenet.SIDE, miniimagenet.SIDE, 3)
+    assert CIFAR_FS.shape == FC100.shape == (cifar.SIDE, cifar.SIDE, 3)
+
+
+@pytest.mark.parametrize(("name", "splits"), [("cifar_fs", cifar.CIFAR_FS), ("fc100", cifar.FC100)])
+def test_cifar_is_as_miniimagenet_but_for_its_images(monkeypatch, name, splits):
+    found = find(name)
+    assert dataclasses.replace(found, name="miniimagenet", load=MINIIMAGENET.load, shape=(84, 84, 3)) == (
+        dataclasses.replace(MINIIMAGENET, data_dir="data/cifar100")
+    )
+    monkeypatch.setattr(cifar, "load_cifar", lambda *given: given)
+    assert found.images(Experiment.of(datasource=name)) == (Path("data/cifar100"), splits)
 
 
 @pytest.mark.parametrize("ways", [5, 20])
@@ -140,7 +152,11 @@ def test_settings_that_do_not_fit_are_told(module, settings, given, message):
 @pytest.mark.parametrize(
     ("text", "datasource", "message"),
     [
-        ("", "imagenet", "unknown datasource 'imagenet': choose one of sinusoid, omniglot, miniimagenet, folder, or "),
+        (
+            "",
+            "imagenet",
+            f"unknown datasource 'imagenet': choose one of {', '.join(DATASETS)}, or ",
+        ),
         ("", ":MINE", "unknown datasource ':MINE'"),
         ("", "no_such_module:MINE", "there is no datasource .*, since no_such_module cannot be imported: ModuleNotF"),
         ("", "{}:MINE", "'MINE' of mine_.* is no Dataset of maml_tf.supervised.datasets"),

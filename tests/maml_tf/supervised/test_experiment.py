@@ -138,7 +138,7 @@ def test_settings_cannot_be_changed_afterwards():
     [
         (
             {"datasource": "imagenet"},
-            "unknown datasource 'imagenet': choose one of sinusoid, omniglot, miniimagenet, folder",
+            "unknown datasource 'imagenet': choose one of sinusoid, omniglot, miniimagenet, cifar_fs, fc100, folder",
         ),
         (OMNIGLOT | {"image_size": 28}, "--image_size goes with --datasource=folder: omniglot has its own"),
         ({"datasource": "miniimagenet", "image_channels": 3}, "--image_channels goes with --datasource=folder"),

@@ -1,0 +1,99 @@
+"""Images in folders, <split>/<class>/<image>: listed."""
+
+import dataclasses
+import hashlib
+import logging
+import os
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+import numpy as np
+
+from data_generators.decoding import Decoder
+from data_generators.files import reading
+
+SPLITS = ("train", "val", "test")
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassFolders:
+    """The images of some classes.
+
+    path: the folder with one folder for each class.
+    images: the sorted names of each class's images, by the name of the class; the classes are sorted too.
+    fingerprint: changes whenever an image is added, removed, renamed or written.
+    """
+
+    path: Path
+    images: dict[str, list[str]]
+    fingerprint: str
+
+    def paths(self) -> list[Path]:
+        """Every image, class after class."""
+        return [self.path / name / image for name, images in self.images.items() for image in images]
+
+    def open(self) -> "ClassFolders":
+        """As of `image_folders.Classes`."""
+        return self
+
+    def decode(self, decoder: Decoder, image: Path) -> np.ndarray:
+        """As of `image_folders.Classes`."""
+        return decoder(image)
+
+
+def list_classes(
+    path: str | Path, suffixes: Collection[str], wanted: Callable[[str], bool] = lambda name: True
+) -> ClassFolders | None:
+    """Lists the images <class>/<image> below a folder.
+
+    Stray files do no harm: what is hidden, or has another suffix, is passed over. A folder without any image is no
+    class; a warning names it.
+
+    Args:
+        path: the folder.
+        suffixes: in lower case, ".jpg" for example, of the files that are images.
+        wanted: which folders count, by their names.
+
+    Returns:
+        ClassFolders, or None if there is no image.
+
+    Raises:
+        UserError: a folder cannot be read.
+    """
+    path = Path(path)
+    images, marks, empty = {}, [], []
+    with reading(path):
+        folders = [f for f in _visible(path) if wanted(f.name) and f.is_dir()] if path.is_dir() else []
+        for folder in folders:
+            files = [file for file in _visible(folder) if is_image(file.name, suffixes) and file.is_file()]
+            marks += [(folder.name, file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+            if files:
+                images[folder.name] = [file.name for file in files]
+            else:
+                empty.append(folder.path)
+    if not images:
+        return None
+    if empty:
+        more = f" (and {len(empty) - 1} more)" if len(empty) > 1 else ""
+        logging.getLogger(__name__).warning("%s%s holds no image, so that it is no class", empty[0], more)
+    return ClassFolders(path, images, hashlib.sha256(repr(marks).encode()).hexdigest())
+
+
+def list_splits(path: str | Path, suffixes: Collection[str]) -> dict[str, ClassFolders | None]:
+    """Lists the images <split>/<class>/<image> below a folder, by split; see `list_classes`."""
+    return {split: list_classes(Path(path, split), suffixes) for split in SPLITS}
+
+
+def is_image(name: str, suffixes: Collection[str]) -> bool:
+    """Whether a file of this name is an image, and not one of the hidden files that systems leave."""
+    return is_visible(name) and Path(name).suffix.lower() in suffixes
+
+
+def is_visible(name: str) -> bool:
+    """Whether a file or folder of this name is the user's: systems leave hidden ones, and macOS a shadow folder."""
+    return not name.startswith((".", "__MACOSX"))
+
+
+def _visible(path) -> list[os.DirEntry]:
+    with os.scandir(path) as entries:
+        return sorted((entry for entry in entries if is_visible(entry.name)), key=lambda entry: entry.name)

@@ -1,0 +1,197 @@
+"""Images by class in the files that are passed on among researchers: pickles, .npz files and zips, one for each split.
+
+What the folder holds decides; <split> is train, val (or validation) or test:
+
+- mini-imagenet-cache-<split>.pkl: a dict of image_data and class_dict (github.com/renmengye/few-shot-ssl-public),
+- miniImageNet_category_split_{train_phase_train,val,test}.pickle and the like: a dict of data and labels
+  (github.com/gidariss/FewShotWithoutForgetting),
+- <split>_images_png.pkl, or <split>_images.npz, and <split>_labels.pkl: tieredImageNet
+  (github.com/renmengye/few-shot-ssl-public, github.com/kjunelee/MetaOptNet),
+- <split>.npz: arrays of images and labels; or few-shot-<split>.npz, with features and targets
+  (github.com/ServiceNow/TADAM),
+- <split>.zip with <class>/<image> in it, or one zip with <split>/<class>/<image>.
+
+No pickle is executed (`pickles`). The images are decoded once, as those in folders are (`image_folders`).
+"""
+
+import collections
+import dataclasses
+import functools
+import hashlib
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from data_generators import pickles
+from data_generators.class_folders import SPLITS, is_image
+from data_generators.decoding import Decoder
+from data_generators.episodes import ClassImages
+from data_generators.errors import UserError
+from data_generators.files import reading
+from data_generators.image_folders import load_splits
+from data_generators.packed_contents import Contents, Zipped, of_cache, of_labels, of_npz, of_tiered
+from data_generators.pickled_arrays import as_bytes
+from data_generators.zipped import SUFFIX, Zip
+
+_RELEASE_EVERY = 1 << 12  # images, after which the memory that their file took is given back
+
+
+@dataclasses.dataclass(frozen=True)
+class PackedClasses:
+    """The images of a split in one file, or in two; `image_folders.Classes`.
+
+    files: the file, and that of its labels if they stand in another.
+    read: function of the files, gives their Contents.
+    part: of the file, if it holds several splits.
+    contents: once it is open.
+    """
+
+    files: tuple[Path, ...]
+    read: Callable[..., Contents]
+    part: str = ""
+    contents: Contents | None = None
+
+    @property
+    def path(self) -> Path:
+        """Of the file with the images."""
+        return self.files[0]
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes whenever one of the files is written or renamed."""
+        with reading(self.path):
+            marks = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in self.files]
+        return hashlib.sha256(repr((self.part, marks)).encode()).hexdigest()
+
+    @property
+    def images(self) -> Mapping[str, np.ndarray]:
+        """The rows of each class."""
+        return self._contents.rows
+
+    @property
+    def _contents(self) -> Contents:
+        if self.contents is None:
+            raise ValueError(f"{self.path} is not open")
+        return self.contents
+
+    def open(self) -> "PackedClasses":
+        """Reads the files; UserError if they are damaged, or not of this kind."""
+        with reading(self.path):
+            return dataclasses.replace(self, contents=self.read(*self.files))
+
+    def paths(self) -> list[int]:
+        """Rows, class after class."""
+        return np.concatenate(list(self._contents.rows.values())).tolist()
+
+    def decode(self, decoder: Decoder, image: int) -> np.ndarray:
+        """As of `image_folders.Classes`."""
+        picture, name = self._contents.pictures[image], f"{self.path}: image {image}"
+        if image % _RELEASE_EVERY == 0:
+            pickles.release(picture)
+        if isinstance(picture, np.ndarray) and picture.size != max(picture.shape, default=0):
+            return decoder.pixels(picture, name)
+        with reading(name):
+            encoded = picture.tobytes() if isinstance(picture, np.ndarray) else bytes(as_bytes(picture))
+        return np.asarray(decoder.image(encoded, name)).reshape(decoder.shape)
+
+
+def load_packed(data_dir: Path, source: Path, suffixes: Collection[str], decoder: Decoder) -> dict[str, ClassImages]:
+    """Opens the splits in files of a folder, whose caches stand in data_dir; see `image_folders.load_splits`.
+
+    Args:
+        data_dir: the folder of the caches, which are used also without the files.
+        source: the folder of the files.
+        suffixes: in lower case, of the files in a zip that are images.
+        decoder: decodes the images, to the shape that the caches must have.
+
+    Returns:
+        The splits that there are; empty if there is neither a file nor a cache.
+
+    Raises:
+        UserError: a file is damaged or not as it must be, or a class is in two splits.
+    """
+    packed: Mapping[str, PackedClasses | None] = packed_splits(source, suffixes)
+    return load_splits(data_dir, packed, decoder, _refuse if any(packed.values()) else None)
+
+
+def packed_splits(folder: Path, suffixes: Collection[str]) -> dict[str, PackedClasses | None]:
+    """What there is of each split in a folder.
+
+    Args:
+        folder: that of the files.
+        suffixes: in lower case, of the files in a zip that are images.
+
+    Raises:
+        UserError: the folder cannot be read, or has the images of a split without their labels, or more than once.
+    """
+    with reading(folder):
+        there = {file.name.lower(): file for file in sorted(folder.iterdir())} if folder.is_dir() else {}
+        there = {name: file for name, file in there.items() if file.is_file()}
+    zips = _zipped(there, suffixes)
+    splits: dict[str, PackedClasses | None] = {}
+    for split in SPLITS:
+        found = _of_split(split, there) + zips[split]
+        if len(found) > 1:
+            paths = " and ".join(str(classes.path) for classes in found)
+            raise UserError(f"the {split} split is there more than once, in {paths}: leave one of them.")
+        splits[split] = found[0] if found else None
+    return splits
+
+
+def _refuse(shared: str, splits: Mapping[str, ClassImages]) -> None:
+    """Refuses a class in two splits; numbers that count the classes of each split from 0 are no names."""
+    if not all(set(data.names) == set(map(str, range(data.num_classes))) for data in splits.values()):
+        raise UserError(f"{shared}: take it out of one of them.")
+
+
+def _of_split(split: str, there: Mapping[str, Path]) -> list[PackedClasses]:
+    found = []
+    for name in (split, "validation") if split == "val" else (split,):
+        phase = f"train_phase_{name}" if split == "train" else name
+        labelled = [f"miniimagenet_category_split_{phase}.pickle"]
+        labelled += [f"{of}_{name}.pickle" for of in ("mini_imagenet", "cifar_fs", "fc100")]
+        single = {f"mini-imagenet-cache-{name}.pkl": of_cache} | dict.fromkeys(labelled, of_labels)
+        single |= dict.fromkeys((f"{name}.npz", f"few-shot-{name}.npz"), of_npz)
+        found += [PackedClasses((there[file],), read) for file, read in single.items() if file in there]
+        found += _tiered(name, there)
+    return found
+
+
+def _tiered(split: str, there: Mapping[str, Path]) -> list[PackedClasses]:
+    """Images and labels in two files. The .npz that few-shot-ssl unpacks from the PNGs may lie beside them."""
+    images, labels = (f"{split}_images_png.pkl", f"{split}_images.npz"), f"{split}_labels.pkl"
+    file = next((there[name] for name in images if name in there), None)
+    if file and labels in there:
+        return [PackedClasses((file, there[labels]), of_tiered)]
+    if file:
+        raise UserError(f"{file} holds images without labels: put {labels} beside it.")
+    if labels in there:
+        raise UserError(f"{there[labels]} holds labels without images: put {images[0]} beside it.")
+    return []
+
+
+def _zipped(there: Mapping[str, Path], suffixes: Collection[str]) -> dict[str, list[PackedClasses]]:
+    """Zips of a split, with the class in the last folder but one; or of several, with the split before it."""
+    found: dict[str, list[PackedClasses]] = {split: [] for split in SPLITS}
+    for name, path in there.items():
+        if not name.endswith(SUFFIX):
+            continue
+        stem = name.removesuffix(SUFFIX)
+        images = [image.split("/") for image in Zip(path).names if is_image(image.rpartition("/")[2], suffixes)]
+        for split in SPLITS:
+            if (images and split == stem) or any(split in parts[-3:-2] for parts in images):
+                read = functools.partial(_of_zip, split=None if split == stem else split, suffixes=suffixes)
+                found[split].append(PackedClasses((path,), read, split))
+    return found
+
+
+def _of_zip(path: Path, split: str | None, suffixes: Collection[str]) -> Contents:
+    archive, rows, names = Zip(path), collections.defaultdict(list), []
+    archive.check()
+    for name in archive.names:
+        *_, before, label, image = ["", "", *name.split("/")]
+        if is_image(image, suffixes) and label and split in (None, before):
+            rows[label].append(len(names))
+            names.append(name)
+    return Contents(Zipped(archive, names), {label: np.array(rows[label]) for label in sorted(rows)})

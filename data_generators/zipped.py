@@ -1,0 +1,63 @@
+"""Images in a zip: listed, checked and read, never extracted. Each is held against its checksum when it is read."""
+
+import threading
+import zipfile
+from pathlib import Path
+
+from data_generators.class_folders import is_visible
+from data_generators.errors import UserError
+from data_generators.files import reading
+
+SUFFIX = ".zip"
+_MAX_BYTES = 1 << 26  # the longest image of ImageNet has some 15 MB
+
+
+class Zip:
+    """The visible files in a zip; may be read from several threads.
+
+    names: of the files, with their folders, sorted.
+
+    Args:
+        path: of the zip.
+
+    Raises:
+        UserError: it is damaged, or holds what no zip of images needs: names that lead outside its folder, a name
+            twice, very long or encrypted files.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self._lock = threading.Lock()
+        with reading(path):
+            self._archive = zipfile.ZipFile(path)
+            self._entries = self._listed()
+        self.names = sorted(self._entries)
+
+    def check(self) -> None:
+        """Holds the name of every file against the one that stands before its contents; UserError if they differ."""
+        with reading(self.path), self._lock:
+            for entry in self._archive.infolist():
+                self._archive.open(entry).close()
+
+    def read(self, name: str) -> bytes:
+        """The contents of a file; UserError if they are damaged."""
+        with reading(f"{self.path}: {name}"), self._lock:
+            return self._archive.read(self._entries[name])
+
+    def _listed(self) -> dict[str, zipfile.ZipInfo]:
+        entries: dict[str, zipfile.ZipInfo] = {}
+        for entry in self._archive.infolist():
+            name = entry.filename.replace("\\", "/")
+            parts = name.split("/")
+            if ".." in parts or not parts[0] or ":" in parts[0]:
+                raise UserError(f"{self.path} is not safe: its entry {entry.filename!r} leads outside its folder.")
+            if entry.is_dir() or not all(map(is_visible, parts)):
+                continue
+            if name in entries:
+                raise UserError(f"{self.path} holds {entry.filename} twice.")
+            if entry.file_size > _MAX_BYTES:
+                raise UserError(
+                    f"{self.path}: {entry.filename} is longer than {_MAX_BYTES:,} bytes, so it is not an image."
+                )
+            entries[name] = entry
+        return entries
