@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from data_generators.errors import UserError
+from maml_tf.runs.checkpoints import Checkpoints
 from maml_tf.supervised import build
 from maml_tf.supervised.conditions import Conditions, of_tasks
 from maml_tf.supervised.evaluation import Evaluation, write
@@ -202,3 +203,19 @@ def test_pickles_of_every_protocol_are_read(tmp_path, protocol):
     (tmp_path / "a.pkl").write_bytes(pickle.dumps({"mses": metrics}, protocol))
     (test,) = comparison.load([str(tmp_path / "a.pkl")])
     np.testing.assert_array_equal(test.metrics, metrics)
+
+
+def test_runs_on_other_lists_of_classes_are_of_other_tasks(tmp_path):
+    folders = []
+    for name, classes in {"a": '["x"]', "b": '["y"]', "c": '["x"]'}.items():
+        lists = tmp_path / f"{name}.json"
+        lists.write_text(f'{{"train": {classes}}}')
+        folders.append(tmp_path / "runs" / name)
+        experiment = Experiment.of(datasource="folder", splits=str(lists))
+        folders[-1].mkdir(parents=True)
+        made(folders[-1], 0, "test_ubs1_stepsize0.01")
+        Checkpoints(folders[-1], experiment, {}).save(1)
+        lists.unlink()
+    assert len(comparison.load([folders[0], folders[2]])) == 2
+    with pytest.raises(UserError, match=r"is a test on other tasks than .*: splits [0-9a-f]{8}, not [0-9a-f]{8}; "):
+        comparison.load(folders[:2])

@@ -27,8 +27,8 @@ COMMANDS = [
             "queries test_queries test_tasks test_ways",
             "real": "meta_lr update_lr train_update_lr",
             "boolean": "stop_grad learn_update_lr conv max_pool log resume train transductive export_transductive",
-            "word": "datasource norm baseline jit task_axis test_head",
-            "path": "logdir data_dir export_dir",
+            "word": "datasource norm baseline jit task_axis test_head augment normalize",
+            "path": "logdir data_dir export_dir splits",
         },
     ),
     (
