@@ -13,6 +13,7 @@ from tensorflow.python.framework import ops
 from data_generators.errors import UserError
 from maml_tf import checks, layers
 from maml_tf.backend import keras, tf
+from maml_tf.pixels import PixelNorm
 from maml_tf.pure_model import sublayers
 
 MAP, VECTORIZE = "map", "vectorize"
@@ -31,6 +32,7 @@ _VECTORIZES_WELL = (
     layers.LayerNorm,
     layers.Conv2D,
     layers.MaxPool2x2,
+    PixelNorm,
 )
 
 

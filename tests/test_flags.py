@@ -142,6 +142,9 @@ def test_help_lists_every_flag_without_tensorflow(tmp_path):
             "--datasource=imagenet",
             "unknown datasource 'imagenet': choose one of sinusoid, omniglot, miniimagenet, cifar_fs, fc100, folder",
         ),
+        ("--datasource=folder --splits=nothing", "there is no nothing: --splits takes a file or folder with lists"),
+        ("--datasource=folder --augment=blur", "unknown augment 'blur': choose one of none, flip_crop"),
+        ("--normalize=per_channel", "--normalize goes with photographs, and sinusoid has none: leave it out"),
         ("--image_size=28", "--image_size goes with --datasource=folder: sinusoid has its own"),
         ("--image_size=small", "flag --image_size=small: invalid literal for int()"),
         (

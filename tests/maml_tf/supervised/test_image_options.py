@@ -12,6 +12,7 @@ from maml_tf.export import export
 from maml_tf.pixels import PixelNorm, set_pixels
 from maml_tf.supervised import build
 from maml_tf.supervised.experiment import Experiment
+from maml_tf.task_axis import resolve
 from tests.data_generators import synthetic_images as synthetic
 from tests.data_generators.synthetic_classes import splits
 from tests.maml_tf import small_runs
@@ -147,3 +148,36 @@ def test_resuming_augmented_training_is_exact(tmp_path):
     plain = small_runs.training(Experiment.of(**SMALL, metatrain_iterations=4), tmp_path / "c", jit=False)
     assert plain.run()
     assert not np.array_equal(plain.maml.model.variables[0].numpy(), at_once[0])
+
+
+def test_tasks_run_as_without():
+    plain, normalising = (networks.mlp((4, 4, 1), 2, normalize=normalize) for normalize in (False, True))
+    assert resolve("auto", "auto", normalising) == resolve("auto", "auto", plain)
+    data = build.load(NORMALIZED)
+    tasks = data.source.sample(0, "train", 0, 2)
+    mapped, vectorised = (
+        build.build(NORMALIZED, data.source, way, False).meta_gradients(tasks) for way in ("map", "vectorize")
+    )
+    for one, other in zip(mapped, vectorised, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("datasource", ["miniimagenet", "cifar_fs", "fc100", "folder"])
+def test_photographs_take_the_options(datasource):
+    experiment = Experiment.of(datasource=datasource, augment="flip_crop", normalize="per_channel")
+    assert experiment.name.endswith(".flip_crop.per_channel")
+    shape = experiment.dataset.shapes(experiment).input_shape
+    network = experiment.dataset.network(experiment, shape, 5)
+    assert [variable.path for variable in network.non_trainable_variables[:2]] == ["pixels/mean", "pixels/deviation"]
+    assert not any(
+        isinstance(layer, PixelNorm)
+        for layer in experiment.dataset.network(Experiment.of(datasource=datasource), shape, 5).layers
+    )
+
+
+def test_a_checkpoint_of_the_original_normalises_nothing(monkeypatch, tmp_path):
+    monkeypatch.setattr(build, "locate", lambda folder, iteration: (folder, 7))
+    monkeypatch.setattr(build, "is_tf1", lambda path: True)
+    maml = build.build(NORMALIZED, NORMALIZED.dataset.shapes(NORMALIZED), "map", False)
+    with pytest.raises(UserError, match="of the original code, which normalises no pixels: leave --normalize out"):
+        build.restore(maml, NORMALIZED, tmp_path)
