@@ -1,5 +1,7 @@
 """Evaluations: what the first layer takes from data is found once for all updates, and changes no number."""
 
+import itertools
+
 import keras
 import numpy as np
 import pytest
@@ -24,17 +26,13 @@ def evaluated(max_pool, settings, transductive):
     return maml.evaluate(TASKS, 3, transductive=transductive)["losses"]
 
 
-@pytest.mark.parametrize("max_pool", [False, True])
-@pytest.mark.parametrize("transductive", [False, True])
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {"task_axis": "map"},
-        {"task_axis": "map", "minibatch": 2},
-        pytest.param({"task_axis": "vectorize"}, marks=pytest.mark.slow),
-    ],
-    ids=str,
-)
+MAPPED, IN_PARTS = {"task_axis": "map"}, {"task_axis": "map", "minibatch": 2}
+FAST = [(False, False, MAPPED), (True, True, MAPPED), (True, False, IN_PARTS)]
+EVERY = itertools.product([False, True], [False, True], [MAPPED, IN_PARTS, {"task_axis": "vectorize"}])
+CASES = [pytest.param(*case, marks=[] if case in FAST else pytest.mark.slow) for case in EVERY]
+
+
+@pytest.mark.parametrize(("max_pool", "transductive", "settings"), CASES)
 def test_moments_found_once_change_no_metric(settings, transductive, max_pool, monkeypatch):
     found, find = [], layers.patch_moments
     monkeypatch.setattr(layers, "patch_moments", lambda patches: found.append(patches) or find(patches))

@@ -24,8 +24,7 @@ WAYS = {
 # XLA takes half a minute to compile a convolutional network's meta-step; what is not listed here is marked slow.
 FAST_META_TRAINING = {(name, "map", dtype) for name in META_TRAINED for dtype in ("float64", "float32")}
 FAST_META_TRAINING |= {(name, way, "float64") for name in ("s1", "s2") for way in WAYS}
-FAST_META_TRAINING |= {("o2b", "vectorize", "float64"), ("o4", "vectorize-xla", "float64")}
-FAST_META_TRAINING |= {("o6", "vectorize-xla", "float64")}
+FAST_META_TRAINING |= {("o4", "vectorize-xla", "float64")}
 FAST_PRETRAINING = {(name, "map", "float64") for name in CONFIGS if name != "m1"} | {
     ("s3", "map", "float32"),
     ("o6", "map", "float32"),
@@ -98,7 +97,7 @@ def test_adapting_and_predicting_in_float32(name):
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[] if n in ("s1", "o1", "o6") else pytest.mark.slow) for n in META_TRAINED]
+    "name", [pytest.param(n, marks=[] if n in ("s1", "o1") else pytest.mark.slow) for n in META_TRAINED]
 )
 def test_adapting_and_predicting_after_training(name):
     golden = Golden(name)

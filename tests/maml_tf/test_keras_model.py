@@ -78,7 +78,7 @@ def test_several_steps_of_an_execution_are_train_steps_bit_for_bit(settings):
     assert_same(made, learner)
 
 
-@pytest.mark.parametrize("jit", [False, True])
+@pytest.mark.parametrize("jit", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_batches_may_differ_in_their_number_of_tasks(jit):
     made, learner = model(jit_compile=jit, task_axis="vectorize"), maml(jit=jit, task_axis="vectorize")
     batches = [tasks(0, 4), tasks(1, 2)]
@@ -92,7 +92,7 @@ def test_batches_may_differ_in_their_number_of_tasks(jit):
 
 
 def test_tasks_of_arrays_are_batched():
-    made = model(steps_per_execution=1)
+    made = model(steps_per_execution=1, jit_compile=False)
     made.fit(tasks(0, 6), batch_size=4, epochs=2, validation_data=tasks(1), validation_batch_size=2, verbose=0)
     assert int(made.optimizer.iterations) == 4
     np.testing.assert_allclose(

@@ -65,7 +65,7 @@ def test_the_spatial_mean_and_the_flattening_feed_the_output():
         np.testing.assert_allclose(model(x), features @ model.get_layer("output").kernel.numpy(), rtol=1e-12)
 
 
-@pytest.mark.parametrize("norm", networks.BATCH_NORMS)
+@pytest.mark.parametrize("norm", ["batch_norm", pytest.param("per_update_batch_norm", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("task_axis", ["map", pytest.param("vectorize", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("fast_block", ["pooled_first_block", "folded_block"])
 def test_fast_blocks_are_the_plain_block(fast_block, task_axis, norm, monkeypatch):

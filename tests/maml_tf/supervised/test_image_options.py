@@ -135,6 +135,7 @@ def test_pixels_are_normalised_by_the_training_classes_in_the_checkpoint_and_the
     np.testing.assert_allclose(answer["query_outputs"], expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_resuming_augmented_training_is_exact(tmp_path):
     def trained(folder, *stops):
         for stop in stops:
