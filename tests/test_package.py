@@ -125,7 +125,7 @@ def test_the_installed_package_works_without_a_clone(wheel, tmp_path):
     assert "maml-rl CHOICE [flags]" in run("maml-rl", "--help")
     refused = run("maml-rl", "train", "--help", code=2)
     assert re.fullmatch(r"error: maml-rl needs gymnasium, mujoco, .*: install maml-tf\[rl\]\n", refused)
-    assert run("python", "-c", "from maml_tf import MAML; print(MAML.__name__)") == "MAML\n"
+    assert run("python", "-c", "from maml_tf import MAMLModel; print(MAMLModel.__name__)") == "MAMLModel\n"
     run("maml", "--datasource=sinusoid", "--metatrain_iterations=1000")
     (trained,) = (folder / "logs" / "sinusoid").iterdir()
     assert (trained / "model1000.index").exists()
