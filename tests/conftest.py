@@ -18,23 +18,29 @@ _TESTS = Path(__file__).parent
 _MISSING = pytest.StashKey()
 
 
+def _listed(name):
+    lines = (_TESTS / name).read_text(encoding="utf-8").splitlines()
+    return {line for line in lines if line and not line.startswith("#")}
+
+
 @pytest.hookimpl(tryfirst=True)  # before those that -m leaves out are dropped
 def pytest_collection_modifyitems(config, items):
-    """Marks the tests that quick.txt names as `quick`."""
-    lines = (_TESTS / "quick.txt").read_text(encoding="utf-8").splitlines()
-    quick, found = {line for line in lines if line and not line.startswith("#")}, set()
+    """Marks the tests that quick.txt and slow.txt name."""
+    quick, slow, found = _listed("quick.txt"), _listed("slow.txt"), set()
     for item in items:
-        names = quick & {item.name, item.originalname}
-        found |= names
-        if names and not item.get_closest_marker("slow"):
+        if item.nodeid in slow:
+            item.add_marker("slow")
+        names = {item.name, item.originalname, item.nodeid}
+        found |= names & (quick | slow)
+        if names & quick and not item.get_closest_marker("slow"):
             item.add_marker("quick")
     all_were_collected = [Path(arg).absolute() for arg in config.args] == [_TESTS]
-    config.stash[_MISSING] = quick - found if all_were_collected else set()
+    config.stash[_MISSING] = (quick | slow) - found if all_were_collected else set()
 
 
 @pytest.fixture
 def missing_quick_tests(request):
-    """The names in quick.txt that no test has; none where not all tests were collected."""
+    """The names in quick.txt and slow.txt that no test has; none where not all tests were collected."""
     return request.config.stash[_MISSING]
 
 
