@@ -42,7 +42,7 @@ def mapped(path: Path, name: str) -> np.ndarray:
         reading(path),
         zipfile.ZipFile(path) as archive,
         archive.open(f"{name}.npy") as packed,
-        _temporary(path.parent) as file,  # the map goes on without it
+        _temporary(path.parent) as file,  # the map stays valid when the file is gone
     ):
         shutil.copyfileobj(packed, file, 1 << 20)
         file.seek(0)

@@ -191,7 +191,7 @@ class MAMLModel(keras.Model):
 
     def predict_step(self, data: Any) -> Any:
         """Adapts to each task and predicts its queries: `MAML.adapt` and `MAML.predict`."""
-        assert self.maml
+        _ = self.maml  # an error, if there is none yet
         return self._predicted(as_support_and_query(data))
 
     def _predict(self, data):
@@ -207,7 +207,7 @@ class MAMLModel(keras.Model):
 
     def fit(self, x: Any = None, y: Any = None, **settings: Any) -> keras.callbacks.History:
         """As `keras.Model.fit`, of tasks."""
-        assert self.maml
+        _ = self.maml  # an error, if there is none yet
         if "validation_data" in settings:
             settings["validation_data"] = for_keras(settings["validation_data"], as_pairs)
         shuffles = not (hasattr(x, "__next__") or isinstance(x, tf.data.Dataset))  # Keras warns that it cannot
@@ -220,7 +220,7 @@ class MAMLModel(keras.Model):
 
     def predict(self, x: Any, **settings: Any) -> Any:
         """As `keras.Model.predict`, of support sets and queries."""
-        assert self.maml
+        _ = self.maml  # an error, if there is none yet
         return super().predict(for_keras(x, as_support_and_query), **settings)
 
     def _own_variables(self):

@@ -284,10 +284,8 @@ class MAML(Saved):
         iteration = self.optimizer.iterations + self.pretrain_optimizer.iterations
         count = checks.number_of(tasks, queries)
         seeds = [s[first:] for s in self.pure.seeds_per_task(iteration, first + count)]
-        examples, seed = (
-            checks.size(tf.nest.flatten(tasks.support_x)[0], 1),
-            tf.stack([tf.cast(iteration, tf.int64), 0]),
-        )
+        examples = checks.size(tf.nest.flatten(tasks.support_x)[0], 1)
+        seed = tf.stack([tf.cast(iteration, tf.int64), 0])
         order = self.learner.order(first + count, examples, self.num_updates, seed)
         return tasks, seeds, [] if order is None else [order[first:]], count
 

@@ -187,7 +187,7 @@ def _of_keras(value):
     """What Keras can restore, as Keras describes it; None for anything else."""
     try:
         value = value() if inspect.isclass(value) else value
-        with warnings.catch_warnings(action="ignore"):  # of a lambda, of which the name alone is kept
+        with warnings.catch_warnings(action="ignore"):  # Keras warns of a lambda, but we keep only its name
             described = keras.saving.serialize_keras_object(value)
         json.dumps(described)
         restored = keras.saving.deserialize_keras_object(described)

@@ -1,6 +1,7 @@
 """The examples in the docstrings of the library's public names: that there are some, and that they are true."""
 
 import doctest
+import importlib
 import inspect
 import tempfile
 
@@ -12,46 +13,31 @@ import tensorflow as tf
 import maml_tf
 from data_generators import arrays, episodes, miniimagenet, omniglot, own_images, sinusoid, streams, tasks
 from data_generators.tasks import Tasks
-from maml_tf import (
-    adaptation,
-    distribution,
-    export,
-    keras_data,
-    keras_model,
-    layers,
-    losses,
-    maml,
-    networks,
-    norm_layers,
-    optimizers,
-    pixels,
-    saving,
-    serving,
-    step_sizes,
-    task_axis,
-)
+from maml_tf import export
 from maml_tf.maml import MAML
 from tests.data_generators.synthetic_images import tree, write
 
 USUAL = {"keras": keras, "np": np, "tf": tf, "tempfile": tempfile, "MAML": MAML, "Tasks": Tasks}
-MODULES = [
-    adaptation,
-    distribution,
-    export,
-    layers,
-    losses,
-    maml,
-    networks,
-    norm_layers,
-    optimizers,
-    pixels,
-    saving,
-    serving,
-    step_sizes,
-    task_axis,
+LIBRARY = [
+    "adaptation",
+    "distribution",
+    "export",
+    "layers",
+    "losses",
+    "maml",
+    "networks",
+    "norm_layers",
+    "optimizers",
+    "pixels",
+    "saving",
+    "serving",
+    "step_sizes",
+    "task_axis",
+    "keras_data",
+    "keras_model",
 ]
+MODULES = [importlib.import_module(f"maml_tf.{name}") for name in LIBRARY]
 MODULES += [arrays, episodes, miniimagenet, omniglot, own_images, sinusoid, streams, tasks]
-MODULES += [keras_data, keras_model]
 
 
 def examples():
