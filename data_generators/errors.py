@@ -21,8 +21,10 @@ _OF_DEVELOPERS = ("Graph execution error:", "Detected at node", "<stack traces u
 class UserError(ValueError):
     """A bad flag, missing or malformed data, or a wrong checkpoint.
 
-    Its message is one sentence that says what is wrong and what to do. Entry points print it and exit with code 2.
+    Its message is one sentence that says what is wrong and what to do. Entry points print it and exit with `exit_code`.
     """
+
+    exit_code = 2
 
 
 def listed(names: Sequence[str], most: int = 10) -> str:

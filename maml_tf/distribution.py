@@ -1,22 +1,66 @@
-"""Processes that share the tasks of a meta-batch. There is one today, which has them all to itself."""
+"""Processes that share the tasks of every meta-batch: what is whose, and means over all of them.
 
+All of them run the same program in lockstep, each with variables of its own that equal gradients and equal updates keep
+equal. tf.distribute joins them, adds up, and notices when one is gone; nothing else is distributed, so that one process
+alone is what it would be without this module.
+
+The rule for all that uses `Workers`: what contains a sum is called by all of them in the same order, decided only by
+numbers of iterations and by what has been summed; never by a clock, a file or a thread of one's own.
+"""
+
+import contextlib
+import math
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+
+import numpy as np
+
+from data_generators.errors import UserError
+from maml_tf.backend import tf
+
+LOST = 75  # the exit code (EX_TEMPFAIL of sysexits.h) after which the same command may be tried again
+
+
+class WorkerLost(UserError):
+    """Another process has died, or cannot be reached."""
+
+    exit_code = LOST
 
 
 class Alone:
-    """The only process.
+    """The only process, to which all tasks belong.
 
+    index: of this process, from 0.
     count: of the processes.
 
     Example:
+        >>> ALONE.share(32)
+        (0, 32)
         >>> ALONE.mean([1.0], weight=32)
         [1.0]
     """
 
-    count = 1
+    index, count = 0, 1
 
-    def mean(self, tensors: Any, weight: int) -> Any:
-        """The mean over all processes of a structure of tensors.
+    @property
+    def is_chief(self) -> bool:
+        """Whether this is the process that writes checkpoints, logs and results."""
+        return self.index == 0
+
+    def share(self, number: int) -> tuple[int, int]:
+        """(first, size) of this process's share of so many tasks: consecutive ones, of as even sizes as can be.
+
+        Raises:
+            UserError: there are fewer tasks than processes.
+        """
+        if number < self.count:
+            raise UserError(f"{number} tasks are too few for {self.count} workers: start fewer of them")
+        size, more = divmod(number, self.count)
+        return self.index * size + min(self.index, more), size + (self.index < more)
+
+    def mean(self, tensors: Any, weight: int | tf.Tensor) -> Any:
+        """The mean over all processes of a structure of tensors; in graphs, too.
 
         Args:
             tensors: structure of floating-point tensors, this process's.
@@ -24,5 +68,166 @@ class Alone:
         """
         return tensors
 
+    def any(self, flag: bool) -> bool:
+        """Whether it is true in some process."""
+        return bool(flag)
+
+    def gathered(self, arrays: Mapping[str, np.ndarray], number: int) -> dict[str, np.ndarray]:
+        """NumPy arrays [number, ...] of the arrays of all processes, each of which has its `share` of them."""
+        return dict(arrays)
+
+    def from_chief(self, data: bytes) -> bytes:
+        """What the chief gives; that of the others does not matter."""
+        return data
+
+    def copy_from_chief(self, variables: Sequence[Any]) -> None:
+        """Gives variables the chief's values."""
+
+    @contextlib.contextmanager
+    def chief_first(self) -> Iterator[None]:
+        """A part that the chief does first, which other processes can then build on; an error in one ends them all.
+
+        Nothing in it may contain a sum.
+        """
+        yield
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """The whole of what the processes do together, which all leave at the same time.
+
+        Raises:
+            WorkerLost: another one has died, or cannot be reached.
+        """
+        yield
+
 
 ALONE = Alone()
+
+
+class Workers(Alone):
+    """Several processes, each with one device.
+
+    It must come before TensorFlow does anything else in the process, and waits until all have come.
+
+    Args:
+        resolver: of the cluster, whose addresses are all of its job "worker".
+    """
+
+    def __init__(self, resolver: tf.distribute.cluster_resolver.ClusterResolver):
+        self._strategy = tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=resolver)
+        if len(self._strategy.extended.worker_devices) > 1:
+            raise UserError("a worker uses one GPU: let each see one of them, by CUDA_VISIBLE_DEVICES")
+        self.index, self.count = resolver.task_id, self._strategy.num_replicas_in_sync
+        self._sums: dict[Any, Any] = {}
+
+    def mean(self, tensors: Any, weight: int | tf.Tensor) -> Any:
+        """As for `Alone`: one message for all tensors of a dtype."""
+        flat = [tf.convert_to_tensor(t) for t in tf.nest.flatten(tensors)]
+        means = list(flat)
+        for dtype in dict.fromkeys(t.dtype for t in flat):
+            places = [i for i, t in enumerate(flat) if t.dtype == dtype]
+            own = tf.cast(weight, dtype)
+            packed = tf.concat([*(tf.reshape(flat[i] * own, [-1]) for i in places), own[None]], 0)
+            sizes = [*(_size(flat[i]) for i in places), 1]
+            *parts, weights = tf.split(self._all_reduce(packed), sizes, num=len(sizes))
+            for i, part in zip(places, parts, strict=True):
+                means[i] = tf.ensure_shape(tf.reshape(part / weights[0], tf.shape(flat[i])), flat[i].shape)
+        return tf.nest.pack_sequence_as(tensors, means)
+
+    def any(self, flag: bool) -> bool:
+        """As for `Alone`."""
+        return bool(self._sum(np.array([bool(flag)], np.int64))[0])
+
+    def gathered(self, arrays: Mapping[str, np.ndarray], number: int) -> dict[str, np.ndarray]:
+        """As for `Alone`."""
+        first, _ = self.share(number)
+        rows = {name: _row(array) for name, array in arrays.items()}
+        whole = bytearray(number * sum(row.itemsize for row in rows.values()))
+        start = 0
+        for name, row in rows.items():
+            own = np.ascontiguousarray(arrays[name]).tobytes()
+            at = start + first * row.itemsize
+            whole[at : at + len(own)] = own
+            start += number * row.itemsize
+        together, start = self._put_together(bytes(whole)), 0
+        for name, row in rows.items():
+            shape = number, *arrays[name].shape[1:]
+            rows[name] = np.frombuffer(together, arrays[name].dtype, math.prod(shape), start).reshape(shape)
+            start += number * row.itemsize
+        return rows
+
+    def from_chief(self, data: bytes) -> bytes:
+        """As for `Alone`."""
+        size = int(self._sum(np.array([len(data) * self.is_chief]))[0])
+        return self._put_together(data if self.is_chief else bytes(size))
+
+    def copy_from_chief(self, variables: Sequence[Any]) -> None:
+        """As for `Alone`."""
+        values = [np.asarray(variable) for variable in variables]
+        own = b"".join(value.tobytes() for value in values)
+        whole, start = self.from_chief(own), 0
+        for variable, value in zip(variables, values, strict=True):
+            of_chief = np.frombuffer(whole, value.dtype, value.size, start).reshape(value.shape)
+            start += value.nbytes
+            if of_chief.tobytes() != value.tobytes():
+                variable.assign(of_chief)
+
+    @contextlib.contextmanager
+    def chief_first(self) -> Iterator[None]:
+        """As for `Alone`."""
+        another = "another worker has ended with an error, which its output tells"
+        if not self.is_chief and self.any(False):
+            self.any(True)
+            raise UserError(another)
+        failed = True
+        try:
+            yield
+            failed = False
+        finally:
+            others = [self.any(failed) for _ in range(1 + self.is_chief)]
+            if any(others) and not failed:
+                raise UserError(another)
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """As for `Alone`."""
+        errors = tf.errors
+        try:
+            yield
+            self.any(False)  # a worker that ends early would be missed by the others
+        except (errors.UnavailableError, errors.AbortedError, errors.CancelledError, errors.DeadlineExceededError) as e:
+            raise WorkerLost(
+                f"another worker is gone ({type(e).__name__}): the latest checkpoint stays as it is; start all workers "
+                "again by the same commands, and they resume from it"
+            ) from e
+
+    def _put_together(self, data):
+        """Bytes that are zero in all processes but one, as that one has them."""
+        # As integers on any device: sums of floats would turn -0.0 into 0.0, and not every device adds up bytes.
+        padded = np.frombuffer(data + bytes(-len(data) % 8), np.int64)
+        return self._sum(padded).tobytes()[: len(data)]
+
+    def _sum(self, array):
+        """The sum of all processes' NumPy arrays of one shape."""
+        if threading.current_thread() is not threading.main_thread():
+            raise RuntimeError("sums over workers pair by the order of their calls: call them in the main thread")
+        key = array.shape, array.dtype.str
+        if key not in self._sums:
+            self._sums[key] = tf.function(self._all_reduce, autograph=False)
+        return self._sums[key](tf.constant(array)).numpy()
+
+    def _all_reduce(self, tensor):
+        def replica():
+            own = tf.identity(tensor)  # on this replica's device, without which tf.distribute finds no destination
+            return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, own)
+
+        return self._strategy.run(replica)
+
+
+def _row(array):
+    """The dtype of a row of an array."""
+    return np.dtype((array.dtype, array.shape[1:]))
+
+
+def _size(tensor):
+    return tf.size(tensor) if tensor.shape.num_elements() is None else tensor.shape.num_elements()

@@ -237,7 +237,8 @@ class MAML(Saved):
         orders = [] if order is None else [tf.repeat(order[None], count, axis=0)]
         state = [tf.repeat(t[None], count, axis=0) for t in start.state]
         start, learner = start._replace(state=self.pure.with_seeds(state, seeds)), learner or self.learner
-        return after_each_update(learner, start, tasks, orders, num_updates, transductive, self.task_axis)
+        what = learner, start, tasks, orders, num_updates, transductive, self.task_axis
+        return self.compiler.part(lambda: after_each_update(*what))
 
     def adapt(self, x: Any, y: Any, num_updates: int | None = None, step_size: Any = None) -> Adapted:
         """Adapts to one task and returns its fast weights; the model itself stays as it is. Any size is one graph.

@@ -4,6 +4,7 @@ The baseline is ridge regression on features of the observation and the time (Du
 `LinearFeatureBaseline`).
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -153,7 +154,11 @@ class Samples(NamedTuple):
 
 
 def estimate(
-    trajectories: Trajectories, discount: float = 0.99, gae_lambda: float = 1.0, dtype: type = np.float32
+    trajectories: Trajectories,
+    discount: float = 0.99,
+    gae_lambda: float = 1.0,
+    dtype: type = np.float32,
+    gathered: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]] = dict,
 ) -> tuple[Samples, float]:
     """Fits the baseline to every task, estimates advantages and flattens the trajectories.
 
@@ -162,9 +167,10 @@ def estimate(
         discount: gamma.
         gae_lambda: lambda of the advantages.
         dtype: of the tensors.
+        gathered: function from arrays of these tasks to those of all workers' tasks; by default there are no others.
 
     Returns:
-        (Samples, explained variance of the returns by the baseline over all tasks).
+        (Samples of these tasks, explained variance of the returns by the baseline over all tasks).
     """
     mask = trajectories.mask
     rewards = trajectories.rewards * mask
@@ -183,4 +189,5 @@ def estimate(
         flat(trajectories.means),
         tf.constant(trajectories.log_stds, dtype),
     )
-    return samples, explained_variance(values, returns, mask)
+    of_all = gathered({"predictions": values, "targets": returns, "mask": mask})
+    return samples, explained_variance(**of_all)

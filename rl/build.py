@@ -6,6 +6,7 @@ from typing import Any
 import tensorflow as tf
 
 from data_generators.errors import UserError
+from maml_tf.distribution import ALONE, Alone
 from maml_tf.runs import process
 from maml_tf.runs.boundary import as_called_here
 from maml_tf.runs.checkpoints import Checkpoints, available
@@ -26,14 +27,14 @@ def build_policy(experiment: RLExperiment, obs_dim: int, act_dim: int) -> Gaussi
 
 
 def build_learner(
-    experiment: RLExperiment, policy: GaussianPolicy, task_axis: str | None = None
+    experiment: RLExperiment, policy: GaussianPolicy, task_axis: str | None = None, workers: Alone = ALONE
 ) -> MAMLTRPO | AdamPretraining:
     """The learner of an experiment, over tasks by MAP or VECTORIZE of `maml_tf.task_axis`; None: `usual_task_axis`."""
     task_axis = task_axis or usual_task_axis()
     if experiment.optimizer == "adam":
-        return AdamPretraining(policy, task_axis)
+        return AdamPretraining(policy, task_axis, workers)
     region = TrustRegion(delta=experiment.meta_step_size)
-    return MAMLTRPO(policy, experiment.fast_lr, region, experiment.hessian_product, task_axis)
+    return MAMLTRPO(policy, experiment.fast_lr, region, experiment.hessian_product, task_axis, workers)
 
 
 def usual_task_axis() -> str:

@@ -9,6 +9,8 @@ import functools
 
 import tensorflow as tf
 
+from maml_tf import checks
+from maml_tf.distribution import ALONE, Alone
 from maml_tf.task_axis import MAP, mean_over_tasks
 from rl import trpo, vpg
 from rl.advantages import Samples
@@ -25,6 +27,7 @@ class MAMLTRPO:
         region: trpo.TrustRegion.
         hessian_product: FINITE_DIFFERENCE, as in the original, or EXACT.
         task_axis: MAP or VECTORIZE of `maml_tf.task_axis`. MAP keeps a task's arrays in the caches of one core.
+        workers: the processes that share the tasks.
     """
 
     def __init__(
@@ -34,12 +37,14 @@ class MAMLTRPO:
         region: trpo.TrustRegion = trpo.TrustRegion(),  # noqa: B008 - it is frozen
         hessian_product: str = FINITE_DIFFERENCE,
         task_axis: str = MAP,
+        workers: Alone = ALONE,
     ):
         self.policy = policy
         self.step_size = step_size
         self.region = region
         self.hessian_product = hessian_product
         self.task_axis = task_axis
+        self.workers = workers
         self._update = vpg.TaskUpdate(policy, task_axis)
         self._compiled = tf.function(self._step, autograph=False)
 
@@ -76,7 +81,7 @@ class MAMLTRPO:
 
     def objective(self, step_size: tf.Tensor, before: tuple[Samples, ...], after: Samples) -> trpo.Objective:
         """The trpo.Objective of a meta-update; step_size is a scalar tensor, the others are as for `step`."""
-        of_theta = MetaObjective(self.policy, step_size, before, after, self.task_axis)
+        of_theta = MetaObjective(self.policy, step_size, before, after, self.task_axis, self.workers)
         if self.hessian_product == EXACT:
             product = of_theta.exact_kl_product
         else:
@@ -100,6 +105,7 @@ class MetaObjective:
         step_size: alpha, a scalar tensor.
         before, after: as for `MAMLTRPO.step`.
         task_axis: MAP or VECTORIZE of `maml_tf.task_axis`.
+        workers: the processes that share the tasks.
     """
 
     def __init__(
@@ -109,12 +115,14 @@ class MetaObjective:
         before: tuple[Samples, ...],
         after: Samples,
         task_axis: str = MAP,
+        workers: Alone = ALONE,
     ):
         self.policy = policy
         self.step_size = step_size
         self.tasks = (before, after)
         self.task_axis = task_axis
-        self._mean_samples = tf.reduce_mean(tf.reduce_sum(after.mask, axis=1))
+        self.workers, self._num_tasks = workers, checks.size(after.mask)
+        self._mean_samples = workers.mean(tf.reduce_mean(tf.reduce_sum(after.mask, axis=1)), self._num_tasks)
 
     def evaluate(self, theta: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """(loss, kl) at theta."""
@@ -169,4 +177,4 @@ class MetaObjective:
         dtype = self.policy.dtype
         vector = tf.TensorSpec([sum(self.policy.sizes)], dtype)
         signature = (tf.TensorSpec([], dtype),) * scalars + (vector,) * vectors
-        return mean_over_tasks(function, self.tasks, signature, self.task_axis)
+        return self.workers.mean(mean_over_tasks(function, self.tasks, signature, self.task_axis), self._num_tasks)

@@ -82,9 +82,8 @@ def sample(envs: TaskVector, act: Act, log_std: np.ndarray, goals: np.ndarray, s
     log_std = np.asarray(log_std, np.float32)
     trajectories = _empty(envs, log_std)
     std = np.exp(log_std)[:, None]
-    noise = normal(
-        seed, Stream.ACTIONS, envs.num_tasks, (envs.num_trajectories, envs.horizon, envs.act_dim), dtype=np.float32
-    )
+    sizes = envs.num_tasks, (envs.num_trajectories, envs.horizon, envs.act_dim)
+    noise = normal(seed, Stream.ACTIONS, *sizes, dtype=np.float32, first_task=envs.first_task)
     alive = np.ones((envs.num_tasks, envs.num_trajectories), bool)
     observed = _observed(envs.reset(goals, seed), alive, 0)
     for step in range(envs.horizon):

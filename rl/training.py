@@ -1,6 +1,7 @@
 """The training of a policy, for `runs.loop.run`: its iterations, `progress.csv`, summaries and the best policy."""
 
 import contextlib
+import functools
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from data_generators.errors import UserError
+from maml_tf.distribution import ALONE, Alone
 from maml_tf.runs.checkpoints import Checkpoints
 from maml_tf.runs.log import Table, summaries
 from rl import envs
@@ -49,6 +51,7 @@ class PolicyTraining:
         save_every: iterations between checkpoints.
         log: whether to write TensorBoard summaries.
         task_axis: see `build.build_learner`.
+        workers: the processes that share the tasks of each meta-batch.
 
     Attributes:
         store: the run's Checkpoints.
@@ -68,21 +71,25 @@ class PolicyTraining:
         save_every: int = 1,
         log: bool = True,
         task_axis: str | None = None,
+        workers: Alone = ALONE,
     ):
         self.experiment = experiment
         self.end, self.save_every, self.log = experiment.iterations, save_every, log
         self.remedy = "a smaller --meta_step_size" + (" or --fast_lr" if experiment.is_maml else "") + " may help"
         if experiment.optimizer == "adam":
             self.remedy = "--optimizer=trpo bounds each step"
+        self._first_task, self._num_tasks = workers.share(experiment.meta_batch_size)
+        self._gathered = functools.partial(workers.gathered, number=experiment.meta_batch_size)
         self.envs = envs.make_vector(
             experiment.env,
-            experiment.meta_batch_size,
+            self._num_tasks,
             experiment.fast_batch_size,
             experiment.horizon,
             oracle=experiment.baseline == "oracle",
         )
+        self.envs.first_task = self._first_task
         self.policy = build_policy(experiment, self.envs.obs_dim, self.envs.act_dim)
-        self.learner = build_learner(experiment, self.policy, task_axis)
+        self.learner = build_learner(experiment, self.policy, task_axis, workers)
         objects = checkpoint_objects(self.policy, self.learner)
         self.best_return = objects["best_return"]
         # Every 25th stays, as in the original, whose published policies are such ones.
@@ -127,7 +134,7 @@ class PolicyTraining:
         """
         clock, experiment, diverged = _Clock(), self.experiment, self.envs.diverged
         goals = self._goals(iteration)
-        params = self.policy.stacked(experiment.meta_batch_size)
+        params = self.policy.stacked(self._num_tasks)
         batches, samples, explained = [], [], []
         for update in range(experiment.num_grad_updates + 1):
             if update:
@@ -136,17 +143,23 @@ class PolicyTraining:
             seed = experiment.seed, iteration, update
             batches.append(sample_tasks(self.policy, params, self.envs, goals, seed))
             clock.lap("seconds_sampling")
-            of_batch, variance = estimate(batches[-1], experiment.discount, experiment.gae_lambda)
+            of_batch, variance = estimate(
+                batches[-1], experiment.discount, experiment.gae_lambda, gathered=self._gathered
+            )
             samples.append(of_batch)
             explained.append(variance)
+        ended = np.zeros(self._num_tasks)
+        ended[0] = self.envs.diverged - diverged
+        of_tasks = {"before": batches[0].returns, "after": batches[-1].returns, "ended": ended}
+        found = self._gathered(of_tasks | {"steps": sum(batch.mask.sum(axis=(1, 2)) for batch in batches)})
         metrics = {
-            "return_before": float(batches[0].returns.mean()),
-            "return_after": float(batches[-1].returns.mean()),
+            "return_before": float(found["before"].mean()),
+            "return_after": float(found["after"].mean()),
             "policy_std": float(np.exp(self.policy.log_std(self.policy.params()).numpy()).mean()),
             "explained_variance_before": explained[0],
             "explained_variance_after": explained[-1],
-            "env_steps": float(sum(batch.mask.sum() for batch in batches)),
-            "diverged_paths": float(self.envs.diverged - diverged),
+            "env_steps": float(found["steps"].sum()),
+            "diverged_paths": float(found["ended"].sum()),
         }
         self._keep_best(iteration, metrics["return_after"])
         clock.lap("seconds_estimating")
@@ -155,17 +168,18 @@ class PolicyTraining:
         return metrics | clock.seconds()
 
     def _goals(self, iteration):
-        """[tasks, goal_dim]; for a baseline [tasks, trajectories, goal_dim], a goal per trajectory.
+        """[tasks, goal_dim] of this worker's tasks; for a baseline [tasks, trajectories, goal_dim], one per trajectory.
 
         The original's environments keep their first goal when they are reset without one, so that its pretraining over
         random goals sees few of them.
         """
         experiment = self.experiment
         tasks, trajectories = experiment.meta_batch_size, experiment.fast_batch_size
+        own = slice(self._first_task, self._first_task + self._num_tasks)
         if experiment.is_maml:
-            return envs.sample_goals(experiment.env, experiment.seed, iteration, tasks)
+            return envs.sample_goals(experiment.env, experiment.seed, iteration, tasks)[own]
         goals = envs.sample_goals(experiment.env, experiment.seed, iteration, tasks * trajectories)
-        return goals.reshape(tasks, trajectories, goals.shape[-1])
+        return goals.reshape(tasks, trajectories, goals.shape[-1])[own]
 
     def _keep_best(self, iteration, after):
         """Saves the policy as it is, if no earlier one had a better return after its inner updates."""

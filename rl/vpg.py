@@ -5,7 +5,9 @@
 
 import tensorflow as tf
 
+from maml_tf import checks
 from maml_tf.adaptation import adapt
+from maml_tf.distribution import ALONE, Alone
 from maml_tf.maml import adam
 from maml_tf.task_axis import MAP, map_tasks, mean_over_tasks
 from rl.advantages import Samples
@@ -94,11 +96,13 @@ class AdamPretraining:
     Args:
         policy: GaussianPolicy, whose variables it changes.
         task_axis: MAP or VECTORIZE of `maml_tf.task_axis`.
+        workers: the processes that share the tasks.
     """
 
-    def __init__(self, policy: GaussianPolicy, task_axis: str = MAP):
+    def __init__(self, policy: GaussianPolicy, task_axis: str = MAP, workers: Alone = ALONE):
         self.policy = policy
         self.task_axis = task_axis
+        self.workers = workers
         self.optimizer = adam(LEARNING_RATE)
         self.optimizer.build(policy.variables)
         self._compiled = tf.function(self._gradients, autograph=False)
@@ -132,4 +136,5 @@ class AdamPretraining:
 
         vectors = [tf.TensorSpec(shape, self.policy.dtype) for shape in self.policy.shapes]
         signature = tf.TensorSpec([], self.policy.dtype), vectors
-        return mean_over_tasks(of_task, samples, signature, self.task_axis)
+        mean = mean_over_tasks(of_task, samples, signature, self.task_axis)
+        return self.workers.mean(mean, checks.size(samples.mask))

@@ -69,7 +69,8 @@ def guarded(body: Callable[..., int | None], *arguments: Any, interrupted: str =
         interrupted: what to say after Ctrl-C.
 
     Returns:
-        The exit code: the body's, 2 for an error that the user can mend, 130 after Ctrl-C.
+        The exit code: the body's, 2 for an error that the user can mend (75 where another worker is gone), 130 after
+        Ctrl-C.
     """
     loaded()
     with lasting_output():
@@ -83,7 +84,7 @@ def guarded(body: Callable[..., int | None], *arguments: Any, interrupted: str =
             if sentence is None:
                 raise
             print(f"error: {as_called_here(' '.join(sentence.splitlines()))}", file=sys.stderr)
-            return 2
+            return getattr(error, "exit_code", 2)
 
 
 @contextlib.contextmanager

@@ -137,6 +137,10 @@ class Flags:
         """The values of the flags of `settings`, by name; None for what is not given."""
         return {field.name: self._values[field.name].value for field in dataclasses.fields(kind)}
 
+    def values(self) -> dict[str, Any]:
+        """The values of all flags, by name."""
+        return self._values.flag_values_dict()
+
     def help(self) -> str:
         """The arguments and flags with their help, for a terminal."""
         names = [(name, help) for name, help, _ in self._arguments]

@@ -13,6 +13,7 @@ import numpy as np
 
 from data_generators.errors import UserError
 from data_generators.progress import progress
+from maml_tf.distribution import ALONE, Alone
 from maml_tf.runs.checkpoints import Checkpoints
 
 
@@ -72,7 +73,13 @@ class Training(Protocol):
 
 
 def run(
-    training: Training, store: Checkpoints, *, resume: bool = True, label: str = "Training", unit: str = "step"
+    training: Training,
+    store: Checkpoints,
+    *,
+    resume: bool = True,
+    label: str = "Training",
+    unit: str = "step",
+    workers: Alone = ALONE,
 ) -> bool:
     """Trains to the end, or until Ctrl-C or SIGTERM, and then saves and says how to resume.
 
@@ -81,6 +88,7 @@ def run(
         store: its checkpoints.
         resume: continue from the latest checkpoint, if there is one; otherwise the folder of an earlier run is renamed.
         label, unit: of the progress bar.
+        workers: the processes that train together, each with a store of the same checkpoints.
 
     Returns:
         Whether it came to the end without a request to stop; a command for which it did not ends with exit code 130.
@@ -90,10 +98,12 @@ def run(
             numbers are not finite.
     """
     try:
-        iteration = store.start(resume)
+        with workers.chief_first():
+            iteration = store.start(resume)
+        workers.copy_from_chief(training.variables())
         if iteration >= training.end and not _missed(training, iteration):
             return True
-        iteration, stopped = _run(training, store, iteration, label, unit)
+        iteration, stopped = _run(training, store, workers, iteration, label, unit)
     finally:
         store.end()
     if not stopped:
@@ -106,29 +116,30 @@ def run(
     return False
 
 
-def _run(training, store, iteration, label, unit):
+def _run(training, store, workers, iteration, label, unit):
     """Returns the iterations done, and whether it was asked to stop."""
     saved, end = iteration, training.end
+    # A request in one worker stops all; they find out together, and so at the same iteration.
     with StopRequest() as stop, training.opened(iteration), progress(end, label, unit, iteration) as bar:
         for event in _missed(training, iteration):
             event.act(iteration)
-        while iteration < end and not stop.requested:
+        while iteration < end and not workers.any(stop.requested):
             _act(training, iteration, before=True)
             for done, metrics in training.advance(iteration, _pause(iteration, training)):
                 bar.set_postfix_str(training.status(metrics), refresh=False)
                 bar.update(done - iteration)
                 iteration = done
-                if stop.requested:
+                if stopped := workers.any(stop.requested):
                     break
-            if stop.requested:
+            if stopped:
                 break
             if iteration == end or (training.save_every and iteration % training.save_every == 0):
-                saved = _save(training, store, iteration)
-            if not stop.requested:
+                saved = _save(training, store, workers, iteration)
+            if not workers.any(stop.requested):
                 _act(training, iteration, before=False)
         if iteration > saved:
-            _save(training, store, iteration)
-    return iteration, stop.requested
+            _save(training, store, workers, iteration)
+        return iteration, workers.any(stop.requested)
 
 
 def _pause(iteration, training):
@@ -148,7 +159,8 @@ def _act(training, iteration, before):
             event.act(iteration)
 
 
-def _save(training, store, iteration):
+def _save(training, store, workers, iteration):
+    workers.copy_from_chief(training.variables())  # machines of different kinds may have come apart in the last bit
     if not all(np.isfinite(np.asarray(variable)).all() for variable in training.variables()):
         raise NotFinite(iteration, store.folder, training.remedy)
     store.save(iteration)

@@ -8,6 +8,7 @@ from data_generators.errors import UserError
 from data_generators.tasks import TaskSource
 from maml_tf import losses, users_losses
 from maml_tf.backend import keras
+from maml_tf.distribution import ALONE, Alone
 from maml_tf.maml import MAML, adam
 from maml_tf.networks import is_head
 from maml_tf.optimizers import annealed_query_weights, decayed
@@ -41,6 +42,7 @@ def build(
     jit: bool | str = "auto",
     shots: int | None = None,
     ways: int | None = None,
+    workers: Alone = ALONE,
 ) -> MAML:
     """The MAML of an experiment, its network freshly initialised from the experiment's seed.
 
@@ -50,6 +52,7 @@ def build(
         task_axis, jit: see `task_axis.resolve`.
         shots: K, where it is not that of training; the loss is divided by it.
         ways: of the tasks, where only so many of the first outputs are used.
+        workers: the processes that share each meta-batch.
     """
     keras.utils.set_random_seed(experiment.seed)
     dataset = experiment.dataset
@@ -82,6 +85,7 @@ def build(
         minibatch=experiment.inner_batch_size,
         task_axis=task_axis,
         jit=jit,
+        workers=workers,
     )
 
 
@@ -124,6 +128,7 @@ def load_run(
     task_axis: str = "auto",
     jit: bool | str = "auto",
     conditions: Conditions = USUAL,
+    workers: Alone = ALONE,
 ) -> Run:
     """Restores what `main.py` trained, or what the original code did.
 
@@ -135,6 +140,7 @@ def load_run(
         data_dir: folder of the data; default data/<datasource>.
         task_axis, jit: see `task_axis.resolve`.
         conditions: of the tasks and the head to use it with.
+        workers: the processes that share its tasks.
 
     Raises:
         UserError: there is no such run, its message with the command that makes it; its checkpoint is damaged, of
@@ -143,10 +149,8 @@ def load_run(
     folder = trained_folder(experiment, logdir)
     if not available(folder):
         raise UserError(f"no trained run in {folder}: make it by `{train_command(experiment, logdir)}`")
-    prepared = prepare(
-        experiment, folder, shots=shots, data_dir=data_dir, task_axis=task_axis, jit=jit, conditions=conditions
-    )
-    return prepared.at(iteration)
+    how = {"data_dir": data_dir, "task_axis": task_axis, "jit": jit, "workers": workers}
+    return prepare(experiment, folder, shots=shots, conditions=conditions, **how).at(iteration)
 
 
 def prepare(
@@ -158,19 +162,21 @@ def prepare(
     task_axis: str = "auto",
     jit: bool | str = "auto",
     conditions: Conditions = USUAL,
+    workers: Alone = ALONE,
 ) -> Run:
     """A run as it is to be used, of which no checkpoint is restored yet: `Run.at` does. Arguments as of `load_run`.
 
     Raises:
         UserError: it cannot be used so, or the data are missing.
     """
-    data, outputs = load(experiment, data_dir, shots, conditions), experiment.num_classes
+    with workers.chief_first():
+        data, outputs = load(experiment, data_dir, shots, conditions), experiment.num_classes
     shapes = Shapes(data.source.input_shape, outputs if conditions.ways else data.source.output_size)
     first = None if conditions.head == ZERO else conditions.ways
-    maml, whole = build(experiment, shapes, task_axis, jit, shots, first), None
+    maml, whole = build(experiment, shapes, task_axis, jit, shots, first, workers), None
     if conditions.head == ZERO:
         shapes, whole = shapes._replace(output_size=conditions.ways or shapes.output_size), maml
-        maml = build(experiment, shapes, task_axis, jit, shots)
+        maml = build(experiment, shapes, task_axis, jit, shots, workers=workers)
         _take_all_but_head(maml, whole)  # which finds out whether that can be done
     return Run(experiment, maml, data, 0, Path(folder), whole=whole)
 

@@ -8,8 +8,9 @@ import tensorflow as tf
 
 from data_generators.errors import UserError
 from data_generators.progress import say
+from maml_tf.distribution import Alone
 from maml_tf.export import export, refuse_unless_free
-from maml_tf.runs import best, checkpoints, loop, process
+from maml_tf.runs import best, checkpoints, loop, process, workers
 from maml_tf.runs.flags import Flags
 from maml_tf.supervised import build, evaluation
 from maml_tf.supervised.build import Run, load_run, run_folder, trained_folder
@@ -43,22 +44,35 @@ def run(trained: Experiment, tested: Experiment, flags: Flags) -> int:
     print(_settings(trained, folder))
     process.configure(process.TASKS_SIDE_BY_SIDE)
     if flags.export_dir is not None:
+        workers.refuse_several("an export")
         return export_run(trained, folder, _iteration_to_test(flags), flags)
+    with workers.joined() as together, workers.own_folder(together, folder) as own:
+        logdir = logdir if own == folder else own
+        return _train_and_test(trained, tested, flags, conditions, logdir, own, together)
+
+
+def _train_and_test(trained, tested, flags, conditions, logdir, folder, together):
+    """`run` but for exports, by workers."""
+    workers.refuse_differences(together, flags)
     _check_flags(flags, trained, folder)
+    how = {"data_dir": flags.data_dir, "task_axis": flags.task_axis, "jit": _jit(flags), "workers": together}
     shots = tested.update_batch_size
     other_test = shots != trained.update_batch_size or conditions.sizes or conditions.head != TRAINED
     if flags.train:
-        data = build.load(trained, flags.data_dir)
+        with together.chief_first():
+            data = build.load(trained, flags.data_dir)
+        workers.refuse_differences(together, flags, data.fingerprint)
         prepared = None
         if other_test:  # one that cannot be made is found out before hours of training
-            prepared = build.prepare(trained, folder, shots=shots, conditions=conditions, **_how(flags))
-        run = _train(flags, trained, data, folder)
+            prepared = build.prepare(trained, folder, shots=shots, conditions=conditions, **how)
+        run = _train(flags, trained, data, folder, together)
         if run is None:
             return 130
         run = prepared.at(None) if prepared else run  # which otherwise has its evaluation compiled already
     else:
         iteration = _iteration_to_test(flags)
-        run = load_run(trained, logdir, shots=shots, iteration=iteration, conditions=conditions, **_how(flags))
+        run = load_run(trained, logdir, shots=shots, iteration=iteration, conditions=conditions, **how)
+        workers.refuse_differences(together, flags, run.data.fingerprint)
     if flags.ensemble:
         _test_ensemble(flags, tested, conditions, run)
     else:
@@ -136,11 +150,11 @@ def _iteration_to_test(flags):
     return None if flags.test_iter == -1 else flags.test_iter
 
 
-def _train(flags: Flags, experiment: Experiment, data: TaskData, folder: Path) -> Run | None:
+def _train(flags: Flags, experiment: Experiment, data: TaskData, folder: Path, together: Alone) -> Run | None:
     """Returns the finished Run, or None if it was interrupted."""
     data.check_trainable()
     data.split_to_test(flags.test_set)  # a split that is not there is found out before hours of training
-    maml = build.build(experiment, data.source, flags.task_axis, _jit(flags))
+    maml = build.build(experiment, data.source, flags.task_axis, _jit(flags), workers=together)
     dataset, validate = experiment.dataset, flags.validation_interval
     schedule = Schedule(
         save=flags.save_interval or dataset.save_every,
@@ -148,14 +162,9 @@ def _train(flags: Flags, experiment: Experiment, data: TaskData, folder: Path) -
     )
     training = SupervisedTraining(experiment, maml, data, folder, schedule, flags.log, flags.log_gradient_cosine)
     store = build.store(folder, maml, experiment)
-    if not loop.run(training, store, resume=flags.resume):
+    if not loop.run(training, store, resume=flags.resume, workers=together):
         return None
     return Run(experiment, maml, data, max(checkpoints.available(folder)), folder)
-
-
-def _how(flags):
-    """What the flags say of data and computation, as `load_run` takes it."""
-    return {"data_dir": flags.data_dir, "task_axis": flags.task_axis, "jit": _jit(flags)}
 
 
 def _test_best(flags, tested, conditions, run):
@@ -203,6 +212,7 @@ def _test(flags, tested, conditions, run, learner=None):
         step_size=None if tested.update_lr == trained.update_lr else tested.update_lr,
         transductive=flags.transductive,
         label=f"Testing on {split}",
+        workers=run.maml.workers,
     )
     print(report(result, trained, split, shots, conditions))
     if split != run.data.split_to_test():

@@ -18,7 +18,8 @@ from data_generators.files import replacing
 from data_generators.prefetch import Prefetcher
 from data_generators.progress import progress
 from data_generators.tasks import Tasks, refuse_ragged
-from maml_tf.runs.statistics import mean_ci95
+from maml_tf.distribution import ALONE, Alone
+from maml_tf.runs.statistics import diverged, mean_and_ci95, mean_ci95, median
 from maml_tf.supervised.conditions import USUAL, Conditions
 from maml_tf.supervised.datasets import EVALUATION_TASKS
 
@@ -32,47 +33,6 @@ class Learner(Protocol):
         self, tasks: Tasks, num_updates: int, step_size: Any = None, transductive: bool = True
     ) -> dict[str, np.ndarray]:
         """As `MAML.evaluate`."""
-
-
-# Gradient descent at a fixed step size is only just stable after meta-training: on a task unlike those of training, the
-# loss may grow by a factor with every update, and one such task swamps the mean of hundreds.
-# A task at this bound alone moves the mean of 600 tasks by more than the loss that they had before any update.
-TIMES_MEDIAN = 1000
-
-
-def diverged(losses: np.ndarray, before: np.ndarray) -> np.ndarray:
-    """Where losses are of tasks that have diverged: not finite, or above 1000 times the median before any update.
-
-    Args:
-        losses: array of any shape.
-        before: [tasks], the losses before any update.
-
-    Returns:
-        Array of bool.
-    """
-    finite = before[np.isfinite(before)]
-    usual = float(np.median(finite)) if len(finite) else 0.0
-    bound = TIMES_MEDIAN * usual if usual > 0 else np.inf
-    return ~np.isfinite(losses) | (np.nan_to_num(losses, nan=np.inf) > bound)
-
-
-def median(values: np.ndarray) -> np.ndarray:
-    """The median over the first axis; NaN counts as infinity."""
-    return np.median(np.where(np.isnan(values), np.inf, values), axis=0)
-
-
-def mean_and_ci95(values: np.ndarray, left_out: np.ndarray) -> tuple[float, float]:
-    """Mean and half width of its 95 % confidence interval over tasks without some; NaN where none remain.
-
-    Args:
-        values: [tasks].
-        left_out: [tasks] of bool.
-    """
-    kept = np.asarray(values, np.float64)[~left_out]
-    if not len(kept):
-        return np.nan, np.nan
-    mean, ci95 = mean_ci95(kept)
-    return float(mean), float(ci95)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -169,6 +129,7 @@ def evaluate(
     tasks_per_call: int = 25,
     transductive: bool = True,
     label: str | None = "Evaluating",
+    workers: Alone = ALONE,
 ) -> Evaluation:
     """Adapts to every task of a fixed list and evaluates it on its queries before and after every update.
 
@@ -185,6 +146,7 @@ def evaluate(
         transductive: whether queries are normalised by their own batch statistics; otherwise by those in the state that
             `maml.adapt` returns, the support's.
         label: of the progress display; None for none.
+        workers: the processes that share the tasks.
 
     Returns:
         Evaluation; of accuracies where `maml` reports them, otherwise of losses.
@@ -194,20 +156,25 @@ def evaluate(
     """
     if num_tasks < 1 or tasks_per_call < 1:
         raise UserError(f"Tasks and tasks per call must be at least 1, not {num_tasks} and {tasks_per_call}.")
-    size = min(tasks_per_call, num_tasks)
-    starts = range(0, num_tasks, size)
+    listed = max(num_tasks, workers.count)  # the last one again, where there are fewer than workers
+    first, own = workers.share(listed)
+    size = min(tasks_per_call, own)
+    starts = range(0, own, size)
 
     def chunk(index):
-        return _filled(draw(starts[index], min(size, num_tasks - starts[index])), num_tasks - starts[index], size)
+        start = min(first + starts[index], num_tasks - 1)
+        wanted = min(first + own, num_tasks) - start
+        return _filled(draw(start, max(1, min(size, wanted))), wanted, size)
 
     results = []
-    shown = contextlib.nullcontext() if label is None else progress(num_tasks, label, "task", leave=False)
+    shown = contextlib.nullcontext() if label is None else progress(own, label, "task", leave=False)
     with Prefetcher(chunk, stop=len(starts)) as chunks, shown as display:
         for start, tasks in zip(starts, chunks, strict=True):
             results.append(maml.evaluate(tasks, num_updates, step_size, transductive=transductive))
             if display:
-                display.update(min(size, num_tasks - start))
-    joined = {name: np.concatenate([r[name] for r in results])[:num_tasks] for name in results[0]}
+                display.update(min(size, own - start))
+    joined = {name: np.concatenate([r[name] for r in results])[:own] for name in results[0]}
+    joined = {name: values[:num_tasks] for name, values in workers.gathered(joined, listed).items()}
     losses = joined.get("losses")
     if "accuracies" in joined:
         return Evaluation("accuracy", joined["support_accuracy"], joined["accuracies"], step_size, transductive, losses)

@@ -3,9 +3,10 @@
 import numpy as np
 
 from maml_tf.runs import published
+from maml_tf.runs.statistics import TIMES_MEDIAN
 from maml_tf.runs.style import aligned
 from maml_tf.supervised.conditions import USUAL, ZERO, Conditions
-from maml_tf.supervised.evaluation import TIMES_MEDIAN, Evaluation
+from maml_tf.supervised.evaluation import Evaluation
 from maml_tf.supervised.experiment import Experiment
 from maml_tf.supervised.variants import described
 

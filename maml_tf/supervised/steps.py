@@ -17,6 +17,7 @@ from maml_tf.maml import MAML
 from maml_tf.supervised.experiment import Experiment
 
 Metrics = dict[str, np.ndarray]
+TOGETHER = 5  # iterations after which several workers ask each other whether to stop
 
 
 def steps_for(maml: MAML, experiment: Experiment, source: TaskSource) -> "HostSteps | CompiledSteps":
@@ -36,7 +37,7 @@ class HostSteps(contextlib.AbstractContextManager):
     def __init__(self, maml: MAML, experiment: Experiment, source: TaskSource):
         self._maml = maml
         self._experiment = experiment
-        self._draw = lambda i: source.sample(experiment.seed, "train", i, experiment.meta_batch_size)
+        self._draw = _share_of(maml, experiment, source)
         self._batches: Prefetcher[Tasks] | None = None
         self._next: int | None = None
         self._measures = {}
@@ -45,8 +46,8 @@ class HostSteps(contextlib.AbstractContextManager):
         """Does iterations start ... stop - 1, all of one phase.
 
         Yields:
-            (iterations done, arrays of the metrics of each iteration since the last yield), every so often and at the
-            end.
+            (iterations done, arrays of the metrics of each iteration since the last yield), every so often (of
+            several workers, after as many iterations as TOGETHER) and at the end.
         """
         if self._next != start:
             self.close()
@@ -54,10 +55,12 @@ class HostSteps(contextlib.AbstractContextManager):
         method, told = step_at(self._maml, self._experiment, start)
         step = functools.partial(method, **told)
         metrics, shown = [], time.monotonic()
+        together = self._maml.workers.count > 1  # whose clocks would differ
         for iteration in range(start, stop):
             metrics.append(step(next(self._batches)))
             self._next = iteration + 1
-            if iteration + 1 == stop or time.monotonic() - shown > every_seconds:
+            due = len(metrics) == TOGETHER if together else time.monotonic() - shown > every_seconds
+            if iteration + 1 == stop or due:
                 yield iteration + 1, {name: np.array([m[name].numpy() for m in metrics]) for name in metrics[0]}
                 metrics, shown = [], time.monotonic()
 
@@ -102,7 +105,7 @@ class CompiledSteps(contextlib.AbstractContextManager):
     def __init__(self, maml: MAML, experiment: Experiment, source: TaskSource):
         self._maml = maml
         self._experiment = experiment
-        self._sample = lambda i: source.sample(experiment.seed, "train", i, experiment.meta_batch_size)
+        self._sample = _share_of(maml, experiment, source)
         self._loops = {}
         self._measures = {}
         self._ahead: threading.Thread | None = None
@@ -112,8 +115,11 @@ class CompiledSteps(contextlib.AbstractContextManager):
         """Compiles in another thread the loop that iteration `start` will need, and what is called in `others`.
 
         XLA takes seconds for each, which otherwise would come one after the other. Nothing that is called may change
-        anything; an error is left to the call that needs the result.
+        anything; an error is left to the call that needs the result. Several workers do without, since what is called
+        has sums over them.
         """
+        if self._maml.workers.count > 1:
+            return
 
         def run():
             for function in (lambda: self._loop(start)(tf.constant(start), tf.constant(0)), *others):
@@ -174,11 +180,20 @@ def phase_ends(experiment: Experiment) -> list[int]:
     return [pretrain] * (pretrain > 0) + [end for end, _ in experiment.phases]
 
 
+def _share_of(maml, experiment, source):
+    """Function: iteration -> this worker's share of its meta-batch."""
+    batch = experiment.meta_batch_size
+    part = {"part": maml.workers.share(batch)} if maml.workers.count > 1 else {}
+    return lambda iteration: source.sample(experiment.seed, "train", iteration, batch, **part)
+
+
 def step_at(maml: MAML, experiment: Experiment, iteration: int) -> tuple[Any, dict[str, bool]]:
     """The step of MAML that an iteration takes, and its keyword arguments."""
+    first, _ = maml.workers.share(experiment.meta_batch_size)
+    own = {"first": first} if first else {}
     if iteration < experiment.pretrain_iterations:
-        return maml.pretrain_step, {}
-    return maml.train_step, next(told for end, told in experiment.phases if iteration < end)
+        return maml.pretrain_step, own
+    return maml.train_step, own | next(told for end, told in experiment.phases if iteration < end)
 
 
 def gradient_cosine(maml: MAML, tasks: Tasks, last: bool = False) -> tf.Tensor:

@@ -156,7 +156,9 @@ class SupervisedTraining:
     def _summarise(self, iteration):
         """Writes the original's scalars: the losses and accuracies of this iteration's tasks before its update."""
         if self.log:
-            self._write_scalars(curve_scalars(self._steps.measure(self._curves, iteration)), iteration)
+            curves = self._steps.measure(self._curves, iteration)
+            curves = self.maml.workers.gathered(curves, self.experiment.meta_batch_size)
+            self._write_scalars(curve_scalars(curves), iteration)
 
     def _curves(self, tasks):
         return self.maml.curves.graph(tasks, num_updates=self.experiment.summary_updates)
@@ -197,6 +199,7 @@ class SupervisedTraining:
             num_updates=self.experiment.reported_update,
             tasks_per_call=self.experiment.dataset.tasks_per_call,
             label=label,
+            workers=self.maml.workers,
         )
 
 

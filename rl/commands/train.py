@@ -35,7 +35,7 @@ def run(flags: Flags) -> int:
     """Trains; returns the exit code."""
     experiment = RLExperiment.of(**flags.given(RLExperiment))
     with quiet_import():
-        from maml_tf.runs import loop, process
+        from maml_tf.runs import loop, process, workers
         from maml_tf.runs.checkpoints import available
         from rl.build import run_folder, usual_threads
         from rl.training import PolicyTraining
@@ -44,13 +44,15 @@ def run(flags: Flags) -> int:
     settings = dataclasses.asdict(experiment) | {"folder": folder}
     print("Settings (where not given, the paper's):", *(f"  {n:17} {v}" for n, v in settings.items()), sep="\n")
     process.configure(usual_threads(experiment))
-    training = PolicyTraining(experiment, folder, flags.save_interval, flags.log)
-    if not loop.run(training, training.store, resume=flags.resume, unit="iteration"):
-        return 130
-    best = f"{training.best.folder} holds no whole policy"
-    if training.best.is_whole():
-        best = f"best return {training.best_return.numpy():.1f}, its policy is in {training.best.folder}"
-    print(f"Trained for {available(folder)[-1]} iterations; {best}")
+    with workers.joined() as together, workers.own_folder(together, folder) as own:
+        workers.refuse_differences(together, flags)
+        training = PolicyTraining(experiment, own, flags.save_interval, flags.log, workers=together)
+        if not loop.run(training, training.store, resume=flags.resume, unit="iteration", workers=together):
+            return 130
+        best = f"{training.best.folder} holds no whole policy"
+        if training.best.is_whole():
+            best = f"best return {training.best_return.numpy():.1f}, its policy is in {training.best.folder}"
+        print(f"Trained for {available(own)[-1]} iterations; {best}")
     return 0
 
 

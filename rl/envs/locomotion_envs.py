@@ -153,7 +153,8 @@ class LocomotionTasks(TaskVector):
 
     def _start(self, seed: Sequence[int]) -> np.ndarray:
         model = self._model
-        noise = normal(seed, Stream.RESETS, self.num_tasks, (self.num_trajectories, model.nq + model.nv))
+        sizes = self.num_tasks, (self.num_trajectories, model.nq + model.nv)
+        noise = normal(seed, Stream.RESETS, *sizes, first_task=self.first_task)
         self._batch.reset(stage=int(mujoco.mjtStage.mjSTAGE_NONE))
         self._batch.qpos, self._batch.qvel = self._robot.start(model, noise.reshape(-1, model.nq + model.nv))
         self._batch.forward()

@@ -22,14 +22,20 @@ def generator(seed: Sequence[int], stream: Stream, index: int = 0) -> np.random.
 
 
 def normal(
-    seed: Sequence[int], stream: Stream, num_tasks: int, shape: tuple[int, ...], dtype: type = np.float64
+    seed: Sequence[int],
+    stream: Stream,
+    num_tasks: int,
+    shape: tuple[int, ...],
+    dtype: type = np.float64,
+    first_task: int = 0,
 ) -> np.ndarray:
     """Standard normal numbers [num_tasks, *shape] for all trajectories of all tasks, in one go.
 
-    Every task has its own generator, and the trajectories of a task are drawn in order. With shape (trajectories,
+    Every task has its own generator, by its index from `first_task` on, and the trajectories of a task are drawn in
+    order. With shape (trajectories,
     ...), the numbers of a trajectory are therefore the same whatever the number of tasks and of trajectories.
     """
     numbers = np.empty((num_tasks, *shape), dtype)
     for task in range(num_tasks):
-        generator(seed, stream, task).standard_normal(dtype=dtype, out=numbers[task])
+        generator(seed, stream, first_task + task).standard_normal(dtype=dtype, out=numbers[task])
     return numbers

@@ -140,7 +140,7 @@ class OwnTasks(TaskVector):
         for i, env in enumerate(self._envs):
             task, trajectory = divmod(i, self.num_trajectories)
             _with_goals(env).set_task(self._form.restore(self._goals[i]))
-            own_seed = int(generator((*seed, trajectory), Stream.RESETS, task).integers(2**31))
+            own_seed = int(generator((*seed, trajectory), Stream.RESETS, self.first_task + task).integers(2**31))
             observation, _ = env.reset(seed=own_seed)
             observations[i] = self._flat(observation, "reset")
         return observations

@@ -34,12 +34,15 @@ class TaskVector(abc.ABC):
         oracle: append to every observation what the goal asks for (see `_hint`).
 
     Attributes:
+        first_task: index of the first task in the meta-batch, on which all chance depends; 0, unless workers share it.
         obs_dim: size of an observation, the oracle's part included.
         diverged: how many trajectories have ended so far because their simulation diverged.
 
     Raises:
         UserError: a number is not positive, or all trajectories together have more than MOST_STEPS steps.
     """
+
+    first_task = 0
 
     def __init__(
         self,

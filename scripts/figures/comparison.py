@@ -12,10 +12,10 @@ from data_generators.errors import UserError, listed
 from data_generators.files import reading
 from data_generators.splits import identity
 from maml_tf.runs import checkpoints, style
+from maml_tf.runs.statistics import mean_and_ci95
 from maml_tf.runs.style import aligned
 from maml_tf.supervised.build import train_command
 from maml_tf.supervised.conditions import of_tasks
-from maml_tf.supervised.evaluation import mean_and_ci95
 from maml_tf.supervised.experiment import Experiment
 from maml_tf.supervised.report import loss_text
 

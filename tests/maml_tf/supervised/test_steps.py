@@ -5,6 +5,7 @@ import time
 import numpy as np
 import pytest
 
+from maml_tf.distribution import ALONE
 from maml_tf.supervised import build
 from maml_tf.supervised.steps import CompiledSteps, HostSteps, steps_for
 from tests.maml_tf.small_runs import IMAGES, SINUSOID, small, use_small_omniglot
@@ -14,6 +15,8 @@ EXPERIMENT = small(SINUSOID, 6, pretrain_iterations=4)
 
 class Recorder:
     """Stands in for MAML: its metrics are the first number of the tasks, and it notes what it is asked to do."""
+
+    workers = ALONE
 
     def __init__(self):
         self.steps, self.functions = [], []

@@ -1,0 +1,150 @@
+"""The workers of a command: how they find each other, and that each has the same settings, code, data and checkpoints.
+
+Every worker runs the whole command, on a copy of the run's folder that is gone afterwards; only the chief has the
+folder itself, and is heard.
+"""
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import signal
+import tarfile
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import tensorflow as tf
+
+from data_generators.errors import UserError, first_line
+from maml_tf.distribution import ALONE, Alone, Workers
+from maml_tf.runs.checkpoints import BEST, available
+from maml_tf.runs.flags import Flags
+
+_PORT = 8888  # of the first task of a SLURM step on each node
+
+
+@contextlib.contextmanager
+def joined() -> Iterator[Alone]:
+    """The workers that this process belongs to, while they work together; before TensorFlow does anything else.
+
+    TF_CONFIG names them, as TensorFlow documents it; where it is not set, the tasks of a SLURM step are workers.
+    """
+    workers = _join()
+    with workers.together():
+        if workers.is_chief:
+            yield workers
+            return
+        with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
+            yield workers
+
+
+def refuse_several(what: str) -> None:
+    """Raises UserError where there are several workers, for what one process does."""
+    if _cluster() is not None:
+        raise UserError(f"{what} is done by one process: unset TF_CONFIG, or start one task")
+
+
+def _join():
+    resolver = _cluster()
+    if resolver is None:
+        return ALONE
+    addresses = resolver.cluster_spec().as_dict()["worker"]
+    own = addresses[resolver.task_id]
+    print(
+        f"Worker {resolver.task_id} of {len(addresses)} at {own}, waiting for all: {', '.join(addresses)}", flush=True
+    )
+    # Python's handlers would wait until TensorFlow has found the others.
+    numbers = signal.SIGINT, signal.SIGTERM
+    previous = [signal.signal(number, signal.SIG_DFL) for number in numbers]
+    try:
+        return Workers(resolver)
+    except tf.errors.OpError as error:
+        raise UserError(f"the workers cannot join at {own} ({first_line(error)}): is its port taken?") from error
+    finally:
+        for number, handler in zip(numbers, previous, strict=True):
+            signal.signal(number, handler)
+
+
+def _cluster():
+    """The resolver of the workers' addresses; None for a process of its own."""
+    if os.environ.get("TF_CONFIG"):
+        return _of_tf_config()
+    if int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1 and "SLURM_PROCID" in os.environ:
+        return tf.distribute.cluster_resolver.SlurmClusterResolver(port_base=_PORT, auto_set_gpu=False)
+    return None
+
+
+def _of_tf_config():
+    try:
+        config = json.loads(os.environ["TF_CONFIG"])
+        jobs = config.get("cluster", {})
+        task = config.get("task", {"type": "worker", "index": 0})
+        addresses, kind, index = jobs.get("worker", []), task["type"], int(task["index"])
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise UserError(f"TF_CONFIG is not what TensorFlow documents ({type(error).__name__}: {error})") from error
+    if others := sorted(set(jobs) - {"worker"} | {kind} - {"worker"}):
+        raise UserError(
+            f"TF_CONFIG names {', '.join(others)}: name all processes worker, the first of which is the chief"
+        )
+    if len(addresses) < 2:
+        return None
+    if not 0 <= index < len(addresses):
+        raise UserError(f"TF_CONFIG has {len(addresses)} workers, 0 to {len(addresses) - 1}, but the index {index}")
+    return tf.distribute.cluster_resolver.TFConfigClusterResolver()
+
+
+def refuse_differences(workers: Alone, flags: Flags, data: Callable[[], bytes] = bytes) -> None:
+    """Raises UserError, in all workers, where one has other flags, code, TensorFlow or data than the chief.
+
+    The folders of data and runs may differ.
+
+    Args:
+        workers: Alone or Workers.
+        flags: of the command.
+        data: function that gives what tells the data from others, once they are loaded.
+    """
+    if workers.count == 1:
+        return
+    values = {name: value for name, value in flags.values().items() if name not in ("data_dir", "logdir")}
+    own = {"flags": repr(sorted(values.items())).encode(), "code": _code(), "data": data()}
+    own |= {"version of TensorFlow": tf.__version__.encode()}
+    digests = [hashlib.sha256(value).digest() for value in own.values()]
+    of_chief, size = workers.from_chief(b"".join(digests)), len(digests[0])
+    differ = [name for i, name in enumerate(own) if digests[i] != of_chief[i * size :][:size]]
+    if workers.any(bool(differ)):
+        other = f"worker {workers.index} has other {' and '.join(differ)} than worker 0"
+        said = other if differ else "another worker differs from worker 0"
+        raise UserError(f"{said}: start all workers by the same command, on the same code, data and packages")
+
+
+def _code():
+    """The project's source, as one text."""
+    root = Path(__file__).parents[2]
+    files = sorted(file for part in ("maml_tf", "data_generators", "rl") for file in (root / part).rglob("*.py"))
+    return b"".join(str(file.relative_to(root)).encode() + file.read_bytes() for file in files)
+
+
+@contextlib.contextmanager
+def own_folder(workers: Alone, folder: Path) -> Iterator[Path]:
+    """The chief's folder of a run; for others a temporary one with what decides how the run resumes and is tested."""
+    packed = workers.from_chief(_packed(folder) if workers.count > 1 and workers.is_chief else b"")
+    if workers.is_chief:
+        yield folder
+        return
+    with tempfile.TemporaryDirectory(prefix="worker") as own:
+        with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
+            archive.extractall(own, filter="data")
+        yield Path(own)
+
+
+def _packed(folder):
+    """The whole checkpoints of a run, best ones too, and its tables."""
+    files = [file for sub in (folder, folder / BEST) for i in available(sub) for file in sub.glob(f"model{i}.*")]
+    files += [file for file in folder.glob("*.csv") if file.is_file()]
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as archive:
+        for file in files:
+            archive.add(file, file.relative_to(folder))
+    return stream.getvalue()
