@@ -46,24 +46,28 @@ def run(flags: Flags) -> int:
         from maml_tf.baselines import report
         from maml_tf.baselines.comparison import Comparison, Grid
         from maml_tf.baselines.training import iterations_done
-        from maml_tf.runs import style
+        from maml_tf.runs import style, workers
+        from maml_tf.supervised.task_data import fingerprint_of
 
     grid = Grid(flags.step_sizes, flags.decays, flags.num_updates, flags.tuning_tasks)
     grid.validate()
-    splits, rotate = _load(flags)
     queries = flags.shots if flags.queries is None else flags.queries
-    comparison = Comparison(splits, flags.num_classes, flags.shots, queries, rotate)
     process.configure(process.TASKS_SIDE_BY_SIDE)
     logdir = Path(flags.logdir or Path("logs", data.dataset.name))
-    training = _train(flags, splits["train"], logdir / "classifier")
-    if training is None:
-        return 130
-    fingerprint = training.use_best_weights()
-    outcomes = comparison.run(training.maml, fingerprint, grid, training.folder, flags.num_tasks)
-    column, iteration = (flags.datasource, flags.num_classes, flags.shots), iterations_done(training.folder)
-    print(report.report(outcomes, *column, _describe(training, iteration)))
-    path = logdir / f"baselines_{flags.num_classes}way_{flags.shots}shot.csv"
-    print(f"Written to {style.write_csv(path, report.csv_rows(outcomes, *column, iteration))}")
+    with workers.joined() as together, workers.own_folder(together, logdir / "classifier") as folder:
+        with together.chief_first():
+            splits, rotate = _load(flags)
+            comparison = Comparison(splits, flags.num_classes, flags.shots, queries, rotate)
+        workers.refuse_differences(together, flags, lambda: fingerprint_of(splits))
+        training = _train(flags, splits["train"], folder, together)
+        if training is None:
+            return 130
+        fingerprint = training.use_best_weights()
+        outcomes = comparison.run(training.maml, fingerprint, grid, training.folder, flags.num_tasks)
+        column, iteration = (flags.datasource, flags.num_classes, flags.shots), iterations_done(training.folder)
+        print(report.report(outcomes, *column, _describe(training, iteration)))
+        path = (logdir if together.is_chief else folder) / f"baselines_{flags.num_classes}way_{flags.shots}shot.csv"
+        print(f"Written to {style.write_csv(path, report.csv_rows(outcomes, *column, iteration))}")
     return 0
 
 
@@ -80,13 +84,13 @@ def _load(flags):
     return splits, experiment.dataset.rotate
 
 
-def _train(flags, data, folder):
+def _train(flags, data, folder, together):
     """The finished ClassifierTraining, or None if it was interrupted."""
     from maml_tf.baselines.training import ClassifierTraining
 
     given = {name: getattr(flags, name) for name in ClassifierSettings.usual({})}
     settings = ClassifierSettings.of(datasource=flags.datasource, classes=describe(data), **given)
-    training = ClassifierTraining(settings, data, folder, flags.iterations)
+    training = ClassifierTraining(settings, data, folder, flags.iterations, workers=together)
     return training if training.run() else None
 
 

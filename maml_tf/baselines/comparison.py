@@ -132,7 +132,7 @@ class Comparison:
             UserError: the folder cannot be written.
         """
         known = KeptEvaluations(Path(folder) / "figures.json", fingerprint)
-        evaluate = functools.partial(self._evaluate, known)
+        evaluate = functools.partial(self._evaluate, known, classifier.workers)
         neighbor = NearestNeighbor(classifier)
         outcomes = [
             self._outcome(NEAREST_NEIGHBOR, split, evaluate("nearest neighbour", neighbor, split, num_tasks, 0))
@@ -151,12 +151,12 @@ class Comparison:
             outcomes.append(self._outcome(FINE_TUNING, split, found, choice))
         return outcomes
 
-    def _evaluate(self, known, name, learner, split, num_tasks, num_updates, step_size=None):
+    def _evaluate(self, known, workers, name, learner, split, num_tasks, num_updates, step_size=None):
         task = f"{self.ways}-way {self.shots}-shot, {self.queries} queries per class"
         classes = describe(self._episodes.splits[split])
         key = f"{task}; {num_tasks} tasks of {split}, {classes}; {name}; {num_updates} updates"
         options = {"num_tasks": num_tasks, "num_updates": num_updates, "step_size": step_size}
-        options |= {"label": f"{split}: {name}"}
+        options |= {"label": f"{split}: {name}", "workers": workers}
         return known.remember(key, lambda: evaluation.evaluate(learner, self.draw(split), **options))
 
     def _outcome(self, baseline, split, found, choice=None):

@@ -7,7 +7,6 @@ best accuracy on held-out images of the training classes, so that no validation 
 
 import collections
 import contextlib
-import functools
 import hashlib
 import json
 import sys
@@ -27,6 +26,7 @@ from data_generators.tasks import Tasks
 from maml_tf import losses, networks
 from maml_tf.backend import keras
 from maml_tf.baselines.experiment import PARTS, ClassifierSettings
+from maml_tf.distribution import ALONE, Alone
 from maml_tf.maml import MAML, adam
 from maml_tf.runs import loop
 from maml_tf.runs.checkpoints import Checkpoints, available
@@ -42,6 +42,7 @@ def build(
     num_classes: int,
     task_axis: str = "auto",
     jit: bool | str = "auto",
+    workers: Alone = ALONE,
 ) -> MAML:
     """The classifier, its weights drawn from the settings' seed.
 
@@ -53,6 +54,7 @@ def build(
         input_shape: (height, width, channels).
         num_classes: of the training split.
         task_axis, jit: see `task_axis.resolve`.
+        workers: the processes that share each minibatch.
     """
     if min(input_shape[:2]) < 16:
         raise UserError(f"images of {input_shape[0]}x{input_shape[1]} are too small: four poolings need 16x16")
@@ -66,6 +68,7 @@ def build(
         pretrain_optimizer=adam(settings.learning_rate),
         task_axis=task_axis,
         jit=jit,
+        workers=workers,
     )
 
 
@@ -79,6 +82,7 @@ class ClassifierTraining:
         iterations: minibatches in all.
         save_every, evaluate_every: iterations between checkpoints, and between evaluations on the held-out images.
         task_axis, jit: see `task_axis.resolve`.
+        workers: the processes that share each minibatch.
 
     Raises:
         UserError: the settings do not fit the data.
@@ -97,6 +101,7 @@ class ClassifierTraining:
         evaluate_every: int = 1000,
         task_axis: str = "auto",
         jit: bool | str = "auto",
+        workers: Alone = ALONE,
     ):
         self.settings, self.folder, self.end = settings, Path(folder), iterations
         self.save_every, self._evaluate_every = save_every, evaluate_every
@@ -104,7 +109,7 @@ class ClassifierTraining:
         self._train = Minibatches(train, settings.part_size)
         self._train.sample(settings.seed, 0, PARTS)  # which finds out whether there are images enough
         self._held_out = Minibatches(held_out, min(settings.part_size, int(held_out.lengths.sum()) // 2))
-        self.maml = build(settings, data.images.shape[1:], data.num_classes, task_axis, jit)
+        self.maml = build(settings, data.images.shape[1:], data.num_classes, task_axis, jit, workers)
         self._best = [tf.Variable(v.numpy(), trainable=False) for v in self.maml.model.variables]
         self._accuracy = tf.Variable(-1.0, dtype=tf.float64, trainable=False)  # before there is one
         self._best_iteration = tf.Variable(0, dtype=tf.int64, trainable=False)
@@ -132,7 +137,7 @@ class ClassifierTraining:
             if available(self.folder):
                 self.store.restore()  # without the lock, since reading needs none
             return True
-        return loop.run(self, self.store, label="Training the classifier")
+        return loop.run(self, self.store, label="Training the classifier", workers=self.maml.workers)
 
     def use_best_weights(self) -> str:
         """Gives the model the weights that did best on the held-out images; returns a fingerprint of them."""
@@ -144,7 +149,12 @@ class ClassifierTraining:
     @contextlib.contextmanager
     def opened(self, iteration: int) -> Iterator[None]:
         """Holds the thread that draws minibatches open."""
-        draw = functools.partial(self._train.sample, self.settings.seed, num_parts=PARTS)
+        first, size = self.maml.workers.share(PARTS)
+
+        def draw(iteration):
+            whole = self._train.sample(self.settings.seed, iteration, PARTS)
+            return Tasks(*(values[first : first + size] for values in whole))
+
         with Prefetcher(draw, iteration, self.end) as self._minibatches:
             yield
 
@@ -155,7 +165,8 @@ class ClassifierTraining:
             UserError: the loss is not finite.
         """
         for done in range(start + 1, stop + 1):
-            metrics = {name: float(value) for name, value in self.maml.pretrain_step(next(self._minibatches)).items()}
+            step = self.maml.pretrain_step(next(self._minibatches))
+            metrics = {name: float(value) for name, value in step.items()}
             if not np.isfinite(metrics["pre_loss"]):
                 raise loop.NotFinite(done, self.folder, self.remedy)
             if done == self.end or done % self._evaluate_every == 0:
@@ -176,7 +187,13 @@ class ClassifierTraining:
         """Keeps the weights if they are the best on the held-out images so far."""
         pairs = self._held_out.num_pairs()
         found = evaluation.evaluate(
-            self.maml, self._held_out.pairs, num_tasks=pairs, num_updates=0, tasks_per_call=20, label="Held-out images"
+            self.maml,
+            self._held_out.pairs,
+            num_tasks=pairs,
+            num_updates=0,
+            tasks_per_call=20,
+            label="Held-out images",
+            workers=self.maml.workers,
         )
         accuracy = float(found.support_mean + found.mean[0]) / 2
         say(f"iteration {iteration}: accuracy on held-out images {accuracy:.4f}", file=sys.stderr)

@@ -140,9 +140,9 @@ def own_folder(workers: Alone, folder: Path) -> Iterator[Path]:
 
 
 def _packed(folder):
-    """The whole checkpoints of a run, best ones too, and its tables."""
+    """The whole checkpoints of a run, best ones too, its tables and what else says what it has done."""
     files = [file for sub in (folder, folder / BEST) for i in available(sub) for file in sub.glob(f"model{i}.*")]
-    files += [file for file in folder.glob("*.csv") if file.is_file()]
+    files += [file for kind in ("csv", "json") for file in folder.glob(f"*.{kind}")]
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w") as archive:
         for file in files:
