@@ -1,6 +1,8 @@
 """Measures one workload of `scripts.benchmark`, in a process of its own because threads and peak memory belong to one.
 
 python -m scripts.benchmark_worker '{"settings": {"datasource": "omniglot"}, "kind": "steps", "steps": 10}'
+
+With "serve" among the request, it measures what `scripts.benchmark_workers` asks for on its input, line by line.
 """
 
 import dataclasses
@@ -16,7 +18,7 @@ import numpy as np
 
 from data_generators.episodes import ClassImages, Episodes
 from maml_tf.backend import tf
-from maml_tf.runs import process
+from maml_tf.runs import process, workers
 from maml_tf.runs.loop import run
 from maml_tf.supervised import build, variants
 from maml_tf.supervised.datasets import ImageDataset
@@ -48,8 +50,7 @@ def measure(experiment, kind, steps, task_axis="auto", jit="auto", started=None)
     started = time.time() if started is None else started
     source = random_source(experiment)
     maml = build.build(experiment, source, task_axis, jit)
-    make_call = _compiled_loop if kind == "compiled_loop" else _bare_step
-    call, steps_per_call = make_call(maml, experiment, source)
+    call, steps_per_call = _call(kind, maml, experiment, source)
     call()
     first_step = time.time() - started
     calls = max(1, round(steps / steps_per_call))
@@ -74,6 +75,32 @@ def measure(experiment, kind, steps, task_axis="auto", jit="auto", started=None)
         "first_step_seconds": first_step,
         "overhead": overhead,
     }
+
+
+def serve(experiment, kind):
+    """Answers each line of the standard input with milliseconds, as a process alone or as one of several workers.
+
+    {"tasks": 32, "steps": 20} asks for a meta-step of so many tasks in all, {"bytes": 4000, "steps": 20} for a mean
+    over the workers by a message of so many bytes; the answer is the mean over a block of so many.
+
+    Args as for `measure`.
+    """
+    with workers.joined() as together:
+        source = random_source(experiment)
+        maml = build.build(experiment, source, workers=together)
+        numbers = sum(math.prod(v.shape) for v in maml.meta_variables) + len(maml.learner.metric_names("pre", "post"))
+        print(json.dumps({"device": _device(), "bytes": 4 * (numbers + 1)}), flush=True)
+        calls = {}
+        while line := together.from_chief(sys.stdin.readline().encode() or b" " if together.is_chief else b"").strip():
+            steps = (asked := json.loads(line)).pop("steps")
+            if (key := str(asked)) not in calls:
+                one = dataclasses.replace(experiment, meta_batch_size=asked.get("tasks", together.count))
+                in_bytes = "bytes" in asked
+                calls[key] = _mean(together, asked["bytes"]) if in_bytes else _call(kind, maml, one, source)
+                calls[key][0]()
+            call, in_call = calls[key]
+            seconds = _time_calls(call, math.ceil(steps / in_call)).mean() / in_call
+            print(json.dumps({"ms": 1e3 * seconds}), flush=True)
 
 
 def random_source(experiment):
@@ -101,12 +128,29 @@ def _flops(experiment, model, source):
     )
 
 
+def _call(kind, maml, experiment, source):
+    """A function that does meta-training steps of a kind, and how many in a call."""
+    return (_compiled_loop if kind == "compiled_loop" else _bare_step)(maml, experiment, source)
+
+
 def _bare_step(maml, experiment, source):
     """A function that does meta-training steps on always the same tasks, and how many in a call: one."""
     tasks = source.sample(experiment.seed, "train", 0, experiment.meta_batch_size)
-    tasks = tf.nest.map_structure(tf.convert_to_tensor, tasks)
-    step = maml.train_step
-    return lambda: step(tasks)["post_loss"].numpy(), 1  # a GPU is done only when its result is here
+    first, size = maml.workers.share(experiment.meta_batch_size)
+    tasks = tf.nest.map_structure(lambda values: tf.convert_to_tensor(values[first : first + size]), tasks)
+    step, own = maml.train_step, {"first": first} if first else {}
+    return lambda: step(tasks, **own)["post_loss"].numpy(), 1  # a GPU is done only when its result is here
+
+
+def _mean(together, size, times=20):
+    """A function that takes means over workers by messages of so many bytes one after the other, and how many."""
+    numbers = tf.ones([size // 4 - 1])  # and the weight of the mean
+
+    def means():
+        return tf.while_loop(lambda i, _: i < times, lambda i, v: (i + 1, together.mean(v, 1)), (0, numbers))[1]
+
+    call = tf.function(means, autograph=False)
+    return lambda: call().numpy(), times
 
 
 def _compiled_loop(maml, experiment, source):
@@ -192,8 +236,12 @@ def _gpu_peak_memory():
 def main():
     """Prints the measurements that the JSON of the command line asks for, as JSON, in the last line."""
     request = json.loads(sys.argv[1])
-    process.configure(process.TASKS_SIDE_BY_SIDE)
-    print(json.dumps(measure(Experiment.of(**request.pop("settings")), **request)))
+    experiment = Experiment.of(**request.pop("settings"))
+    process.configure(process.TASKS_SIDE_BY_SIDE, request.pop("cores", None))
+    if request.pop("serve", False):
+        serve(experiment, **request)
+    else:
+        print(json.dumps(measure(experiment, **request)))
 
 
 if __name__ == "__main__":

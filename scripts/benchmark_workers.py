@@ -1,0 +1,172 @@
+"""Measures meta-training steps of one process on all cores against workers that share these cores, in turns.
+
+python -m scripts.benchmark_workers
+python -m scripts.benchmark_workers --workload=omniglot_5way_1shot --workload=sinusoid_loop --csv=scaling.csv
+
+Every turn measures an equal block of steps of each kind, so that a machine that slows down does so for all:
+
+  one process     on all cores
+  workers         that share the meta-batch and the cores
+  on one core     one process, with the whole meta-batch and with a quarter of it: the cost of a task, and of a step
+
+and means over the workers by messages of several sizes. The csv has a row for every block: `what` was measured
+(step, mean), of how many `workers`, on how many `cores` in all, `tasks` in a meta-batch, `bytes` of the message of a
+step or a mean, `turn`, `ms` of one step or mean, the `machine` and its `load`, the processes that wanted to run at the
+start. `scripts.plot_scaling` draws what follows from them for more workers.
+"""
+
+import contextlib
+import importlib.metadata
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from data_generators.errors import UserError
+from data_generators.files import check_writable
+from maml_tf.runs import process, style
+from maml_tf.runs.flags import Flags, command
+from maml_tf.supervised.experiment import Experiment
+from scripts.benchmark import ROOT, WORKLOADS
+
+MESSAGES = 4, 60_000, 448_000, 1_600_000, 4_000_000, 16_000_000  # bytes
+_USUAL = "omniglot_5way_1shot"
+_QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3"}
+_IN_BLOCK = 10  # means, or so many of those steps that `scripts.benchmark` times: a tenth
+
+
+def define(flags: Flags) -> None:
+    """Defines the flags."""
+    known = [name for name, workload in WORKLOADS.items() if workload.kind != "training_loop"]
+    flags.several("workload", known, f"whose steps to measure; default: {_USUAL}")
+    flags.integer("workers", 2, "how many, which share the cores", least=2, most=1024)
+    flags.integer("turns", 5, "how often each is measured", least=1)
+    flags.integer("steps", None, "in a block; default: 2 to 500, by workload", least=1)
+    flags.path("csv", None, "file to which the blocks are written")
+
+
+def run(flags: Flags) -> None:
+    """Measures, prints the medians and writes the blocks."""
+    if flags.csv:
+        check_writable(flags.csv)  # now rather than after minutes of measuring
+    machine = {"machine": _machine(), "load": round(os.getloadavg()[0], 1)}
+    rows: list[dict] = []
+    for name in flags.workload or [_USUAL]:
+        measured = _measure(name, flags, with_means=not rows)
+        rows += [{"workload": name} | row | machine for row in measured]
+    print(f"{machine['machine']}; {machine['load']} processes wanted to run at the start\n")
+    print("\n".join(style.aligned([("workload", "what", "workers", "cores", "tasks", "bytes", "ms"), *_medians(rows)])))
+    for name in dict.fromkeys(row["workload"] for row in rows):
+        print(f"\n{name}: {ratio(rows, name):.3f} of the tasks per second of one process on all cores")
+    if flags.csv:
+        print(f"\n{style.write_csv(flags.csv, rows)}")
+
+
+def ratio(rows: Sequence[dict], workload: str) -> float:
+    """Tasks per second of the workers over those of one process on as many cores: the median of the turns."""
+    steps = [row for row in rows if (row["workload"], row["what"]) == (workload, "step")]
+    workers = {row["turn"]: row for row in steps if row["workers"] > 1}
+    ones = [row for row in steps if row["workers"] == 1 and (row["cores"], row["tasks"]) == _size(workers[row["turn"]])]
+    return statistics.median(one["ms"] / workers[one["turn"]]["ms"] for one in ones)
+
+
+def _size(row):
+    return row["cores"], row["tasks"]
+
+
+def _medians(rows):
+    """Lines of the table: the medians over the turns."""
+    blocks: dict[tuple, list[float]] = {}
+    for row in rows:
+        key = tuple(str(row[name]) for name in ("workload", "what", "workers", "cores", "tasks", "bytes"))
+        blocks.setdefault(key, []).append(row["ms"])
+    return [(*key, f"{statistics.median(values):.3g}") for key, values in blocks.items()]
+
+
+def _measure(name, flags, with_means):
+    """The rows of a workload."""
+    workload, cores, count = WORKLOADS[name], process.available_cores(), flags.workers
+    experiment = Experiment.of(**workload.settings)
+    tasks, steps = experiment.meta_batch_size, flags.steps or max(1, workload.steps // _IN_BLOCK)
+    request = {"settings": workload.settings, "kind": workload.kind, "serve": True}
+    environment = process.kernel_environment(experiment.image_side)
+    launcher = ["scripts.local_workers", f"--workers={count}", "--restarts=0", "-m"]
+    with contextlib.ExitStack() as stack:
+        one = stack.enter_context(_Served(request, environment))
+        workers = stack.enter_context(_Served(request, environment, launcher))
+        slow = stack.enter_context(_Served(request | {"cores": 1}, environment))
+        sizes = (one, 1, cores, tasks), (workers, count, cores, tasks), (slow, 1, 1, tasks), (slow, 1, 1, tasks // 4)
+        blocks = [
+            (served, {"tasks": size, "steps": steps}, ("step", number, on, size, served.bytes))
+            for served, number, on, size in sizes
+        ]
+        for size in MESSAGES if with_means else ():
+            blocks.append((workers, {"bytes": size, "steps": _IN_BLOCK}, ("mean", count, cores, 0, size)))
+        for served, asked, _ in blocks:
+            served.ask(asked)  # to warm up
+        names = "what", "workers", "cores", "tasks", "bytes"
+        return [
+            dict(zip(names, row, strict=True)) | {"turn": turn, "ms": served.ask(asked)}
+            for turn in range(flags.turns)
+            for served, asked, row in blocks
+        ]
+
+
+class _Served:
+    """`benchmark_worker.serve` in processes of their own.
+
+    Args:
+        request: of it.
+        environment: additions to the environment.
+        launcher: module that starts several, and its arguments.
+    """
+
+    def __init__(self, request, environment, launcher=()):
+        line = [sys.executable, "-m", *launcher, "scripts.benchmark_worker", json.dumps(request)]
+        # Shown only where it fails, since TensorFlow always says something.
+        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": self._errors}
+        self._process = subprocess.Popen(line, cwd=ROOT, env=_QUIET | os.environ | environment, text=True, **pipes)
+        self.bytes = self._answer()["bytes"]
+
+    def ask(self, what):
+        """Milliseconds."""
+        self._process.stdin.write(json.dumps(what) + "\n")
+        self._process.stdin.flush()
+        return self._answer()["ms"]
+
+    def _answer(self):
+        for line in self._process.stdout:
+            if line.startswith("{"):
+                return json.loads(line)
+        code = self._process.wait()
+        self._errors.seek(0)
+        raise UserError(f"a process that measures has ended with {code}, and said:\n{self._errors.read()}")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self._process.communicate()  # closes its input, at whose end it ends
+        self._errors.close()
+
+
+def _machine():
+    cpu = Path("/proc/cpuinfo")
+    models = [line.partition(": ")[2] for line in cpu.read_text().splitlines() if line.startswith("model name")]
+    name = models[0] if models else platform.processor() or platform.machine()
+    return f"{name}, {process.available_cores()} cores, TensorFlow {importlib.metadata.version('tensorflow')}"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command; returns its exit code."""
+    return command(__doc__, define, run, arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,62 @@
+"""Draws how a step scales to 256 workers, calculated from what scripts.benchmark_workers has measured on one machine.
+
+python -m scripts.plot_scaling --measured=docs/figures/scaling.csv --out=logs/scaling.png
+
+Prints the parts and a table of the same. Beyond the workers that were measured everything is calculated: no network
+between machines, and no GPU, has been measured. Equations: scripts/figures/scaling.py.
+"""
+
+import csv
+import functools
+import sys
+from pathlib import Path
+
+from data_generators.errors import UserError
+from data_generators.files import check_writable, reading
+from maml_tf.runs import style
+from maml_tf.runs.flags import Flags, command
+from scripts.benchmark import WORKLOADS
+from scripts.figures import scaling
+
+
+def define(flags: Flags) -> None:
+    """Defines the flags."""
+    flags.path("measured", "docs/figures/scaling.csv", "file that scripts.benchmark_workers has written with --csv")
+    flags.choice("workload", "omniglot_5way_1shot", list(WORKLOADS), "whose step")
+    flags.path("out", "logs/scaling.png", "file that ends in .png or .pdf")
+
+
+def run(flags: Flags) -> None:
+    """Draws, and prints the table."""
+    check_writable(flags.out)
+    style.check(flags)
+    rows = read(flags.measured)
+    try:
+        parts = scaling.parts(rows, flags.workload)
+    except (KeyError, ValueError) as error:
+        raise UserError(
+            f"{flags.measured} has no whole measurement of {flags.workload}: write it by "
+            "python -m scripts.benchmark_workers --csv=FILE"
+        ) from error
+    print("\n".join([scaling.described(parts), *scaling.table(parts)]))
+    draw = functools.partial(scaling.draw, workload=flags.workload)
+    print(style.save(style.make(draw, rows, *scaling.SIZE), flags.out))
+
+
+def read(path: str | Path) -> list[dict[str, str]]:
+    """The rows of a csv of `scripts.benchmark_workers`.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    with reading(Path(path), "write it by python -m scripts.benchmark_workers --csv=FILE"):
+        return list(csv.DictReader(Path(path).read_text(encoding="utf-8").splitlines()))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command; returns its exit code."""
+    return command(__doc__, define, run, arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
