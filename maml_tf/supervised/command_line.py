@@ -53,6 +53,7 @@ def define(flags: Flags) -> None:
     flags.integer("validation_interval", None, never, least=0)
     flags.choice("task_axis", "auto", ["auto", "map", "vectorize"], "how a step runs over its tasks")
     flags.choice("jit", "auto", ["auto", "true", "false"], "compile by XLA")
+    flags.arithmetic()
 
 
 def run(flags: Flags) -> int:
