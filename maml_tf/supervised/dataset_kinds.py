@@ -48,6 +48,7 @@ class Dataset(abc.ABC):
     clip: bound of each component of the meta-gradient; None for none.
     least_ways: the smallest number of classes.
     has_oracle: whether a task is a few numbers, which `--baseline=oracle` is told.
+    photographs: whether `--augment` and `--normalize` make sense of its inputs.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Dataset(abc.ABC):
     clip: float | None = None
     least_ways: int = 1
     has_oracle: bool = False
+    photographs: bool = False
 
     @property
     def resizes(self) -> bool:
@@ -146,7 +148,7 @@ class ImageDataset(Dataset):
     queries: query images per class in training, unless `--queries` says otherwise; None: as many as shots.
     flatten: whether the network flattens its last maps rather than averaging them.
     digits: of an accuracy in table 1, after the decimal point.
-    paper: as of `Dataset`; by default the settings of miniImagenet.
+    paper, photographs: as of `Dataset`; by default the settings of miniImagenet, and True.
     """
 
     load: Callable[[Path, "Experiment"], Mapping[str, "ClassImages"]]
@@ -157,6 +159,7 @@ class ImageDataset(Dataset):
     flatten: bool = False
     digits: int = 2
     least_ways: int = 2
+    photographs: bool = True
     paper: Callable[[int], dict] = _miniimagenet_paper
 
     @property

@@ -109,6 +109,7 @@ OMNIGLOT = ImageDataset(
     paper=_omniglot_paper,
     reported_update=lambda ways: 5 if ways >= 20 else 3,
     rotate=True,
+    photographs=False,
     digits=1,
 )
 MINIIMAGENET = ImageDataset(
