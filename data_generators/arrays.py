@@ -103,7 +103,9 @@ def from_tf_dataset(
         labels.append(label)
     if not images:
         raise UserError("the dataset has no images")
-    return from_arrays(np.stack(images), labels, splits, names)
+    labels = _labels(labels)
+    order = np.argsort(labels, kind="stable")  # so that `from_arrays` makes no third copy
+    return from_arrays(np.stack([images[i] for i in order]), labels[order], splits, names)
 
 
 def _pair(element):
@@ -178,11 +180,11 @@ def _as_uint8(images):
 def _names(classes, names):
     if names is None:
         return [str(value) for value in classes]
-    texts = []
+    texts, names = [], names if isinstance(names, Mapping) else dict(enumerate(names))  # -1 is not the last one
     for value in classes:
         try:
             texts.append(str(names[value]))
-        except (LookupError, TypeError) as error:
+        except LookupError as error:
             raise UserError(f"names has no name for the label {value}: name all") from error
     if len(set(texts)) < len(texts):
         raise UserError("names has a name twice: each class needs its own")

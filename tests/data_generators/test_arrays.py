@@ -123,6 +123,7 @@ CHANGED = {"images": IMAGES, "labels": LABELS, "splits": SPLITS}
         ({"splits": (0.5, 0.4)}, "shares must be positive and sum to 1"),
         ({"splits": (0.98, 0.01, 0.01)}, "the split val has no class: list some, give another share"),
         ({"names": NAMES[:5]}, "names has no name for the label 5: name all"),
+        ({"names": NAMES, "labels": LABELS - 1}, "names has no name for the label -1: name all"),
         ({"names": ["same"] * 10}, "names has a name twice"),
     ],
 )
