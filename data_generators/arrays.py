@@ -89,6 +89,10 @@ def from_tf_dataset(
         >>> splits["train"].names, splits["train"].images.shape
         (('cat', 'dog'), (40, 8, 8, 3))
     """
+    if isinstance(dataset, Mapping | tuple):  # as tfds.load gives them without split=, or with batch_size=-1
+        raise UserError(
+            "dataset must be one data set: to join splits, give tfds.load split='train+test'; arrays go to from_arrays"
+        )
     if hasattr(dataset, "cardinality") and int(dataset.cardinality()) == -1:
         raise UserError("the dataset never ends: leave its .repeat() out, or .take(...) so many images")
     elements = dataset.as_numpy_iterator() if hasattr(dataset, "as_numpy_iterator") else dataset

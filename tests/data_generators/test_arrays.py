@@ -149,6 +149,8 @@ def test_other_data_sets_are_refused():
     sizes = [(IMAGES[0], 1), (IMAGES[1, :5], 1)]
     for other, message in (
         (dataset.repeat(), "the dataset never ends"),
+        ({"train": dataset, "test": dataset}, r"give tfds\.load split='train\+test'"),
+        ((IMAGES, LABELS), "arrays go to from_arrays"),
         (dataset.batch(4), r"must be single images: \.unbatch\(\) it"),
         (dataset.take(0), "the dataset has no images"),
         (dataset.map(lambda e: {"image": e["image"], "digit": e["label"]}), "have no 'label', but image, digit"),
