@@ -56,7 +56,7 @@ class Alone:
             UserError: there are fewer tasks than processes.
         """
         if number < self.count:
-            raise UserError(f"{number} tasks are too few for {self.count} workers: start fewer of them")
+            raise UserError(f"{number} tasks are too few for {self.count} workers: start fewer workers")
         size, more = divmod(number, self.count)
         return self.index * size + min(self.index, more), size + (self.index < more)
 
