@@ -5,7 +5,6 @@ splits = from_tf_dataset(tfds.load("cifar100", split="train+test"), (0.64, 0.16,
 episodes = Episodes(splits, ways=5, shots=1, queries=15)
 """
 
-import random
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -13,9 +12,8 @@ import numpy as np
 
 from data_generators.episodes import ClassImages
 from data_generators.errors import UserError, listed
+from data_generators.splits import SPLITS, by_shares
 
-_SPLITS = ("train", "val", "test")
-_SEED = 1  # of classes split by shares, as of folders
 _CHUNK = 256  # images converted at a time
 
 Splits = Mapping[str, Iterable] | Sequence[float]
@@ -32,8 +30,8 @@ def from_arrays(
             floats that are k / 255 become the uint8 that they stand for.
         labels: [images] or [images, 1], the class of each: numbers or text.
         splits: for "train", "val" and "test", any of them, the labels of their classes, or their names; classes of no
-            split are left out. Or the shares of training, validation and test, (0.64, 0.16, 0.2): the sorted labels are
-            shuffled by random.Random(1) and cut.
+            split are left out. Or the shares of training, validation and test, (0.64, 0.16, 0.2): see
+            `splits.by_shares`, which gets the sorted labels.
         names: of the classes by label; default, the labels as text.
 
     Returns:
@@ -51,12 +49,7 @@ def from_arrays(
         >>> {split: data.num_classes for split, data in from_arrays(images, labels, (0.5, 0.2, 0.3)).items()}
         {'train': 3, 'val': 1, 'test': 2}
     """
-    labels = _labels(labels)
-    images = np.asanyarray(images)
-    if images.ndim == 3:
-        images = images[..., None]
-    if images.ndim != 4 or 0 in images.shape:
-        raise UserError(f"images must be [images, height, width, channels], but are {list(images.shape)}")
+    labels, images = _labels(labels), _images(images)
     if len(labels) != len(images):
         raise UserError(f"there are {len(images):,} images, but {len(labels):,} labels: give each image one")
     images = _as_uint8(images)
@@ -67,7 +60,7 @@ def from_arrays(
     classes = [value.item() for value in values]
     texts = _names(classes, names)
     position = {value: i for found in (dict(enumerate(texts)), dict(enumerate(classes))) for i, value in found.items()}
-    chosen = _by_share(classes, splits) if isinstance(splits, Sequence) else _as_lists(splits)
+    chosen = _as_lists(splits) if isinstance(splits, Mapping) else _of_shares(classes, splits)
     _check(chosen, position)
     return {
         split: ClassImages(images, offsets[where], lengths[where], tuple(texts[i] for i in where))
@@ -96,6 +89,10 @@ def from_tf_dataset(
         >>> splits["train"].names, splits["train"].images.shape
         (('cat', 'dog'), (40, 8, 8, 3))
     """
+    if isinstance(dataset, Mapping | tuple):  # as tfds.load gives them without split=, or with batch_size=-1
+        raise UserError(
+            "dataset must be one data set: to join splits, give tfds.load split='train+test'; arrays go to from_arrays"
+        )
     if hasattr(dataset, "cardinality") and int(dataset.cardinality()) == -1:
         raise UserError("the dataset never ends: leave its .repeat() out, or .take(...) so many images")
     elements = dataset.as_numpy_iterator() if hasattr(dataset, "as_numpy_iterator") else dataset
@@ -110,7 +107,9 @@ def from_tf_dataset(
         labels.append(label)
     if not images:
         raise UserError("the dataset has no images")
-    return from_arrays(np.stack(images), labels, splits, names)
+    labels = _labels(labels)
+    order = np.argsort(labels, kind="stable")  # so that `from_arrays` makes no third copy
+    return from_arrays(np.stack([images[i] for i in order]), labels[order], splits, names)
 
 
 def _pair(element):
@@ -133,10 +132,30 @@ def _labels(labels):
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     if labels.ndim != 1 or labels.dtype.kind not in "iubUSO":
-        raise UserError(f"labels must be one class an image, numbers or text, not {labels.dtype} {list(labels.shape)}")
+        raise UserError(
+            f"labels must be one class an image, whole numbers or text, not {labels.dtype} {list(labels.shape)}: of "
+            "one-hot labels give labels.argmax(axis=1)"
+        )
     if labels.dtype.kind in "SO":  # TensorFlow has text as bytes
         labels = np.array([label.decode() if isinstance(label, bytes) else str(label) for label in labels.tolist()])
     return labels
+
+
+def _images(images):
+    try:
+        images = np.asanyarray(images)
+    except ValueError as error:  # NumPy's, for sizes that differ
+        raise UserError("images differ in size: resize them to one size, or load them by load_image_folder") from error
+    if images.ndim == 3:
+        images = images[..., None]
+    if images.ndim != 4 or 0 in images.shape:
+        raise UserError(f"images must be [images, height, width, channels], but are {list(images.shape)}")
+    _, height, width, channels = images.shape
+    if height in (1, 3, 4) and width == channels > 4:
+        raise UserError(
+            f"images are {list(images.shape)}, channels before height and width: give images.transpose(0, 2, 3, 1)"
+        )
+    return images
 
 
 def _as_uint8(images):
@@ -146,13 +165,16 @@ def _as_uint8(images):
     if images.dtype.kind not in "iuf":
         raise UserError(f"images must be numbers from 0 to 255, or from 0 to 1, not {images.dtype}")
     chunks = [images[i : i + _CHUNK] for i in range(0, len(images), _CHUNK)]
-    in_one = images.dtype.kind == "f" and max(np.max(chunk) for chunk in chunks) <= 1
+    low, high = np.min([np.min(chunk) for chunk in chunks]), np.max([np.max(chunk) for chunk in chunks])
+    if not (low >= 0 and high <= 255):  # as of NaN
+        raise UserError(f"images must be numbers from 0 to 255, or from 0 to 1, but range from {low} to {high}")
+    in_one = images.dtype.kind == "f" and high <= 1
+    tolerance = 1e-3 + (255 * np.finfo(images.dtype).eps if in_one else 0)  # of k / 255, rounded to that type
     converted = np.empty(images.shape, np.uint8)
     for i, chunk in enumerate(chunks):
-        values = chunk.astype(np.float64) * 255 if in_one else chunk
-        with np.errstate(invalid="ignore"):
-            whole = np.clip(np.rint(values), 0, 255).astype(np.uint8)
-        if not np.all(np.abs(values - whole.astype(np.float64)) < 1e-3):
+        values = chunk.astype(np.float64) * (255 if in_one else 1)
+        whole = np.rint(values)
+        if not np.all(np.abs(values - whole) <= tolerance):
             what = "floats from 0 to 1 that are no k / 255" if in_one else "not whole numbers from 0 to 255"
             raise UserError(f"images are {what}, and would change when they become uint8: round them yourself")
         converted[i * _CHUNK :][: len(whole)] = whole
@@ -162,30 +184,36 @@ def _as_uint8(images):
 def _names(classes, names):
     if names is None:
         return [str(value) for value in classes]
-    try:
-        texts = [str(names[value]) for value in classes]
-    except (LookupError, TypeError) as error:
-        raise UserError(f"names has no name for the label {error.args[0] if error.args else ''}: name all") from error
+    texts, names = [], names if isinstance(names, Mapping) else dict(enumerate(names))  # -1 is not the last one
+    for value in classes:
+        try:
+            texts.append(str(names[value]))
+        except LookupError as error:
+            raise UserError(f"names has no name for the label {value}: name all") from error
     if len(set(texts)) < len(texts):
         raise UserError("names has a name twice: each class needs its own")
     return texts
 
 
 def _as_lists(splits):
+    for split, labels in splits.items():
+        if isinstance(labels, str | bytes) or not isinstance(labels, Iterable):
+            raise UserError(f"splits must have a list of labels for {split}, not {labels!r}")
     return {split: list(labels) for split, labels in splits.items()}
 
 
-def _by_share(classes, shares):
+def _of_shares(classes, shares):
+    try:
+        shares = tuple(map(float, shares))
+    except (TypeError, ValueError) as error:
+        raise UserError(f"splits must be lists of labels by split, or shares, not {shares!r}") from error
     if not 2 <= len(shares) <= 3 or min(shares) <= 0 or abs(sum(shares) - 1) > 1e-6:
-        raise UserError(f"shares must be positive and sum to 1, of train, val and test, not {tuple(shares)}")
-    order = list(classes)
-    random.Random(_SEED).shuffle(order)
-    cuts = [0, *(round(len(order) * sum(shares[: i + 1])) for i in range(len(shares)))]
-    return {split: order[cuts[i] : cuts[i + 1]] for i, split in enumerate(_SPLITS[: len(shares)])}
+        raise UserError(f"shares must be positive and sum to 1, of train, val and test, not {shares}")
+    return {split: [classes[i] for i in chosen] for split, chosen in by_shares(len(classes), shares).items()}
 
 
 def _check(chosen, position):
-    unknown = [split for split in chosen if split not in _SPLITS]
+    unknown = [split for split in chosen if split not in SPLITS]
     if unknown or not chosen:
         raise UserError(f"splits must be of train, val and test, not {', '.join(map(repr, chosen)) or 'none'}")
     empty = [split for split, labels in chosen.items() if not labels]

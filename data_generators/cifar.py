@@ -10,8 +10,7 @@ and of torchmeta (cifar100/fc100), which agree.
 
 import dataclasses
 import functools
-import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,8 @@ from data_generators.errors import UserError
 from data_generators.files import reading
 from data_generators.image_folders import load_split
 from data_generators.minibatches import subset
+from data_generators.packed_contents import Contents
+from data_generators.packed_images import PackedClasses
 from data_generators.pickled_arrays import as_text
 
 SIDE = 32  # pixels
@@ -132,71 +133,24 @@ def load_cifar(
     return {split: subset(data, [places[name] for name in names]) for split, names in splits.items()}
 
 
-def _find(data_dir: Path, edition: Edition) -> "_Cifar | None":
+def _find(data_dir: Path, edition: Edition) -> PackedClasses | None:
     archive, folder = data_dir / f"{FOLDER}.tar.gz", data_dir / FOLDER
     with reading(data_dir):
         if archive.is_file():
-            return _Cifar(archive, (archive,), _in_archive, edition)
+            return PackedClasses((archive,), functools.partial(_in_archive, edition))
         if folder.is_dir():
-            return _Cifar(folder, tuple(folder / name for name in _FILES), _in_folder, edition)
+            return PackedClasses(tuple(folder / name for name in _FILES), functools.partial(_in_folder, edition))
     return None
 
 
 _FILES = ("train", "test", "meta")
 
 
-@dataclasses.dataclass(frozen=True)
-class _Cifar:
-    """CIFAR-100 in its archive, or unpacked; `image_folders.Classes`.
-
-    path: of either.
-    files: of which it consists.
-    read: function of the path, gives the contents of its files by name.
-    rows, pixels: once it is open, the images of each class, and those of all: uint8 [n, 32, 32, 3].
-    """
-
-    path: Path
-    files: tuple[Path, ...]
-    read: Callable[[Path], dict[str, Any]]
-    edition: Edition
-    rows: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
-    pixels: np.ndarray | None = None
-
-    @property
-    def fingerprint(self) -> str:
-        """Changes whenever a file is written."""
-        marks = []
-        for file in self.files:
-            with reading(file):
-                marks.append((file.name, file.stat().st_size, file.stat().st_mtime_ns))
-        return hashlib.sha256(repr(marks).encode()).hexdigest()
-
-    @property
-    def images(self) -> Mapping[str, np.ndarray]:
-        """The rows of each class."""
-        return self.rows
-
-    def open(self) -> "_Cifar":
-        """Reads and checks everything; UserError if something is damaged or missing."""
-        contents = self.read(self.path)
-        with reading(self.path):
-            return dataclasses.replace(self, **_checked(contents, self.edition))
-
-    def paths(self) -> list[int]:
-        """Rows, class after class."""
-        return np.concatenate(list(self.rows.values())).tolist()
-
-    def decode(self, decoder: Decoder, image: int) -> np.ndarray:
-        """As of `image_folders.Classes`."""
-        assert self.pixels is not None
-        return decoder.pixels(self.pixels[image], f"{self.path}: image {image}")
+def _in_folder(edition: Edition, *files: Path) -> Contents:
+    return _contents({file.name: pickles.load(file) for file in files}, edition)
 
 
-def _in_folder(path: Path) -> dict[str, Any]:
-    return {name: pickles.load(path / name) for name in _FILES}
-
-
-def _in_archive(path: Path) -> dict[str, Any]:
+def _in_archive(edition: Edition, path: Path) -> Contents:
     """The gzip is read to its end first, where its checksum is."""
     found = {}
     for archive, entry in archives.members(path):
@@ -207,16 +161,16 @@ def _in_archive(path: Path) -> dict[str, Any]:
             found[name] = pickles.loads(contents, f"{path}: {entry.name}")
     if missing := [name for name in _FILES if name not in found]:
         raise UserError(f"{path} lacks {FOLDER}/{missing[0]}: put a whole one in its place, or remove it.")
-    return found
+    return _contents(found, edition)
 
 
-def _checked(contents: Mapping[str, Any], edition: Edition) -> dict[str, Any]:
-    """The fields `rows` and `pixels`, from the dicts that the files are.
+def _contents(files: Mapping[str, Any], edition: Edition) -> Contents:
+    """Images and classes, checked, from the dicts that the files are.
 
     train, test: data, uint8 [n, 3072], the rows of red, then green, then blue; and the lists fine_labels and
     coarse_labels. meta: the lists fine_label_names and coarse_label_names. Keys may be bytes.
     """
-    entries = {name: {as_text(key): value for key, value in found.items()} for name, found in contents.items()}
+    entries = {name: {as_text(key): value for key, value in found.items()} for name, found in files.items()}
     classes, superclasses = (
         [as_text(n) for n in entries["meta"][f"{kind}_label_names"]] for kind in ("fine", "coarse")
     )
@@ -238,4 +192,4 @@ def _checked(contents: Mapping[str, Any], edition: Edition) -> dict[str, Any]:
                 f"it holds {len(of_class)} images of {name} where CIFAR-100 has {edition.images_per_class}"
             )
     pixels = np.concatenate([batch["data"] for batch in batches]).reshape(-1, 3, SIDE, SIDE).transpose(0, 2, 3, 1)
-    return {"rows": dict(sorted(rows.items())), "pixels": pixels}
+    return Contents(pixels, dict(sorted(rows.items())))

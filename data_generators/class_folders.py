@@ -11,8 +11,7 @@ import numpy as np
 
 from data_generators.decoding import Decoder
 from data_generators.files import reading
-
-SPLITS = ("train", "val", "test")
+from data_generators.splits import SPLITS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +64,7 @@ def list_classes(
     with reading(path):
         folders = [f for f in _visible(path) if wanted(f.name) and f.is_dir()] if path.is_dir() else []
         for folder in folders:
-            files = [file for file in _visible(folder) if is_image(file.name, suffixes) and file.is_file()]
+            files = [file for file in _visible(folder) if is_image(file.name, suffixes) and _is_file(file)]
             marks += [(folder.name, file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
             if files:
                 images[folder.name] = [file.name for file in files]
@@ -92,6 +91,11 @@ def is_image(name: str, suffixes: Collection[str]) -> bool:
 def is_visible(name: str) -> bool:
     """Whether a file or folder of this name is the user's: systems leave hidden ones, and macOS a shadow folder."""
     return not name.startswith((".", "__MACOSX"))
+
+
+def _is_file(entry: os.DirEntry) -> bool:
+    """Whether it is a file, or a link to what is not there, at which `stat` then fails: no image is lost silently."""
+    return entry.is_file() or (entry.is_symlink() and not os.path.exists(entry))
 
 
 def _visible(path) -> list[os.DirEntry]:

@@ -163,10 +163,12 @@ class Episodes:
             if size < 1:
                 raise UserError(f"The number of {what} must be at least 1, not {size}.")
         if self.ways > data.num_classes:
+            most = min(split.num_classes for split in self.splits.values())
             fewer = f"give a smaller {self._flags[0]} or " if data.num_classes > 1 else ""
+            enough = f"; {self._flags[0]}={most} would do" if most > 1 else ""
             raise UserError(
                 f"A {self.ways}-way task needs {self.ways} classes, but the {split} split has {data.num_classes}: "
-                f"{fewer}add classes."
+                f"{fewer}add classes{enough}."
             )
         height, width = data.images.shape[1:3]
         if self.rotate and height != width:
@@ -189,10 +191,12 @@ class Episodes:
             advice.append("remove these classes")
         if min(lengths) >= 2:
             advice.append("use fewer shots or queries ({1}, {2})".format(*self._flags))
+        left = min(lengths) - self.shots
+        enough = f"; {self._flags[2]}={left} would do" if left > 0 else ""
         have = "1 class has" if len(names) == 1 else f"{len(names):,} classes have"
         raise UserError(
             f"{self.shots} support and {queries} query images per class need {needed} images, but {have} fewer: "
-            f"{listed(names)}; {', or '.join(advice)}."
+            f"{listed(names)}; {', or '.join(advice)}{enough}."
         )
 
 

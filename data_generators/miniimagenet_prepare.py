@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from data_generators import archives
-from data_generators.class_folders import SPLITS, is_image, is_visible, list_splits
+from data_generators.class_folders import is_image, is_visible, list_splits
 from data_generators.decoding import Decoder, open_image
 from data_generators.errors import UserError
 from data_generators.files import reading, remove_abandoned, replacing
 from data_generators.miniimagenet import CSV_URL, SIDE, SUFFIXES
 from data_generators.progress import progress
+from data_generators.splits import SPLITS
 from data_generators.zipped import SUFFIX, Zip
 
 _MAX_BYTES = 1 << 26  # the longest image of ImageNet has some 15 MB

@@ -1,25 +1,21 @@
 """A user's own images, grouped by class in folders; in splits, or split here."""
 
 import hashlib
-import random
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
 
-from data_generators.class_folders import SPLITS, ClassFolders, list_classes, list_splits
+from data_generators.class_folders import ClassFolders, list_classes, list_splits
 from data_generators.decoding import MODES, Decoder, is_decoded
 from data_generators.episodes import ClassImages
 from data_generators.errors import UserError, listed
 from data_generators.image_folders import load_split, load_splits
 from data_generators.minibatches import subset
 from data_generators.packed_images import load_packed
-from data_generators.splits import Lists, checked, key, read_splits
+from data_generators.splits import Lists, by_shares, checked, key, read_splits
 
-# Shares of the classes, in %, where the folder has no splits: those of miniImagenet, the rest for the test.
-_TRAIN, _VAL = 64, 16
-_SPLIT_SEED = 1  # as Omniglot's; --seed never moves a split
+_SHARES = (0.64, 0.16, 0.2)  # of the classes where the folder has no splits: those of miniImagenet
 _MAX_SIDE = 4096  # pixels: beyond any network that is meta-trained, and below what overflows in Pillow
 
 
@@ -75,9 +71,10 @@ def load_image_folder(
         loaded = {} if classes else load_packed(data_dir, data_dir, suffixes, decoder)
     loaded = loaded or _split_classes(data_dir, classes, decoder)
     if not loaded:
+        what = "holds no images" if data_dir.is_dir() else "does not exist"
         raise UserError(
-            f"{data_dir} holds no images: put them there as {data_dir}/{{train,val,test}}/<class>/<image> or "
-            f"{data_dir}/<class>/<image>, in a format that Pillow reads."
+            f"{data_dir} {what}: put them there as {data_dir}/{{train,val,test}}/<class>/<image> or "
+            f"{data_dir}/<class>/<image>, in a format that Pillow reads, or as files that docs/data.md lists."
         )
     return loaded
 
@@ -94,11 +91,8 @@ def _split_classes(data_dir: Path, classes: ClassFolders | None, decoder: Decode
     data = load_split(data_dir, "all", classes, decoder)
     if data is None:
         return {}
-    order = list(range(data.num_classes))
-    random.Random(_SPLIT_SEED).shuffle(order)
-    cuts = [round(len(order) * share / 100) for share in (_TRAIN, _TRAIN + _VAL)]
-    parts = zip(SPLITS, np.split(np.array(order), cuts), strict=True)
-    return {split: subset(data, chosen) for split, chosen in parts if len(chosen)}
+    parts = by_shares(data.num_classes, _SHARES)
+    return {split: subset(data, chosen) for split, chosen in parts.items() if chosen}
 
 
 def _load_listed(

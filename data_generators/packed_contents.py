@@ -52,10 +52,12 @@ def of_tiered(path: Path, labels_path: Path) -> Contents:
             _pictures(path, pictures), _of_each(labels_path, _entry(labels_path, entries, "labels"), len(pictures))
         )
     rows = _of_each(labels_path, entries["label_specific"], len(pictures))
-    texts = entries.get("label_specific_str")
-    if texts is not None:
+    if "label_specific_str" in entries:
         with reading(labels_path):
-            rows = {f"{label} {as_text(texts[int(label)])}": of_class for label, of_class in rows.items()}
+            texts = {str(label): as_text(text) for label, text in enumerate(entries["label_specific_str"])}
+            if unnamed := rows.keys() - texts.keys():
+                raise ValueError(f"its label_specific_str has no text for the label {min(unnamed)}")
+            rows = {f"{label} {texts[label]}": of_class for label, of_class in rows.items()}
     return Contents(_pictures(path, pictures), rows)
 
 
@@ -107,7 +109,8 @@ def _pictures(path: Path, pictures: Any) -> Any:
         shape = pictures.shape
         if pictures.dtype != np.uint8 or len(shape) not in (3, 4) or shape[3:] not in ((), (1,), (3,)):
             kind = f"{pictures.dtype} of shape {shape}"
-            raise _not_as_it_must(path, f"its images are {kind}, and not uint8 of n x height x width x 1 or 3")
+            what = f"its images are {kind}, and not uint8 of n x height x width x 1 or 3"
+            raise _not_as_it_must(path, what, "save them so, or get it anew")
     return pictures
 
 
@@ -115,8 +118,11 @@ def _of_each(path: Path, labels: Any, count: int) -> dict[str, np.ndarray]:
     """The rows of each class from a label for each image: numbers or texts."""
     if not isinstance(labels, list | np.ndarray):
         raise _not_as_it_must(path, "its labels are neither an array nor a list")
-    with reading(path):
-        if isinstance(labels, list) and any(isinstance(label, str | bytes) for label in labels):
+    with reading(path, "save a whole number or a name for each image, or get the file anew"):
+        texts = [isinstance(label, str | bytes) for label in labels]
+        if isinstance(labels, list) and any(texts):
+            if not all(texts):
+                raise ValueError("some of its labels are names, and others are not")
             labels = [as_text(label) for label in labels]
         array = np.asarray(labels)
         array = array[:, 0] if array.shape[1:] == (1,) else array
@@ -161,5 +167,5 @@ def _name(value: Any) -> str:
     return as_text(value) if isinstance(value, str | bytes) else str(value)
 
 
-def _not_as_it_must(path: Path, what: str) -> UserError:
-    return UserError(f"{path} is not what its name says: {what}; get it anew, or remove it.")
+def _not_as_it_must(path: Path, what: str, remedy: str = "get it anew, or remove it") -> UserError:
+    return UserError(f"{path} is not what its name says: {what}; {remedy}.")

@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 
 from data_generators import pickles
-from data_generators.class_folders import SPLITS, is_image
+from data_generators.class_folders import is_image
 from data_generators.decoding import Decoder
 from data_generators.episodes import ClassImages
 from data_generators.errors import UserError
@@ -32,6 +32,7 @@ from data_generators.files import reading
 from data_generators.image_folders import load_splits
 from data_generators.packed_contents import Contents, Zipped, of_cache, of_labels, of_npz, of_tiered
 from data_generators.pickled_arrays import as_bytes
+from data_generators.splits import SPLITS
 from data_generators.zipped import SUFFIX, Zip
 
 _RELEASE_EVERY = 1 << 12  # images, after which the memory that their file took is given back
@@ -39,9 +40,9 @@ _RELEASE_EVERY = 1 << 12  # images, after which the memory that their file took 
 
 @dataclasses.dataclass(frozen=True)
 class PackedClasses:
-    """The images of a split in one file, or in two; `image_folders.Classes`.
+    """Images in one file, or in a few; `image_folders.Classes`.
 
-    files: the file, and that of its labels if they stand in another.
+    files: the file with the images first, then those of labels and the like.
     read: function of the files, gives their Contents.
     part: of the file, if it holds several splits.
     contents: once it is open.
@@ -60,8 +61,10 @@ class PackedClasses:
     @property
     def fingerprint(self) -> str:
         """Changes whenever one of the files is written or renamed."""
-        with reading(self.path):
-            marks = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in self.files]
+        marks = []
+        for file in self.files:
+            with reading(file):
+                marks.append((file.name, file.stat().st_size, file.stat().st_mtime_ns))
         return hashlib.sha256(repr((self.part, marks)).encode()).hexdigest()
 
     @property
@@ -111,6 +114,8 @@ def load_packed(data_dir: Path, source: Path, suffixes: Collection[str], decoder
     Raises:
         UserError: a file is damaged or not as it must be, or a class is in two splits.
     """
+    if source.is_file():
+        raise UserError(f"{source} is a file: give the folder that it is in.")
     packed: Mapping[str, PackedClasses | None] = packed_splits(source, suffixes)
     return load_splits(data_dir, packed, decoder, _refuse if any(packed.values()) else None)
 
@@ -180,7 +185,7 @@ def _zipped(there: Mapping[str, Path], suffixes: Collection[str]) -> dict[str, l
         stem = name.removesuffix(SUFFIX)
         images = [image.split("/") for image in Zip(path).names if is_image(image.rpartition("/")[2], suffixes)]
         for split in SPLITS:
-            if (images and split == stem) or any(split in parts[-3:-2] for parts in images):
+            if (suffixes and split == stem) or any(split in parts[-3:-2] for parts in images):
                 read = functools.partial(_of_zip, split=None if split == stem else split, suffixes=suffixes)
                 found[split].append(PackedClasses((path,), read, split))
     return found
@@ -194,4 +199,6 @@ def _of_zip(path: Path, split: str | None, suffixes: Collection[str]) -> Content
         if is_image(image, suffixes) and label and split in (None, before):
             rows[label].append(len(names))
             names.append(name)
+    if not names:
+        raise UserError(f"{path} holds no image as <class>/<image>: pack folders of classes, or remove it.")
     return Contents(Zipped(archive, names), {label: np.array(rows[label]) for label in sorted(rows)})

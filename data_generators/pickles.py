@@ -82,7 +82,8 @@ class _Reader:
                 break
             operation = operations.get(code)
             if operation is None:
-                raise self._refusal(f"the opcode {_NAMES.get(bytes([code]), f'0x{code:02x}')}")
+                name = _NAMES.get(bytes([code]))
+                raise self._refusal(f"the opcode {name}") if name else ValueError("it is no pickle")
             operation(self)
         else:
             raise EOFError("its end is missing")

@@ -16,18 +16,20 @@ A name is that of a folder of images, but that spaces at its ends do not count, 
 
 import csv
 import hashlib
+import itertools
 import json
+import random
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from data_generators.errors import UserError, listed
 from data_generators.files import reading
 
-_SPLITS = ("train", "val", "test")
+SPLITS = ("train", "val", "test")
 _KNOWN_AS = {"train": "train", "base": "train", "val": "val", "valid": "val", "validation": "val"}
 _KNOWN_AS |= {"test": "test", "novel": "test"}
 _LABELS = ("label", "class_name")  # columns
@@ -73,8 +75,8 @@ def identity(path: str) -> str:
     return path.rpartition("#")[2]
 
 
-def checked(found: Mapping[str, list[str]], where: str) -> Lists:
-    """Lists of classes by split, sorted; `where` they are from is for errors.
+def checked(found: Mapping[str, Iterable[str | int]], where: str) -> Lists:
+    """Lists of classes by split, sorted; `where` they are from is for errors. Names may be numbers, as of VGG Flowers.
 
     Raises:
         UserError: a split is none of the three, a list is empty, or a class is listed twice.
@@ -85,9 +87,11 @@ def checked(found: Mapping[str, list[str]], where: str) -> Lists:
             raise UserError(f"{where} lists the split {name!r}: splits are train, val (or valid) and test")
         if _KNOWN_AS[name] in lists:
             raise UserError(f"{where} lists the split {_KNOWN_AS[name]} twice: leave one list out")
-        if not names:
+        if isinstance(names, str) or not isinstance(names, Iterable):
+            raise UserError(f"{where} must have a list of class names for the split {name}, not {names!r}")
+        lists[_KNOWN_AS[name]] = sorted(map(str, names), key=key)
+        if not lists[_KNOWN_AS[name]]:
             raise UserError(f"{where} lists no class for the split {name}: add some, or leave the split out")
-        lists[_KNOWN_AS[name]] = sorted(names, key=key)
     if not lists:
         raise UserError(f"{where} lists no split: it must list the classes of train, val and test")
     twice = [name for names in lists.values() for name, count in Counter(map(key, names)).items() if count > 1]
@@ -99,7 +103,24 @@ def checked(found: Mapping[str, list[str]], where: str) -> Lists:
         more = sum(count > 1 for count in counts.values()) - 1
         others = f", and {more} more likewise" if more else ""
         raise UserError(f"{where} lists class {name} in {both}{others}: a class must be in one split only")
-    return {split: lists[split] for split in _SPLITS if split in lists}
+    return {split: lists[split] for split in SPLITS if split in lists}
+
+
+def by_shares(number: int, shares: Sequence[float]) -> dict[str, list[int]]:
+    """The positions of classes, below `number`, by split: shuffled by random.Random(1), and cut.
+
+    Args:
+        number: of the classes, which --seed never moves from one split to another.
+        shares: of training, validation and test; the last may be left out. They sum to 1.
+
+    Example:
+        >>> by_shares(5, (0.6, 0.2, 0.2))
+        {'train': [2, 3, 4], 'val': [0], 'test': [1]}
+    """
+    order = list(range(number))
+    random.Random(1).shuffle(order)
+    cuts = [round(number * share) for share in itertools.accumulate(shares, initial=0)]
+    return {split: order[start:end] for split, start, end in zip(SPLITS, cuts, cuts[1:], strict=False)}
 
 
 def key(name: str) -> str:
@@ -122,34 +143,52 @@ def _identity(lists):
 
 def _of_folder(folder):
     readers = {".json": _json_of_one, ".csv": _csv, ".txt": _txt}
-    files = sorted(f for f in folder.iterdir() if f.stem in _KNOWN_AS and f.suffix in readers)
+    files = sorted(f for f in folder.iterdir() if f.stem.lower() in _KNOWN_AS and f.suffix.lower() in readers)
     if not files:
         raise UserError(f"{folder} has no lists of classes: put train, val and test there as .json, .csv or .txt")
     found: Lists = {}
     for file in files:
-        if file.stem in found:
-            raise UserError(f"{folder} has several lists of the split {file.stem}: leave one of them")
+        split = file.stem.lower()
+        if split in found:
+            raise UserError(f"{folder} has several lists of the split {split}: leave one of them")
         with reading(file, _REMEDY):
-            found[file.stem] = readers[file.suffix](file)
+            found[split] = readers[file.suffix.lower()](file)
     return found
 
 
 def _of_file(file):
-    if file.stem in _KNOWN_AS:
+    if file.stem.lower() in _KNOWN_AS:
         raise UserError(f"{file} lists one split: give --splits its folder, {file.parent}, which has them all")
-    found = json.loads(_text(file))
+    if file.suffix.lower() in (".csv", ".txt"):
+        kind = file.suffix.lower()
+        raise UserError(f"{file} must be a file of JSON, or a folder with train{kind}, val{kind} and test{kind}")
+    found = _json(file)
     if not isinstance(found, dict):
         raise UserError(f'{file} must have a list of classes for each split: {{"train": [...], "valid": [...], ...}}')
     return {split: _names(names, file) if split in _KNOWN_AS else names for split, names in found.items()}
 
 
+def _json(file):
+    return json.loads(_text(file), object_pairs_hook=_once)
+
+
+def _once(pairs):
+    """A dict; Python itself would take the last of several lists of one split."""
+    twice = [name for name, count in Counter(name for name, _ in pairs).items() if count > 1]
+    if twice:
+        raise ValueError(f"it has {twice[0]!r} twice")
+    return dict(pairs)
+
+
 def _json_of_one(file):
-    found = json.loads(_text(file))
+    found = _json(file)
     if not isinstance(found, dict):
         return _names(found, file)
     if "image_labels" in found:
-        names = _names(found.get("label_names"), file)
-        return sorted({names[label] for label in found["image_labels"]})
+        names, labels = dict(enumerate(_names(found.get("label_names"), file))), set(found["image_labels"])
+        if unnamed := labels - names.keys():
+            raise ValueError(f"it has no name for the label {min(unnamed)}")
+        return sorted(names[label] for label in labels)
     names, folders = found.get("class_names"), found.get("class_roots")
     if folders is None:
         return _names(names, file)
@@ -164,7 +203,7 @@ def _names(names, file):
 
 
 def _csv(file):
-    table = csv.DictReader(_text(file).splitlines())
+    table = csv.DictReader(_text(file).splitlines(), skipinitialspace=True)
     column = next((name for name in _LABELS if name in (table.fieldnames or ())), None)
     if column is None:
         raise UserError(f"{file} has no column label: its first line must be filename,label")

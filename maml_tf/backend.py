@@ -4,12 +4,14 @@ The library's files take both from here, so that this comes first, also where a 
 TensorFlow itself loads Keras, by then too late.
 """
 
+import contextlib
 import os
 import sys
+from collections.abc import Iterable, Iterator
 
 from data_generators.errors import UserError
 
-__all__ = ["keras", "tf"]
+__all__ = ["keras", "tf", "without_cudnn"]
 
 _SETTING = "KERAS_BACKEND"
 
@@ -41,3 +43,19 @@ finally:  # the environment is the user's
 # Keras may be in the midst of being imported, and then says nothing yet.
 if hasattr(keras, "backend") and keras.backend.backend() != "tensorflow":
     raise _refused(keras.backend.backend())
+
+
+@contextlib.contextmanager
+def without_cudnn(layers: Iterable[keras.layers.Layer]) -> Iterator[None]:
+    """While entered, recurrent layers that choose for themselves take Keras's own operations on a GPU, too.
+
+    Those of cuDNN have no second derivative: TensorFlow registers none.
+    """
+    choosing = [layer for layer in layers if getattr(layer, "use_cudnn", None) == "auto"]
+    for layer in choosing:
+        layer.use_cudnn = False
+    try:
+        yield
+    finally:
+        for layer in choosing:
+            layer.use_cudnn = "auto"

@@ -9,6 +9,7 @@ numbers of iterations and by what has been summed; never by a clock, a file or a
 """
 
 import contextlib
+import functools
 import math
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -55,7 +56,7 @@ class Alone:
             UserError: there are fewer tasks than processes.
         """
         if number < self.count:
-            raise UserError(f"{number} tasks are too few for {self.count} workers: start fewer of them")
+            raise UserError(f"{number} tasks are too few for {self.count} workers: start fewer workers")
         size, more = divmod(number, self.count)
         return self.index * size + min(self.index, more), size + (self.index < more)
 
@@ -213,7 +214,8 @@ class Workers(Alone):
             raise RuntimeError("sums over workers pair by the order of their calls: call them in the main thread")
         key = array.shape, array.dtype.str
         if key not in self._sums:
-            self._sums[key] = tf.function(self._all_reduce, autograph=False)
+            # A partial of its own, since TensorFlow warns of many tracings of one function.
+            self._sums[key] = tf.function(functools.partial(self._all_reduce), autograph=False)
         return self._sums[key](tf.constant(array)).numpy()
 
     def _all_reduce(self, tensor):

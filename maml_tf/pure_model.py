@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from data_generators.errors import UserError
 from data_generators.tasks import Tasks
 from maml_tf import checks
-from maml_tf.backend import keras, tf
+from maml_tf.backend import keras, tf, without_cudnn
 
 
 class Known(NamedTuple):
@@ -116,7 +116,8 @@ class PureModel:
             (outputs, new state, sum of the losses that layers add).
         """
         mapping = [*zip(self.adapted, adapted), *zip(self.shared, shared), *zip(self.state, state)]  # noqa: B905
-        with keras.StatelessScope(state_mapping=mapping, collect_losses=True) as scope:
+        stateless = keras.StatelessScope(state_mapping=mapping, collect_losses=True)
+        with without_cudnn(sublayers(self.model)), stateless as scope:
             if isinstance(x, Known):
                 outputs = self._knowing([x.x, *x.moments], training=training)
             else:

@@ -36,6 +36,7 @@ def define(flags: Flags) -> None:
     flags.numbers("decays", (0, 0.1, 1), "of fine-tuning, to choose from: step size / (1 + decay * step)")
     flags.integer("num_updates", 15, "of fine-tuning: largest number of steps", least=1, most=10_000)
     flags.integer("tuning_tasks", 100, "tasks to choose the settings of fine-tuning by", least=1)
+    flags.arithmetic()
 
 
 def run(flags: Flags) -> int:
@@ -52,7 +53,7 @@ def run(flags: Flags) -> int:
     grid = Grid(flags.step_sizes, flags.decays, flags.num_updates, flags.tuning_tasks)
     grid.validate()
     queries = flags.shots if flags.queries is None else flags.queries
-    process.configure(process.TASKS_SIDE_BY_SIDE)
+    process.configure(process.TASKS_SIDE_BY_SIDE, tf32=flags.tf32, deterministic=flags.deterministic)
     logdir = Path(flags.logdir or Path("logs", data.dataset.name))
     with workers.joined() as together, workers.own_folder(together, logdir / "classifier") as folder:
         with together.chief_first():

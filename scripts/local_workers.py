@@ -30,7 +30,7 @@ def define(flags: Flags) -> None:
     """Defines the flags."""
     flags.integer("workers", None, "how many; default: the visible GPUs, or 2", least=1, most=1024)
     flags.integer("restarts", 3, "how often all are started again after one was killed or lost", least=0)
-    flags.argument("command", "main.py, or -m and a module, and its flags", several=True)
+    flags.argument("command", "main.py, or -m and a module, and its flags", several=True, required=False)
 
 
 def run(flags: Flags) -> int:

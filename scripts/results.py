@@ -3,6 +3,7 @@
 import dataclasses
 
 from maml_tf.runs import published
+from maml_tf.supervised.datasets import DATASETS
 from maml_tf.supervised.experiment import Experiment
 from maml_tf.supervised.variants import preset
 from rl import envs
@@ -54,7 +55,6 @@ class Variant(Supervised):
 
 
 _NAMES = {"anil": "ANIL", "meta_sgd": "Meta-SGD", "maml_plus_plus": "MAML++", "reptile": "Reptile", "fomaml": "FOMAML"}
-_TITLES = {"cifar_fs": "CIFAR-FS", "fc100": "FC100"}
 
 
 def _variant(name, column, percent):
@@ -67,12 +67,12 @@ def _variant(name, column, percent):
     return Variant(f"variants_omniglot_{column}_{name}", title, str(percent), experiment, shots)
 
 
-def _elsewhere(datasource, column, percent, ci95):
+def _elsewhere(dataset, column, percent, ci95):
     """MAML on a data set that the paper does not have; column: "5way_1shot"."""
     ways, shots = (int(size.rstrip("wayshot")) for size in column.split("_"))
-    experiment = Experiment.of(datasource=datasource, num_classes=ways, update_batch_size=shots)
-    title = f"{_TITLES[datasource]}, {ways}-way {shots}-shot, MAML"
-    return Supervised(f"{datasource}_{column}", title, f"{percent}" + (f" +- {ci95}" if ci95 else ""), experiment)
+    experiment = Experiment.of(datasource=dataset.name, num_classes=ways, update_batch_size=shots)
+    title = f"{dataset.title or dataset.name}, {ways}-way {shots}-shot, MAML"
+    return Supervised(f"{dataset.name}_{column}", title, f"{percent}" + (f" +- {ci95}" if ci95 else ""), experiment)
 
 
 def _sinusoid(learner, **settings):
@@ -114,9 +114,9 @@ _ALL = (
     ),
     # Data sets that the paper does not have.
     *(
-        _elsewhere(datasource, column, *number)
-        for datasource, columns in published.published_elsewhere().items()
-        for column, number in columns.items()
+        _elsewhere(dataset, column, *number)
+        for dataset in DATASETS.values()
+        for column, number in dataset.accuracies.items()
     ),
     # Section 5.1.
     _sinusoid("maml"),

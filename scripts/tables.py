@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from data_generators.files import reading, replacing, writing
+from maml_tf.supervised.datasets import DATASETS
 from scripts.record import Line, read
 from scripts.results import RESULTS
 
@@ -17,7 +18,8 @@ ROOT = Path(__file__).parents[1]
 PAGES = ROOT / "README.md", ROOT / "RESULTS.md"
 SUMMARY = "paper"
 _TEST = "test", "40 goals", ""  # the splits that the paper tests on; "" where none is noted
-OTHERS = "variants_", "cifar_fs_", "fc100_"  # begin the names of rows that are not the paper's
+# What begins the names of rows that are not the paper's.
+OTHERS = "variants_", *(f"{name}_" for name, dataset in DATASETS.items() if dataset.accuracies)
 _TABLE = re.compile(r"(<!-- table: (\w+)(?:, ([^\n]+?))? -->\n).*?(<!-- end of table -->)", re.DOTALL)
 _AFTER_ONE = {"sinusoid_10shot_maml", "point_navigation_maml"}  # the update for which they are trained
 

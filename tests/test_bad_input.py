@@ -23,7 +23,7 @@ def test_no_miniimagenet_and_no_folder(run_main, tmp_path):
     )
     assert_refused(run_main("--datasource=miniimagenet"), message)
     assert_refused(run_main("--datasource=folder"), "--datasource=folder needs --data_dir")
-    assert_refused(run_main("--datasource=folder", "--data_dir=mine"), "mine holds no images: put them there as")
+    assert_refused(run_main("--datasource=folder", "--data_dir=mine"), "mine does not exist: put them there as")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -102,6 +102,11 @@ class Flags:
             if defaults is not None:
                 self._ranges[field.name] = field.metadata["range"]
 
+    def arithmetic(self) -> None:
+        """Defines what `process.configure` takes."""
+        self.boolean("tf32", False, "on GPUs, multiply in TensorFloat-32: faster, but to 3 digits instead of 7")
+        self.boolean("deterministic", False, "the same bits each time on GPUs, too, which slows some operations down")
+
     def argument(self, name: str, help: str, *, required: bool = True, several: bool = False) -> None:
         """Defines a text that is no flag; None where it is not given.
 

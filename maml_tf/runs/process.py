@@ -1,4 +1,4 @@
-"""Threads, devices, kernels and messages of the process. Entry points set them before TensorFlow does any work.
+"""Threads, arithmetic, devices, kernels and messages of the process, which entry points set before TensorFlow works.
 
 Imports no TensorFlow itself.
 """
@@ -59,13 +59,16 @@ TASKS_SIDE_BY_SIDE = "tasks"
 LARGE_PRODUCTS = "products"
 
 
-def configure(kind: str, cores: int | None = None) -> None:
-    """Sets TensorFlow's threads, which are global to the process.
+def configure(kind: str, cores: int | None = None, *, tf32: bool = False, deterministic: bool = False) -> None:
+    """Sets TensorFlow's threads, its arithmetic and its memory, which are global to the process.
 
     Args:
         kind: TASKS_SIDE_BY_SIDE for a loop over tasks: one core per task is faster than splitting each operation over
             all cores (2.6 times for small convolutions). LARGE_PRODUCTS for few large operations: all cores each.
         cores: number to use; default, those this process may run on.
+        tf32: whether GPUs since Ampere may multiply in TensorFloat-32, as TensorFlow has it by default: faster, but
+            with 10 bits of the mantissa, which leaves few right digits in a meta-gradient through ReLU and pooling.
+        deterministic: whether every operation gives the same bits each time, on a GPU too, where some are slower so.
 
     In a notebook that has used TensorFlow already, its threads stay as they are: a warning says so.
     """
@@ -79,6 +82,12 @@ def configure(kind: str, cores: int | None = None) -> None:
     except RuntimeError:
         message = "TensorFlow was used before in this process and keeps its threads, so that steps may take longer"
         logging.getLogger(__name__).warning(message)
+    tf.config.experimental.enable_tensor_float_32_execution(tf32)
+    if deterministic:
+        tf.config.experimental.enable_op_determinism()
+    for gpu in tf.config.list_physical_devices("GPU"):
+        with contextlib.suppress(RuntimeError):  # it is in use already
+            tf.config.experimental.set_memory_growth(gpu, True)  # otherwise TensorFlow takes all of it
     _keep_freed_memory()
 
 

@@ -75,16 +75,6 @@ def published_variants() -> dict[str, dict[str, float]]:
     return _numbers()["variants"]
 
 
-def published_elsewhere() -> dict[str, dict[str, tuple[float, float | None]]]:
-    """Accuracies of MAML in percent and their intervals, or None, on data sets that the paper does not have.
-
-    Returns:
-        Datasource -> "5way_1shot", "5way_5shot" -> (accuracy, half width of its 95 % confidence interval).
-    """
-    elsewhere = _numbers()["elsewhere"]
-    return {name: {column: tuple(number) for column, number in of.items()} for name, of in elsewhere.items()}
-
-
 def published_returns(environment: str) -> dict[str, Curve]:
     """Average returns behind the paper's reinforcement learning figures.
 

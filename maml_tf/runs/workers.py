@@ -22,7 +22,7 @@ from maml_tf.distribution import ALONE, Alone, Workers
 from maml_tf.runs.checkpoints import BEST, available
 from maml_tf.runs.flags import Flags
 
-_PORT = 8888  # of the first task of a SLURM step on each node
+_PORT, _MOST_TASKS = 8888, 1024  # of a SLURM step on a node: the port of the first task, and how many there may be
 
 
 @contextlib.contextmanager
@@ -72,7 +72,9 @@ def _cluster():
     if os.environ.get("TF_CONFIG"):
         return _of_tf_config()
     if int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1 and "SLURM_PROCID" in os.environ:
-        return tf.distribute.cluster_resolver.SlurmClusterResolver(port_base=_PORT, auto_set_gpu=False)
+        # The GPU of a task is SLURM's affair (--gpus-per-task=1); without any, TensorFlow fails to count them.
+        gpus = {"gpus_per_node": _MOST_TASKS, "gpus_per_task": 1, "auto_set_gpu": False}
+        return tf.distribute.cluster_resolver.SlurmClusterResolver(port_base=_PORT, **gpus)
     return None
 
 

@@ -1,7 +1,7 @@
 """From an Experiment to its data and its MAML, new or restored from a run."""
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from data_generators.episodes import Episodes
 from data_generators.errors import UserError
@@ -149,7 +149,7 @@ def load_run(
     folder = trained_folder(experiment, logdir)
     if not available(folder):
         raise UserError(f"no trained run in {folder}: make it by `{train_command(experiment, logdir)}`")
-    how = {"data_dir": data_dir, "task_axis": task_axis, "jit": jit, "workers": workers}
+    how: dict[str, Any] = {"data_dir": data_dir, "task_axis": task_axis, "jit": jit, "workers": workers}
     return prepare(experiment, folder, shots=shots, conditions=conditions, **how).at(iteration)
 
 

@@ -6,7 +6,7 @@ Settings that are not given take the values of the paper for the datasource and 
 from maml_tf.runs import process
 from maml_tf.runs.flags import Flags, command
 from maml_tf.supervised.conditions import HEADS, TRAINED
-from maml_tf.supervised.datasets import EVALUATION_TASKS
+from maml_tf.supervised.datasets import DATASETS, EVALUATION_TASKS
 from maml_tf.supervised.experiment import Experiment
 from maml_tf.supervised.variants import PRESETS, preset
 
@@ -20,7 +20,8 @@ def define(flags: Flags) -> None:
     """Defines the flags of the original, by the same names, and ours."""
     flags.settings(Experiment)
     flags.choice("preset", None, list(PRESETS), "the published settings of a variant; other flags override them")
-    flags.string("data_dir", None, "folder of the data; default data/omniglot or data/miniImagenet")
+    folders = dict.fromkeys(dataset.data_dir for dataset in DATASETS.values() if dataset.data_dir)
+    flags.string("data_dir", None, f"folder of the data; default {', '.join(folders)}")
     flags.string("logdir", None, "folder of the runs; default logs/<datasource>, or logs/folder/<data_dir>")
     flags.boolean("log", True, "write TensorBoard summaries")
     cosine = "note how near the first-order meta-gradient is to the true one, in summaries and gradient_cosine.csv"
@@ -53,6 +54,7 @@ def define(flags: Flags) -> None:
     flags.integer("validation_interval", None, never, least=0)
     flags.choice("task_axis", "auto", ["auto", "map", "vectorize"], "how a step runs over its tasks")
     flags.choice("jit", "auto", ["auto", "true", "false"], "compile by XLA")
+    flags.arithmetic()
 
 
 def run(flags: Flags) -> int:

@@ -41,8 +41,8 @@ def run(trained: Experiment, tested: Experiment, flags: Flags) -> int:
     logdir = flags.logdir or trained.dataset.logdir(flags.data_dir)
     trains = flags.train and flags.export_dir is None
     folder = (run_folder if trains else trained_folder)(trained, logdir)
-    print(_settings(trained, folder))
-    process.configure(process.TASKS_SIDE_BY_SIDE)
+    print(_settings(trained, folder, flags))
+    process.configure(process.TASKS_SIDE_BY_SIDE, tf32=flags.tf32, deterministic=flags.deterministic)
     if flags.export_dir is not None:
         workers.refuse_several("an export")
         return export_run(trained, folder, _iteration_to_test(flags), flags)
@@ -109,8 +109,10 @@ def export_run(experiment: Experiment, folder: Path, iteration: int | str | None
     return 0
 
 
-def _settings(experiment, folder):
-    rows = dataclasses.asdict(experiment) | {"device": _device(), "folder": folder}
+def _settings(experiment, folder, flags):
+    arithmetic = "TensorFloat-32 products" if flags.tf32 else "float32"
+    rows = dataclasses.asdict(experiment) | {"device": _device(), "arithmetic": arithmetic}
+    rows |= {"deterministic": flags.deterministic, "folder": folder}
     return "\n".join(["Settings (where not given, the paper's):", *(f"  {n:21} {value}" for n, value in rows.items())])
 
 

@@ -1,4 +1,6 @@
-"""The sources of tasks, one value each: all that the project knows of a dataset stands here and nowhere else.
+"""The sources of tasks, one value each: all that the project knows of a dataset stands in it and nowhere else.
+
+Another one is a file such as `cifar`, and its place in DATASETS.
 
 `--datasource=NAME` finds one of them, `--datasource=module:NAME` one of your own, in a module that Python can import:
 
@@ -9,11 +11,19 @@ where load(folder, experiment) gives a dict of `data_generators.episodes.ClassIm
 NumPy imports them when called (`dataset_kinds`).
 """
 
-import dataclasses
 import importlib
 
 from data_generators.errors import UserError, importing
-from maml_tf.supervised.dataset_kinds import EVALUATION_TASKS, Dataset, Folder, ImageDataset, Shapes, SinusoidDataset
+from maml_tf.supervised.cifar import CIFAR_FS, FC100
+from maml_tf.supervised.dataset_kinds import (
+    EVALUATION_TASKS,
+    Dataset,
+    Folder,
+    ImageDataset,
+    Shapes,
+    SinusoidDataset,
+    like_miniimagenet,
+)
 
 __all__ = [
     "CIFAR_FS",
@@ -30,6 +40,7 @@ __all__ = [
     "Shapes",
     "SinusoidDataset",
     "find",
+    "like_miniimagenet",
 ]
 
 
@@ -75,18 +86,6 @@ def _miniimagenet(folder, experiment):
     return load_miniimagenet(folder)
 
 
-def _cifar_fs(folder, experiment):
-    from data_generators import cifar
-
-    return cifar.load_cifar(folder, cifar.CIFAR_FS)
-
-
-def _fc100(folder, experiment):
-    from data_generators import cifar
-
-    return cifar.load_cifar(folder, cifar.FC100)
-
-
 def _own_images(folder, experiment):
     from data_generators.own_images import load_image_folder
 
@@ -109,24 +108,12 @@ OMNIGLOT = ImageDataset(
     paper=_omniglot_paper,
     reported_update=lambda ways: 5 if ways >= 20 else 3,
     rotate=True,
+    photographs=False,
     digits=1,
 )
-MINIIMAGENET = ImageDataset(
-    name="miniimagenet",
-    load=_miniimagenet,
-    shape=(84, 84, 3),
-    data_dir="data/miniImagenet",
-    summary_updates=1,
-    tasks_per_call=10,  # of 80 images in validation: 68 MB, and a few calls' tasks are held at a time
-    queries=15,
-    clip=10.0,  # the original clips only when it meta-trains on miniImagenet
-    flatten=True,
+MINIIMAGENET = like_miniimagenet(
+    name="miniimagenet", load=_miniimagenet, shape=(84, 84, 3), data_dir="data/miniImagenet"
 )
-# Both with the settings of miniImagenet, and from the one CIFAR-100.
-CIFAR_FS = dataclasses.replace(
-    MINIIMAGENET, name="cifar_fs", load=_cifar_fs, shape=(32, 32, 3), data_dir="data/cifar100"
-)
-FC100 = dataclasses.replace(CIFAR_FS, name="fc100", load=_fc100)
 # As miniImagenet, since most of a user's own images are more like those than like Omniglot's.
-FOLDER = dataclasses.replace(MINIIMAGENET, name="folder", load=_own_images, shape=None, data_dir=None)
+FOLDER = like_miniimagenet(name="folder", load=_own_images, shape=None)
 DATASETS = {dataset.name: dataset for dataset in (SINUSOID, OMNIGLOT, MINIIMAGENET, CIFAR_FS, FC100, FOLDER)}

@@ -77,7 +77,7 @@ class Experiment(Settings):
     update_batch_size: int = _size("shots: support examples per class, or points of a sinusoid (K)", 10_000)
     queries: int | None = _size(
         "query examples per class, or points of a sinusoid, in training and its validation; default: as many as shots, "
-        "miniimagenet, cifar_fs, fc100 and folder 15",
+        + ", ".join(f"{name} {dataset.queries}" for name, dataset in DATASETS.items() if dataset.queries),
         10_000,
     )
     update_lr: float = setting("step size of the inner update (alpha)", positive=True)

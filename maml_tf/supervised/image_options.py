@@ -15,9 +15,8 @@ LEAST_SIDE, MOST_SIDE = 16, 4096  # of images, in pixels; each of four poolings 
 def check(experiment: "Experiment") -> None:
     """UserError where a setting of images is out of range, or does not go with the datasource."""
     made, name = experiment, experiment.datasource
-    photographs = not getattr(made.dataset, "rotate", True)  # not characters, which tasks turn, nor sinusoids
     for option in ("augment", "normalize"):
-        if getattr(made, option) != "none" and not photographs:
+        if getattr(made, option) != "none" and not made.dataset.photographs:
             raise UserError(f"--{option} goes with photographs, and {name} has none: leave it out")
     if not made.dataset.resizes:
         if made.splits is not None:

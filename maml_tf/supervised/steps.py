@@ -187,7 +187,7 @@ def _share_of(maml, experiment, source):
     return lambda iteration: source.sample(experiment.seed, "train", iteration, batch, **part)
 
 
-def step_at(maml: MAML, experiment: Experiment, iteration: int) -> tuple[Any, dict[str, bool]]:
+def step_at(maml: MAML, experiment: Experiment, iteration: int) -> tuple[Any, dict[str, Any]]:
     """The step of MAML that an iteration takes, and its keyword arguments."""
     first, _ = maml.workers.share(experiment.meta_batch_size)
     own = {"first": first} if first else {}

@@ -29,6 +29,7 @@ def define(flags: Flags) -> None:
     flags.boolean("resume", True, "resume from the latest checkpoint")
     flags.boolean("log", True, "write TensorBoard summaries")
     flags.integer("save_interval", 1, "iterations between checkpoints", least=1)
+    flags.arithmetic()
 
 
 def run(flags: Flags) -> int:
@@ -43,7 +44,7 @@ def run(flags: Flags) -> int:
     folder = run_folder(experiment, flags.logdir)
     settings = dataclasses.asdict(experiment) | {"folder": folder}
     print("Settings (where not given, the paper's):", *(f"  {n:17} {v}" for n, v in settings.items()), sep="\n")
-    process.configure(usual_threads(experiment))
+    process.configure(usual_threads(experiment), tf32=flags.tf32, deterministic=flags.deterministic)
     with workers.joined() as together, workers.own_folder(together, folder) as own:
         workers.refuse_differences(together, flags)
         training = PolicyTraining(experiment, own, flags.save_interval, flags.log, workers=together)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from data_generators import arrays
 from data_generators.arrays import from_arrays, from_tf_dataset
 from data_generators.episodes import Episodes
 from data_generators.errors import UserError
@@ -65,10 +66,19 @@ def test_shares_split_the_classes_by_a_fixed_seed():
         IMAGES / 255,
         IMAGES.astype(np.float32) / 255,
         IMAGES.astype(np.float32) * np.float32(1 / 255),
+        (IMAGES / 255).astype(np.float16),
     ],
 )
 def test_what_stands_for_uint8_becomes_it(images):
     assert_grouped(from_arrays(images, LABELS, SPLITS))
+
+
+def test_a_number_that_is_none_is_found_wherever_it_stands(monkeypatch):
+    monkeypatch.setattr(arrays, "_CHUNK", 4)
+    images = IMAGES.astype(np.float32)
+    images[-1, -1, -1, -1] = np.nan
+    with pytest.raises(UserError, match="range from nan to nan"):
+        from_arrays(images, LABELS, SPLITS)
 
 
 def test_grey_images_need_no_channel():
@@ -85,15 +95,24 @@ CHANGED = {"images": IMAGES, "labels": LABELS, "splits": SPLITS}
     ("change", "message"),
     [
         ({"images": IMAGES / 256}, "floats from 0 to 1 that are no k / 255, and would change"),
-        ({"images": IMAGES / 255 * 2 - 1}, "floats from 0 to 1 that are no k / 255"),
-        ({"images": IMAGES + 0.5}, "images are not whole numbers from 0 to 255"),
-        ({"images": IMAGES.astype(int) - 1}, "images are not whole numbers from 0 to 255"),
-        ({"images": IMAGES.astype(int) * 2}, "images are not whole numbers from 0 to 255"),
-        ({"images": np.where(IMAGES < 9, np.nan, IMAGES)}, "images are not whole numbers from 0 to 255"),
+        ({"images": IMAGES / 255 * 2 - 1}, "from 0 to 255, or from 0 to 1, but range from -1.0 to 1.0"),
+        ({"images": IMAGES / 2}, "images are not whole numbers from 0 to 255"),
+        ({"images": IMAGES.astype(int) - 1}, "or from 0 to 1, but range from -1 to 254"),
+        ({"images": IMAGES.astype(int) * 2}, "or from 0 to 1, but range from 0 to 510"),
+        ({"images": np.where(IMAGES < 9, np.nan, IMAGES)}, "or from 0 to 1, but range from nan to nan"),
+        ({"images": np.zeros((60, 3, 8, 8), np.uint8)}, "channels before height and width: give images.transpose(0, 2"),
+        ({"images": [np.zeros((4 + i % 2, 6, 3), np.uint8) for i in LABELS]}, "images differ in size"),
+        ({"splits": None}, "splits must be lists of labels by split, or shares, not None"),
+        ({"splits": {"train": 1}}, "splits must have a list of labels for train, not 1"),
+        ({"splits": {"train": "12"}}, "splits must have a list of labels for train, not '12'"),
+        ({"splits": ("a", "b")}, "or shares, not ('a', 'b')"),
         ({"images": IMAGES.astype(str)}, "images must be numbers from 0 to 255, or from 0 to 1, not <U3"),
         ({"images": IMAGES[0, 0]}, "images must be [images, height, width, channels], but are [6, 3]"),
         ({"images": IMAGES[:59]}, "there are 59 images, but 60 labels"),
-        ({"labels": np.eye(10)[LABELS]}, "labels must be one class an image, numbers or text, not float64 [60, 10]"),
+        (
+            {"labels": np.eye(10)[LABELS]},
+            "labels must be one class an image, whole numbers or text, not float64 [60, 10]",
+        ),
         ({"splits": {"train": [1], "val": [2, 1]}}, "class 1 is listed twice, in train and val"),
         ({"splits": {"train": [1, 1]}}, "class 1 is listed twice, in train: "),
         ({"splits": {"train": ["1", 1]}}, "class 1 is listed twice"),
@@ -103,7 +122,8 @@ CHANGED = {"images": IMAGES, "labels": LABELS, "splits": SPLITS}
         ({"splits": {}}, "splits must be of train, val and test, not none"),
         ({"splits": (0.5, 0.4)}, "shares must be positive and sum to 1"),
         ({"splits": (0.98, 0.01, 0.01)}, "the split val has no class: list some, give another share"),
-        ({"names": NAMES[:5]}, "names has no name for the label"),
+        ({"names": NAMES[:5]}, "names has no name for the label 5: name all"),
+        ({"names": NAMES, "labels": LABELS - 1}, "names has no name for the label -1: name all"),
         ({"names": ["same"] * 10}, "names has a name twice"),
     ],
 )
@@ -129,6 +149,8 @@ def test_other_data_sets_are_refused():
     sizes = [(IMAGES[0], 1), (IMAGES[1, :5], 1)]
     for other, message in (
         (dataset.repeat(), "the dataset never ends"),
+        ({"train": dataset, "test": dataset}, r"give tfds\.load split='train\+test'"),
+        ((IMAGES, LABELS), "arrays go to from_arrays"),
         (dataset.batch(4), r"must be single images: \.unbatch\(\) it"),
         (dataset.take(0), "the dataset has no images"),
         (dataset.map(lambda e: {"image": e["image"], "digit": e["label"]}), "have no 'label', but image, digit"),

@@ -224,7 +224,12 @@ def test_every_split_is_checked_and_all_short_classes_are_counted_and_ten_of_the
     ("shortest", "shots", "queries", "advice"),
     [
         (1, 1, 1, ", or remove these classes."),  # no number of shots or queries would do
-        (15, 1, 15, ", or remove these classes, or use fewer shots or queries (--shots, --queries)."),
+        (
+            15,
+            1,
+            15,
+            ", or remove these classes, or use fewer shots or queries (--shots, --queries); --queries=14 would do.",
+        ),
         (15, 20, 15, ", or use fewer shots or queries (--shots, --queries)."),  # nothing would be left
     ],
 )

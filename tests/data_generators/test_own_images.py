@@ -123,6 +123,13 @@ def test_links_that_lead_in_a_circle_are_one_sentence(tmp_path, name):
             load_image_folder(tmp_path, side=8)
 
 
+def test_a_link_to_an_image_that_is_not_there_is_no_stray_file(tmp_path):
+    write(tmp_path, synthetic.tree(SPLITS))
+    (tmp_path / "train/a/gone.png").symlink_to(tmp_path / "elsewhere.png")
+    with pytest.raises(UserError, match=r"No such file.*train/a/gone\.png"):
+        load_image_folder(tmp_path, side=8)
+
+
 def test_image_that_disappears_while_the_others_are_decoded(tmp_path, monkeypatch):
     write(tmp_path, synthetic.tree(SPLITS))
     call = Decoder.__call__

@@ -11,7 +11,7 @@ from data_generators.own_images import load_image_folder
 from tests.data_generators import synthetic_packed as packed
 from tests.data_generators.synthetic_images import encoded, picture
 from tests.data_generators.synthetic_omniglot import snapshot
-from tests.data_generators.synthetic_packed import pickled, write_zip
+from tests.data_generators.synthetic_packed import jpeg, pickled, write_zip
 
 IMAGES_OF_ONE = np.zeros((4, 84, 84, 3), np.uint8)
 TIERED = {"label_specific": np.zeros(1, np.int32), "label_specific_str": ["a"]}
@@ -51,7 +51,7 @@ BAD = {
     "floating labels": (LABELLED, _labels(labels=[0.0, 0.5, 1, 1]), "labels are float64"),
     "labels of differing kinds": (LABELLED, _labels(labels=[0, None, 1, 1]), "labels are object"),
     "labels of differing lengths": (LABELLED, _labels(labels=[[0], [1, 2], [1], [1]]), "damaged or cannot be read"),
-    "texts and numbers": (LABELLED, _labels(labels=["a", 0, 1, 1]), "something else stands where bytes must be"),
+    "texts and numbers": (LABELLED, _labels(labels=["a", 0, 1, 1]), "some of its labels are names, and others are not"),
 }
 
 
@@ -79,7 +79,12 @@ TIERED_BAD = {
     "numbers": ([3], TIERED, "image 0 is damaged or cannot be read .something else"),
     "floats": ([np.zeros((84, 84, 3))], TIERED, r"image 0 is float64 of shape \(84, 84, 3\), and not an image"),
     "fewer labels": ([PNG, PNG], TIERED, "train_labels.pkl is damaged .* 2 images and 1 labels"),
-    "fewer names": ([PNG], TIERED | {"label_specific_str": []}, "train_labels.pkl is damaged .*index out of range"),
+    "fewer names": ([PNG], TIERED | {"label_specific_str": []}, "has no text for the label 0"),
+    "a label that counts from the end": (
+        [PNG],
+        TIERED | {"label_specific": np.array([-1])},
+        "has no text for the label -1",
+    ),
     "no labels": ([PNG], {"label_general": []}, "it holds label_general, and not labels"),
 }
 
@@ -190,6 +195,20 @@ def test_pickles_that_are_more_than_data_are_refused(tmp_path):
     for end in (0, 10, len(whole) // 2, len(whole) - 1):
         (tmp_path / CACHE).write_bytes(whole[:end])
         refused(tmp_path, f"{CACHE} is damaged or cannot be read")
+
+
+@pytest.mark.parametrize("names", [(), ("1.jpg", "2.jpg"), ("a/readme.txt",)])
+def test_a_zip_of_a_split_without_classes(tmp_path, names):
+    write_zip(tmp_path / "val.zip", {"a/1.jpg": jpeg("a")})
+    write_zip(tmp_path / "train.zip", dict.fromkeys(names, b"a"))
+    refused(tmp_path, "train.zip holds no image as <class>/<image>")
+
+
+@pytest.mark.parametrize("load", [load_miniimagenet, load_image_folder])
+def test_a_file_in_the_place_of_its_folder(tmp_path, load):
+    write_zip(tmp_path / "train.zip", {"a/1.jpg": b"a"})
+    with pytest.raises(UserError, match=r"train\.zip is a file: give the folder that it is in"):
+        load(tmp_path / "train.zip")
 
 
 @pytest.mark.parametrize("name", ["../a/1.jpg", "/a/1.jpg", "C:/a/1.jpg"])

@@ -138,7 +138,6 @@ OPCODES = {
     "PERSID": (b"Pwhere\n.", "PERSID"),
     "BINPERSID": (b"K\x01Q.", "BINPERSID"),
     "NEXT_BUFFER": (b"\x80\x05\x97.", "NEXT_BUFFER"),
-    "no opcode": (b"\xff.", "0xff"),
     "a name with a line break": (b"\x80\x04\x8c\x03a\nb\x8c\x01c\x93.", r"a\nb.c"),
 }
 NONSENSE = {
@@ -155,6 +154,7 @@ NONSENSE = {
     "a key twice": b"}(K\x01K\x02K\x01K\x03u.",
     "a value without a key": b"}(K\x01u.",
     "nothing": b".",
+    "no opcode": b"K\x01\xff.",
     "two values": b"K\x01K\x02.",
     "bytes after the end": b"K\x01.K\x01.",
     "no mark": b"K\x01t.",
@@ -203,6 +203,11 @@ def test_opcodes_that_make_more_than_values_are_refused_by_name(tmp_path, monkey
     monkeypatch.syspath_prepend(tmp_path)
     sentence = refused(tmp_path, monkeypatch, content)
     assert f"asks for {named}," in sentence or f"asks for the opcode {named}," in sentence
+
+
+@pytest.mark.parametrize("content", [b"<!DOCTYPE html>", b"version https://git-lfs", b"\x1f\x8b\x08"])
+def test_a_page_a_pointer_or_a_gzip_in_the_place_of_a_pickle(tmp_path, monkeypatch, content):
+    assert "it is no pickle" in refused(tmp_path, monkeypatch, content)
 
 
 @pytest.mark.parametrize("name", NONSENSE)

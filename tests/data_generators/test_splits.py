@@ -7,7 +7,7 @@ import pytest
 
 from data_generators.errors import UserError
 from data_generators.own_images import load_image_folder
-from data_generators.splits import identified, identity, read_splits
+from data_generators.splits import by_shares, identified, identity, read_splits
 from tests.data_generators import synthetic_images as synthetic
 from tests.data_generators.synthetic_images import of_class, write
 
@@ -106,6 +106,7 @@ def test_lists_are_identified_by_what_they_say(tmp_path):
             '{"train": ["a", "b", "c"], "val": ["d", "b"], "test": ["c"]}',
             "lists class b in train and val, and 1 more likewise: a class must be in one split only",
         ),
+        ('{"train": ["a"], "train": ["b"], "val": ["c"]}', "(it has 'train' twice): give lists"),
         ('{"train": ["a"', "is damaged or cannot be read (Expecting ',' delimiter"),
         ("[" * 100_000, "is damaged or cannot be read"),
     ],
@@ -129,6 +130,7 @@ def test_what_is_wrong_with_a_file_is_one_sentence(tmp_path, text, message):
         ({"train.txt": b"x", "train.csv": b"filename,label\na,x"}, "has several lists of the split train"),
         ({"train.json": b'{"class_names": "abc"}'}, "must have lists of class names"),
         ({"train.json": b'{"label_names": ["a"], "image_labels": [1]}'}, "damaged or cannot be read"),
+        ({"train.json": b'{"label_names": ["a"], "image_labels": [-1]}'}, "it has no name for the label -1"),
         ({"splits.txt": b"x"}, "has no lists of classes: put train, val and test there as .json, .csv or .txt"),
     ],
 )
@@ -144,6 +146,36 @@ def test_a_path_to_the_wrong_place_is_told(tmp_path):
         read_splits(tmp_path / "birds")
     with pytest.raises(UserError, match=r"train\.txt lists one split: give --splits its folder, "):
         read_splits(folder(tmp_path, "train val test .txt") / "train.txt")
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".txt", ".TXT"])
+def test_one_file_that_is_not_json_is_told_what_is_taken(tmp_path, suffix):
+    with pytest.raises(
+        UserError, match=rf"all\{suffix} must be a file of JSON, or a folder with train\{suffix.lower()},"
+    ):
+        read_splits(file(tmp_path / f"all{suffix}", "filename,label\na,x"))
+
+
+def test_the_case_of_names_and_spaces_after_commas_do_not_count(tmp_path):
+    files = {"Train.CSV": b"filename, label\na.jpg, x\n", "VAL.csv": b"label,filename,more\ny,a.jpg,1\n"}
+    assert read_splits(write(tmp_path, files)) == {"train": ["x"], "val": ["y"]}
+
+
+@pytest.mark.parametrize("split", ["abc", 3])
+def test_lists_that_are_none_are_refused(tmp_path, split):
+    with pytest.raises(UserError, match=f"splits must have a list of class names for the split val, not {split!r}"):
+        load_image_folder(tmp_path, side=8, splits={"train": ["a"], "val": split})
+
+
+def test_names_may_be_numbers(tmp_path):
+    write(tmp_path, synthetic.tree({"1": 1, "10": 1, "2": 1}, width=8, height=8))
+    splits = load_image_folder(tmp_path, side=8, splits={"train": [10, 1], "val": [2]})
+    assert {split: data.names for split, data in splits.items()} == {"train": ("1", "10"), "val": ("2",)}
+
+
+def test_shares_cut_one_shuffled_list():
+    assert by_shares(5, (0.6, 0.2, 0.2)) == {"train": [2, 3, 4], "val": [0], "test": [1]}
+    assert by_shares(5, (0.6, 0.4)) == {"train": [2, 3, 4], "val": [0, 1]}
 
 
 @pytest.fixture

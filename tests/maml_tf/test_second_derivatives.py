@@ -183,12 +183,18 @@ def test_numbers_that_do_not_suit_a_model_are_no_excuse():
 
 
 def test_recurrent_layers_on_a_gpu(monkeypatch):
-    model = keras.Sequential([keras.Input((5, 3)), L.LSTM(4, name="fused"), L.Dense(2)])
+    """By themselves they would take cuDNN; MAML calls those that may choose without it."""
+    layer = L.LSTM(4, name="fused")
+    model = keras.Sequential([keras.Input((5, 3)), layer, L.Dense(2)])
     assert found(model) == []
     monkeypatch.setattr(sys.modules["keras.src.backend.tensorflow.rnn"], "_is_gpu_available", lambda: True)
     [finding] = found(model)
     assert finding == Finding("fused", "LSTM", "CudnnRNNBackpropV3", True)
     assert "use_cudnn=False" in sentence(finding)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        MAML(model, losses.mse)
+    assert layer.use_cudnn == "auto"
 
 
 @pytest.mark.parametrize("form", [nullcontext, vectorizable])

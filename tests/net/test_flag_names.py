@@ -22,7 +22,7 @@ RL_SETTINGS = _words(
 
 # Of main.py, those with a default of their own; settings take the paper's values.
 _DEFAULTS = {
-    **dict.fromkeys(("help", "log_gradient_cosine", "export_transductive"), "false"),
+    **dict.fromkeys(("help", "log_gradient_cosine", "export_transductive", "tf32", "deterministic"), "false"),
     **dict.fromkeys(("log", "resume", "train", "transductive"), "true"),
     **dict.fromkeys(("task_axis", "jit"), "auto"),
     **{"test_head": "trained", "test_iter": "-1", "train_update_batch_size": "-1", "train_update_lr": "-1.0"},
@@ -34,13 +34,13 @@ _RUN_FLAGS = (
 _RL = f"{' '.join(RL_SETTINGS)} logdir"
 _TEST_RL = f"{_RL} best test_iter trajectories num_updates out"
 _SCRIPTS = {
-    "train_rl": f"{_RL} resume log save_interval",
+    "train_rl": f"{_RL} resume log save_interval tf32 deterministic",
     "evaluate_rl": f"{_TEST_RL} policy update name format",
     "export_rl": f"{_RL} best test_iter export_dir",
     "plot_rl": f"{_RL} seeds name out format",
     "render_rl": f"{_TEST_RL} goal every fps",
     "baselines": "datasource data_dir logdir num_classes shots queries num_tasks iterations num_filters batch_size "
-    "learning_rate held_out seed step_sizes decays num_updates tuning_tasks",
+    "learning_rate held_out seed step_sizes decays num_updates tuning_tasks tf32 deterministic",
     "prepare_omniglot": "data_dir base_url",
     "prepare_miniimagenet": "source csv_dir data_dir resize",
     "plot_validation": "name out format",

@@ -17,6 +17,7 @@ THREADS = (
 TASKS = f"""
 import importlib, pkgutil
 import tensorflow as tf
+from tensorflow.python.framework import config
 import data_generators, maml_tf
 for package in (maml_tf, data_generators):
     for module in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
@@ -25,6 +26,8 @@ assert ({THREADS}) == (0, 0), "importing sets threads"
 from maml_tf.runs import process
 process.configure(process.TASKS_SIDE_BY_SIDE, cores=3)
 assert ({THREADS}) == (1, 3)
+assert not tf.config.experimental.tensor_float_32_execution_enabled()
+assert not config.is_op_determinism_enabled()
 from maml_tf import task_axis
 assert task_axis._parallel_iterations() == 3
 tf.zeros([1]) + 1
@@ -34,9 +37,12 @@ print("ok")
 """
 PRODUCTS = f"""
 import tensorflow as tf
+from tensorflow.python.framework import config
 from maml_tf.runs import process
-process.configure(process.LARGE_PRODUCTS)
+process.configure(process.LARGE_PRODUCTS, tf32=True, deterministic=True)
 assert ({THREADS}) == (process.available_cores(), 1)
+assert tf.config.experimental.tensor_float_32_execution_enabled()
+assert config.is_op_determinism_enabled()
 print("ok")
 """
 

@@ -1,0 +1,189 @@
+"""What workers compute, alone and together, for the test to compare: `python -m tests.workers.cases FILE`.
+
+Every case is a function of Alone or Workers that returns arrays by name. Those whose names begin with "own" are of the
+worker's own tasks; the others are the same for all workers.
+"""
+
+import sys
+
+import keras
+import numpy as np
+
+from data_generators.sinusoid import Sinusoid
+from data_generators.tasks import Tasks
+from maml_tf import losses, networks
+from maml_tf.maml import MAML, adam
+from maml_tf.optimizers import annealed_query_weights
+from maml_tf.runs import process, workers
+from maml_tf.supervised import build, evaluation
+from maml_tf.supervised.steps import steps_for
+from rl import vpg
+from rl.advantages import Samples
+from rl.experiment import EXACT, RLExperiment
+from rl.maml_trpo import MAMLTRPO
+from rl.policy import GaussianPolicy, gaussian_mlp
+from rl.training import PolicyTraining
+from rl.trpo import TrustRegion
+from tests.maml_tf.small_runs import SINUSOID, small
+
+
+def tasks(count, *shape, classes=3, seed=0):
+    """Tasks of 3 * classes examples to adapt on and as many to be measured on; float64."""
+    generator = np.random.default_rng(seed)
+    x = generator.normal(size=(count, 6 * classes, *shape))
+    y = np.eye(classes)[np.tile(np.arange(6 * classes) % classes, (count, 1))]
+    return Tasks(x[:, ::2], y[:, ::2], x[:, 1::2], y[:, 1::2])
+
+
+def dense(*layers, dtype="float64"):
+    keras.utils.set_random_seed(0)
+    options = {"dtype": dtype}
+    parts = [layer(**options) if callable(layer) else layer for layer in layers]
+    return keras.Sequential([keras.Input((4,)), keras.layers.Dense(6, "tanh", **options), *parts])
+
+
+def head(**options):
+    return keras.layers.Dense(3, name="output", **options)
+
+
+def dropout(**options):
+    return keras.layers.Dropout(0.5, **options)
+
+
+def conv():
+    keras.utils.set_random_seed(0)
+    return networks.conv4((16, 16, 1), 3, 4, dtype="float64")
+
+
+CLASSES = {"loss": losses.SoftmaxCrossEntropy(), "accuracy": losses.accuracy, "num_updates": 2}
+MAPPED, XLA = {"task_axis": "map", "jit": False}, {"task_axis": "vectorize", "jit": True}
+CLIP = 1e-3  # which bites
+MAMLS = {  # name -> (network, its inputs, tasks, settings)
+    "dense_float32": (lambda: dense(head, dtype="float32"), (4,), 5, XLA),
+    "first_order": (lambda: dense(head), (4,), 5, {**MAPPED, "first_order": True}),
+    "learned": (lambda: dense(head), (4,), 5, {**MAPPED, "learn_step_size": "per_weight"}),
+    "random": (lambda: dense(dropout, head), (4,), 5, MAPPED),
+    "all_updates": (lambda: dense(head), (4,), 4, {**MAPPED, "query_weights": annealed_query_weights(2, 10)}),
+    "reptile": (lambda: dense(head), (4,), 5, {**MAPPED, "algorithm": "reptile", "inner_optimizer": "adam"}),
+    "minibatches": (lambda: dense(head), (4,), 5, {**MAPPED, "minibatch": 2}),
+    "conv": (conv, (16, 16, 1), 3, MAPPED),
+    "clipped": (lambda: dense(head), (4,), 5, MAPPED),
+}
+
+
+def mamls(together, name):
+    network, shape, count, settings = MAMLS[name]
+    model, whole = network(), tasks(count, *shape)
+    optimizer = None if "algorithm" in settings else adam(1e-3, clip=CLIP if name == "clipped" else None)
+    maml = MAML(model, **CLASSES, step_size=0.1, optimizer=optimizer, workers=together, **settings)
+    first, size = together.share(count)
+    own = Tasks(*(values[first : first + size] for values in whole))
+    found = {f"gradient{i}": g.numpy() for i, g in enumerate(maml.meta_gradients(own, first=first))}
+    for step in range(3):
+        found |= {f"{k}{step}": v.numpy() for k, v in maml.train_step(own, first=first).items()}
+    found |= {f"{k}_pretrained": v.numpy() for k, v in maml.pretrain_step(own, first=first).items()}
+    learned = [*maml.model.variables, *maml.step_sizes, *maml.slots]
+    found |= {f"after{i}_{v.name}": np.asarray(v) for i, v in enumerate(learned)}
+    return found
+
+
+def compiled_loop(together):
+    """25 sinusoids a step, which two workers share as 13 and 12, in the compiled loop: 50 steps, 10 of pretraining."""
+    settings = {**SINUSOID, "meta_batch_size": 25}
+    experiment = small(settings, 40, pretrain_iterations=10)
+    maml = build.build(experiment, Sinusoid(3), workers=together)
+    found = {}
+    with steps_for(maml, experiment, Sinusoid(3)) as steps:
+        for first, last in ((0, 10), (10, 30), (30, 50)):
+            for _, metrics in steps.run(first, last):
+                found |= {f"{name}_{last}": values for name, values in metrics.items()}
+    return found | {f"after{i}": v.numpy() for i, v in enumerate(maml.weights)}
+
+
+def evaluations(together):
+    """More tasks than workers, of uneven shares, and fewer; mapped, so that every task is computed alone."""
+    maml = MAML(dense(head), **CLASSES, step_size=0.1, workers=together, **MAPPED)
+    maml.train_step(Tasks(*(v[: together.share(4)[1]] for v in tasks(4, 4))))
+    maml.copied = [variable.assign(np.ones(variable.shape) / 7) for variable in maml.weights]
+    listed, found = tasks(13, 4, seed=1), {}
+    for count, in_call in ((13, 3), (1, 3)):
+        result = evaluation.evaluate(
+            maml,
+            lambda first, size: Tasks(*(values[first : first + size] for values in listed)),
+            num_tasks=count,
+            num_updates=2,
+            tasks_per_call=in_call,
+            label=None,
+            workers=together,
+        )
+        found |= {f"query{count}": result.query, f"support{count}": result.support, f"losses{count}": result.losses}
+    return found
+
+
+def trust_region(together):
+    """A TRPO step by exact products, on 5 tasks of unequal numbers of samples; and a step of pretraining."""
+    generator, found = np.random.default_rng(2), {}
+    policy = GaussianPolicy(gaussian_mlp(3, 2, (5,), "tanh", seed=0, dtype="float64"))
+    mask = (np.arange(40) < generator.integers(10, 40, (5, 1))).astype(np.float64)
+
+    def samples():
+        observations, noise = (generator.normal(size=(5, 40, size)) for size in (3, 2))
+        means, log_std = (np.asarray(v) for v in policy(policy.params(), observations.reshape(-1, 3)))
+        means = means.reshape(noise.shape)
+        advantages = generator.normal(size=(5, 40)) * mask
+        return Samples(observations, means + noise, advantages, mask, means, np.tile(log_std, (5, 1)))
+
+    first, size = together.share(5)
+    before, after = (Samples(*(v[first : first + size] for v in samples())) for _ in range(2))
+    learner = MAMLTRPO(policy, 0.1, TrustRegion(delta=0.01), EXACT, workers=together)
+    step = learner.solve(policy.flat(), (before,), after)
+    found |= {name: np.asarray(value) for name, value in step._asdict().items()}
+    pretraining = vpg.AdamPretraining(policy, workers=together)
+    found["loss_of_pretraining"] = np.array(pretraining.step((), after)["loss_before"])
+    return found | {f"pretrained{i}": v.numpy() for i, v in enumerate(policy.variables)}
+
+
+def reinforcement_learning(together, folder="unused"):
+    """The first iteration of 5 tasks, without the step: its samples and what is noted of them."""
+    found = {}
+    for env in ("point_navigation", "half_cheetah_direction"):
+        sizes = {"meta_batch_size": 5, "fast_batch_size": 3, "horizon": 12, "iterations": 1, "hidden_size": 8}
+        training = PolicyTraining(RLExperiment.of(env=env, **sizes), folder, log=False, workers=together)
+        training.learner.step = lambda before, after, kept=found, env=env: (
+            kept.update({f"own_{env}_{n}": np.asarray(v) for n, v in after._asdict().items()}) or {}
+        )
+        metrics = training.iterate(0)
+        found |= {f"{env}_{n}": np.array(v) for n, v in metrics.items() if not n.startswith("seconds")}
+    return found
+
+
+CASES = {
+    **{f"maml_{name}": lambda together, name=name: mamls(together, name) for name in MAMLS},
+    "compiled_loop": compiled_loop,
+    "evaluations": evaluations,
+    "trust_region": trust_region,
+    "reinforcement_learning": reinforcement_learning,
+}
+
+
+def numbers_of_all(together):
+    """All arrays of all cases, by case and name."""
+    return {f"{case}/{name}": np.asarray(v) for case, f in CASES.items() for name, v in f(together).items()}
+
+
+def main(path):
+    """Computes all cases as a worker, or alone, and writes them."""
+    process.configure(process.TASKS_SIDE_BY_SIDE)
+    with workers.joined() as together:
+        found = numbers_of_all(together)
+        copied = keras.Variable(np.array([1.5, -0.0, np.nan])[:3] + together.index, dtype="float64", trainable=False)
+        counter = keras.Variable(7 + together.index, dtype="int32", trainable=False)
+        together.copy_from_chief([copied, counter])
+        found |= {"copied": copied.numpy(), "counter": counter.numpy(), "index": np.array(together.index)}
+        found["any"] = np.array([together.any(together.index == 1), together.any(False)])
+        found["bytes"] = np.frombuffer(together.from_chief(b"from worker %d" % together.index), np.uint8)
+    np.savez(path, **found)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,162 @@
+"""main.py and scripts.train_rl by two workers: who writes, what is refused, and what happens when one is lost."""
+
+import csv
+import signal
+
+import numpy as np
+import pytest
+
+from maml_tf.runs.checkpoints import available
+from tests.maml_tf.small_runs import assert_same_numbers, contents
+from tests.workers.started import ROOT, Started, alone, launched
+
+SMALL = ("--meta_batch_size=5", "--update_batch_size=3", "--test_tasks=20", "--validation_interval=0")
+SINUSOID = ("main.py", *SMALL)
+ENDLESS = (*SINUSOID, "--metatrain_iterations=10000000", "--save_interval=1000")
+
+
+def run_folder(logdir):
+    (folder,) = (path for path in logdir.iterdir() if path.is_dir())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """(the launcher's outcome, the logdir) of a short run of two workers."""
+    logdir = tmp_path_factory.mktemp("trained")
+    arguments = "--metatrain_iterations=600", "--save_interval=200", "--validation_interval=300", f"--logdir={logdir}"
+    return launched(*SINUSOID, *arguments), logdir
+
+
+def test_two_workers_train_validate_and_test(trained, tmp_path):
+    outcome, logdir = trained
+    assert outcome.returncode == 0, outcome.stderr
+    assert outcome.stdout.count("Testing the checkpoint of iteration 600") == 1  # of the chief alone
+    folder = run_folder(logdir)
+    assert available(folder) == [200, 400, 600]
+    assert sorted(available(folder / "best")) == [300, 600]
+    one = alone(*SINUSOID, "--metatrain_iterations=600", f"--logdir={tmp_path}")
+    assert one.returncode == 0, one.stderr
+    one, two = (contents(f / "model600") for f in (run_folder(tmp_path), folder))
+    for name, expected in one.items():
+        np.testing.assert_allclose(two[name], expected, rtol=1e-3, atol=1e-5, err_msg=name)
+    one, two = (list(csv.reader(next(f.glob("test*_tasks20.csv")).open())) for f in (run_folder(tmp_path), folder))
+    assert one[0] == two[0]
+    np.testing.assert_allclose(np.float64(two[1]), np.float64(one[1]), rtol=1e-4)
+
+
+def test_one_process_continues_what_two_have_begun_and_two_what_one_has(trained, tmp_path):
+    _, logdir = trained
+    one = alone(*SINUSOID, "--metatrain_iterations=700", f"--logdir={logdir}")
+    assert "Resuming from the checkpoint of iteration 600" in one.stdout, one.stderr
+    both = launched(*SINUSOID, "--metatrain_iterations=800", f"--logdir={logdir}")
+    assert "Resuming from the checkpoint of iteration 700" in both.stdout, both.stderr
+    assert available(run_folder(logdir))[-1] == 800
+    tested = launched(*SINUSOID, "--metatrain_iterations=800", "--train=False", f"--logdir={logdir}")
+    assert "Testing the checkpoint of iteration 800" in tested.stdout, tested.stderr
+
+
+def test_workers_that_differ_are_refused_before_the_first_step(tmp_path):
+    commands = [[*ENDLESS, f"--logdir={tmp_path / 'runs'}", f"--update_lr={lr}"] for lr in ("0.01", "0.02")]
+    with Started(tmp_path, None, commands=commands) as workers:
+        assert workers.codes() == [2, 2], workers.texts()
+        chief, other = workers.texts()
+    assert "error: another worker differs from worker 0" in chief
+    assert "error: worker 1 has other flags than worker 0: start all workers by the same command" in other
+    assert not list((tmp_path / "runs").rglob("model*"))
+
+
+def test_an_error_of_one_ends_all(tmp_path):
+    """Here the chief's folder is one that cannot be written."""
+    (tmp_path / "file").touch()
+    with Started(tmp_path, [*ENDLESS, f"--logdir={tmp_path / 'file'}"]) as workers:
+        assert workers.codes() == [2, 2], workers.texts()
+        chief, other = workers.texts()
+    assert "error: cannot write to" in chief
+    assert "error: another worker has ended with an error" in other
+
+
+@pytest.mark.parametrize("victim", [pytest.param(0, marks=pytest.mark.slow), 1])
+def test_a_killed_worker_is_noticed_and_a_stopped_one_stops_all(tmp_path, victim):
+    """A kill of either; then, resumed, a request to stop either."""
+    command = [*ENDLESS, f"--logdir={tmp_path / 'runs'}"]
+    (tmp_path / "runs").mkdir()
+    with Started(tmp_path, command) as workers:
+        workers.wait_until(lambda: list((tmp_path / "runs").rglob("model*.index")))
+        workers.processes[victim].kill()
+        codes = workers.codes()
+        texts = workers.texts()
+    assert (codes[victim], codes[1 - victim]) == (-signal.SIGKILL, 75), texts
+    assert "error: another worker is gone" in texts[1 - victim]
+    assert "Traceback" not in texts[1 - victim]
+    folder = run_folder(tmp_path / "runs")
+    last = available(folder)[-1]
+    with Started(tmp_path, command) as workers:
+        workers.wait_until(lambda: available(folder)[-1] > last)
+        workers.processes[victim].send_signal(signal.SIGTERM)
+        assert workers.codes() == [130, 130], workers.texts()
+        assert "Stopped after" in workers.texts()[0]
+
+
+@pytest.mark.slow
+def test_policies_by_two_workers(tmp_path):
+    settings = "--env=point_navigation", "--meta_batch_size=5", "--fast_batch_size=3", "--iterations=3", "--horizon=10"
+    logdirs = tmp_path / "two", tmp_path / "one"
+    two = launched("-m", "scripts.train_rl", *settings, f"--logdir={logdirs[0]}")
+    assert two.returncode == 0, two.stderr
+    one = alone("-m", "scripts.train_rl", *settings, f"--logdir={logdirs[1]}")
+    assert one.returncode == 0, one.stderr
+    tables = [list(csv.DictReader(next(logdir.rglob("progress.csv")).open())) for logdir in logdirs]
+    for row, expected in zip(*tables, strict=True):
+        for name in ("return_before", "return_after", "kl", "explained_variance_after", "env_steps"):
+            assert float(row[name]) == pytest.approx(float(expected[name]), rel=0.02, abs=1e-3), name
+
+
+@pytest.mark.slow
+def test_killed_five_times_at_random_they_end_as_if_undisturbed(tmp_path):
+    """1,000 steps of a mapped network, so that there is time to be killed in."""
+    command = *SINUSOID, "--metatrain_iterations=1000", "--save_interval=50", "--task_axis=map", "--jit=false"
+    undisturbed = launched(*command, f"--logdir={tmp_path / 'undisturbed'}")
+    assert undisturbed.returncode == 0, undisturbed.stderr
+    chance, logdir, kills = np.random.default_rng(0), tmp_path / "killed", 0
+    logdir.mkdir()
+    while True:
+        with Started(tmp_path, [*command, f"--logdir={logdir}"]) as workers:
+            if kills < 5:
+                folders = [path for path in logdir.iterdir() if path.is_dir()]
+                done = available(folders[0]) if folders else []
+                wanted = (done[-1] if done else 0) + int(chance.integers(1, 3)) * 50
+                workers.wait_until(lambda wanted=wanted: list(logdir.rglob(f"model{wanted}.index")))
+                victim = int(chance.integers(2))
+                workers.processes[victim].kill()
+                assert workers.codes()[1 - victim] == 75, workers.texts()
+                kills += 1
+            else:
+                assert workers.codes() == [0, 0], workers.texts()
+                break
+    folders = [run_folder(path) for path in (logdir, tmp_path / "undisturbed")]
+    assert_same_numbers(*(folder / "model1000" for folder in folders))
+    assert len({next(folder.glob("test*.csv")).read_text() for folder in folders}) == 1
+
+
+@pytest.mark.slow
+def test_the_launcher_starts_all_again(tmp_path):
+    """Its worker kills itself once, when the first checkpoint is there."""
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import json, os, pathlib, signal, sys, threading, time\n"
+        f"sys.path.insert(0, {str(ROOT)!r})\n"
+        "mark = pathlib.Path(sys.argv[1]) / 'killed'\n"
+        "def watch():\n"
+        "    while not list(pathlib.Path(sys.argv[1]).rglob('model*.index')): time.sleep(0.05)\n"
+        "    mark.touch(); os.kill(os.getpid(), signal.SIGKILL)\n"
+        "if json.loads(os.environ['TF_CONFIG'])['task']['index'] == 1 and not mark.exists():\n"
+        "    threading.Thread(target=watch, daemon=True).start()\n"
+        "from main import main\n"
+        f"sys.exit(main(['main.py', *{SMALL!r}, '--metatrain_iterations=3000', '--save_interval=1000',"
+        " '--logdir=' + sys.argv[1] + '/runs']))\n"
+    )
+    outcome = launched(program, tmp_path)
+    assert outcome.returncode == 0, outcome.stderr
+    assert "A worker was lost; all are started again, at most 3 times" in outcome.stderr
+    assert "Resuming from the checkpoint" in outcome.stdout

@@ -1,0 +1,59 @@
+"""Two workers compute what one process does."""
+
+import numpy as np
+import pytest
+
+from tests.workers.cases import CASES
+from tests.workers.started import Started
+
+FLOAT64, FLOAT32 = 1e-12, 1e-6
+# Of evaluations and samples, every number is of one task, and so the same to the last bit.
+EXACT_CASES = ("evaluations", "reinforcement_learning")
+IN_FLOAT32 = ("maml_dense_float32", "compiled_loop")
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    """The numbers of a process alone, and of both workers."""
+    folder = tmp_path_factory.mktemp("workers")
+    with Started(folder, ["-m", "tests.workers.cases", folder / "worker{index}.npz"]) as two:
+        assert two.codes() == [0, 0], two.texts()
+    with Started(folder, ["-m", "tests.workers.cases", folder / "alone.npz"], count=1) as one:
+        assert one.codes() == [0], one.texts()
+    return [dict(np.load(folder / f"{name}.npz")) for name in ("alone", "worker0", "worker1")]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_two_workers_compute_what_one_process_does(found, case):
+    alone, *two = ({name: v for name, v in f.items() if name.startswith(f"{case}/")} for f in found)
+    assert alone
+    for name, expected in alone.items():
+        if "/own_" in name:
+            both = np.concatenate([worker[name] for worker in two])
+            np.testing.assert_array_equal(both, expected, err_msg=name)
+            continue
+        np.testing.assert_array_equal(two[0][name], two[1][name], err_msg=name)
+        if case in EXACT_CASES:
+            np.testing.assert_array_equal(two[0][name], expected, err_msg=name)
+        else:
+            tolerance = FLOAT32 if case in IN_FLOAT32 else FLOAT64
+            error = np.linalg.norm(np.subtract(two[0][name], expected, dtype=np.float64))
+            assert error <= tolerance * np.linalg.norm(expected) + tolerance * 1e-6, name
+
+
+def test_the_step_of_the_trust_region_is_one(found):
+    """Otherwise the workers would agree on nothing."""
+    alone = found[0]
+    assert not alone["trust_region/rejected"]
+    assert alone["trust_region/loss"] < alone["trust_region/loss_before"] - 0.01
+
+
+def test_what_the_chief_gives_comes_bit_for_bit(found):
+    _, chief, other = found
+    assert (chief["index"], other["index"]) == (0, 1)
+    for name in ("copied", "counter", "bytes", "any"):
+        assert chief[name].tobytes() == other[name].tobytes(), name
+    assert np.signbit(chief["copied"][1])
+    assert other["counter"] == 7
+    assert bytes(other["bytes"]) == b"from worker 0"
+    assert other["any"].tolist() == [True, False]
