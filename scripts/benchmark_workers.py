@@ -24,7 +24,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 
 from data_generators.errors import UserError
@@ -33,6 +32,7 @@ from maml_tf.runs import process, style
 from maml_tf.runs.flags import Flags, command
 from maml_tf.supervised.experiment import Experiment
 from scripts.benchmark import ROOT, WORKLOADS
+from scripts.figures import scaling
 
 MESSAGES = 4, 60_000, 448_000, 1_600_000, 4_000_000, 16_000_000  # bytes
 _USUAL = "omniglot_5way_1shot"
@@ -57,26 +57,13 @@ def run(flags: Flags) -> None:
     machine = {"machine": _machine(), "load": round(os.getloadavg()[0], 1)}
     rows: list[dict] = []
     for name in flags.workload or [_USUAL]:
-        measured = _measure(name, flags, with_means=not rows)
-        rows += [{"workload": name} | row | machine for row in measured]
+        rows += [{"workload": name} | row | machine for row in _measure(name, flags, with_means=not rows)]
+        if flags.csv:
+            style.write_csv(flags.csv, rows)
     print(f"{machine['machine']}; {machine['load']} processes wanted to run at the start\n")
     print("\n".join(style.aligned([("workload", "what", "workers", "cores", "tasks", "bytes", "ms"), *_medians(rows)])))
     for name in dict.fromkeys(row["workload"] for row in rows):
-        print(f"\n{name}: {ratio(rows, name):.3f} of the tasks per second of one process on all cores")
-    if flags.csv:
-        print(f"\n{style.write_csv(flags.csv, rows)}")
-
-
-def ratio(rows: Sequence[dict], workload: str) -> float:
-    """Tasks per second of the workers over those of one process on as many cores: the median of the turns."""
-    steps = [row for row in rows if (row["workload"], row["what"]) == (workload, "step")]
-    workers = {row["turn"]: row for row in steps if row["workers"] > 1}
-    ones = [row for row in steps if row["workers"] == 1 and (row["cores"], row["tasks"]) == _size(workers[row["turn"]])]
-    return statistics.median(one["ms"] / workers[one["turn"]]["ms"] for one in ones)
-
-
-def _size(row):
-    return row["cores"], row["tasks"]
+        print(f"\n{name}: {scaling.ratio(rows, name):.3f} of the tasks per second of one process on all cores")
 
 
 def _medians(rows):

@@ -3,8 +3,9 @@
 python -m scripts.docs_figures
 python -m scripts.docs_figures --picture=sinusoid --picture=point_navigation
 
-Run it in a clone whose logs/ holds the runs of RESULTS.md (--picture=results needs none, but docs/results.csv). It
-prints the command that draws each picture; where a run is missing, that command says so, and the others are drawn.
+Run it in a clone whose logs/ holds the runs of RESULTS.md (--picture=results needs none, but docs/results.csv, and
+--picture=scaling docs/figures/scaling.csv). It prints the command that draws each picture; where a run is missing, that
+command says so, and the others are drawn.
 """
 
 import shlex
@@ -51,7 +52,8 @@ def commands() -> dict[str, list[list[str]]]:
         "ant_direction": _of_returns(["--env=ant_direction"]),
     }
     film = ["render_rl", *_TANH, "--logdir=runs", "--goal=1.5", f"--out={FIGURES}/half_cheetah_direction.gif"]
-    return found | {"film": [film]}
+    scaling = ["plot_scaling", f"--measured={FIGURES}/scaling.csv", f"--out={FIGURES}/scaling.png"]
+    return found | {"film": [film], "scaling": [scaling]}
 
 
 def _of_returns(run, *training):

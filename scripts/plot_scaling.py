@@ -1,9 +1,10 @@
 """Draws how a step scales to 256 workers, calculated from what scripts.benchmark_workers has measured on one machine.
 
-python -m scripts.plot_scaling --measured=docs/figures/scaling.csv --out=logs/scaling.png
+python -m scripts.plot_scaling --measured=docs/figures/scaling.csv
 
-Prints the parts and a table of the same. Beyond the workers that were measured everything is calculated: no network
-between machines, and no GPU, has been measured. Equations: scripts/figures/scaling.py.
+Writes scaling.png, and prints what was measured and a table of the same. Beyond the workers that were measured
+everything is calculated: no network between machines, and no GPU, has been measured. The equations are in
+scripts/figures/scaling.py.
 """
 
 import csv
@@ -12,7 +13,7 @@ import sys
 from pathlib import Path
 
 from data_generators.errors import UserError
-from data_generators.files import check_writable, reading
+from data_generators.files import reading
 from maml_tf.runs import style
 from maml_tf.runs.flags import Flags, command
 from scripts.benchmark import WORKLOADS
@@ -23,13 +24,12 @@ def define(flags: Flags) -> None:
     """Defines the flags."""
     flags.path("measured", "docs/figures/scaling.csv", "file that scripts.benchmark_workers has written with --csv")
     flags.choice("workload", "omniglot_5way_1shot", list(WORKLOADS), "whose step")
-    flags.path("out", "logs/scaling.png", "file that ends in .png or .pdf")
+    style.define(flags, "logs")
 
 
 def run(flags: Flags) -> None:
     """Draws, and prints the table."""
-    check_writable(flags.out)
-    style.check(flags)
+    (path,) = style.paths(flags, ["scaling"], "logs")
     rows = read(flags.measured)
     try:
         parts = scaling.parts(rows, flags.workload)
@@ -38,19 +38,21 @@ def run(flags: Flags) -> None:
             f"{flags.measured} has no whole measurement of {flags.workload}: write it by "
             "python -m scripts.benchmark_workers --csv=FILE"
         ) from error
-    print("\n".join([scaling.described(parts), *scaling.table(parts)]))
+    print("\n".join([*scaling.described(parts, rows), *scaling.table(parts)]))
     draw = functools.partial(scaling.draw, workload=flags.workload)
-    print(style.save(style.make(draw, rows, *scaling.SIZE), flags.out))
+    print(style.save(style.make(draw, rows, *scaling.SIZE), path))
 
 
-def read(path: str | Path) -> list[dict[str, str]]:
+def read(path: str | Path) -> list[dict]:
     """The rows of a csv of `scripts.benchmark_workers`.
 
     Raises:
-        UserError: it cannot be read.
+        UserError: it cannot be read, or is another csv.
     """
-    with reading(Path(path), "write it by python -m scripts.benchmark_workers --csv=FILE"):
-        return list(csv.DictReader(Path(path).read_text(encoding="utf-8").splitlines()))
+    numbers = {name: int for name in ("workers", "cores", "tasks", "bytes", "turn")} | {"ms": float, "load": float}
+    with reading(path, "write it by python -m scripts.benchmark_workers --csv=FILE"):
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        return [row | {n: number(row[n]) for n, number in numbers.items()} for row in csv.DictReader(lines)]
 
 
 def main(arguments: list[str] | None = None) -> int:

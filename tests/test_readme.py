@@ -151,6 +151,15 @@ def test_commands_are_valid(command, own_dataset, monkeypatch, tmp_path):
     _, *arguments = shlex.split(command)
     for path in re.findall(r"--splits=(\S+)", command):  # which the reader is to get
         (tmp_path / path).write_text('{"train": ["a"], "valid": ["b"]}')
+    if arguments[:2] == ["-m", "scripts.local_workers"]:  # what follows its own flags is a command, too
+        started = 2 + sum(argument.startswith("--workers=") for argument in arguments[2:])
+        assert_valid(arguments[:started])
+        arguments = arguments[started:]
+    assert_valid(arguments)
+
+
+def assert_valid(arguments):
+    """A command, as a list without `python`, names a module and flags that there are."""
     if arguments[0] == "-m":
         assert importlib.util.find_spec(arguments[1]) is not None
         if arguments[1].startswith("scripts."):

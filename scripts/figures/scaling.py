@@ -44,7 +44,7 @@ def parts(rows: Sequence[dict], workload: str) -> Parts:
     (few, few_ms), (many, many_ms) = sorted(step.items())
     task = (many_ms - few_ms) / (many - few)
     (_, (n, least_ms)), *_, (most, (_, most_ms)) = sorted(mean.items())
-    (size,) = {int(row["bytes"]) for row in rows if (row["workload"], row["what"]) == (workload, "step")}
+    (size,) = {row["bytes"] for row in rows if (row["workload"], row["what"]) == (workload, "step")}
     latency, per_byte = least_ms / (2 * (n - 1)), (most_ms - least_ms) / (2 * (n - 1) / n * most)
     return Parts(task, max(0.0, few_ms - few * task), size, latency, per_byte)
 
@@ -55,9 +55,18 @@ def medians(rows: Sequence[dict], workload: str | None = None) -> dict[tuple, fl
     for row in rows:
         if workload in (None, row["workload"]):
             size = row["tasks" if row["what"] == "step" else "bytes"]
-            key = row["what"], int(row["workers"]), int(row["cores"]), int(size)
-            found.setdefault(key, []).append(float(row["ms"]))
+            key = row["what"], row["workers"], row["cores"], size
+            found.setdefault(key, []).append(row["ms"])
     return {key: statistics.median(values) for key, values in found.items()}
+
+
+def ratio(rows: Sequence[dict], workload: str) -> float:
+    """Tasks per second of the workers over those of one process on as many cores: the median of the turns."""
+    steps = [row for row in rows if (row["workload"], row["what"]) == (workload, "step")]
+    workers = {row["turn"]: row for row in steps if row["workers"] > 1}
+    same = {turn: (1, row["cores"], row["tasks"]) for turn, row in workers.items()}
+    ones = [row for row in steps if (row["workers"], row["cores"], row["tasks"]) == same[row["turn"]]]
+    return statistics.median(one["ms"] / workers[one["turn"]]["ms"] for one in ones)
 
 
 def all_reduce_ms(parts: Parts, workers: int, gbit: float) -> tuple[float, float]:
@@ -104,23 +113,41 @@ def meta_batch_for(parts: Parts, wanted: float, workers: int, gbit: float) -> in
     return workers * max(1, math.ceil(more / ((1 - wanted) * parts.task_ms) / workers))
 
 
-def described(parts: Parts) -> str:
-    """What was measured, as a sentence."""
-    return (
-        f"Measured: {parts.task_ms:.3g} ms a task, {parts.fixed_ms:.3g} ms fixed, a message of {parts.bytes:,} bytes, "
-        f"{parts.latency_ms:.3g} ms a latency, {1e6 * parts.ms_per_byte:.3g} ms to pack, copy and add up a megabyte."
-    )
+def described(parts: Parts, rows: Sequence[dict]) -> list[str]:
+    """What was measured, as sentences and a table of the steps."""
+    machine = f"{rows[0]['machine']}; {rows[0]['load']:g} processes wanted to run before."
+    lines = [
+        "| workload | one process on all cores, ms | workers, ms | tasks per second, to one process |",
+        "|" + 4 * " --- |",
+    ]
+    for name in dict.fromkeys(row["workload"] for row in rows):
+        step = {
+            n: (cores, size, ms)
+            for (what, n, cores, size), ms in medians(rows, name).items()
+            if what == "step" and n > 1
+        }
+        ((n, (cores, size, ms)),) = step.items()
+        one = medians(rows, name)["step", 1, cores, size]
+        lines.append(f"| `{name}` | {one:.3g} | {n} workers: {ms:.3g} | {ratio(rows, name):.2f} |")
+    return [
+        *lines,
+        machine,
+        (
+            f"Parts: {parts.task_ms:.3g} ms a task, {parts.fixed_ms:.3g} ms fixed, a message of {parts.bytes:,} bytes, "
+            f"{parts.latency_ms:.3g} ms a latency, {1e6 * parts.ms_per_byte:.3g} ms to pack, copy and add up a MB."
+        ),
+    ]
 
 
 def table(parts: Parts) -> list[str]:
     """Lines of a table: for each number of workers the all-reduce, the efficiencies, and the meta-batch for 90 %."""
     networks = " and ".join(map(str, NETWORKS))
     titles = [f"workers | all-reduce, ms, on {networks} Gbit/s", *(f"meta-batch {size}" for size in META_BATCHES)]
-    lines = [[*titles, f"meta-batch for {ENOUGH:.0%}"], ["---"] * 6]
+    lines = [[*titles, f"meta-batch for {100 * ENOUGH:.0f} %"], ["---"] * 6]
     for n in WORKERS:
         sums = [f"{sum(all_reduce_ms(parts, n, gbit)):.3g}" for gbit in NETWORKS]
         # Between the networks there is less than the last digit of a percentage.
-        by_size = [f"{efficiency(parts, n, size, 10):.0%}" if size >= n else "-" for size in META_BATCHES]
+        by_size = [f"{100 * efficiency(parts, n, size, 10):.0f} %" if size >= n else "-" for size in META_BATCHES]
         lines.append([str(n), " and ".join(sums), *by_size, f"{meta_batch_for(parts, ENOUGH, n, 10):,}"])
     return [f"| {' | '.join(line)} |" for line in lines]
 
@@ -142,7 +169,7 @@ def draw(figure, rows: Sequence[dict], workload: str) -> None:
     left.axhline(100 * ENOUGH, color="0.8", linewidth=0.8, zorder=0)
     left.set_ylim(0, 105)
     left.set_ylabel("efficiency in %")
-    left.set_title("calculated; dashed 10, solid 100 Gbit/s", loc="left")
+    left.set_title("dashed 10, solid 100 Gbit/s, which is nearly the same", loc="left")
     left.legend(loc="lower left")
     looks = {"tasks": ("-", style.BLUE), "latency": ("-.", style.ORANGE), "bytes": ("--", "0.35"), "fixed": (":", "0")}
     names = {"tasks": "a worker's tasks", "latency": "latencies", "bytes": "bytes, 10 Gbit/s", "fixed": "fixed"}
@@ -157,4 +184,7 @@ def draw(figure, rows: Sequence[dict], workload: str) -> None:
         panel.set_xscale("log", base=2)
         panel.set_xticks(WORKERS, map(str, WORKERS))
         panel.set_xlabel("workers, a core each")
-    figure.suptitle("Not measured: several machines, real networks, GPUs with NCCL", fontsize=9, x=0.01, ha="left")
+    told = (
+        "Calculated from parts measured on one machine. Not measured: several machines, real networks, GPUs with NCCL."
+    )
+    figure.suptitle(told, fontsize=9, x=0.01, ha="left")
