@@ -143,7 +143,7 @@ def trust_region(together):
     return found | {f"pretrained{i}": v.numpy() for i, v in enumerate(policy.variables)}
 
 
-def reinforcement_learning(together, folder="unused"):
+def reinforcement_learning(together):
     """The first iteration of 5 tasks, without the step: its samples and what is noted of them."""
     found = {}
     for env in ("point_navigation", "half_cheetah_direction"):
