@@ -20,7 +20,7 @@ PACKAGES = ("data_generators", "maml_tf", "rl")
 RUNTIME = {"tensorflow", "keras", "tensorboard", "numpy", "pillow", "absl-py", "tqdm"}
 EXTRAS = {
     "rl": {"gymnasium", "mujoco", "tensorflow-probability", "tf-keras", "setuptools", "matplotlib"},
-    "dev": {"pytest", "pytest-xdist", "ruff", "mypy", "nbclient", "ipykernel"},
+    "dev": {"pytest", "pytest-xdist", "pyyaml", "ruff", "mypy", "nbclient", "ipykernel"},
 }
 BUILD = "import sys; from setuptools import build_meta; print(build_meta.build_wheel(sys.argv[1]))"
 DISTRIBUTIONS = {"PIL": "pillow", "absl": "absl-py"}  # whose name is not that of the module
