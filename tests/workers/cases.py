@@ -5,6 +5,7 @@ worker's own tasks; the others are the same for all workers.
 """
 
 import sys
+import tempfile
 
 import keras
 import numpy as np
@@ -148,11 +149,12 @@ def reinforcement_learning(together):
     found = {}
     for env in ("point_navigation", "half_cheetah_direction"):
         sizes = {"meta_batch_size": 5, "fast_batch_size": 3, "horizon": 12, "iterations": 1, "hidden_size": 8}
-        training = PolicyTraining(RLExperiment.of(env=env, **sizes), folder, log=False, workers=together)
-        training.learner.step = lambda before, after, kept=found, env=env: (
-            kept.update({f"own_{env}_{n}": np.asarray(v) for n, v in after._asdict().items()}) or {}
-        )
-        metrics = training.iterate(0)
+        with tempfile.TemporaryDirectory() as folder:
+            training = PolicyTraining(RLExperiment.of(env=env, **sizes), folder, log=False, workers=together)
+            training.learner.step = lambda before, after, kept=found, env=env: (
+                kept.update({f"own_{env}_{n}": np.asarray(v) for n, v in after._asdict().items()}) or {}
+            )
+            metrics = training.iterate(0)
         found |= {f"{env}_{n}": np.array(v) for n, v in metrics.items() if not n.startswith("seconds")}
     return found
 
