@@ -114,6 +114,8 @@ class Workers(Alone):
         resolver: of the cluster, whose addresses are all of its job "worker".
     """
 
+    _in_turn = False  # within `chief_first`
+
     def __init__(self, resolver: tf.distribute.cluster_resolver.ClusterResolver):
         self._strategy = tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=resolver)
         if len(self._strategy.extended.worker_devices) > 1:
@@ -180,11 +182,12 @@ class Workers(Alone):
         if not self.is_chief and self.any(False):
             self.any(True)
             raise UserError(another)
-        failed = True
+        failed = self._in_turn = True
         try:
             yield
             failed = False
         finally:
+            self._in_turn = False
             others = [self.any(failed) for _ in range(1 + self.is_chief)]
             if any(others) and not failed:
                 raise UserError(another)
@@ -196,7 +199,10 @@ class Workers(Alone):
         try:
             yield
             self.any(False)  # a worker that ends early would be missed by the others
-        except (errors.UnavailableError, errors.AbortedError, errors.CancelledError, errors.DeadlineExceededError) as e:
+        except errors.OpError as e:
+            gone = errors.UnavailableError, errors.AbortedError, errors.CancelledError, errors.DeadlineExceededError
+            if not isinstance(e, gone) and "incarnation" not in str(e):  # of one that has been started again alone
+                raise
             raise WorkerLost(
                 f"another worker is gone ({type(e).__name__}): the latest checkpoint stays as it is; start all workers "
                 "again by the same commands, and they resume from it"
@@ -212,6 +218,8 @@ class Workers(Alone):
         """The sum of all processes' NumPy arrays of one shape."""
         if threading.current_thread() is not threading.main_thread():
             raise RuntimeError("sums over workers pair by the order of their calls: call them in the main thread")
+        if self._in_turn:
+            raise RuntimeError("no sum over workers within chief_first, where the others are not there yet")
         key = array.shape, array.dtype.str
         if key not in self._sums:
             # A partial of its own, since TensorFlow warns of many tracings of one function.

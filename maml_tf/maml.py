@@ -229,16 +229,22 @@ class MAML(Saved):
 
     @compiled
     def curves(
-        self, tasks: Tasks, step_size: Any = None, *, num_updates: int, transductive: bool = True, learner: Any = None
+        self,
+        tasks: Tasks,
+        step_size: Any = None,
+        *,
+        num_updates: int,
+        transductive: bool = True,
+        learner: Any = None,
+        first: int = 0,
     ) -> Metrics:
-        """`evaluate`, compiled; by another TaskLearner if given."""
-        start, (tasks, seeds, _, count) = self.start(step_size), self._elements(tasks)
+        """`evaluate`, compiled; by another TaskLearner if given. first: as of `train_step`."""
+        start, (tasks, seeds, _, count) = self.start(step_size), self._elements(tasks, first)
         order = self.learner.order_of_one(tasks.support_x, num_updates, axis=1)  # so that `adapt` does the same
         orders = [] if order is None else [tf.repeat(order[None], count, axis=0)]
-        state = [tf.repeat(t[None], count, axis=0) for t in start.state]
-        start, learner = start._replace(state=self.pure.with_seeds(state, seeds)), learner or self.learner
-        what = learner, start, tasks, orders, num_updates, transductive, self.task_axis
-        return self.compiler.part(lambda: after_each_update(*what))
+        state = self.pure.with_seeds([tf.repeat(t[None], count, axis=0) for t in start.state], seeds)
+        what = start._replace(state=state), tasks, orders, num_updates, transductive, self.task_axis
+        return self.compiler.part(lambda: after_each_update(learner or self.learner, *what))
 
     def adapt(self, x: Any, y: Any, num_updates: int | None = None, step_size: Any = None) -> Adapted:
         """Adapts to one task and returns its fast weights; the model itself stays as it is. Any size is one graph.

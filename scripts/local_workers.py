@@ -4,16 +4,20 @@ python -m scripts.local_workers --workers=2 main.py --datasource=omniglot --num_
 python -m scripts.local_workers --workers=2 -m scripts.train_rl --env=half_cheetah_direction
 
 The command is main.py, scripts.train_rl or scripts.baselines with its flags. The first worker writes and is heard; of
-the others, errors are. When one is killed or lost, all are started again and resume from the latest checkpoint.
+the others, errors are. When one is killed or lost, all are started again and resume from the latest checkpoint. Ctrl-C
+goes to all: they save and end; a second one ends them at once, and a third kills them.
 """
 
+import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Sequence
@@ -24,6 +28,7 @@ from maml_tf.runs.process import available_cores
 
 LOST = 75  # `maml_tf.distribution.LOST`, without TensorFlow
 _GRACE_SECONDS = 30  # in which the others notice that one is gone, and end by themselves
+_PATIENT = 2  # requests to stop, after which workers are killed
 
 
 def define(flags: Flags) -> None:
@@ -42,10 +47,15 @@ def run(flags: Flags) -> int:
     if gpus and count > len(gpus):
         raise UserError(f"{count} workers need a GPU each, but {len(gpus)} are visible: give --workers={len(gpus)}")
     if not gpus and count > available_cores():
-        raise UserError(f"{count} workers need a core each, but there are {available_cores()}")
+        cores = available_cores()
+        raise UserError(f"{count} workers need a core each, but there are {cores}: give --workers={cores}")
+    anew = [part for part in flags.command if re.fullmatch("--?(noresume|resume=(false|f|no|n|0))", part.lower())]
     for left in range(flags.restarts, -1, -1):
-        code, retry = _Group(count, gpus, flags.command).wait()
+        code, retry = _Group(count, gpus, flags.command).run()
         if not retry or not left:
+            return code
+        if anew:
+            print(f"A worker was lost; start again without {anew[0]} to resume", file=sys.stderr)
             return code
         print(f"A worker was lost; all are started again, at most {left} times", file=sys.stderr)
     return code
@@ -55,23 +65,24 @@ class _Group:
     """The processes of one start."""
 
     def __init__(self, count, gpus, command):
-        self._asked = False
-        addresses = [f"localhost:{port}" for port in _free_ports(count)]
-        cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
-        self._processes = []
-        for index in range(count):
-            config = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
-            environment = {"TF_CONFIG": json.dumps(config)}
-            if gpus:
-                environment["CUDA_VISIBLE_DEVICES"] = gpus[index]
-            own = cores[len(cores) * index // count : len(cores) * (index + 1) // count]
-            self._processes.append(_start(command, os.environ | environment, own, index))
+        self._count, self._gpus, self._command = count, gpus, command
+        self._asked = 0
+        self._processes, self._readers = [], []
 
-    def wait(self):
+    def run(self):
         """(exit code, whether to start again), once all have ended."""
-        handlers = {number: signal.signal(number, self._pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
+        heeded = [signal.SIGINT, signal.SIGTERM]
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as under nohup
+            heeded.append(signal.SIGHUP)
+        handlers = {number: signal.signal(number, self._pass_on) for number in heeded}
         try:
-            self._wait_for_all()
+            # For their temporary files, which those that are killed leave behind.
+            with tempfile.TemporaryDirectory(prefix="workers", ignore_cleanup_errors=True) as folder:
+                try:
+                    self._start(folder)
+                    self._wait_for_all()
+                finally:
+                    self._end()
         finally:
             for number, handler in handlers.items():
                 signal.signal(number, handler)
@@ -79,34 +90,70 @@ class _Group:
         failed = [code for code in codes if code > 0 and code != LOST]
         if failed:
             return failed[0], False
-        lost = any(codes)
-        return (LOST if lost else 0), lost and not self._asked
+        if self._asked and (any(codes) or len(codes) < self._count):
+            return 130, False
+        return (LOST, True) if any(codes) else (0, False)
+
+    def _start(self, folder):
+        addresses = [f"localhost:{port}" for port in _free_ports(self._count)]
+        cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+        for index in range(self._count):
+            if self._asked:
+                return
+            config = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
+            environment = {"TF_CONFIG": json.dumps(config), "TMPDIR": folder}
+            if self._gpus:
+                environment["CUDA_VISIBLE_DEVICES"] = self._gpus[index]
+            own = cores[len(cores) * index // self._count : len(cores) * (index + 1) // self._count]
+            streams = {"stdin": subprocess.DEVNULL}
+            streams |= {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE} if index else {}
+            with _on(own, cores):
+                # A group of its own: Ctrl-C on a terminal comes to it as every other signal does, by this process.
+                process = subprocess.Popen(
+                    [sys.executable, *self._command], env=os.environ | environment, process_group=0, **streams
+                )
+            self._processes.append(process)
+            if index:
+                self._readers.append(threading.Thread(target=_repeat, args=(process.stderr, index), daemon=True))
+                self._readers[-1].start()
 
     def _wait_for_all(self):
         since = None
-        while running := [process for process in self._processes if process.poll() is None]:
+        while running := self._running():
             if len(running) < len(self._processes):
                 since = since or time.monotonic()
                 if any(p.returncode for p in self._processes) and time.monotonic() - since > _GRACE_SECONDS:
-                    for process in running:
-                        process.kill()
+                    self._end()
             time.sleep(0.1)
 
+    def _running(self):
+        return [process for process in self._processes if process.poll() is None]
+
+    def _end(self):
+        """Kills those that still run, and waits until what all have said is repeated."""
+        for process in self._running():
+            process.kill()
+            process.wait()
+        for reader in self._readers:
+            reader.join(1)  # a child of the worker may hold its end of the pipe
+
     def _pass_on(self, number, frame):
-        # Ctrl-C on a terminal reaches the workers by itself.
-        self._asked = True
-        for process in self._processes:
-            if number != signal.SIGINT and process.poll() is None:
-                process.send_signal(number)
+        self._asked += 1
+        number = signal.SIGTERM if number == signal.SIGHUP else number  # which has them save
+        for process in self._running():
+            process.send_signal(number if self._asked <= _PATIENT else signal.SIGKILL)
 
 
-def _start(command, environment, cores, index):
-    set_cores = (lambda: os.sched_setaffinity(0, cores)) if cores else None
-    streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE} if index else {}
-    process = subprocess.Popen([sys.executable, *command], env=environment, preexec_fn=set_cores, **streams)
-    if index:
-        threading.Thread(target=_repeat, args=(process.stderr, index), daemon=True).start()
-    return process
+@contextlib.contextmanager
+def _on(cores, all_cores):
+    """What is started while entered runs on these cores."""
+    if cores:
+        os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        if cores:
+            os.sched_setaffinity(0, all_cores)
 
 
 def _repeat(stream, index):
@@ -140,7 +187,9 @@ def _visible_gpus():
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
-    starts = [i for i, argument in enumerate(arguments) if argument == "-m" or not argument.startswith("-")]
+    values = [i + 1 for i, argument in enumerate(arguments) if argument in ("--workers", "--restarts")]
+    names = [i for i, argument in enumerate(arguments) if argument == "-m" or not argument.startswith("-")]
+    starts = [i for i in names if i not in values]
     own = starts[0] if starts else len(arguments)
     return command(__doc__, define, run, [*arguments[:own], "--", *arguments[own:]])
 

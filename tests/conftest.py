@@ -58,7 +58,7 @@ def log_level(monkeypatch):
 @pytest.fixture
 def run_main(monkeypatch, capsys, tmp_path):
     """run_main(*arguments) does in an empty folder what `python main.py` does, but in this process, to save time."""
-    monkeypatch.setattr(runtime, "configure", lambda kind: None)  # can only be done once in a process
+    monkeypatch.setattr(runtime, "configure", lambda kind, **arithmetic: None)  # can only be done once in a process
     monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
     monkeypatch.chdir(tmp_path)
 

@@ -19,6 +19,7 @@ from data_generators.minibatches import halves
 from data_generators.tasks import Tasks
 from maml_tf.baselines.experiment import describe
 from maml_tf.baselines.learners import Choice, NearestNeighbor, StepSizes, choose, fine_tuning
+from maml_tf.distribution import ALONE, Alone
 from maml_tf.maml import MAML
 from maml_tf.runs.settings import check
 from maml_tf.supervised import evaluation
@@ -131,7 +132,7 @@ class Comparison:
         Raises:
             UserError: the folder cannot be written.
         """
-        known = KeptEvaluations(Path(folder) / "figures.json", fingerprint)
+        known = KeptEvaluations(Path(folder) / "figures.json", fingerprint, classifier.workers)
         evaluate = functools.partial(self._evaluate, known, classifier.workers)
         neighbor = NearestNeighbor(classifier)
         outcomes = [
@@ -169,10 +170,11 @@ class KeptEvaluations:
     Args:
         path: the file; one that is damaged, or of another classifier, is replaced.
         fingerprint: of the classifier.
+        workers: the processes that compute together, each with a file of its own.
     """
 
-    def __init__(self, path: Path, fingerprint: str):
-        self.path = path
+    def __init__(self, path: Path, fingerprint: str, workers: Alone = ALONE):
+        self.path, self._workers = path, workers
         self._fingerprint = fingerprint
         self._known = self._read()
 
@@ -182,7 +184,7 @@ class KeptEvaluations:
         Raises:
             UserError: the file cannot be written.
         """
-        if key not in self._known:
+        if self._workers.any(key not in self._known):  # the chief's file may have more by now
             found = _from_lists(_as_lists(compute()))
             self._known |= self._read() | {key: found}  # another process may have added some meanwhile
             kept = {key: _as_lists(evaluation) for key, evaluation in self._known.items()}

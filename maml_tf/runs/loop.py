@@ -100,6 +100,8 @@ def run(
     try:
         with workers.chief_first():
             iteration = store.start(resume)
+        if workers.any(str(iteration).encode() != workers.from_chief(str(iteration).encode())):
+            raise UserError(f"another process has trained in {store.folder} just now: start all workers again")
         workers.copy_from_chief(training.variables())
         if iteration >= training.end and not _missed(training, iteration):
             return True
@@ -139,7 +141,7 @@ def _run(training, store, workers, iteration, label, unit):
                 _act(training, iteration, before=False)
         if iteration > saved:
             _save(training, store, workers, iteration)
-        return iteration, workers.any(stop.requested)
+    return iteration, workers.any(stop.requested)
 
 
 def _pause(iteration, training):

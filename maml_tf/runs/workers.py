@@ -9,6 +9,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import signal
 import tarfile
 import tempfile
@@ -16,20 +17,26 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import tensorflow as tf
+from tensorflow.python.distribute.cluster_resolver.slurm_cluster_resolver import (
+    expand_hostlist,
+    expand_tasks_per_node,
+)
 
 from data_generators.errors import UserError, first_line
 from maml_tf.distribution import ALONE, Alone, Workers
 from maml_tf.runs.checkpoints import BEST, available
 from maml_tf.runs.flags import Flags
 
-_PORT, _MOST_TASKS = 8888, 1024  # of a SLURM step on a node: the port of the first task, and how many there may be
+# Ports of SLURM's steps, so that steps of several jobs on one node do without each other's.
+_PORT, _STEPS, _OF_A_STEP = 8888, 1000, 16
 
 
 @contextlib.contextmanager
 def joined() -> Iterator[Alone]:
     """The workers that this process belongs to, while they work together; before TensorFlow does anything else.
 
-    TF_CONFIG names them, as TensorFlow documents it; where it is not set, the tasks of a SLURM step are workers.
+    TF_CONFIG names them, as TensorFlow documents it; where it is not set, the tasks of a SLURM step are workers. For
+    runs of its own in each task of a step, set TF_CONFIG={}.
     """
     workers = _join()
     with workers.together():
@@ -71,10 +78,8 @@ def _cluster():
     """The resolver of the workers' addresses; None for a process of its own."""
     if os.environ.get("TF_CONFIG"):
         return _of_tf_config()
-    if int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1 and "SLURM_PROCID" in os.environ:
-        # The GPU of a task is SLURM's affair (--gpus-per-task=1); without any, TensorFlow fails to count them.
-        gpus = {"gpus_per_node": _MOST_TASKS, "gpus_per_task": 1, "auto_set_gpu": False}
-        return tf.distribute.cluster_resolver.SlurmClusterResolver(port_base=_PORT, **gpus)
+    if os.environ.get("SLURM_STEP_NUM_TASKS", "1") != "1" and "SLURM_PROCID" in os.environ:
+        return _of_slurm()
     return None
 
 
@@ -82,19 +87,51 @@ def _of_tf_config():
     try:
         config = json.loads(os.environ["TF_CONFIG"])
         jobs = config.get("cluster", {})
-        task = config.get("task", {"type": "worker", "index": 0})
-        addresses, kind, index = jobs.get("worker", []), task["type"], int(task["index"])
+        if sum(map(len, jobs.values())) < 2:
+            return None
+        addresses = jobs.get("worker", [])
+        kind, index = config["task"]["type"], int(config["task"]["index"])
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise UserError(f"TF_CONFIG is not what TensorFlow documents ({type(error).__name__}: {error})") from error
     if others := sorted(set(jobs) - {"worker"} | {kind} - {"worker"}):
         raise UserError(
             f"TF_CONFIG names {', '.join(others)}: name all processes worker, the first of which is the chief"
         )
-    if len(addresses) < 2:
-        return None
+    if not isinstance(addresses, list) or not all(re.fullmatch(r".+:\d+", str(address)) for address in addresses):
+        raise UserError(f"TF_CONFIG has the workers {addresses}: give a list of host:port")
+    if len(set(addresses)) < len(addresses):
+        raise UserError(f"TF_CONFIG has the workers {', '.join(addresses)}: give each an address of its own")
     if not 0 <= index < len(addresses):
         raise UserError(f"TF_CONFIG has {len(addresses)} workers, 0 to {len(addresses) - 1}, but the index {index}")
     return tf.distribute.cluster_resolver.TFConfigClusterResolver()
+
+
+def _of_slurm():
+    """The tasks of a step, whose addresses are by its nodes in SLURM's order.
+
+    TensorFlow's SlurmClusterResolver sorts node10 before node9, and takes it that every task has a GPU.
+    """
+    step = {name: os.environ.get(f"SLURM_STEP_{name}", "") for name in ("NODELIST", "TASKS_PER_NODE")}
+    try:
+        index, job, number = (int(os.environ.get(f"SLURM_{n}", "0")) for n in ("PROCID", "JOB_ID", "STEP_ID"))
+        hosts, counts = expand_hostlist(step["NODELIST"]), expand_tasks_per_node(step["TASKS_PER_NODE"])
+        places = [(host, i) for host, count in zip(hosts, counts, strict=True) for i in range(count)]
+        own_host, _ = places[index]
+    except (ValueError, IndexError) as error:
+        raise UserError(f"SLURM's variables of the step cannot be read ({error}): set TF_CONFIG") from error
+    if os.environ.get("SLURMD_NODENAME", own_host) != own_host:
+        raise UserError(
+            f"task {index} is on {os.environ['SLURMD_NODENAME']}, where {own_host} was expected: start the tasks by "
+            "srun --distribution=block"
+        )
+    first = _PORT + (job + 101 * number) % _STEPS * _OF_A_STEP
+    return tf.distribute.cluster_resolver.SimpleClusterResolver(
+        tf.train.ClusterSpec({"worker": [f"{host}:{first + i}" for host, i in places]}),
+        task_type="worker",
+        task_id=index,
+        num_accelerators={"GPU": len(tf.config.list_physical_devices("GPU"))},
+        rpc_layer="grpc",
+    )
 
 
 def refuse_differences(workers: Alone, flags: Flags, data: Callable[[], bytes] = bytes) -> None:
@@ -118,7 +155,8 @@ def refuse_differences(workers: Alone, flags: Flags, data: Callable[[], bytes] =
     if workers.any(bool(differ)):
         other = f"worker {workers.index} has other {' and '.join(differ)} than worker 0"
         said = other if differ else "another worker differs from worker 0"
-        raise UserError(f"{said}: start all workers by the same command, on the same code, data and packages")
+        alone = "; for runs of their own, set TF_CONFIG={}" if "SLURM_PROCID" in os.environ else ""
+        raise UserError(f"{said}: start all workers by the same command, on the same code, data and packages{alone}")
 
 
 def _code():
@@ -135,18 +173,24 @@ def own_folder(workers: Alone, folder: Path) -> Iterator[Path]:
     if workers.is_chief:
         yield folder
         return
-    with tempfile.TemporaryDirectory(prefix="worker") as own:
+    with tempfile.TemporaryDirectory(prefix="worker") as around:
+        own = Path(around, "run")  # beside which an earlier run may be put aside
+        own.mkdir()
         with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
             archive.extractall(own, filter="data")
-        yield Path(own)
+        yield own
 
 
 def _packed(folder):
-    """The whole checkpoints of a run, best ones too, its tables and what else says what it has done."""
+    """The whole checkpoints of a run, best ones too, its tables and what else says what it has done.
+
+    Files that another process deletes meanwhile are left out.
+    """
     files = [file for sub in (folder, folder / BEST) for i in available(sub) for file in sub.glob(f"model{i}.*")]
-    files += [file for kind in ("csv", "json") for file in folder.glob(f"*.{kind}")]
+    files += [file for kind in ("csv", "json", "npz") for file in folder.glob(f"*.{kind}")]
     stream = io.BytesIO()
-    with tarfile.open(fileobj=stream, mode="w") as archive:
+    with tarfile.open(fileobj=stream, mode="w", dereference=True) as archive:
         for file in files:
-            archive.add(file, file.relative_to(folder))
+            with contextlib.suppress(FileNotFoundError):
+                archive.add(file, file.relative_to(folder))
     return stream.getvalue()

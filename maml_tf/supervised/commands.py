@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import json
 from pathlib import Path
 
 import tensorflow as tf
@@ -171,18 +172,18 @@ def _train(flags: Flags, experiment: Experiment, data: TaskData, folder: Path, t
 
 def _test_best(flags, tested, conditions, run):
     """Tests the best checkpoint on validation, where it is not the last, which has just been tested."""
+    conditions, iteration = conditions.at(best.BEST), run.iteration
+    name = evaluation.file_name(tested.update_batch_size, tested.update_lr, conditions, flags.transductive)
     try:
         iteration = best.best(run.folder)[0] if best.ranks(run.folder) else run.iteration
+        tests = iteration != run.iteration or (run.folder / name).exists()  # of an earlier best
     except UserError as error:  # of a damaged one; the last is trained and tested
         say(f"warning: the best checkpoint is not tested: {error}")
-        return
-    conditions = conditions.at(best.BEST)
-    if iteration != run.iteration:
-        _test(flags, tested, conditions, run.at(best.BEST))
-        return
-    name = evaluation.file_name(tested.update_batch_size, tested.update_lr, conditions, flags.transductive)
-    if (run.folder / name).exists():  # of an earlier best
-        _test(flags, tested, conditions, run)
+        tests = False
+    # By what the chief has: a full disk, or another process, may have made a difference between the folders.
+    iteration, tests = json.loads(run.maml.workers.from_chief(json.dumps([iteration, tests]).encode()))
+    if tests:
+        _test(flags, tested, conditions, run if iteration == run.iteration else run.at(best.BEST))
 
 
 def _test_ensemble(flags, tested, conditions, run):
@@ -190,6 +191,7 @@ def _test_ensemble(flags, tested, conditions, run):
     iterations, members = best.best(run.folder, flags.ensemble), []
     for iteration in iterations:
         run._replace(folder=run.folder / best.BEST).at(iteration)
+        run.maml.workers.copy_from_chief(variables(run.maml))
         members.append([variable.numpy() for variable in variables(run.maml)])
     print(f"Testing the ensemble of the checkpoints of iterations {str(iterations)[1:-1]}")
     _test(flags, tested, conditions.at(f"ensemble{len(members)}"), run, Ensemble(run.maml, members))
@@ -200,6 +202,7 @@ def _test(flags, tested, conditions, run, learner=None):
     trained, shots = run.experiment, tested.update_batch_size
     origin = " of the original code, which holds weights only: settings are those above" if run.by_original else ""
     if learner is None:
+        run.maml.workers.copy_from_chief(variables(run.maml))  # whose folder another process may be training in
         which = f", the {conditions.which}" if conditions.which else ""
         print(f"Testing the checkpoint of iteration {run.iteration}{origin}{which}")
     split = run.data.split_to_test(flags.test_set)

@@ -156,24 +156,26 @@ def evaluate(
     """
     if num_tasks < 1 or tasks_per_call < 1:
         raise UserError(f"Tasks and tasks per call must be at least 1, not {num_tasks} and {tasks_per_call}.")
+    size = min(tasks_per_call, num_tasks)
     listed = max(num_tasks, workers.count)  # the last one again, where there are fewer than workers
     first, own = workers.share(listed)
-    size = min(tasks_per_call, own)
-    starts = range(0, own, size)
+    first = min(first, num_tasks - 1)
+    # Whole calls of those that one process would make: random layers have their seeds by the place in a call.
+    starts = range(first - first % size, min(first + own, num_tasks), size)
 
     def chunk(index):
-        start = min(first + starts[index], num_tasks - 1)
-        wanted = min(first + own, num_tasks) - start
-        return _filled(draw(start, max(1, min(size, wanted))), wanted, size)
+        left = num_tasks - starts[index]
+        return _filled(draw(starts[index], min(size, left)), left, size)
 
     results = []
-    shown = contextlib.nullcontext() if label is None else progress(own, label, "task", leave=False)
+    total = min(starts[-1] + size, num_tasks) - starts[0]
+    shown = contextlib.nullcontext() if label is None else progress(total, label, "task", leave=False)
     with Prefetcher(chunk, stop=len(starts)) as chunks, shown as display:
         for start, tasks in zip(starts, chunks, strict=True):
             results.append(maml.evaluate(tasks, num_updates, step_size, transductive=transductive))
             if display:
-                display.update(min(size, own - start))
-    joined = {name: np.concatenate([r[name] for r in results])[:own] for name in results[0]}
+                display.update(min(size, num_tasks - start))
+    joined = {name: np.concatenate([r[name] for r in results])[first - starts[0] :][:own] for name in results[0]}
     joined = {name: values[:num_tasks] for name, values in workers.gathered(joined, listed).items()}
     losses = joined.get("losses")
     if "accuracies" in joined:

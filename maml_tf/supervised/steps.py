@@ -3,6 +3,7 @@
 import bisect
 import contextlib
 import functools
+import inspect
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -182,9 +183,13 @@ def phase_ends(experiment: Experiment) -> list[int]:
 
 def _share_of(maml, experiment, source):
     """Function: iteration -> this worker's share of its meta-batch."""
-    batch = experiment.meta_batch_size
-    part = {"part": maml.workers.share(batch)} if maml.workers.count > 1 else {}
-    return lambda iteration: source.sample(experiment.seed, "train", iteration, batch, **part)
+    what, batch = (experiment.seed, "train"), experiment.meta_batch_size
+    if maml.workers.count == 1:
+        return lambda iteration: source.sample(*what, iteration, batch)
+    first, size = maml.workers.share(batch)
+    if "part" in inspect.signature(source.sample).parameters:
+        return lambda iteration: source.sample(*what, iteration, batch, part=(first, size))
+    return lambda iteration: Tasks(*(values[first : first + size] for values in source.sample(*what, iteration, batch)))
 
 
 def step_at(maml: MAML, experiment: Experiment, iteration: int) -> tuple[Any, dict[str, Any]]:
@@ -196,7 +201,7 @@ def step_at(maml: MAML, experiment: Experiment, iteration: int) -> tuple[Any, di
     return maml.train_step, own | next(told for end, told in experiment.phases if iteration < end)
 
 
-def gradient_cosine(maml: MAML, tasks: Tasks, last: bool = False) -> tf.Tensor:
+def gradient_cosine(maml: MAML, tasks: Tasks, last: bool = False, first: int = 0) -> tf.Tensor:
     """The cosine between the first- and the second-order meta-gradient of the initial weights, at the present weights.
 
     Both are means over the same tasks, before any clipping. Whether `maml` itself trains to first or second order makes
@@ -205,16 +210,13 @@ def gradient_cosine(maml: MAML, tasks: Tasks, last: bool = False) -> tf.Tensor:
     Args:
         maml: MAML.
         tasks: Tasks.
-        last: as of `MAML.train_step`.
+        last, first: as of `MAML.train_step`.
 
     Returns:
         A float64 scalar: 1 where second derivatives change nothing but the length; NaN where a gradient is zero.
     """
-    first, second = (
-        maml.meta_gradients.graph(tasks, first_order=first_order, last=last)[: len(maml.weights)]
-        for first_order in (True, False)
-    )
-    return cosine(first, second)
+    gradients = functools.partial(maml.meta_gradients.graph, tasks, last=last, first=first)
+    return cosine(*(gradients(first_order=order)[: len(maml.weights)] for order in (True, False)))
 
 
 def cosine(gradients: list[tf.Tensor], others: list[tf.Tensor]) -> tf.Tensor:

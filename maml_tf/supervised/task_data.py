@@ -46,8 +46,10 @@ class TaskData(NamedTuple):
 
     def fingerprint(self) -> bytes:
         """What tells these data from others, without reading all of them: sizes, some images, and the first tasks."""
-        found = hashlib.sha256(repr(self.splits).encode() + fingerprint_of(getattr(self.source, "splits", {})))
-        tasks = [self.validation_tasks(0, 1), *(self.evaluation_tasks(s, 0, 1) for s in self.splits if s != "train")]
+        images = self.source.splits if isinstance(self.source, Episodes) else {}
+        found = hashlib.sha256(repr(self.splits).encode() + fingerprint_of(images))
+        tasks = [self.evaluation_tasks(split, 0, 1) for split in self.splits if split != "train"]
+        tasks += [self.validation_tasks(0, 1)] if "val" in self.splits else []
         for values in tasks:
             found.update(b"".join(np.ascontiguousarray(value).tobytes() for value in values))
         return found.digest()

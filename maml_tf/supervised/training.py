@@ -75,7 +75,9 @@ class SupervisedTraining:
         self._write_scalars: Callable[..., None] | None = None
         self._cosines: Table | None = None
         self._latest_cosine: float | None = None
-        self._cosine_of = {last: functools.partial(gradient_cosine, maml, last=last) for last in (False, True)}
+        self._first, _ = maml.workers.share(experiment.meta_batch_size)
+        cosine = functools.partial(gradient_cosine, maml, first=self._first)
+        self._cosine_of = {last: functools.partial(cosine, last=last) for last in (False, True)}
         kind = "accuracy" if maml.accuracy else "loss"
         columns = f"{kind}_before", f"{kind}_after", "ci95", "median_after", "diverged_after"
         self._validations = Table(self.folder / VALIDATION, columns)
@@ -161,7 +163,7 @@ class SupervisedTraining:
             self._write_scalars(curve_scalars(curves), iteration)
 
     def _curves(self, tasks):
-        return self.maml.curves.graph(tasks, num_updates=self.experiment.summary_updates)
+        return self.maml.curves.graph(tasks, num_updates=self.experiment.summary_updates, first=self._first)
 
     def _note_gradient_cosine(self, iteration):
         if iteration < self.experiment.pretrain_iterations:

@@ -4,6 +4,7 @@ Every case is a function of Alone or Workers that returns arrays by name. Those 
 worker's own tasks; the others are the same for all workers.
 """
 
+import functools
 import sys
 import tempfile
 
@@ -17,7 +18,7 @@ from maml_tf.maml import MAML, adam
 from maml_tf.optimizers import annealed_query_weights
 from maml_tf.runs import process, workers
 from maml_tf.supervised import build, evaluation
-from maml_tf.supervised.steps import steps_for
+from maml_tf.supervised.steps import gradient_cosine, steps_for
 from rl import vpg
 from rl.advantages import Samples
 from rl.experiment import EXACT, RLExperiment
@@ -80,6 +81,11 @@ def mamls(together, name):
     first, size = together.share(count)
     own = Tasks(*(values[first : first + size] for values in whole))
     found = {f"gradient{i}": g.numpy() for i, g in enumerate(maml.meta_gradients(own, first=first))}
+    # What depends on a task's place in the meta-batch.
+    if name == "minibatches":
+        found["cosine"] = maml.compiler(functools.partial(gradient_cosine, maml, first=first))(own).numpy()
+    if name == "random":
+        found |= {f"own_{k}": v.numpy() for k, v in maml.curves(own, num_updates=2, first=first).items()}
     for step in range(3):
         found |= {f"{k}{step}": v.numpy() for k, v in maml.train_step(own, first=first).items()}
     found |= {f"{k}_pretrained": v.numpy() for k, v in maml.pretrain_step(own, first=first).items()}
@@ -102,8 +108,11 @@ def compiled_loop(together):
 
 
 def evaluations(together):
-    """More tasks than workers, of uneven shares, and fewer; mapped, so that every task is computed alone."""
-    maml = MAML(dense(head), **CLASSES, step_size=0.1, workers=together, **MAPPED)
+    """More tasks than workers, of uneven shares, and fewer; mapped, so that every task is computed alone.
+
+    With a random layer, whose numbers depend on a task's place in a call.
+    """
+    maml = MAML(dense(dropout, head), **CLASSES, step_size=0.1, workers=together, **MAPPED)
     maml.train_step(Tasks(*(v[: together.share(4)[1]] for v in tasks(4, 4))))
     maml.copied = [variable.assign(np.ones(variable.shape) / 7) for variable in maml.weights]
     listed, found = tasks(13, 4, seed=1), {}

@@ -1,0 +1,132 @@
+"""The launcher, on programs of a few lines in the place of workers."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.workers.started import ROOT
+
+START = """
+import json, os, pathlib, signal, sys, tempfile, time
+index = json.loads(os.environ["TF_CONFIG"])["task"]["index"]
+here = pathlib.Path(sys.argv[1])
+def mark(name):
+    (here / f"{name}{index}").touch()
+"""
+
+
+@pytest.fixture
+def program(tmp_path):
+    def write(text):
+        path = tmp_path / "program.py"
+        path.write_text(START + text)
+        return path
+
+    return write
+
+
+def launcher(*arguments):
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    command = [sys.executable, "-m", "scripts.local_workers", *map(str, arguments)]
+    return subprocess.Popen(command, cwd=ROOT, env=os.environ | {"CUDA_VISIBLE_DEVICES": ""}, **pipes)
+
+
+def ended(process):
+    """(exit code, output, errors)."""
+    try:
+        out, errors = process.communicate(timeout=60)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise
+    return process.returncode, out, errors
+
+
+def wait_for(*files):
+    end = time.monotonic() + 60
+    while not all(file.exists() for file in files):
+        assert time.monotonic() < end, files
+        time.sleep(0.02)
+
+
+def test_an_error_of_one_is_told_to_its_last_line_and_not_tried_again(program, tmp_path):
+    path = program("""
+mark("started")
+if index:
+    sys.exit("\\n".join(f"line {i}" for i in range(3000)) + "\\nerror: its data are missing")
+time.sleep(0.5)
+sys.exit(75)
+""")
+    code, _, errors = ended(launcher("--workers", "2", path, tmp_path))  # a value of its own is no command
+    assert code == 1
+    assert errors.endswith("worker 1: line 2999\nworker 1: error: its data are missing\n")
+    assert "started again" not in errors
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_request_to_stop_comes_to_all(program, tmp_path, number):
+    path = program("""
+def stop(number, frame):
+    mark("stopped")
+    print("saved", flush=True)
+    sys.exit(130)
+for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, stop)
+mark("started")
+time.sleep(60)
+""")
+    process = launcher("--workers=2", path, tmp_path)
+    wait_for(tmp_path / "started0", tmp_path / "started1")
+    process.send_signal(number)
+    assert ended(process) == (130, "saved\n", "")
+    assert (tmp_path / "stopped1").exists()
+
+
+def test_the_third_request_kills(program, tmp_path):
+    path = program("""
+def ignore(number, frame):
+    mark(f"ignored{len(list(here.glob('ignored*%d' % index)))}of")
+signal.signal(signal.SIGINT, ignore)
+(here / f"folder{index}").write_text(tempfile.mkdtemp())
+mark("started")
+while True:
+    time.sleep(0.01)
+""")
+    process = launcher("--workers=2", path, tmp_path)
+    wait_for(tmp_path / "started0", tmp_path / "started1")
+    for number in range(3):
+        process.send_signal(signal.SIGINT)
+        if number < 2:
+            wait_for(*(tmp_path / f"ignored{number}of{index}" for index in range(2)))
+    assert ended(process)[0] == 130
+    folders = [Path((tmp_path / f"folder{index}").read_text()) for index in range(2)]
+    assert not any(folder.exists() or folder.parent.exists() for folder in folders)
+
+
+@pytest.mark.parametrize(("flag", "starts"), [("--resume=False", 1), ("--noresume", 1), ("--resume=True", 2)])
+def test_what_would_begin_anew_is_not_started_again(program, tmp_path, flag, starts):
+    path = program("""
+mark(f"start{len(list(here.glob('start*0')))}of")
+if index:
+    os.kill(os.getpid(), signal.SIGKILL)
+sys.exit(75)
+""")
+    code, _, errors = ended(launcher("--workers=2", "--restarts=1", path, tmp_path, flag))
+    assert (code, len(list(tmp_path.glob("start*of0")))) == (75, starts)
+    assert ("without --" in errors) == (starts == 1)
+
+
+def test_every_worker_has_cores_of_its_own(program, tmp_path):
+    path = program("""
+(here / f"cores{index}").write_text(json.dumps(sorted(os.sched_getaffinity(0))))
+""")
+    assert ended(launcher("--workers=2", path, tmp_path))[0] == 0
+    first, second = (json.loads((tmp_path / f"cores{index}").read_text()) for index in range(2))
+    assert first
+    assert second
+    assert sorted(first + second) == sorted(os.sched_getaffinity(0))
