@@ -139,9 +139,9 @@ class _Group:
 
     def _pass_on(self, number, frame):
         self._asked += 1
-        number = signal.SIGTERM if number == signal.SIGHUP else number  # which has them save
+        # Whatever it was: while workers wait for each other, TensorFlow takes no notice of SIGTERM.
         for process in self._running():
-            process.send_signal(number if self._asked <= _PATIENT else signal.SIGKILL)
+            process.send_signal(signal.SIGINT if self._asked <= _PATIENT else signal.SIGKILL)
 
 
 @contextlib.contextmanager

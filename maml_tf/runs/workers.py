@@ -29,6 +29,7 @@ from maml_tf.runs.flags import Flags
 
 # Ports of SLURM's steps, so that steps of several jobs on one node do without each other's.
 _PORT, _STEPS, _OF_A_STEP = 8888, 1000, 16
+_NO_PROXY = "no_grpc_proxy"  # hosts that gRPC connects to without one
 
 
 @contextlib.contextmanager
@@ -62,7 +63,10 @@ def _join():
     print(
         f"Worker {resolver.task_id} of {len(addresses)} at {own}, waiting for all: {', '.join(addresses)}", flush=True
     )
-    # Python's handlers would wait until TensorFlow has found the others.
+    # A proxy, which clusters have for the world outside, would not let them through.
+    hosts = dict.fromkeys(address.rpartition(":")[0] for address in addresses)
+    os.environ[_NO_PROXY] = ",".join([*filter(None, [os.environ.get(_NO_PROXY)]), *hosts])
+    # Python's handlers would wait until TensorFlow has found the others, which itself takes no notice of SIGTERM.
     numbers = signal.SIGINT, signal.SIGTERM
     previous = [signal.signal(number, signal.SIG_DFL) for number in numbers]
     try:

@@ -10,6 +10,7 @@ from pathlib import Path
 from scripts.local_workers import _free_ports
 
 ROOT = Path(__file__).parents[2]
+PROXY = {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}  # which lets nothing through
 PATIENCE = 240  # seconds: the machine may be busy with other tests
 
 
@@ -24,7 +25,8 @@ class Started:
         for i in range(count):
             config = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": i}}
             own = [str(part).replace("{index}", str(i)) for part in (commands[i] if commands else command)]
-            environment = os.environ | {"TF_CONFIG": json.dumps(config)} | environments[i % len(environments)]
+            own_environment = {"TF_CONFIG": json.dumps(config), "TMPDIR": str(folder)} | PROXY
+            environment = os.environ | own_environment | environments[i % len(environments)]
             core = {cores[i % len(cores)]}
             with open(self.outputs[i], "w") as file:
                 self.processes.append(
@@ -73,4 +75,4 @@ def alone(*command, **environment):
 
 def launched(*command, **environment):
     """Runs a command by the launcher, as two workers."""
-    return alone("-m", "scripts.local_workers", "--workers=2", *command, **environment)
+    return alone("-m", "scripts.local_workers", "--workers=2", *command, **PROXY | environment)
