@@ -1,5 +1,6 @@
 """Fixtures: the command in the tests' own process, and one real run that several tests look at."""
 
+import gc
 import os
 import signal
 from pathlib import Path
@@ -38,6 +39,11 @@ def pytest_collection_modifyitems(config, items):
     config.stash[_MISSING] = (quick | slow) - found if all_were_collected else set()
 
 
+def pytest_collection_finish():
+    """What is loaded by now stays: no search for garbage need go through it."""
+    gc.freeze()
+
+
 @pytest.fixture
 def missing_quick_tests(request):
     """The names in quick.txt and slow.txt that no test has; none where not all tests were collected."""
@@ -58,7 +64,7 @@ def log_level(monkeypatch):
 @pytest.fixture
 def run_main(monkeypatch, capsys, tmp_path):
     """run_main(*arguments) does in an empty folder what `python main.py` does, but in this process, to save time."""
-    monkeypatch.setattr(runtime, "configure", lambda kind: None)  # can only be done once in a process
+    monkeypatch.setattr(runtime, "configure", lambda kind, **arithmetic: None)  # can only be done once in a process
     monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
     monkeypatch.chdir(tmp_path)
 

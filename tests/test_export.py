@@ -47,7 +47,7 @@ def sinusoid(run_folder):
     folder, maml = run_folder
     (arguments,) = re.findall(rf"^    python (main\.py --export_dir={EXPORT_DIR})$", PAGE, re.MULTILINE)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(process, "configure", lambda kind: None)
+        patch.setattr(process, "configure", lambda kind, **arithmetic: None)
         patch.chdir(folder)
         assert main.main(arguments.split()) == 0
     return folder, maml, tf.saved_model.load(str(folder / EXPORT_DIR))

@@ -22,7 +22,7 @@ QUICK = (
 @pytest.fixture
 def command(call, monkeypatch):
     """command(*arguments) runs on synthetic images instead of miniImagenet."""
-    monkeypatch.setattr(process, "configure", lambda kind: None)  # can only be done once in a process
+    monkeypatch.setattr(process, "configure", lambda kind, **arithmetic: None)  # can only be done once in a process
     monkeypatch.setattr(miniimagenet, "load_miniimagenet", lambda data_dir: splits())
     return lambda *arguments: call(baselines.main, *arguments)
 

@@ -12,7 +12,7 @@ from scripts import benchmark_export
 @pytest.fixture
 def export(logdir, monkeypatch, tmp_path):
     """The folder of an export."""
-    monkeypatch.setattr(process, "configure", lambda kind: None)
+    monkeypatch.setattr(process, "configure", lambda kind, **arithmetic: None)
     folder = tmp_path / "out"
     assert main.main(["main.py", f"--logdir={logdir}", "--metatrain_iterations=200", f"--export_dir={folder}"]) == 0
     return folder

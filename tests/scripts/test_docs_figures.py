@@ -27,7 +27,7 @@ def test_every_picture_of_the_documentation_is_made():
 @pytest.mark.parametrize("name", [name for name in docs_figures.commands() if name not in ("results", "scaling")])
 def test_commands_have_valid_flags_and_name_the_folder(call, name, tmp_path, monkeypatch):
     """In a folder without runs all that is wrong is their absence."""
-    monkeypatch.setattr(process, "configure", lambda kind: None)  # can only be done once in a process
+    monkeypatch.setattr(process, "configure", lambda kind, **arithmetic: None)  # can only be done once in a process
     for script, *flags in docs_figures.commands()[name]:
         assert flags[-1].startswith("--out=docs/figures")
         result = call(SCRIPTS[script].main, *flags)

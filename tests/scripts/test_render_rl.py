@@ -22,7 +22,7 @@ SMALL = ["--horizon=6", "--hidden_size=3", "--trajectories=2"]
 @pytest.fixture
 def _untrained(monkeypatch):
     """Has the command take initial weights, in this process."""
-    monkeypatch.setattr(process, "configure", lambda kind: None)
+    monkeypatch.setattr(process, "configure", lambda kind, **arithmetic: None)
     monkeypatch.setattr(build, "load_policy", lambda experiment, *_: (build.new_policy(experiment), 7))
 
 
@@ -60,7 +60,7 @@ def test_a_film_that_cannot_be_written_is_found_out_before_it_is_computed(tmp_pa
 
 
 def test_a_missing_policy_is_told_its_command(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(process, "configure", lambda kind: None)
+    monkeypatch.setattr(process, "configure", lambda kind, **arithmetic: None)
     monkeypatch.chdir(tmp_path)
     assert render_rl.main(["--env=point_navigation"]) == 2
     error = capsys.readouterr().err

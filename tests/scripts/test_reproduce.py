@@ -119,7 +119,7 @@ def test_effort_of_all_sessions(tmp_path):
 
 
 def test_a_real_row_is_trained_tested_and_listed(call, monkeypatch, tmp_path):
-    monkeypatch.setattr(process, "configure", lambda kind: None)  # can only be done once in a process
+    monkeypatch.setattr(process, "configure", lambda kind, **arithmetic: None)  # can only be done once in a process
     result = call(reproduce.main, "sinusoid_10shot_maml", "--iterations=3", "--logdir=runs")
     assert result.returncode == 0, result.stderr
     command = "python main.py --metatrain_iterations=3 --logdir=runs"
@@ -152,7 +152,7 @@ def test_a_real_row_is_trained_tested_and_listed(call, monkeypatch, tmp_path):
     ],
 )
 def test_mistakes(call, monkeypatch, tmp_path, arguments, message):
-    monkeypatch.setattr(process, "configure", lambda kind: None)
+    monkeypatch.setattr(process, "configure", lambda kind, **arithmetic: None)
     result = call(reproduce.main, *arguments)
     assert result.returncode == 2
     assert len(result.stderr.splitlines()) == 1

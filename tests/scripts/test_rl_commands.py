@@ -16,7 +16,7 @@ SMALL = ["--meta_batch_size=2", "--fast_batch_size=2", "--horizon=5", "--hidden_
 @pytest.fixture
 def run(monkeypatch, capsys, tmp_path):
     """run(script, *arguments) -> (exit code, stdout, stderr), in an empty folder."""
-    monkeypatch.setattr(process, "configure", lambda kind: None)  # can only be done once in a process
+    monkeypatch.setattr(process, "configure", lambda kind, **arithmetic: None)  # can only be done once in a process
     monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(type(sys.stdout), "reconfigure", lambda *args, **kwargs: None, raising=False)

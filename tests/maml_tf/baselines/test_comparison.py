@@ -67,7 +67,7 @@ def calls(monkeypatch):
     """The labels of the evaluations that are asked for; each gives made-up accuracies, to save time."""
     labels = []
 
-    def evaluate(learner, draw, num_tasks, num_updates, step_size, label):
+    def evaluate(learner, draw, num_tasks, num_updates, step_size, label, **workers):
         labels.append(label)
         return Evaluation("accuracy", np.ones(num_tasks), np.full((num_tasks, 1 + num_updates), 0.25))
 
