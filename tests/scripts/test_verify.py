@@ -70,7 +70,7 @@ def test_an_interval_may_differ_by_its_rounding_where_numbers_must_agree(update,
 @pytest.fixture
 def runs(monkeypatch, logdir, tmp_path):
     """A folder with the small runs of sinusoids, where `verify` looks for them."""
-    monkeypatch.setattr(process, "configure", lambda kind: None)  # can only be done once in a process
+    monkeypatch.setattr(process, "configure", lambda kind, **arithmetic: None)  # can only be done once in a process
     (tmp_path / "all").mkdir()
     (tmp_path / "all" / "sinusoid").symlink_to(logdir)
     return tmp_path / "all"
