@@ -1,5 +1,6 @@
 """Fixtures: the command in the tests' own process, and one real run that several tests look at."""
 
+import gc
 import os
 import signal
 from pathlib import Path
@@ -36,6 +37,11 @@ def pytest_collection_modifyitems(config, items):
             item.add_marker("quick")
     all_were_collected = [Path(arg).absolute() for arg in config.args] == [_TESTS]
     config.stash[_MISSING] = (quick | slow) - found if all_were_collected else set()
+
+
+def pytest_collection_finish():
+    """What is loaded by now stays: no search for garbage need go through it."""
+    gc.freeze()
 
 
 @pytest.fixture

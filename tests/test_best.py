@@ -34,13 +34,22 @@ def best_first(monkeypatch):
     monkeypatch.setattr(training, "rank", lambda evaluation: (0.0, float(next(count))))
 
 
+@pytest.fixture(scope="module")
+def kept():
+    """What the first test that needs the training keeps of it for the others."""
+    return {}
+
+
 @pytest.fixture
-def trained(run_main, best_first, tmp_path):
-    """What the training printed, and the folder of the run, whose best checkpoint is that of iteration 2."""
-    result = run_main(*RUN, "--validation_interval=2")
-    assert result.returncode == 0, result.stderr
-    (folder,) = (tmp_path / "runs").iterdir()
-    return result.stdout, folder
+def trained(run_main, best_first, kept, tmp_path, tmp_path_factory):
+    """What the training printed, and the folder of a copy of the run, whose best checkpoint is that of iteration 2."""
+    if not kept:
+        result = run_main(*RUN, "--validation_interval=2")
+        assert result.returncode == 0, result.stderr
+        kept |= {"printed": result.stdout, "runs": tmp_path_factory.mktemp("trained") / "runs"}
+        shutil.move(tmp_path / "runs", kept["runs"])
+    (folder,) = shutil.copytree(kept["runs"], tmp_path / "runs").iterdir()
+    return kept["printed"], folder
 
 
 def results(folder):

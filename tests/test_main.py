@@ -13,7 +13,6 @@ from data_generators import progress
 from maml_tf.runs.checkpoints import available
 from maml_tf.supervised import commands
 from maml_tf.supervised.experiment import Experiment
-from tests import command
 from tests.command import NAME
 from tests.data_generators.synthetic_images import tree, write
 from tests.data_generators.synthetic_omniglot import snapshot
@@ -26,9 +25,9 @@ SMALL_IMAGES = ("--datasource=omniglot", "--num_classes=2", "--num_filters=2")
 def test_ctrl_c_saves_and_says_how_to_resume(real_run):
     assert real_run.stopped.returncode == 130
     done = real_run.kept[-1]
-    assert 20 <= done < 2000
+    assert 20 <= done < 1000
     saved, how_to_resume = real_run.stopped.stdout.splitlines()[-1].split(". ")
-    assert saved == f"Stopped after {done} of 2000 iterations, which are saved"
+    assert saved == f"Stopped after {done} of 1000 iterations, which are saved"
     assert how_to_resume == "Run the same command again to resume."
     assert "Stopping after this step and saving; a second Ctrl-C stops at once." in real_run.stopped.stderr
     assert "Traceback" not in real_run.stopped.stderr
@@ -38,15 +37,15 @@ def test_same_command_resumes_trains_to_the_end_and_tests(real_run):
     assert real_run.finished.returncode == 0
     lines = real_run.finished.stdout.splitlines()
     assert f"Resuming from the checkpoint of iteration {real_run.kept[-1]}" in lines
-    assert any(line.startswith("iteration 2000: validation loss after 10 updates ") for line in lines)
-    assert "Testing the checkpoint of iteration 2000" in lines
+    assert any(line.startswith("iteration 1000: validation loss after 10 updates ") for line in lines)
+    assert "Testing the checkpoint of iteration 1000" in lines
     assert any(line.startswith("Loss on 600 test tasks") for line in lines)
     assert lines[-1] == f"Written to runs/{NAME}/test_ubs10_stepsize0.01.csv"
-    assert available(real_run.folder) == list(range(1820, 2001, 20))
+    assert available(real_run.folder) == list(range(820, 1001, 20))
 
 
 def test_run_says_what_it_does_and_nothing_else(real_run):
-    for name, value in dataclasses.asdict(Experiment.of(metatrain_iterations=2000)).items():
+    for name, value in dataclasses.asdict(Experiment.of(metatrain_iterations=1000)).items():
         assert f"  {name:21} {value}\n" in real_run.finished.stdout
     assert f"runs/{NAME}\n" in real_run.finished.stdout
     said = re.compile(
@@ -89,16 +88,15 @@ def test_results_are_written_as_in_the_original(real_run):
     assert list(real_run.folder.glob("events.*"))
 
 
-def test_trained_run_is_tested_with_other_shots_and_step_size(real_run, tmp_path):
+def test_trained_run_is_tested_with_other_shots_and_step_size(run_main, real_run, tmp_path):
     folder = shutil.copytree(real_run.folder, tmp_path / "runs" / NAME)
     before = snapshot(folder)
-    result = command.run(
-        tmp_path,
-        *("--logdir=runs", "--train=False", "--test_set=False", "--test_iter=1900"),
+    result = run_main(
+        *("--logdir=runs", "--jit=false", "--train=False", "--test_set=False", "--test_iter=900"),
         *("--train_update_batch_size=10", "--update_batch_size=5", "--train_update_lr=0.01", "--update_lr=0.02"),
     )
     assert (result.returncode, result.stderr) == (0, "")
-    assert "Testing the checkpoint of iteration 1900\n" in result.stdout
+    assert "Testing the checkpoint of iteration 900\n" in result.stdout
     assert "Loss on 600 val tasks" in result.stdout
     assert "K = 5, step size 0.02; " in result.stdout
     assert "trained with K = 10, 1 update" in result.stdout
@@ -110,14 +108,14 @@ def test_trained_run_is_tested_with_other_shots_and_step_size(real_run, tmp_path
 def test_finished_run_goes_straight_to_the_test_and_a_longer_one_resumes(run_main, real_run, tmp_path):
     folder = shutil.copytree(real_run.folder, tmp_path / "runs" / NAME)
     arguments = ("--logdir=runs", "--jit=false", "--log=False", "--validation_interval=0")
-    result = run_main(*arguments, "--metatrain_iterations=2000")
+    result = run_main(*arguments, "--metatrain_iterations=1000")
     assert result.returncode == 0
     assert "Training" not in result.stderr
-    assert "Testing the checkpoint of iteration 2000\n" in result.stdout
-    result = run_main(*arguments, "--metatrain_iterations=2003")
-    assert "Resuming from the checkpoint of iteration 2000\n" in result.stdout
-    assert "Testing the checkpoint of iteration 2003\n" in result.stdout
-    assert available(folder)[-2:] == [2000, 2003]
+    assert "Testing the checkpoint of iteration 1000\n" in result.stdout
+    result = run_main(*arguments, "--metatrain_iterations=1003")
+    assert "Resuming from the checkpoint of iteration 1000\n" in result.stdout
+    assert "Testing the checkpoint of iteration 1003\n" in result.stdout
+    assert available(folder)[-2:] == [1000, 1003]
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,7 @@ def assert_exact(maml, tasks):
 
 @pytest.mark.parametrize("norm", networks.NORMS)
 def test_mlp(norm):
-    model = randomise(networks.mlp((3,), 2, (8, 6), norm, dtype="float64"))
+    model = randomise(networks.mlp((3,), 2, (6,), norm, dtype="float64"))
     maml = MAML(model, losses.mse, step_size=0.05, num_updates=2, task_axis="map", jit=False)
     assert len(assert_exact(maml, random_tasks((3,), 2))) == len(model.trainable_variables)
 

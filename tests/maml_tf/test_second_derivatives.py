@@ -26,7 +26,7 @@ SOME = ("Dense", "Embedding", "Activation softsign", "Resizing area", "UpSamplin
 @pytest.fixture(autouse=True)
 def _fresh():
     """Names of layers, and their numbers, that no test before has a part in; the precision as it was."""
-    keras.backend.clear_session()
+    keras.backend.clear_session(free_memory=False)  # whose search for garbage would take longer than most tests
     keras.utils.set_random_seed(0)
     policy = keras.config.dtype_policy()
     yield

@@ -1,8 +1,5 @@
 import csv
 import functools
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,8 +13,6 @@ from scripts import plot_sinusoid
 from scripts.figures import sinusoid
 from scripts.figures.sinusoid import PICTURES
 from tests.scripts.conftest import SEEDS
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -196,9 +191,8 @@ def test_bad_flags_and_a_folder_that_cannot_be_written(plot, tmp_path):
     assert len(result.stderr.splitlines()) == 1
 
 
-def test_missing_runs_of_the_real_command(tmp_path):
-    command = [sys.executable, "-m", "scripts.plot_sinusoid", f"--logdir={tmp_path}/logs", f"--out={tmp_path}/figures"]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+def test_missing_runs(call, tmp_path):
+    result = call(plot_sinusoid.main, f"--logdir={tmp_path}/logs", f"--out={tmp_path}/figures")
     assert result.returncode == 2
     assert result.stdout == ""
     assert result.stderr.startswith("error: no trained run in ")

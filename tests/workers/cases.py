@@ -60,16 +60,19 @@ def conv():
 CLASSES = {"loss": losses.SoftmaxCrossEntropy(), "accuracy": losses.accuracy, "num_updates": 2}
 MAPPED, XLA = {"task_axis": "map", "jit": False}, {"task_axis": "vectorize", "jit": True}
 CLIP = 1e-3  # which bites
+ONCE = {**MAPPED, "num_updates": 1}
+PRETRAINED = ("dense_float32", "random", "conv", "clipped")  # which sees nothing of what tells the others apart
+BY_THEMSELVES = ("reptile", "all_updates")  # their gradients are computed without a step, too
 MAMLS = {  # name -> (network, its inputs, tasks, settings)
-    "dense_float32": (lambda: dense(head, dtype="float32"), (4,), 5, XLA),
-    "first_order": (lambda: dense(head), (4,), 5, {**MAPPED, "first_order": True}),
-    "learned": (lambda: dense(head), (4,), 5, {**MAPPED, "learn_step_size": "per_weight"}),
+    "dense_float32": (lambda: dense(head, dtype="float32"), (4,), 5, {**XLA, "num_updates": 1}),
+    "first_order": (lambda: dense(head), (4,), 5, {**ONCE, "first_order": True}),
+    "learned": (lambda: dense(head), (4,), 5, {**ONCE, "learn_step_size": "per_weight"}),
     "random": (lambda: dense(dropout, head), (4,), 5, MAPPED),
     "all_updates": (lambda: dense(head), (4,), 4, {**MAPPED, "query_weights": annealed_query_weights(2, 10)}),
     "reptile": (lambda: dense(head), (4,), 5, {**MAPPED, "algorithm": "reptile", "inner_optimizer": "adam"}),
     "minibatches": (lambda: dense(head), (4,), 5, {**MAPPED, "minibatch": 2}),
-    "conv": (conv, (16, 16, 1), 3, MAPPED),
-    "clipped": (lambda: dense(head), (4,), 5, MAPPED),
+    "conv": (conv, (16, 16, 1), 3, ONCE),
+    "clipped": (lambda: dense(head), (4,), 5, ONCE),
 }
 
 
@@ -77,10 +80,12 @@ def mamls(together, name):
     network, shape, count, settings = MAMLS[name]
     model, whole = network(), tasks(count, *shape)
     optimizer = None if "algorithm" in settings else adam(1e-3, clip=CLIP if name == "clipped" else None)
-    maml = MAML(model, **CLASSES, step_size=0.1, optimizer=optimizer, workers=together, **settings)
+    maml = MAML(model, **{**CLASSES, **settings}, step_size=0.1, optimizer=optimizer, workers=together)
     first, size = together.share(count)
     own = Tasks(*(values[first : first + size] for values in whole))
-    found = {f"gradient{i}": g.numpy() for i, g in enumerate(maml.meta_gradients(own, first=first))}
+    found = {}
+    if name in BY_THEMSELVES:
+        found = {f"gradient{i}": g.numpy() for i, g in enumerate(maml.meta_gradients(own, first=first))}
     # What depends on a task's place in the meta-batch.
     if name == "minibatches":
         found["cosine"] = maml.compiler(functools.partial(gradient_cosine, maml, first=first))(own).numpy()
@@ -88,7 +93,10 @@ def mamls(together, name):
         found |= {f"own_{k}": v.numpy() for k, v in maml.curves(own, num_updates=2, first=first).items()}
     for step in range(3):
         found |= {f"{k}{step}": v.numpy() for k, v in maml.train_step(own, first=first).items()}
-    found |= {f"{k}_pretrained": v.numpy() for k, v in maml.pretrain_step(own, first=first).items()}
+        if step == 0:  # Adam's moments are multiples of the gradient and of its square
+            found |= {f"optimizer{i}": np.asarray(v) for i, v in enumerate(maml.optimizer.variables)}
+    if name in PRETRAINED:
+        found |= {f"{k}_pretrained": v.numpy() for k, v in maml.pretrain_step(own, first=first).items()}
     learned = [*maml.model.variables, *maml.step_sizes, *maml.slots]
     found |= {f"after{i}_{v.name}": np.asarray(v) for i, v in enumerate(learned)}
     return found
@@ -187,7 +195,7 @@ def main(path):
     process.configure(process.TASKS_SIDE_BY_SIDE)
     with workers.joined() as together:
         found = numbers_of_all(together)
-        copied = keras.Variable(np.array([1.5, -0.0, np.nan])[:3] + together.index, dtype="float64", trainable=False)
+        copied = keras.Variable(np.array([1.5, -0.0, np.nan]) * (1 + together.index), dtype="float64", trainable=False)
         counter = keras.Variable(7 + together.index, dtype="int32", trainable=False)
         together.copy_from_chief([copied, counter])
         found |= {"copied": copied.numpy(), "counter": counter.numpy(), "index": np.array(together.index)}

@@ -8,51 +8,50 @@ import time
 from pathlib import Path
 
 from scripts.local_workers import _free_ports
+from tests.net import commands
 
-ROOT = Path(__file__).parents[2]
+ROOT = commands.ROOT
 PROXY = {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}  # which lets nothing through
-PATIENCE = 240  # seconds: the machine may be busy with other tests
+PATIENCE = 480  # seconds: the machine may be busy with other tests
 
 
 class Started:
-    """Workers of one command, each with its own arguments in the place of {index}."""
+    """Workers of one command, each with its own arguments in the place of {index}: copies of a process, not launched.
 
-    def __init__(self, folder, command, count=2, environments=({}, {}), commands=None):
+    Args:
+        folder: of what they write.
+        command: a program as `commands.fork` takes it, and its arguments.
+        count: of the workers.
+        each: a command for each worker, in the place of one for all.
+    """
+
+    def __init__(self, folder, command, count=2, each=None):
         addresses = [f"localhost:{port}" for port in _free_ports(count)]
         cores = sorted(os.sched_getaffinity(0))
         self.outputs = [Path(folder) / f"worker{i}.txt" for i in range(count)]
         self.processes = []
-        for i in range(count):
+        for i, output in enumerate(self.outputs):
+            output.write_text("")
             config = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": i}}
-            own = [str(part).replace("{index}", str(i)) for part in (commands[i] if commands else command)]
-            own_environment = {"TF_CONFIG": json.dumps(config), "TMPDIR": str(folder)} | PROXY
-            environment = os.environ | own_environment | environments[i % len(environments)]
-            core = {cores[i % len(cores)]}
-            with open(self.outputs[i], "w") as file:
-                self.processes.append(
-                    subprocess.Popen(
-                        [sys.executable, *own],
-                        cwd=ROOT,
-                        env=environment,
-                        stdout=file,
-                        stderr=subprocess.STDOUT,
-                        preexec_fn=lambda core=core: os.sched_setaffinity(0, core),
-                    )
-                )
+            own = [str(part).replace("{index}", str(i)) for part in (each[i] if each else command)]
+            environment = {"TF_CONFIG": json.dumps(config), "TMPDIR": str(folder), **PROXY}
+            surroundings = {"environment": environment, "cores": {cores[i % len(cores)]}}
+            self.processes.append(commands.start(ROOT, *own, streams=[output] * 2, **surroundings))
 
     def __enter__(self):
         return self
 
     def __exit__(self, *error):
         for process in self.processes:
-            if process.poll() is None:
-                process.kill()
-            process.wait()
+            process.kill()
+            process.join()
 
     def codes(self):
         """Their exit codes, once all have ended."""
         end = time.monotonic() + PATIENCE
-        return [process.wait(max(1, end - time.monotonic())) for process in self.processes]
+        for process in self.processes:
+            process.join(max(1, end - time.monotonic()))
+        return [process.exitcode for process in self.processes]
 
     def texts(self):
         """What they have written."""
@@ -63,8 +62,15 @@ class Started:
         end = time.monotonic() + PATIENCE
         while not condition():
             assert time.monotonic() < end, self.texts()
-            assert all(process.poll() is None for process in self.processes), self.texts()
+            assert all(process.is_alive() for process in self.processes), self.texts()
             time.sleep(0.05)
+
+
+def worked(folder, *command):
+    """What the chief of two workers wrote, who ended well."""
+    with Started(folder, command) as workers:
+        assert workers.codes() == [0, 0], workers.texts()
+        return workers.texts()[0]
 
 
 def alone(*command, **environment):

@@ -8,11 +8,13 @@ import pytest
 
 from maml_tf.runs.checkpoints import available
 from tests.maml_tf.small_runs import assert_same_numbers, contents
-from tests.workers.started import ROOT, Started, alone, launched
+from tests.net.commands import fork
+from tests.workers.started import ROOT, Started, launched, worked
 
 SMALL = ("--meta_batch_size=5", "--update_batch_size=3", "--test_tasks=20", "--validation_interval=0")
-SINUSOID = ("main.py", *SMALL)
-ENDLESS = (*SINUSOID, "--metatrain_iterations=10000000", "--save_interval=1000")
+SINUSOID = ("main", *SMALL)
+INTERPRETED = (*SINUSOID, "--jit=false")  # what XLA compiles, for seconds, is in the first test and in test_equality.py
+ENDLESS = (*INTERPRETED, "--metatrain_iterations=10000000", "--save_interval=200")
 
 
 def run_folder(logdir):
@@ -25,7 +27,7 @@ def trained(tmp_path_factory):
     """(the launcher's outcome, the logdir) of a short run of two workers."""
     logdir = tmp_path_factory.mktemp("trained")
     arguments = "--metatrain_iterations=600", "--save_interval=200", "--validation_interval=300", f"--logdir={logdir}"
-    return launched(*SINUSOID, *arguments), logdir
+    return launched("main.py", *SMALL, *arguments), logdir
 
 
 def test_two_workers_train_validate_and_test(trained, tmp_path):
@@ -35,7 +37,7 @@ def test_two_workers_train_validate_and_test(trained, tmp_path):
     folder = run_folder(logdir)
     assert available(folder) == [200, 400, 600]
     assert sorted(available(folder / "best")) == [300, 600]
-    one = alone(*SINUSOID, "--metatrain_iterations=600", f"--logdir={tmp_path}")
+    one = fork(ROOT, *SINUSOID, "--metatrain_iterations=600", f"--logdir={tmp_path}")
     assert one.returncode == 0, one.stderr
     one, two = (contents(f / "model600") for f in (run_folder(tmp_path), folder))
     for name, expected in one.items():
@@ -47,18 +49,18 @@ def test_two_workers_train_validate_and_test(trained, tmp_path):
 
 def test_one_process_continues_what_two_have_begun_and_two_what_one_has(trained, tmp_path):
     _, logdir = trained
-    one = alone(*SINUSOID, "--metatrain_iterations=700", f"--logdir={logdir}")
+    one = fork(ROOT, *INTERPRETED, "--metatrain_iterations=700", f"--logdir={logdir}")
     assert "Resuming from the checkpoint of iteration 600" in one.stdout, one.stderr
-    both = launched(*SINUSOID, "--metatrain_iterations=800", f"--logdir={logdir}")
-    assert "Resuming from the checkpoint of iteration 700" in both.stdout, both.stderr
+    both = worked(tmp_path, *INTERPRETED, "--metatrain_iterations=800", f"--logdir={logdir}")
+    assert "Resuming from the checkpoint of iteration 700" in both
     assert available(run_folder(logdir))[-1] == 800
-    tested = launched(*SINUSOID, "--metatrain_iterations=800", "--train=False", f"--logdir={logdir}")
-    assert "Testing the checkpoint of iteration 800" in tested.stdout, tested.stderr
+    tested = worked(tmp_path, *INTERPRETED, "--metatrain_iterations=800", "--train=False", f"--logdir={logdir}")
+    assert "Testing the checkpoint of iteration 800" in tested
 
 
 def test_workers_that_differ_are_refused_before_the_first_step(tmp_path):
     commands = [[*ENDLESS, f"--logdir={tmp_path / 'runs'}", f"--update_lr={lr}"] for lr in ("0.01", "0.02")]
-    with Started(tmp_path, None, commands=commands) as workers:
+    with Started(tmp_path, None, each=commands) as workers:
         assert workers.codes() == [2, 2], workers.texts()
         chief, other = workers.texts()
     assert "error: another worker differs from worker 0" in chief
@@ -93,7 +95,7 @@ def test_a_killed_worker_is_noticed_and_a_stopped_one_stops_all(tmp_path, victim
     last = available(folder)[-1]
     with Started(tmp_path, command) as workers:
         workers.wait_until(lambda: available(folder)[-1] > last)
-        workers.processes[victim].send_signal(signal.SIGTERM)
+        workers.processes[victim].terminate()
         assert workers.codes() == [130, 130], workers.texts()
         assert "Stopped after" in workers.texts()[0]
 
@@ -104,7 +106,7 @@ def test_policies_by_two_workers(tmp_path):
     logdirs = tmp_path / "two", tmp_path / "one"
     two = launched("-m", "scripts.train_rl", *settings, f"--logdir={logdirs[0]}")
     assert two.returncode == 0, two.stderr
-    one = alone("-m", "scripts.train_rl", *settings, f"--logdir={logdirs[1]}")
+    one = fork(ROOT, "scripts.train_rl", *settings, f"--logdir={logdirs[1]}")
     assert one.returncode == 0, one.stderr
     tables = [list(csv.DictReader(next(logdir.rglob("progress.csv")).open())) for logdir in logdirs]
     for row, expected in zip(*tables, strict=True):
@@ -116,8 +118,7 @@ def test_policies_by_two_workers(tmp_path):
 def test_killed_five_times_at_random_they_end_as_if_undisturbed(tmp_path):
     """1,000 steps of a mapped network, so that there is time to be killed in."""
     command = *SINUSOID, "--metatrain_iterations=1000", "--save_interval=50", "--task_axis=map", "--jit=false"
-    undisturbed = launched(*command, f"--logdir={tmp_path / 'undisturbed'}")
-    assert undisturbed.returncode == 0, undisturbed.stderr
+    worked(tmp_path, *command, f"--logdir={tmp_path / 'undisturbed'}")
     chance, logdir, kills = np.random.default_rng(0), tmp_path / "killed", 0
     logdir.mkdir()
     while True:

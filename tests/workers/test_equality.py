@@ -16,9 +16,9 @@ IN_FLOAT32 = ("maml_dense_float32", "compiled_loop")
 def found(tmp_path_factory):
     """The numbers of a process alone, and of both workers."""
     folder = tmp_path_factory.mktemp("workers")
-    with Started(folder, ["-m", "tests.workers.cases", folder / "worker{index}.npz"]) as two:
+    with Started(folder, ["tests.workers.cases", folder / "worker{index}.npz"]) as two:
         assert two.codes() == [0, 0], two.texts()
-    with Started(folder, ["-m", "tests.workers.cases", folder / "alone.npz"], count=1) as one:
+    with Started(folder, ["tests.workers.cases", folder / "alone.npz"], count=1) as one:
         assert one.codes() == [0], one.texts()
     return [dict(np.load(folder / f"{name}.npz")) for name in ("alone", "worker0", "worker1")]
 

@@ -11,7 +11,7 @@ import time
 import pytest
 
 from tests.workers.started import ROOT, Started
-from tests.workers.test_commands import ENDLESS, SINUSOID, run_folder
+from tests.workers.test_commands import ENDLESS, SINUSOID, SMALL, run_folder
 
 
 def alone_of_two(folder, port, signals=()):
@@ -20,7 +20,7 @@ def alone_of_two(folder, port, signals=()):
         "cluster": {"worker": [f"localhost:{port}", "localhost:1"]},
         "task": {"type": "worker", "index": 0},
     }
-    command = [sys.executable, *SINUSOID, f"--logdir={folder / 'runs'}"]
+    command = [sys.executable, "main.py", *SMALL, f"--logdir={folder / 'runs'}"]
     environment = os.environ | {"TF_CONFIG": json.dumps(config)}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     with subprocess.Popen(command, cwd=ROOT, env=environment, **pipes) as process:
@@ -75,11 +75,13 @@ def test_a_frozen_worker_is_noticed(tmp_path, victim):
     (tmp_path / "runs").mkdir()
     with Started(tmp_path, [*ENDLESS, f"--logdir={tmp_path / 'runs'}"]) as workers:
         workers.wait_until(lambda: list((tmp_path / "runs").rglob("model*.index")))
-        workers.processes[victim].send_signal(signal.SIGSTOP)
+        os.kill(workers.processes[victim].pid, signal.SIGSTOP)
         start = time.monotonic()
-        assert workers.processes[1 - victim].wait(120) == 75, workers.texts()
+        workers.processes[1 - victim].join(120)
+        assert workers.processes[1 - victim].exitcode == 75, workers.texts()
         seconds = time.monotonic() - start
         assert seconds < 60, seconds  # the heartbeat alone is 10; the machine may be busy
-        workers.processes[victim].send_signal(signal.SIGCONT)
-        assert workers.processes[victim].wait(120) == 75, workers.texts()
+        os.kill(workers.processes[victim].pid, signal.SIGCONT)
+        workers.processes[victim].join(120)
+        assert workers.processes[victim].exitcode == 75, workers.texts()
     assert run_folder(tmp_path / "runs").exists()
