@@ -5,7 +5,8 @@
 #
 # The tasks of a step of srun find each other. With a GPU a worker: take one # away before --gpus-per-task, and ask for as
 # many tasks a node as it has GPUs. --logdir and --data_dir must be where every node sees them, since another start may
-# have another first node. The ports 8888, 8889, ... must be open between the nodes, and to nobody else.
+# have another first node. The ports 8888 to 24887, of which every step takes its own, must be open between the nodes, and
+# to nobody else.
 #SBATCH --job-name=maml
 #SBATCH --nodes=2
 #SBATCH --ntasks-per-node=1
