@@ -27,7 +27,7 @@ class OriginalAdam(keras.optimizers.Adam):
 
     def _power(self, beta):
         factors = tf.fill([self.iterations + 1], tf.constant(beta, tf.float32))
-        return tf.cast(tf.foldl(tf.multiply, factors), tf.float64)
+        return tf.cast(tf.math.cumprod(factors)[-1], tf.float64)
 
 
 def check_meta_training(golden, maml, dtype):

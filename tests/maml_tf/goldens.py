@@ -1,5 +1,6 @@
 """The original's own numbers (float64) for a handful of settings, as models and arrays of this project."""
 
+import functools
 import json
 from pathlib import Path
 
@@ -18,10 +19,8 @@ class Golden:
 
     def __init__(self, name):
         self.name = name
-        self.settings = json.loads((FOLDER / f"{name}.json").read_text())
+        self.settings, self.arrays = _read(name)
         self.flags = self.settings["all_flags"]
-        with np.load(FOLDER / f"{name}.npz") as arrays:
-            self.arrays = dict(arrays)
         self.is_image = self.flags["datasource"] != "sinusoid"
 
     def __getitem__(self, key):
@@ -87,6 +86,12 @@ class Golden:
         """Gives a model the initial weights."""
         for role, variable in by_role(model).items():
             variable.assign(self[f"init/{role}"])
+
+
+@functools.cache
+def _read(name):
+    with np.load(FOLDER / f"{name}.npz") as arrays:
+        return json.loads((FOLDER / f"{name}.json").read_text()), dict(arrays)
 
 
 def by_role(model):

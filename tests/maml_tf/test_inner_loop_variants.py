@@ -60,7 +60,7 @@ def test_inner_optimizers_are_those_of_numpy(name, num_updates):
 
 
 def mlp(norm="None", **settings):
-    num_updates = settings.setdefault("num_updates", 3)
+    num_updates = settings.setdefault("num_updates", 2)
     model = randomise(networks.mlp((3,), 2, (6,), norm, "float64", num_updates))
     return MAML(model, losses.mse, **{"step_size": 0.05, **MAP, **settings})
 
@@ -137,7 +137,7 @@ def test_equal_step_sizes_for_all_updates_are_a_fixed_one(settings):
 
 
 def test_a_step_may_be_to_first_order_or_descend_the_last_loss_alone():
-    tasks, weights = random_tasks((3,), 2), annealed_query_weights(3, 10)
+    tasks, weights = random_tasks((3,), 2), annealed_query_weights(2, 10)
     for told, settings in (
         ({"first_order": True}, {"first_order": True}),
         ({"last": True}, {}),
