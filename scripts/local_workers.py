@@ -105,7 +105,9 @@ class _Group:
             if self._gpus:
                 environment["CUDA_VISIBLE_DEVICES"] = self._gpus[index]
             own = cores[len(cores) * index // self._count : len(cores) * (index + 1) // self._count]
-            streams = {"stdin": subprocess.DEVNULL}
+            # The first reads what this process is given; a terminal would stop a group in the background that reads it.
+            piped = not index and sys.stdin is not None and not sys.stdin.isatty()
+            streams = {} if piped else {"stdin": subprocess.DEVNULL}
             streams |= {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE} if index else {}
             with _on(own, cores):
                 # A group of its own: Ctrl-C on a terminal comes to it as every other signal does, by this process.
