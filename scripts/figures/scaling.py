@@ -179,7 +179,7 @@ def draw(figure, rows: Sequence[dict], workload: str) -> None:
     right.set_yscale("log")
     right.set_ylabel("ms of a step")
     right.set_title(f"parts of a step, meta-batch {_SHOWN}", loc="left")
-    right.legend()
+    right.legend(loc="center right", bbox_to_anchor=(1, 0.24))  # where no line is
     for panel in (left, right):
         panel.set_xscale("log", base=2)
         panel.set_xticks(WORKERS, map(str, WORKERS))
