@@ -23,10 +23,10 @@ import time
 from collections.abc import Sequence
 
 from data_generators.errors import UserError
+from maml_tf.distribution import LOST
 from maml_tf.runs.flags import Flags, command
 from maml_tf.runs.process import available_cores
 
-LOST = 75  # `maml_tf.distribution.LOST`, without TensorFlow
 _GRACE_SECONDS = 30  # in which the others notice that one is gone, and end by themselves
 _PATIENT = 2  # requests to stop, after which workers are killed
 

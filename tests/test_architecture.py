@@ -54,7 +54,7 @@ def part_of(module):
 MAY_IMPORT = {
     "data_generators": {"data_generators"},
     "maml_tf": {"maml_tf"} | GROUND,
-    "maml_tf.runs": {"maml_tf.runs", "maml_tf.distribution"} | (GROUND - {"data_generators.tasks"}),
+    "maml_tf.runs": {"maml_tf.runs", "maml_tf.distribution", "maml_tf.workers"} | (GROUND - {"data_generators.tasks"}),
     "maml_tf.supervised": {"data_generators", "maml_tf", "maml_tf.runs", "maml_tf.supervised"},
     "maml_tf.baselines": {"data_generators", "maml_tf", "maml_tf.runs", "maml_tf.supervised", "maml_tf.baselines"},
     "rl.envs": {"rl.envs", "data_generators.errors", "maml_tf.runs.process"},

@@ -23,9 +23,10 @@ from tensorflow.python.distribute.cluster_resolver.slurm_cluster_resolver import
 )
 
 from data_generators.errors import UserError, first_line
-from maml_tf.distribution import ALONE, Alone, Workers
+from maml_tf.distribution import ALONE, Alone
 from maml_tf.runs.checkpoints import BEST, available
 from maml_tf.runs.flags import Flags
+from maml_tf.workers import Workers
 
 # Ports of SLURM's steps, so that steps of several jobs on one node do without each other's.
 _PORT, _STEPS, _OF_A_STEP = 8888, 1000, 16

@@ -16,6 +16,7 @@ from maml_tf.runs.statistics import mean_and_ci95
 from maml_tf.runs.style import aligned
 from maml_tf.supervised.build import train_command
 from maml_tf.supervised.conditions import of_tasks
+from maml_tf.supervised.dataset_kinds import ImageDataset
 from maml_tf.supervised.experiment import Experiment
 from maml_tf.supervised.report import loss_text
 
@@ -144,8 +145,9 @@ def _load(path):
     if conditions is not None:
         tasks |= {"shots": shots, "queries": conditions.queries or shots, "split": conditions.split or "usual"}
         tasks["ways"] = conditions.ways or tasks["ways"]
-    own = experiment is None or getattr(experiment.dataset, "data_dir", "") is not None
-    return Test(path.name, file, metrics, experiment, tasks, None if own else folder.resolve().parent)
+    dataset = experiment and experiment.dataset
+    of_folder = isinstance(dataset, ImageDataset) and dataset.data_dir is None
+    return Test(path.name, file, metrics, experiment, tasks, folder.resolve().parent if of_folder else None)
 
 
 def _pkl(path):

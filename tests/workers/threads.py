@@ -5,7 +5,7 @@ import threading
 import numpy as np
 
 from data_generators.errors import UserError
-from maml_tf.distribution import Workers
+from maml_tf.workers import Workers
 
 PATIENCE = 60  # seconds after which threads that wait for each other are stuck
 

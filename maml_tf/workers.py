@@ -1,0 +1,158 @@
+"""Several processes that share the tasks of every meta-batch, joined by TensorFlow: `Workers`.
+
+tf.distribute joins them, adds up, and notices when one is gone; nothing else is distributed.
+"""
+
+import contextlib
+import functools
+import math
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from data_generators.errors import UserError
+from maml_tf.backend import tf
+from maml_tf.distribution import Alone, WorkerLost
+
+
+class Workers(Alone):
+    """Several processes, each with one device.
+
+    It must come before TensorFlow does anything else in the process, and waits until all have come.
+
+    Args:
+        resolver: of the cluster, whose addresses are all of its job "worker".
+    """
+
+    _in_turn = False  # within `chief_first`
+
+    def __init__(self, resolver: tf.distribute.cluster_resolver.ClusterResolver):
+        self._strategy = tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=resolver)
+        if len(self._strategy.extended.worker_devices) > 1:
+            raise UserError("a worker uses one GPU: let each see one of them, by CUDA_VISIBLE_DEVICES")
+        self.index, self.count = resolver.task_id, self._strategy.num_replicas_in_sync
+        self._sums: dict[Any, Any] = {}
+
+    def mean(self, tensors: Any, weight: int | tf.Tensor) -> Any:
+        """As for `Alone`: one message for all tensors of a dtype."""
+        flat = [tf.convert_to_tensor(t) for t in tf.nest.flatten(tensors)]
+        means = list(flat)
+        for dtype in dict.fromkeys(t.dtype for t in flat):
+            places = [i for i, t in enumerate(flat) if t.dtype == dtype]
+            own = tf.cast(weight, dtype)
+            packed = tf.concat([*(tf.reshape(flat[i] * own, [-1]) for i in places), own[None]], 0)
+            sizes = [*(_size(flat[i]) for i in places), 1]
+            *parts, weights = tf.split(self._all_reduce(packed), sizes, num=len(sizes))
+            for i, part in zip(places, parts, strict=True):
+                means[i] = tf.ensure_shape(tf.reshape(part / weights[0], tf.shape(flat[i])), flat[i].shape)
+        return tf.nest.pack_sequence_as(tensors, means)
+
+    def any(self, flag: bool) -> bool:
+        """As for `Alone`."""
+        return bool(self._sum(np.array([bool(flag)], np.int64))[0])
+
+    def gathered(self, arrays: Mapping[str, np.ndarray], number: int) -> dict[str, np.ndarray]:
+        """As for `Alone`."""
+        first, _ = self.share(number)
+        rows = {name: _row(array) for name, array in arrays.items()}
+        whole = bytearray(number * sum(row.itemsize for row in rows.values()))
+        start = 0
+        for name, row in rows.items():
+            own = np.ascontiguousarray(arrays[name]).tobytes()
+            at = start + first * row.itemsize
+            whole[at : at + len(own)] = own
+            start += number * row.itemsize
+        together, start = self._put_together(bytes(whole)), 0
+        for name, row in rows.items():
+            shape = number, *arrays[name].shape[1:]
+            rows[name] = np.frombuffer(together, arrays[name].dtype, math.prod(shape), start).reshape(shape)
+            start += number * row.itemsize
+        return rows
+
+    def from_chief(self, data: bytes) -> bytes:
+        """As for `Alone`."""
+        size = int(self._sum(np.array([len(data) * self.is_chief]))[0])
+        return self._put_together(data if self.is_chief else bytes(size))
+
+    def copy_from_chief(self, variables: Sequence[Any]) -> None:
+        """As for `Alone`."""
+        values = [np.asarray(variable) for variable in variables]
+        own = b"".join(value.tobytes() for value in values)
+        whole, start = self.from_chief(own), 0
+        for variable, value in zip(variables, values, strict=True):
+            of_chief = np.frombuffer(whole, value.dtype, value.size, start).reshape(value.shape)
+            start += value.nbytes
+            if of_chief.tobytes() != value.tobytes():
+                variable.assign(of_chief)
+
+    @contextlib.contextmanager
+    def chief_first(self) -> Iterator[None]:
+        """As for `Alone`."""
+        another = "another worker has ended with an error, which its output tells"
+        if not self.is_chief and self.any(False):
+            self.any(True)
+            raise UserError(another)
+        failed = self._in_turn = True
+        try:
+            yield
+            failed = False
+        finally:
+            self._in_turn = False
+            others = [self.any(failed) for _ in range(1 + self.is_chief)]
+            if any(others) and not failed:
+                raise UserError(another)
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """As for `Alone`."""
+        errors = tf.errors
+        try:
+            yield
+            self.any(False)  # a worker that ends early would be missed by the others
+            # The last message of one is lost where it ends at once: let that be one of a sum that matters no more.
+            with contextlib.suppress(errors.OpError):
+                self.any(False)
+        except errors.OpError as e:
+            gone = errors.UnavailableError, errors.AbortedError, errors.CancelledError, errors.DeadlineExceededError
+            if not isinstance(e, gone) and "incarnation" not in str(e):  # of one that has been started again alone
+                raise
+            raise WorkerLost(
+                f"another worker is gone ({type(e).__name__}): the latest checkpoint stays as it is; start all workers "
+                "again by the same commands, and they resume from it"
+            ) from e
+
+    def _put_together(self, data):
+        """Bytes that are zero in all processes but one, as that one has them."""
+        # As integers on any device: sums of floats would turn -0.0 into 0.0, and not every device adds up bytes.
+        padded = np.frombuffer(data + bytes(-len(data) % 8), np.int64)
+        return self._sum(padded).tobytes()[: len(data)]
+
+    def _sum(self, array):
+        """The sum of all processes' NumPy arrays of one shape."""
+        if threading.current_thread() is not threading.main_thread():
+            raise RuntimeError("sums over workers pair by the order of their calls: call them in the main thread")
+        if self._in_turn:
+            raise RuntimeError("no sum over workers within chief_first, where the others are not there yet")
+        key = array.shape, array.dtype.str
+        if key not in self._sums:
+            # A partial of its own, since TensorFlow warns of many tracings of one function.
+            self._sums[key] = tf.function(functools.partial(self._all_reduce), autograph=False)
+        return self._sums[key](tf.constant(array)).numpy()
+
+    def _all_reduce(self, tensor):
+        def replica():
+            own = tf.identity(tensor)  # on this replica's device, without which tf.distribute finds no destination
+            return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, own)
+
+        return self._strategy.run(replica)
+
+
+def _row(array):
+    """The dtype of a row of an array."""
+    return np.dtype((array.dtype, array.shape[1:]))
+
+
+def _size(tensor):
+    return tf.size(tensor) if tensor.shape.num_elements() is None else tensor.shape.num_elements()
