@@ -5,34 +5,31 @@ first order, in the README of the image classification examples of PaddleFSL (gi
 not say what its +- is.
 """
 
-from maml_tf.supervised.dataset_kinds import like_miniimagenet
+from typing import Any
+
+from maml_tf.supervised.dataset_kinds import ImageDataset, like_miniimagenet
 
 
-def _cifar_fs(folder, experiment):
-    from data_generators import cifar
+def _made_of_cifar(edition: str, **facts: Any) -> ImageDataset:
+    """The data set of an edition, by its name in `data_generators.cifar`."""
 
-    return cifar.load_cifar(folder, cifar.CIFAR_FS)
+    def load(folder, experiment):
+        from data_generators import cifar
+
+        return cifar.load_cifar(folder, getattr(cifar, edition))
+
+    return like_miniimagenet(load=load, shape=(32, 32, 3), data_dir="data/cifar100", **facts)
 
 
-def _fc100(folder, experiment):
-    from data_generators import cifar
-
-    return cifar.load_cifar(folder, cifar.FC100)
-
-
-CIFAR_FS = like_miniimagenet(
+CIFAR_FS = _made_of_cifar(
+    "CIFAR_FS",
     name="cifar_fs",
-    load=_cifar_fs,
-    shape=(32, 32, 3),
-    data_dir="data/cifar100",
     title="CIFAR-FS",
     accuracies={"5way_1shot": (58.9, 1.9), "5way_5shot": (71.5, 1.0)},
 )
-FC100 = like_miniimagenet(
+FC100 = _made_of_cifar(
+    "FC100",
     name="fc100",
-    load=_fc100,
-    shape=(32, 32, 3),
-    data_dir="data/cifar100",
     title="FC100",
     accuracies={"5way_1shot": (37.63, None), "5way_5shot": (49.14, None)},
 )

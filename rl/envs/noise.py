@@ -32,8 +32,8 @@ def normal(
     """Standard normal numbers [num_tasks, *shape] for all trajectories of all tasks, in one go.
 
     Every task has its own generator, by its index from `first_task` on, and the trajectories of a task are drawn in
-    order. With shape (trajectories,
-    ...), the numbers of a trajectory are therefore the same whatever the number of tasks and of trajectories.
+    order. With shape (trajectories, ...), the numbers of a trajectory are therefore the same whatever the number of
+    tasks and of trajectories.
     """
     numbers = np.empty((num_tasks, *shape), dtype)
     for task in range(num_tasks):
