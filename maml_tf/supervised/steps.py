@@ -27,7 +27,7 @@ def steps_for(maml: MAML, experiment: Experiment, source: TaskSource) -> "HostSt
 
 
 class HostSteps(contextlib.AbstractContextManager):
-    """One step at a time, while a thread draws the tasks of the next.
+    """One step at a time, while a thread draws the tasks of the next and copies them to the device.
 
     Args:
         maml: MAML.
@@ -38,7 +38,8 @@ class HostSteps(contextlib.AbstractContextManager):
     def __init__(self, maml: MAML, experiment: Experiment, source: TaskSource):
         self._maml = maml
         self._experiment = experiment
-        self._draw = _share_of(maml, experiment, source)
+        draw = _share_of(maml, experiment, source)
+        self._draw = lambda iteration: tf.nest.map_structure(tf.convert_to_tensor, draw(iteration))
         self._batches: Prefetcher[Tasks] | None = None
         self._next: int | None = None
         self._measures = {}
@@ -80,8 +81,7 @@ class HostSteps(contextlib.AbstractContextManager):
         """
         if function not in self._measures:
             self._measures[function] = self._maml.compiler(function)
-        tasks = tf.nest.map_structure(tf.convert_to_tensor, self._draw(iteration))
-        return tf.nest.map_structure(lambda t: t.numpy(), self._measures[function](tasks))
+        return tf.nest.map_structure(lambda t: t.numpy(), self._measures[function](self._draw(iteration)))
 
     def close(self) -> None:
         """Ends the drawing thread."""
