@@ -34,6 +34,7 @@ IMAGES = (
     "--num_filters=8",
 )
 IMAGES += ("--meta_batch_size=4", "--queries=1", "--num_updates=1", "--test_tasks=8", "--validation_interval=0")
+FEW_STEPS = (*SINUSOID, "--metatrain_iterations=20")  # after many, a rounding error has grown through ReLU's kinks
 SMALL_POLICY = ("--meta_batch_size=4", "--fast_batch_size=2", "--horizon=10", "--iterations=2")
 NO_GPU = {"CUDA_VISIBLE_DEVICES": "-1"}
 
@@ -51,6 +52,14 @@ def folder_in(logdir):
     return folder
 
 
+def assert_same_training(logdir, expected):
+    """The checkpoints of two trainings of few steps hold the same numbers, but for rounding."""
+    found, expected = (contents(folder_in(folder) / "model20") for folder in (logdir, expected))
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[name], value, rtol=1e-4, atol=1e-5, err_msg=name)
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """(logdir, what the command wrote) of a sinusoid trained on the GPU."""
@@ -66,14 +75,11 @@ def test_main_trains_and_tests_on_the_gpu(trained):
     assert available(folder_in(logdir)) == [300]
 
 
-def test_gpu_trains_what_the_cpu_trains(trained, tmp_path):
-    logdir, _ = trained
-    out = run(*SINUSOID, "--metatrain_iterations=300", f"--logdir={tmp_path}", **NO_GPU)
+def test_gpu_trains_what_the_cpu_trains(tmp_path):
+    run(*FEW_STEPS, f"--logdir={tmp_path}/gpu")
+    out = run(*FEW_STEPS, f"--logdir={tmp_path}/cpu", **NO_GPU)
     assert "\n  device                CPU" in out
-    found, expected = (contents(folder_in(folder) / "model300") for folder in (logdir, tmp_path))
-    assert found.keys() == expected.keys()
-    for name, value in expected.items():
-        np.testing.assert_allclose(found[name], value, rtol=1e-3, atol=1e-4, err_msg=name)
+    assert_same_training(tmp_path / "gpu", tmp_path / "cpu")
 
 
 def test_cpu_resumes_and_the_gpu_after_it(trained):
@@ -125,10 +131,7 @@ def test_policy_trains_on_the_gpu(tmp_path):
 
 
 @pytest.mark.skipif(len(GPUS) < 2, reason="there is one GPU")
-def test_two_gpus_train_what_one_trains(trained, tmp_path):
-    logdir, _ = trained
-    arguments = (*SINUSOID, "--metatrain_iterations=300", f"--logdir={tmp_path}")
-    run("-m", "scripts.local_workers", "--workers=2", *arguments)
-    found, expected = (contents(folder_in(folder) / "model300") for folder in (tmp_path, logdir))
-    for name, value in expected.items():
-        np.testing.assert_allclose(found[name], value, rtol=1e-3, atol=1e-4, err_msg=name)
+def test_two_gpus_train_what_one_trains(tmp_path):
+    run("-m", "scripts.local_workers", "--workers=2", *FEW_STEPS, f"--logdir={tmp_path}/two")
+    run(*FEW_STEPS, f"--logdir={tmp_path}/one", CUDA_VISIBLE_DEVICES="0")
+    assert_same_training(tmp_path / "two", tmp_path / "one")

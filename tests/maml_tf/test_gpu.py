@@ -18,6 +18,17 @@ pytestmark = [
 CONFIGS = ("s1", "s2", "o1", "o2", "o2b", "o4", "o6", "m1")
 
 
+class OnGPU(Golden):
+    """A golden with the rounding that a GPU's float32 has.
+
+    On an H100 two of these meta-gradients (o4, o6) were off by 1.4e-5 and 1.1e-5 in one layer, by 5e-6 at most on a
+    CPU with its several orders of summation; in float64, where the formulas are proved, both stay below 1e-7.
+    """
+
+    def tolerance(self, dtype):
+        return super().tolerance(dtype) if dtype == "float64" else max(super().tolerance(dtype), 3e-5)
+
+
 @pytest.fixture(autouse=True)
 def full_precision():
     """TensorFloat-32 keeps 10 bits of the mantissa, too few for the tolerances."""
@@ -29,7 +40,7 @@ def full_precision():
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("name", CONFIGS)
 def test_goldens(name, dtype):
-    golden = Golden(name)
+    golden = OnGPU(name)
     maml = golden.maml(dtype)
     assert (maml.task_axis, maml.jit) == ("vectorize", True)
     check_every_update(golden, maml, "out", golden.tolerance(dtype), golden.flags["num_updates"])
