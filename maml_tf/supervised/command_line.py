@@ -52,6 +52,9 @@ def define(flags: Flags) -> None:
     flags.integer("save_interval", None, "iterations between checkpoints; default 1000, sinusoid 5000", least=1)
     never = "iterations between validations, 0: never; default 2500, sinusoid 10000"
     flags.integer("validation_interval", None, never, least=0)
+    images = "miniimagenet, cifar_fs, fc100 and folder"
+    fewer = f"tasks of each, the first of a fixed list; default {EVALUATION_TASKS}, {images} 200"
+    flags.integer("validation_tasks", None, fewer, least=1)
     flags.choice("task_axis", "auto", ["auto", "map", "vectorize"], "how a step runs over its tasks")
     flags.choice("jit", "auto", ["auto", "true", "false"], "compile by XLA")
     flags.arithmetic()

@@ -162,6 +162,7 @@ def _train(flags: Flags, experiment: Experiment, data: TaskData, folder: Path, t
     schedule = Schedule(
         save=flags.save_interval or dataset.save_every,
         validate=dataset.validate_every if validate is None else validate,
+        tasks=flags.validation_tasks or dataset.validation_tasks,
     )
     training = SupervisedTraining(experiment, maml, data, folder, schedule, flags.log, flags.log_gradient_cosine)
     store = build.store(folder, maml, experiment)

@@ -45,6 +45,7 @@ class Dataset(abc.ABC):
     summary_updates: updates that summaries report at least.
     tasks_per_call: tasks that an evaluation takes at a time: large enough to amortise a call, small enough for memory.
     save_every, validate_every: iterations between checkpoints, and between validations.
+    validation_tasks: tasks of each validation during training; None: as many as of a test.
     clip: bound of each component of the meta-gradient; None for none.
     least_ways: the smallest number of classes.
     has_oracle: whether a task is a few numbers, which `--baseline=oracle` is told.
@@ -63,6 +64,7 @@ class Dataset(abc.ABC):
     tasks_per_call: int = 25
     save_every: int = 1000
     validate_every: int = 2500
+    validation_tasks: int | None = None
     clip: float | None = None
     least_ways: int = 1
     has_oracle: bool = False
@@ -228,6 +230,7 @@ def like_miniimagenet(**facts: Any) -> ImageDataset:
     settings = {
         "summary_updates": 1,
         "tasks_per_call": 10,  # of 80 images in validation: 68 MB, and a few calls' tasks are held at a time
+        "validation_tasks": 200,  # of 75 queries each: 600 would take as long as hundreds of steps
         "queries": 15,
         "clip": 10.0,  # the original clips only when it meta-trains on miniImagenet
         "flatten": True,

@@ -33,12 +33,13 @@ VALIDATION = "validation.csv"
 class Schedule(NamedTuple):
     """Iterations between summaries, checkpoints and validations, 0 for never; no weight depends on them.
 
-    Where there are validations, there is one at the end too.
+    Where there are validations, there is one at the end too. tasks: of each validation; default, as many as of a test.
     """
 
     summary: int = 100
     save: int = 1000
     validate: int = 2500
+    tasks: int | None = None
 
 
 class SupervisedTraining:
@@ -174,7 +175,7 @@ class SupervisedTraining:
         self._write_scalars({GRADIENT_COSINE: cosine}, iteration)
 
     def _validate(self, iteration):
-        """Evaluates on the whole fixed validation list, and keeps the checkpoint if it is among the best."""
+        """Evaluates on the fixed validation list, and keeps the checkpoint if it is among the best."""
         updates, result = self.experiment.reported_update, self._evaluate(label="Validation")
         say(
             f"iteration {iteration}: validation {result.kind} after {updates} updates "
@@ -197,7 +198,7 @@ class SupervisedTraining:
         return evaluation.evaluate(
             self.maml,
             self.data.validation_tasks,
-            num_tasks=EVALUATION_TASKS,
+            num_tasks=self.schedule.tasks or EVALUATION_TASKS,
             num_updates=self.experiment.reported_update,
             tasks_per_call=self.experiment.dataset.tasks_per_call,
             label=label,

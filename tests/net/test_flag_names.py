@@ -29,7 +29,7 @@ _DEFAULTS = {
 }
 _RUN_FLAGS = (
     "preset data_dir logdir export_dir test_set test_queries test_tasks test_ways ensemble save_interval "
-    "validation_interval"
+    "validation_interval validation_tasks"
 )
 _RL = f"{' '.join(RL_SETTINGS)} logdir"
 _TEST_RL = f"{_RL} best test_iter trajectories num_updates out"

@@ -6,6 +6,7 @@ import pytest
 from data_generators.errors import UserError
 from maml_tf.runs.checkpoints import available
 from maml_tf.supervised import build, training
+from maml_tf.supervised.datasets import DATASETS
 from maml_tf.supervised.evaluation import Evaluation
 from maml_tf.supervised.training import Schedule
 from tests.data_generators.synthetic_omniglot import snapshot
@@ -103,3 +104,19 @@ def test_progress_shows_metrics_before_and_after_adaptation(sinusoids, tmp_path)
     assert status(metrics) == "accuracy 0.500 -> 0.500"
     assert status({"pre_loss": np.array([1.0]), "post_loss": np.array([0.5])}) == "loss 1.000 -> 0.500"
     assert status({"pre_loss": np.array([1.0])}) == "loss 1.000"
+
+
+def test_validation_takes_the_tasks_that_it_is_told(runs, tmp_path, monkeypatch):
+    counts = []
+    evaluate = training.evaluation.evaluate
+
+    def noted(*args, num_tasks, **others):
+        counts.append(num_tasks)
+        return evaluate(*args, num_tasks=num_tasks, **others)
+
+        counts.append(num_tasks) or evaluate(*args, num_tasks=num_tasks, **others)
+    )  # noqa: E731
+    monkeypatch.setattr(training.evaluation, "evaluate", noted)
+    runs.training(tmp_path, Schedule(summary=0, save=0, validate=END, tasks=7)).run()
+    assert counts == [7]
+    assert [DATASETS[name].validation_tasks for name in ("omniglot", "miniimagenet", "folder")] == [None, 200, 200]
