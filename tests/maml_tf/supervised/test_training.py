@@ -114,8 +114,6 @@ def test_validation_takes_the_tasks_that_it_is_told(runs, tmp_path, monkeypatch)
         counts.append(num_tasks)
         return evaluate(*args, num_tasks=num_tasks, **others)
 
-        counts.append(num_tasks) or evaluate(*args, num_tasks=num_tasks, **others)
-    )  # noqa: E731
     monkeypatch.setattr(training.evaluation, "evaluate", noted)
     runs.training(tmp_path, Schedule(summary=0, save=0, validate=END, tasks=7)).run()
     assert counts == [7]
