@@ -116,5 +116,5 @@ def test_validation_takes_the_tasks_that_it_is_told(runs, tmp_path, monkeypatch)
 
     monkeypatch.setattr(training.evaluation, "evaluate", noted)
     runs.training(tmp_path, Schedule(summary=0, save=0, validate=END, tasks=7)).run()
-    assert counts == [7]
+    assert set(counts) == {7}  # once more where it is compiled ahead
     assert [DATASETS[name].validation_tasks for name in ("omniglot", "miniimagenet", "folder")] == [None, 200, 200]
