@@ -16,6 +16,8 @@ from data_generators.errors import UserError
 from maml_tf.backend import tf
 from maml_tf.distribution import Alone, WorkerLost
 
+PATIENCE = 600  # seconds in which all workers must come
+
 
 class Workers(Alone):
     """Several processes, each with one device.
@@ -24,12 +26,22 @@ class Workers(Alone):
 
     Args:
         resolver: of the cluster, whose addresses are all of its job "worker".
+        patience: seconds in which all must come.
+
+    Raises:
+        WorkerLost: one has not come.
     """
 
     _in_turn = False  # within `chief_first`
 
-    def __init__(self, resolver: tf.distribute.cluster_resolver.ClusterResolver):
-        self._strategy = tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=resolver)
+    def __init__(self, resolver: tf.distribute.cluster_resolver.ClusterResolver, patience: int = PATIENCE):
+        _limit_joining(resolver.cluster_spec().num_tasks("worker"), patience)
+        try:
+            self._strategy = tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=resolver)
+        except tf.errors.DeadlineExceededError as error:
+            raise WorkerLost(
+                f"not all workers have come within {patience} seconds: see what has become of them, and start all again"
+            ) from error
         if len(self._strategy.extended.worker_devices) > 1:
             raise UserError("a worker uses one GPU: let each see one of them, by CUDA_VISIBLE_DEVICES")
         self.index, self.count = resolver.task_id, self._strategy.num_replicas_in_sync
@@ -64,12 +76,12 @@ class Workers(Alone):
             at = start + first * row.itemsize
             whole[at : at + len(own)] = own
             start += number * row.itemsize
-        together, start = self._put_together(bytes(whole)), 0
+        together, start, found = self._put_together(bytes(whole)), 0, {}
         for name, row in rows.items():
             shape = number, *arrays[name].shape[1:]
-            rows[name] = np.frombuffer(together, arrays[name].dtype, math.prod(shape), start).reshape(shape)
+            found[name] = np.frombuffer(together, arrays[name].dtype, math.prod(shape), start).reshape(shape)
             start += number * row.itemsize
-        return rows
+        return found
 
     def from_chief(self, data: bytes) -> bytes:
         """As for `Alone`."""
@@ -147,6 +159,20 @@ class Workers(Alone):
             return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, own)
 
         return self._strategy.run(replica)
+
+
+def _limit_joining(count, seconds):
+    """Has the strategy that is made next wait for all workers for so long."""
+    from tensorflow.python.eager import context  # TensorFlow's own, of which the strategy has no argument
+
+    job = context.coordination_config_pb2.CoordinatedJob(name="worker", num_tasks=count)
+    context.context().configure_coordination_service(
+        "standalone",
+        service_leader="/job:worker/replica:0/task:0",
+        cluster_register_timeout_in_ms=1000 * seconds,
+        coordinated_jobs=[job],
+    )
+    context.context().coordination_service.cluster_register_with_barrier = True  # else the first waits without limit
 
 
 def _row(array):

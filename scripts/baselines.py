@@ -56,10 +56,11 @@ def run(flags: Flags) -> int:
     process.configure(process.TASKS_SIDE_BY_SIDE, tf32=flags.tf32, deterministic=flags.deterministic)
     logdir = Path(flags.logdir or Path("logs", data.dataset.name))
     with workers.joined() as together, workers.own_folder(together, logdir / "classifier") as folder:
+        workers.refuse_differences(together, flags)
         with together.chief_first():
             splits, rotate = _load(flags)
             comparison = Comparison(splits, flags.num_classes, flags.shots, queries, rotate)
-        workers.refuse_differences(together, flags, lambda: fingerprint_of(splits))
+        workers.refuse_other_data(together, lambda: fingerprint_of(splits))
         training = _train(flags, splits["train"], folder, together)
         if training is None:
             return 130

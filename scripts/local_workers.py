@@ -95,7 +95,7 @@ class _Group:
         return (LOST, True) if any(codes) else (0, False)
 
     def _start(self, folder):
-        addresses = [f"localhost:{port}" for port in _free_ports(self._count)]
+        addresses = [f"localhost:{port}" for port in free_ports(self._count)]
         cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
         for index in range(self._count):
             if self._asked:
@@ -163,7 +163,8 @@ def _repeat(stream, index):
         print(f"worker {index}: {line.decode(errors='replace').rstrip()}", file=sys.stderr, flush=True)
 
 
-def _free_ports(count):
+def free_ports(count: int) -> list[int]:
+    """So many ports of this machine that nobody uses, all of them different."""
     sockets = [socket.socket() for _ in range(count)]
     try:
         for each in sockets:

@@ -26,7 +26,7 @@ from data_generators.errors import UserError, first_line
 from maml_tf.distribution import ALONE, Alone
 from maml_tf.runs.checkpoints import BEST, available
 from maml_tf.runs.flags import Flags
-from maml_tf.workers import Workers
+from maml_tf.workers import PATIENCE, Workers
 
 # Ports of SLURM's steps, so that steps of several jobs on one node do without each other's.
 _PORT, _STEPS, _OF_A_STEP = 8888, 1000, 16
@@ -34,13 +34,20 @@ _NO_PROXY = "no_grpc_proxy"  # hosts that gRPC connects to without one
 
 
 @contextlib.contextmanager
-def joined() -> Iterator[Alone]:
+def joined(patience: int = PATIENCE) -> Iterator[Alone]:
     """The workers that this process belongs to, while they work together; before TensorFlow does anything else.
 
     TF_CONFIG names them, as TensorFlow documents it; where it is not set, the tasks of a SLURM step are workers. For
     runs of its own in each task of a step, set TF_CONFIG={}.
+
+    Args:
+        patience: seconds in which all must come.
+
+    Raises:
+        UserError: the workers are not named as TensorFlow documents it, or this one's port is taken.
+        WorkerLost: one has not come, or is gone.
     """
-    workers = _join()
+    workers = _join(patience)
     with workers.together():
         if workers.is_chief:
             yield workers
@@ -55,7 +62,7 @@ def refuse_several(what: str) -> None:
         raise UserError(f"{what} is done by one process: unset TF_CONFIG, or start one task")
 
 
-def _join():
+def _join(patience):
     resolver = _cluster()
     if resolver is None:
         return ALONE
@@ -71,7 +78,7 @@ def _join():
     numbers = signal.SIGINT, signal.SIGTERM
     previous = [signal.signal(number, signal.SIG_DFL) for number in numbers]
     try:
-        return Workers(resolver)
+        return Workers(resolver, patience)
     except tf.errors.OpError as error:
         raise UserError(f"the workers cannot join at {own} ({first_line(error)}): is its port taken?") from error
     finally:
@@ -139,21 +146,33 @@ def _of_slurm():
     )
 
 
-def refuse_differences(workers: Alone, flags: Flags, data: Callable[[], bytes] = bytes) -> None:
-    """Raises UserError, in all workers, where one has other flags, code, TensorFlow or data than the chief.
+def refuse_differences(workers: Alone, flags: Flags) -> None:
+    """Raises UserError, in all workers, where one has other flags, code or TensorFlow than the chief.
 
     The folders of data and runs may differ.
 
     Args:
         workers: Alone or Workers.
         flags: of the command.
-        data: function that gives what tells the data from others, once they are loaded.
     """
-    if workers.count == 1:
-        return
-    values = {name: value for name, value in flags.values().items() if name not in ("data_dir", "logdir")}
-    own = {"flags": repr(sorted(values.items())).encode(), "code": _code(), "data": data()}
-    own |= {"version of TensorFlow": tf.__version__.encode()}
+    if workers.count > 1:
+        values = {name: value for name, value in flags.values().items() if name not in ("data_dir", "logdir")}
+        own = {"flags": repr(sorted(values.items())).encode(), "code": _code()}
+        _compare(workers, own | {"version of TensorFlow": tf.__version__.encode()})
+
+
+def refuse_other_data(workers: Alone, fingerprint: Callable[[], bytes]) -> None:
+    """Raises UserError, in all workers, where one has other data than the chief.
+
+    Args:
+        workers: Alone or Workers.
+        fingerprint: function that gives what tells the data from others.
+    """
+    if workers.count > 1:
+        _compare(workers, {"data": fingerprint()})
+
+
+def _compare(workers, own):
     digests = [hashlib.sha256(value).digest() for value in own.values()]
     of_chief, size = workers.from_chief(b"".join(digests)), len(digests[0])
     differ = [name for i, name in enumerate(own) if digests[i] != of_chief[i * size :][:size]]
@@ -172,9 +191,15 @@ def _code():
 
 
 @contextlib.contextmanager
-def own_folder(workers: Alone, folder: Path) -> Iterator[Path]:
-    """The chief's folder of a run; for others a temporary one with what decides how the run resumes and is tested."""
-    packed = workers.from_chief(_packed(folder) if workers.count > 1 and workers.is_chief else b"")
+def own_folder(workers: Alone, folder: Path, iteration: int | str | None = None) -> Iterator[Path]:
+    """The chief's folder of a run; for others a temporary one with what decides how the run resumes and is tested.
+
+    Args:
+        workers: Alone or Workers.
+        folder: of the run.
+        iteration: of a checkpoint that is needed beside the latest and the best ones.
+    """
+    packed = workers.from_chief(_packed(folder, iteration) if workers.count > 1 and workers.is_chief else b"")
     if workers.is_chief:
         yield folder
         return
@@ -186,12 +211,14 @@ def own_folder(workers: Alone, folder: Path) -> Iterator[Path]:
         yield own
 
 
-def _packed(folder):
-    """The whole checkpoints of a run, best ones too, its tables and what else says what it has done.
+def _packed(folder, iteration):
+    """The latest checkpoint of a run, the given and the best ones, its tables and what else says what it has done.
 
     Files that another process deletes meanwhile are left out.
     """
-    files = [file for sub in (folder, folder / BEST) for i in available(sub) for file in sub.glob(f"model{i}.*")]
+    there, inside = available(folder), folder / BEST
+    files = [file for i in there if i in (there[-1], iteration) for file in folder.glob(f"model{i}.*")]
+    files += [file for i in available(inside) for file in inside.glob(f"model{i}.*")]
     files += [file for kind in ("csv", "json", "npz") for file in folder.glob(f"*.{kind}")]
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w", dereference=True) as archive:

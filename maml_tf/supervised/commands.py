@@ -47,7 +47,7 @@ def run(trained: Experiment, tested: Experiment, flags: Flags) -> int:
     if flags.export_dir is not None:
         workers.refuse_several("an export")
         return export_run(trained, folder, _iteration_to_test(flags), flags)
-    with workers.joined() as together, workers.own_folder(together, folder) as own:
+    with workers.joined() as together, workers.own_folder(together, folder, _iteration_to_test(flags)) as own:
         logdir = logdir if own == folder else own
         return _train_and_test(trained, tested, flags, conditions, logdir, own, together)
 
@@ -62,7 +62,7 @@ def _train_and_test(trained, tested, flags, conditions, logdir, folder, together
     if flags.train:
         with together.chief_first():
             data = build.load(trained, flags.data_dir)
-        workers.refuse_differences(together, flags, data.fingerprint)
+        workers.refuse_other_data(together, data.fingerprint)
         prepared = None
         if other_test:  # one that cannot be made is found out before hours of training
             prepared = build.prepare(trained, folder, shots=shots, conditions=conditions, **how)
@@ -73,7 +73,7 @@ def _train_and_test(trained, tested, flags, conditions, logdir, folder, together
     else:
         iteration = _iteration_to_test(flags)
         run = load_run(trained, logdir, shots=shots, iteration=iteration, conditions=conditions, **how)
-        workers.refuse_differences(together, flags, run.data.fingerprint)
+        workers.refuse_other_data(together, run.data.fingerprint)
     if flags.ensemble:
         _test_ensemble(flags, tested, conditions, run)
     else:

@@ -26,6 +26,8 @@ from rl.maml_trpo import MAMLTRPO
 from rl.policy import GaussianPolicy, gaussian_mlp
 from rl.training import PolicyTraining
 from rl.trpo import TrustRegion
+from tests.maml_tf.golden_checks import check_meta_training
+from tests.maml_tf.goldens import Golden
 from tests.maml_tf.small_runs import SINUSOID, small
 
 
@@ -57,9 +59,23 @@ def conv():
     return networks.conv4((16, 16, 1), 3, 4, dtype="float64")
 
 
+def pooled():
+    """The first block of `networks.conv4` with max-pooling, and an output."""
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((8, 8, 1), dtype="float64")
+    x = networks.pooled_first_block(inputs, 1, 4, "batch_norm", max_pool=True, dtype="float64")
+    return keras.Model(inputs, head(dtype="float64")(keras.layers.Flatten(dtype="float64")(x)))
+
+
+def own_of(together, whole):
+    """(first, a worker's share of Tasks)."""
+    first, size = together.share(len(whole.query_x))
+    return first, Tasks(*(values[first : first + size] for values in whole))
+
+
 CLASSES = {"loss": losses.SoftmaxCrossEntropy(), "accuracy": losses.accuracy, "num_updates": 2}
 MAPPED, XLA = {"task_axis": "map", "jit": False}, {"task_axis": "vectorize", "jit": True}
-CLIP = 1e-3  # which bites
+CLIP, CLIPPED = 1e-3, ("clipped", "conv_vectorised")  # which bites
 ONCE = {**MAPPED, "num_updates": 1}
 PRETRAINED = ("dense_float32", "random", "conv", "clipped")  # which sees nothing of what tells the others apart
 BY_THEMSELVES = ("reptile", "all_updates")  # their gradients are computed without a step, too
@@ -72,6 +88,7 @@ MAMLS = {  # name -> (network, its inputs, tasks, settings)
     "reptile": (lambda: dense(head), (4,), 5, {**MAPPED, "algorithm": "reptile", "inner_optimizer": "adam"}),
     "minibatches": (lambda: dense(head), (4,), 5, {**MAPPED, "minibatch": 2}),
     "conv": (conv, (16, 16, 1), 3, ONCE),
+    "conv_vectorised": (pooled, (8, 8, 1), 3, {**ONCE, "task_axis": "vectorize"}),
     "clipped": (lambda: dense(head), (4,), 5, ONCE),
 }
 
@@ -79,10 +96,9 @@ MAMLS = {  # name -> (network, its inputs, tasks, settings)
 def mamls(together, name):
     network, shape, count, settings = MAMLS[name]
     model, whole = network(), tasks(count, *shape)
-    optimizer = None if "algorithm" in settings else adam(1e-3, clip=CLIP if name == "clipped" else None)
+    optimizer = None if "algorithm" in settings else adam(1e-3, clip=CLIP if name in CLIPPED else None)
     maml = MAML(model, **{**CLASSES, **settings}, step_size=0.1, optimizer=optimizer, workers=together)
-    first, size = together.share(count)
-    own = Tasks(*(values[first : first + size] for values in whole))
+    first, own = own_of(together, whole)
     found = {}
     if name in BY_THEMSELVES:
         found = {f"gradient{i}": g.numpy() for i, g in enumerate(maml.meta_gradients(own, first=first))}
@@ -185,6 +201,21 @@ CASES = {
 }
 
 
+GOLDENS = [(name, dtype) for name in ("s1", "o1") for dtype in ("float64", "float32")]
+
+
+def golden(together, name, dtype):
+    """The original's numbers of a meta-batch that is shared: what differs, or "as the original"."""
+    original = Golden(name)
+    _, own = own_of(together, original.tasks(dtype))
+    original.tasks = lambda dtype: own
+    try:
+        check_meta_training(original, original.maml(dtype, **MAPPED, workers=together), dtype)
+    except AssertionError as error:
+        return str(error)
+    return "as the original"
+
+
 def numbers_of_all(together):
     """All arrays of all cases, by case and name."""
     return {f"{case}/{name}": np.asarray(v) for case, f in CASES.items() for name, v in f(together).items()}
@@ -195,6 +226,8 @@ def main(path):
     process.configure(process.TASKS_SIDE_BY_SIDE)
     with workers.joined() as together:
         found = numbers_of_all(together)
+        if together.count > 1:
+            found |= {f"golden_{name}_{dtype}": np.array(golden(together, name, dtype)) for name, dtype in GOLDENS}
         copied = keras.Variable(np.array([1.5, -0.0, np.nan]) * (1 + together.index), dtype="float64", trainable=False)
         counter = keras.Variable(7 + together.index, dtype="int32", trainable=False)
         together.copy_from_chief([copied, counter])

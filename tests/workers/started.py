@@ -1,13 +1,14 @@
-"""Starts workers on this machine, a core each where there are enough."""
+"""Starts workers on this machine, each with its share of the cores where there are enough."""
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-from scripts.local_workers import _free_ports
+from scripts.local_workers import free_ports
 from tests.net import commands
 
 ROOT = commands.ROOT
@@ -19,23 +20,29 @@ class Started:
     """Workers of one command, each with its own arguments in the place of {index}: copies of a process, not launched.
 
     Args:
-        folder: of what they write.
+        folder: of what they write, which is made and takes the place of {folder}.
         command: a program as `commands.fork` takes it, and its arguments.
         count: of the workers.
         each: a command for each worker, in the place of one for all.
+        coming: the workers that are started; default, all.
+        ports: of the workers; default, free ones.
     """
 
-    def __init__(self, folder, command, count=2, each=None):
-        addresses = [f"localhost:{port}" for port in _free_ports(count)]
+    def __init__(self, folder, command, count=2, each=None, coming=None, ports=None):
+        Path(folder).mkdir(exist_ok=True)
+        addresses = [f"localhost:{port}" for port in ports or free_ports(count)]
         cores = sorted(os.sched_getaffinity(0))
-        self.outputs = [Path(folder) / f"worker{i}.txt" for i in range(count)]
+        coming = range(count) if coming is None else coming
+        self.outputs = [Path(folder) / f"worker{i}.txt" for i in coming]
         self.processes = []
-        for i, output in enumerate(self.outputs):
+        for i, output in zip(coming, self.outputs, strict=True):
             output.write_text("")
             config = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": i}}
-            own = [str(part).replace("{index}", str(i)) for part in (each[i] if each else command)]
+            own = [str(part) for part in (each[i] if each else command)]
+            own = [part.replace("{index}", str(i)).replace("{folder}", str(folder)) for part in own]
             environment = {"TF_CONFIG": json.dumps(config), "TMPDIR": str(folder), **PROXY}
-            surroundings = {"environment": environment, "cores": {cores[i % len(cores)]}}
+            share = cores[len(cores) * i // count : len(cores) * (i + 1) // count] or cores
+            surroundings = {"environment": environment, "cores": set(share)}
             self.processes.append(commands.start(ROOT, *own, streams=[output] * 2, **surroundings))
 
     def __enter__(self):
@@ -57,6 +64,10 @@ class Started:
         """What they have written."""
         return [file.read_text() for file in self.outputs]
 
+    def errors(self):
+        """The sentences with which each has ended."""
+        return [re.findall("^error: (.*)", text, re.MULTILINE) for text in self.texts()]
+
     def wait_until(self, condition):
         """Waits until a function of nothing is true."""
         end = time.monotonic() + PATIENCE
@@ -71,6 +82,14 @@ def worked(folder, *command):
     with Started(folder, command) as workers:
         assert workers.codes() == [0, 0], workers.texts()
         return workers.texts()[0]
+
+
+def compared(folder, *command):
+    """Where two workers and one process, at the same time, have done what ended well: two folders, each {folder}."""
+    two, one = folder / "two", folder / "one"
+    with Started(two, command) as workers, Started(one, command, count=1) as process:
+        assert workers.codes() + process.codes() == [0, 0, 0], workers.texts() + process.texts()
+    return two, one
 
 
 def alone(*command, **environment):

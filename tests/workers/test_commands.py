@@ -2,14 +2,17 @@
 
 import csv
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from maml_tf.runs.checkpoints import available
+from tests.data_generators.synthetic_omniglot import snapshot
 from tests.maml_tf.small_runs import assert_same_numbers, contents
 from tests.net.commands import fork
-from tests.workers.started import ROOT, Started, launched, worked
+from tests.workers.pictures import SMALL_PICTURES
+from tests.workers.started import ROOT, Started, compared, launched, worked
 
 SMALL = ("--meta_batch_size=5", "--update_batch_size=3", "--test_tasks=20", "--validation_interval=0")
 SINUSOID = ("main", *SMALL)
@@ -24,38 +27,52 @@ def run_folder(logdir):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """(the launcher's outcome, the logdir) of a short run of two workers."""
-    logdir = tmp_path_factory.mktemp("trained")
-    arguments = "--metatrain_iterations=600", "--save_interval=200", "--validation_interval=300", f"--logdir={logdir}"
-    return launched("main.py", *SMALL, *arguments), logdir
+    """(the launcher's outcome, the logdir, that of one process) of a short run by two workers and by one process."""
+    two, one = (tmp_path_factory.mktemp(name) for name in ("two", "one"))
+    arguments = "--metatrain_iterations=600", "--save_interval=200", "--validation_interval=300"
+    with Started(one, [*SINUSOID, *arguments, "--logdir={folder}/runs"], count=1) as process:
+        outcome = launched("main.py", *SMALL, *arguments, f"--logdir={two}")
+        assert process.codes() == [0], process.texts()
+    return outcome, two, one / "runs"
 
 
-def test_two_workers_train_validate_and_test(trained, tmp_path):
-    outcome, logdir = trained
+def test_two_workers_train_validate_and_test(trained):
+    outcome, *logdirs = trained
     assert outcome.returncode == 0, outcome.stderr
     assert outcome.stdout.count("Testing the checkpoint of iteration 600") == 1  # of the chief alone
-    folder = run_folder(logdir)
+    folder, of_one = map(run_folder, logdirs)
     assert available(folder) == [200, 400, 600]
     assert sorted(available(folder / "best")) == [300, 600]
-    one = fork(ROOT, *SINUSOID, "--metatrain_iterations=600", f"--logdir={tmp_path}")
-    assert one.returncode == 0, one.stderr
-    one, two = (contents(f / "model600") for f in (run_folder(tmp_path), folder))
+    one, two = (contents(f / "model600") for f in (of_one, folder))
     for name, expected in one.items():
         np.testing.assert_allclose(two[name], expected, rtol=1e-3, atol=1e-5, err_msg=name)
-    one, two = (list(csv.reader(next(f.glob("test*_tasks20.csv")).open())) for f in (run_folder(tmp_path), folder))
+    one, two = (list(csv.reader(next(f.glob("test*_tasks20.csv")).open())) for f in (of_one, folder))
     assert one[0] == two[0]
     np.testing.assert_allclose(np.float64(two[1]), np.float64(one[1]), rtol=1e-4)
 
 
 def test_one_process_continues_what_two_have_begun_and_two_what_one_has(trained, tmp_path):
-    _, logdir = trained
+    _, logdir, _ = trained
     one = fork(ROOT, *INTERPRETED, "--metatrain_iterations=700", f"--logdir={logdir}")
     assert "Resuming from the checkpoint of iteration 600" in one.stdout, one.stderr
     both = worked(tmp_path, *INTERPRETED, "--metatrain_iterations=800", f"--logdir={logdir}")
     assert "Resuming from the checkpoint of iteration 700" in both
     assert available(run_folder(logdir))[-1] == 800
-    tested = worked(tmp_path, *INTERPRETED, "--metatrain_iterations=800", "--train=False", f"--logdir={logdir}")
-    assert "Testing the checkpoint of iteration 800" in tested
+    which = "--train=False", "--test_iter=600"  # not the latest, which alone the other worker would have
+    tested = worked(tmp_path, *INTERPRETED, "--metatrain_iterations=800", *which, f"--logdir={logdir}")
+    assert "Testing the checkpoint of iteration 600" in tested
+
+
+def test_the_baselines_by_two_workers(tmp_path):
+    settings = "--num_classes=2", "--num_filters=4", "--batch_size=8", "--iterations=4", "--num_tasks=4"
+    settings += "--tuning_tasks=4", "--num_updates=1", "--step_sizes=0.1", "--decays=0", "--logdir={folder}/logs"
+    folders = compared(tmp_path, "scripts.baselines", f"--datasource={SMALL_PICTURES}", *settings)
+    two, one = (snapshot(folder / "logs") for folder in folders)
+    assert two.keys() == one.keys()
+    table = Path("baselines_2way_1shot.csv")
+    assert two[table] == one[table]
+    accuracies = [float(row["accuracy"]) for row in csv.DictReader(two[table].decode().splitlines())]
+    assert len(set(accuracies)) > 1  # not all by chance
 
 
 def test_workers_that_differ_are_refused_before_the_first_step(tmp_path):
@@ -85,6 +102,11 @@ def test_a_killed_worker_is_noticed_and_a_stopped_one_stops_all(tmp_path, victim
     (tmp_path / "runs").mkdir()
     with Started(tmp_path, command) as workers:
         workers.wait_until(lambda: any(map(available, (tmp_path / "runs").iterdir())))
+        with Started(tmp_path / "second", command) as second:
+            assert second.codes() == [2, 2], second.texts()
+            (chief,), (other,) = second.errors()
+        assert chief.startswith(f"another process trains in {run_folder(tmp_path / 'runs')} (process ")
+        assert other.startswith("another worker has ended with an error")
         workers.processes[victim].kill()
         codes = workers.codes()
         texts = workers.texts()

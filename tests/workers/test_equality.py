@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from tests.workers.cases import CASES
-from tests.workers.started import Started
+from tests.workers.cases import CASES, GOLDENS
+from tests.workers.started import compared
 
 FLOAT64, FLOAT32 = 1e-12, 1e-6
 # Of evaluations and samples, every number is of one task, and so the same to the last bit.
@@ -15,12 +15,8 @@ IN_FLOAT32 = ("maml_dense_float32", "compiled_loop")
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
     """The numbers of a process alone, and of both workers."""
-    folder = tmp_path_factory.mktemp("workers")
-    with Started(folder, ["tests.workers.cases", folder / "worker{index}.npz"]) as two:
-        assert two.codes() == [0, 0], two.texts()
-    with Started(folder, ["tests.workers.cases", folder / "alone.npz"], count=1) as one:
-        assert one.codes() == [0], one.texts()
-    return [dict(np.load(folder / f"{name}.npz")) for name in ("alone", "worker0", "worker1")]
+    two, one = compared(tmp_path_factory.mktemp("workers"), "tests.workers.cases", "{folder}/{index}.npz")
+    return [dict(np.load(file)) for file in (one / "0.npz", two / "0.npz", two / "1.npz")]
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -39,6 +35,13 @@ def test_two_workers_compute_what_one_process_does(found, case):
             tolerance = FLOAT32 if case in IN_FLOAT32 else FLOAT64
             error = np.linalg.norm(np.subtract(two[0][name], expected, dtype=np.float64))
             assert error <= tolerance * np.linalg.norm(expected) + tolerance * 1e-6, name
+
+
+@pytest.mark.parametrize(("name", "dtype"), GOLDENS)
+def test_two_workers_compute_what_the_original_does(found, name, dtype):
+    """To the tolerances that one process is held to: see `check_meta_training`."""
+    for worker in found[1:]:
+        assert str(worker[f"golden_{name}_{dtype}"]) == "as the original"
 
 
 def test_the_step_of_the_trust_region_is_one(found):

@@ -1,53 +1,34 @@
 """What becomes of workers when one never comes, freezes, or has too little to do."""
 
-import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 
 import pytest
 
-from tests.workers.started import ROOT, Started
-from tests.workers.test_commands import ENDLESS, SINUSOID, SMALL, run_folder
-
-
-def alone_of_two(folder, port, signals=()):
-    """(exit code, output, seconds after the signal) of the first of two workers, whose fellow never comes."""
-    config = {
-        "cluster": {"worker": [f"localhost:{port}", "localhost:1"]},
-        "task": {"type": "worker", "index": 0},
-    }
-    command = [sys.executable, "main.py", *SMALL, f"--logdir={folder / 'runs'}"]
-    environment = os.environ | {"TF_CONFIG": json.dumps(config)}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    with subprocess.Popen(command, cwd=ROOT, env=environment, **pipes) as process:
-        read = ""
-        while "waiting for all" not in read:
-            line = process.stdout.readline()
-            assert line, read
-            read += line
-        time.sleep(1 if signals else 0)  # until it waits
-        start = time.monotonic()
-        for number in signals:
-            process.send_signal(number)
-        rest, _ = process.communicate(timeout=120)
-        return process.returncode, read + rest, time.monotonic() - start
-
-
-def free_port():
-    with socket.socket() as found:
-        found.bind(("localhost", 0))
-        return found.getsockname()[1]
+from tests.workers.started import Started
+from tests.workers.test_commands import ENDLESS, SINUSOID, run_folder
 
 
 def test_ctrl_c_ends_a_worker_that_waits(tmp_path):
-    code, text, seconds = alone_of_two(tmp_path, free_port(), [signal.SIGINT])
-    assert code == -signal.SIGINT
-    assert "Worker 0 of 2 at localhost" in text
-    assert seconds < 10
+    with Started(tmp_path, [*SINUSOID, "--logdir={folder}/runs"], coming=[0]) as workers:
+        workers.wait_until(lambda: "waiting for all" in workers.texts()[0])
+        time.sleep(1)  # until it waits
+        start = time.monotonic()
+        os.kill(workers.processes[0].pid, signal.SIGINT)
+        assert workers.codes() == [-signal.SIGINT]
+        assert time.monotonic() - start < 10
+        assert "Worker 0 of 2 at localhost" in workers.texts()[0]
+
+
+@pytest.mark.parametrize("index", [0, pytest.param(1, marks=pytest.mark.slow)])  # which TensorFlow gives 5 s more
+def test_a_worker_whose_fellow_never_comes_ends(tmp_path, index):
+    with Started(tmp_path, ["tests.workers.hurried"], coming=[index]) as workers:
+        assert workers.codes() == [75], workers.texts()
+        said = "not all workers have come within 1 seconds: see what has become of them, and start all again"
+        assert workers.errors() == [[said]]
+        assert "Traceback" not in workers.texts()[0]
 
 
 @pytest.mark.slow
@@ -55,10 +36,11 @@ def test_a_taken_port_is_told(tmp_path):
     with socket.socket() as taken:
         taken.bind(("", 0))
         taken.listen()
-        code, text, _ = alone_of_two(tmp_path, taken.getsockname()[1])
-    assert code == 2, text
-    assert "is its port taken?" in text
-    assert "Traceback" not in text
+        ports = [taken.getsockname()[1], 1]
+        with Started(tmp_path, [*SINUSOID, "--logdir={folder}/runs"], coming=[0], ports=ports) as workers:
+            assert workers.codes() == [2], workers.texts()
+            assert "is its port taken?" in workers.texts()[0]
+            assert "Traceback" not in workers.texts()[0]
 
 
 @pytest.mark.slow

@@ -68,6 +68,16 @@ def test_no_sum_where_the_others_are_not_there():
     assert "a sum within chief_first" in str(outcomes[0])
 
 
+def test_other_data_are_refused():
+    def body(together):
+        workers.refuse_other_data(together, lambda: b"data" if together.index < 2 else b"others")
+
+    first, second, third = map(str, Threads(3).call(body))
+    assert first == second
+    assert first.startswith("another worker differs from worker 0: start all workers by the same command")
+    assert third.startswith("worker 2 has other data than worker 0: start all workers by the same command")
+
+
 def test_a_run_that_another_process_has_continued_meanwhile_is_refused():
     def body(together):
         store = SimpleNamespace(start=lambda resume: 7 - together.index, end=lambda: None, folder="logs/run")
@@ -189,27 +199,29 @@ def checkpoint(folder, iteration):
 
 
 def test_the_folder_of_a_run_is_copied_and_gone_afterwards(tmp_path, monkeypatch):
-    """Links, what earlier versions have written, and what is put aside included."""
+    """Links, what earlier versions have written, and what is put aside included; of checkpoints, what is needed."""
     run, temporary = tmp_path / "run", tmp_path / "temporary"
     temporary.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(temporary))
     checkpoint(tmp_path / "elsewhere", 3)
-    checkpoint(run / "best", 2)
+    for folder, iteration in ((run, 1), (run, 2), (run / "best", 1), (run / "best", 2)):
+        checkpoint(folder, iteration)
     for file in (tmp_path / "elsewhere").iterdir():
         (run / file.name).symlink_to(file)
     for name in ("validation.csv", "figures.json", "classifier.npz", "events.out"):
         (run / name).write_text(name)
 
     def body(together):
-        with workers.own_folder(together, run) as own:
+        with workers.own_folder(together, run, 1) as own:
             found = {str(p.relative_to(own)): p.read_text() for p in own.rglob("*") if p.is_file()}
             if not together.is_chief:
-                assert available(own) == [3]
+                assert available(own) == [1, 3]
                 put_aside(own)
             return found
 
     chief, other = Threads(2).call(body)
-    assert chief.pop("events.out")
+    for name in ("events.out", "model2.index", "model2.data-00000-of-00001"):
+        assert chief.pop(name)
     assert other == chief
     assert other["model3.index"] == "3 index"
     assert not list(temporary.iterdir())
