@@ -22,6 +22,7 @@ TOGETHER = (
     [f"tests/scripts/test_{name}.py" for name in ("plot_sinusoid", "sinusoid_table", "verify")],
     [f"tests/maml_tf/supervised/test_{name}.py" for name in ("best", "cosine_log", "ensemble", "training")]
     + [f"tests/maml_tf/runs/test_{name}.py" for name in ("log", "loop")],
+    [f"tests/maml_tf/test_export{name}.py" for name in ("", "_elsewhere", "_mistakes")],
 )
 _MISSING = pytest.StashKey()
 
