@@ -23,6 +23,7 @@ TOGETHER = (
     [f"tests/maml_tf/supervised/test_{name}.py" for name in ("best", "cosine_log", "ensemble", "training")]
     + [f"tests/maml_tf/runs/test_{name}.py" for name in ("log", "loop")],
     [f"tests/maml_tf/test_export{name}.py" for name in ("", "_elsewhere", "_mistakes")],
+    [f"tests/maml_tf/baselines/test_{name}.py" for name in ("comparison", "learners", "store", "training")],
 )
 _MISSING = pytest.StashKey()
 

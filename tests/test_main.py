@@ -139,7 +139,7 @@ def test_sinusoid_in_every_way(run_main, tmp_path, arguments, name):
 def test_meta_learned_step_sizes_are_those_of_the_test(run_main, tmp_path):
     assert run_main(*QUICK, "--learn_update_lr=True", "--meta_lr=0.1", "--logdir=runs").returncode == 0
     (folder,) = (tmp_path / "runs").iterdir()
-    assert folder.name.endswith("numstep1.updatelr0.01nonorm.learnlr.meta_lr0.1")
+    assert folder.name == "cls_5.mbs_2.ubs_10.numstep1.updatelr0.01nonorm.learnlr"
     learned = check_results(folder, "test_ubs10_stepsize0.01")
     test = ("--learn_update_lr=True", "--meta_lr=0.1", "--logdir=runs", "--meta_batch_size=2", "--jit=false")
     run_main(*test, "--train=False", "--train_update_lr=0.01", "--update_lr=0.011")
