@@ -1,4 +1,7 @@
-"""Fixtures: the command in the tests' own process, and one real run that several tests look at."""
+"""Fixtures: the command in the tests' own process, and one real run that several tests look at.
+
+The process that hands the tests to others reads this file too, so that TensorFlow is loaded by fixtures alone.
+"""
 
 import gc
 import os
@@ -9,13 +12,19 @@ import pytest
 
 import main
 from maml_tf.runs import process as runtime
-from maml_tf.runs.checkpoints import available
 from tests import command
-from tests.maml_tf.small_runs import use_small_omniglot
 
 _LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 _LEVEL_AT_START = os.environ.get(_LOG_LEVEL)
 _TESTS = Path(__file__).parent
+# Files that share what takes long to compile or train go to the same process, as the tests of one file do.
+TOGETHER = (
+    [f"tests/scripts/test_{name}.py" for name in ("plot_sinusoid", "sinusoid_table", "verify")],
+    [f"tests/maml_tf/supervised/test_{name}.py" for name in ("best", "cosine_log", "ensemble", "training")]
+    + [f"tests/maml_tf/runs/test_{name}.py" for name in ("log", "loop")],
+    [f"tests/maml_tf/test_export{name}.py" for name in ("", "_elsewhere", "_mistakes")],
+    [f"tests/maml_tf/baselines/test_{name}.py" for name in ("comparison", "learners", "store", "training")],
+)
 _MISSING = pytest.StashKey()
 
 
@@ -40,8 +49,22 @@ def pytest_collection_modifyitems(config, items):
 
 
 def pytest_collection_finish():
-    """What is loaded by now stays: no search for garbage need go through it."""
+    """What is loaded by now stays: no search for garbage need go through it; and what is traced is no garbage soon."""
     gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """What --dist=loadfile does, but for the files of TOGETHER."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid):
+            file = super()._split_scope(nodeid)
+            return next((files[0] for files in TOGETHER if file in files), file)
+
+    return Scheduling(config, log) if config.option.dist == "loadfile" else None
 
 
 @pytest.fixture
@@ -78,12 +101,16 @@ def run_main(monkeypatch, capsys, tmp_path):
 @pytest.fixture
 def small_omniglot(monkeypatch, tmp_path):
     """Has the command load the small Omniglot."""
+    from tests.maml_tf.small_runs import use_small_omniglot
+
     use_small_omniglot(monkeypatch, tmp_path / "omniglot")
 
 
 @pytest.fixture(scope="session")
 def real_run(tmp_path_factory):
     """A run of the real command, stopped by Ctrl-C soon after its first checkpoint and then resumed to its end."""
+    from maml_tf.runs.checkpoints import available
+
     cwd = tmp_path_factory.mktemp("real")
     folder = cwd / "runs" / command.NAME
     process = command.start(cwd, *command.ARGUMENTS)

@@ -6,6 +6,7 @@ weights. A step of the right size from MAML's weights lowers any task's loss by 
 the same step hardly does.
 """
 
+import functools
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ import tensorflow as tf
 
 from data_generators.sinusoid import INPUT, Sinusoid
 from data_generators.tasks import Tasks
+from maml_tf import checks
 from maml_tf.runs import style
 from maml_tf.runs.statistics import mean_ci95
 from maml_tf.runs.style import Picture
@@ -218,8 +220,10 @@ def sensitivity_rows(learners) -> list[dict]:
 
 def losses_along_gradient(maml, tasks, step_sizes):
     """[sizes, tasks] losses on the query after one update of each size, in any case along the same gradient."""
-    graph = maml.compiler(lambda tasks, size: maml.curves.graph(tasks, size, num_updates=1)["losses"][:, 1])
-    return np.array([graph(tasks, tf.constant(size, maml.dtype)) for size in step_sizes])
+    specs = checks.specs(tasks), tf.TensorSpec([], maml.dtype)
+    curves = functools.partial(maml.curves.graph, num_updates=1)
+    graph = functools.partial(maml.compiler.call_as, specs, "along the gradient", curves, tasks)
+    return np.array([graph(tf.constant(size, maml.dtype))["losses"][:, 1] for size in step_sizes])
 
 
 def gradient_norms(maml, tasks):

@@ -1,5 +1,6 @@
 """The learners of the paper's section 5.1, restored from the runs of main.py; their errors, and the table of these."""
 
+import functools
 import re
 from typing import NamedTuple
 
@@ -7,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from data_generators.errors import UserError
+from data_generators.tasks import Tasks
 from maml_tf.runs import published
 from maml_tf.runs.checkpoints import available
 from maml_tf.runs.statistics import mean_ci95
@@ -44,10 +46,7 @@ class Learner:
     def __init__(self, run):
         self.experiment = run.experiment
         self.maml = run.maml
-        # One graph for all step sizes, where `MAML.evaluate` would compile one for each.
-        self._curves = run.maml.compiler(
-            lambda tasks, step_size: run.maml.curves.graph(tasks, step_size, num_updates=UPDATES)
-        )
+        self._curves = functools.partial(run.maml.curves.graph, num_updates=UPDATES)
 
     def tasks(self, shots, split="test"):
         """The 600 tasks of a split as Tasks: "test", the original's own, or "val"."""
@@ -64,8 +63,12 @@ class Learner:
         Returns:
             ([600] on the support before any update, [600, 11] on the query after 0, 1, ... 10 updates), float64.
         """
+        tasks = self.tasks(shots, split)
+        # One graph for all step sizes and shots, where `MAML.evaluate` would compile one for each.
+        of_any_shots = Tasks(*(tf.TensorSpec([len(values), None, *values.shape[2:]], values.dtype) for values in tasks))
+        specs = of_any_shots, tf.TensorSpec([], tf.float32)
         step_size = tf.constant(step_size or self.experiment.update_lr)
-        found = self._curves(self.tasks(shots, split), step_size)
+        found = self.maml.compiler.call_as(specs, UPDATES, self._curves, tasks, step_size)
         return tuple(found[name].numpy().astype(np.float64) for name in ("support_loss", "losses"))
 
     def tune(self, shots) -> tuple[float, dict[float, tuple[np.ndarray, np.ndarray]]]:

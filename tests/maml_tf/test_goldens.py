@@ -15,6 +15,8 @@ from tests.maml_tf.goldens import Golden, assert_close
 
 CONFIGS = ("s1", "s2", "s3", "o1", "o2", "o2b", "o4", "o6", "m1")
 META_TRAINED = tuple(name for name in CONFIGS if name != "s3")  # the oracle only pretrains
+# o2 is o2b to first order: all that comes before a meta-update is the same, to the last bit of the file.
+BEFORE_META_TRAINING = tuple(name for name in CONFIGS if name != "o2")
 WAYS = {
     "map": {"task_axis": "map", "jit": False},
     "map-xla": {"task_axis": "map", "jit": True},
@@ -23,14 +25,15 @@ WAYS = {
 }
 # XLA takes half a minute to compile a convolutional network's meta-step; what is not listed here is marked slow.
 FAST_META_TRAINING = {(name, "map", dtype) for name in META_TRAINED for dtype in ("float64", "float32")}
-FAST_META_TRAINING |= {(name, way, "float64") for name in ("s1", "s2") for way in WAYS}
+FAST_META_TRAINING -= {("o4", "map", "float32")}  # of whose network are o2 and o2b
+FAST_META_TRAINING |= {("s2", way, "float64") for way in WAYS} | {("s1", "vectorize-xla", "float64")}
 FAST_META_TRAINING |= {("o4", "vectorize-xla", "float64")}
-FAST_PRETRAINING = {(name, "map", "float64") for name in CONFIGS if name != "m1"} | {
+FAST_PRETRAINING = {(name, "map", "float64") for name in BEFORE_META_TRAINING if name != "m1"} | {
     ("s3", "map", "float32"),
     ("o6", "map", "float32"),
 }
 FAST_PRETRAINING |= {("s3", "vectorize-xla", "float64")}
-SLOW_M1 = [pytest.param(name, marks=[pytest.mark.slow] if name == "m1" else []) for name in CONFIGS]
+SLOW_M1 = [pytest.param(name, marks=[pytest.mark.slow] if name == "m1" else []) for name in BEFORE_META_TRAINING]
 
 
 def cases(names, fast):
@@ -63,7 +66,7 @@ def test_meta_gradient_before_clipping():
     check_gradients(golden, maml.model, by_variable, "metagrad", "float64")
 
 
-@pytest.mark.parametrize(("name", "way", "dtype"), cases(CONFIGS, FAST_PRETRAINING))
+@pytest.mark.parametrize(("name", "way", "dtype"), cases(BEFORE_META_TRAINING, FAST_PRETRAINING))
 def test_pretraining(name, way, dtype):
     golden = Golden(name)
     check_pretraining(golden, golden.maml(dtype, **WAYS[way]), dtype)
@@ -71,7 +74,7 @@ def test_pretraining(name, way, dtype):
 
 @pytest.mark.usefixtures("eager")
 @pytest.mark.parametrize(
-    "name", ["s1", "s2", "o2b", "o4", "o6", *(pytest.param(n, marks=pytest.mark.slow) for n in ("o1", "o2"))]
+    "name", ["s2", "o4", "o6", *(pytest.param(n, marks=pytest.mark.slow) for n in ("s1", "o1", "o2", "o2b"))]
 )
 def test_eager(name):
     golden = Golden(name)
@@ -97,7 +100,7 @@ def test_adapting_and_predicting_in_float32(name):
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[] if n in ("s1", "o1") else pytest.mark.slow) for n in META_TRAINED]
+    "name", [pytest.param(n, marks=[] if n in ("s2", "o4") else pytest.mark.slow) for n in META_TRAINED]
 )
 def test_adapting_and_predicting_after_training(name):
     golden = Golden(name)

@@ -195,7 +195,7 @@ def test_minibatches_take_each_example_once_before_any_comes_again():
     assert mlp(minibatch=None).learner.order(3, 6, 6, tf.constant([5, 0])) is None
 
 
-@pytest.mark.parametrize("num_updates", [1, 3, 5])
+@pytest.mark.parametrize("num_updates", [1, 5])
 def test_minibatches_of_all_examples_are_the_whole_support(num_updates):
     tasks = random_tasks((3,), 2)
     whole, batched = mlp(), mlp(minibatch=9)
@@ -206,9 +206,8 @@ def test_minibatches_of_all_examples_are_the_whole_support(num_updates):
         np.testing.assert_allclose(one, other, rtol=1e-10)
 
 
-@pytest.mark.parametrize("num_updates", [2, 5])
-def test_with_minibatches_a_test_adapts_as_adapt_does_however_its_tasks_are_cut(num_updates):
-    maml, tasks = mlp(minibatch=4), random_tasks((3,), 2)
+def test_with_minibatches_a_test_adapts_as_adapt_does_however_its_tasks_are_cut():
+    maml, tasks, num_updates = mlp(minibatch=4), random_tasks((3,), 2), 5  # more updates than in training
     found = maml.evaluate(tasks, num_updates)["losses"]
     for i, task in enumerate(zip(*tasks, strict=True)):
         alone = maml.evaluate(Tasks(*(values[None] for values in task)), num_updates)["losses"][0]

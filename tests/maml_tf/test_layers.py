@@ -130,9 +130,10 @@ def test_pooling_a_few_images_at_a_time_is_pooling_them_all(images, strides, bia
     assert batches == [images] * (6 // images)
 
 
-@pytest.mark.parametrize("jit", [False, True])
 @pytest.mark.parametrize("vectorised", [False, True])
-@pytest.mark.parametrize("strides", [1, 2])
+@pytest.mark.parametrize(
+    ("strides", "jit"), [(1, False), (2, False), (2, True), pytest.param(1, True, marks=pytest.mark.slow)]
+)
 def test_normalising_in_the_product_is_normalising_the_output(strides, vectorised, jit):
     """The plain form is a convolution, then `BatchNorm`: values, kept statistics, two derivatives."""
     x, direction, weights = tf.constant(2 + random(3, 7, 6, 2)), random(3, 3, 2, 4), random(3, 7, 6, 4)

@@ -16,11 +16,19 @@ from tests.maml_tf.small_models import assert_same, maml, model, network, tasks
 
 KINDS = {
     "learned step sizes": {"learn_step_size": "per_weight", "step_size": (0.01, 0.1)},
-    "one step size": {"learn_step_size": False, "step_size": np.float32(0.3)},
+    "one step size": {"learn_step_size": False, "step_size": np.float32(0.3), "first_order": True},
     "Reptile": {"learn_step_size": False, "algorithm": "reptile", "inner_optimizer": "adam", "minibatch": 2},
     "names": {"loss": "mae", "optimizer": "rmsprop", "accuracy": "mse", "adapts": "body"},
-    "Keras's": {"loss": keras.losses.Huber(0.5), "accuracy": keras.metrics.MeanAbsoluteError(name="far")},
-    "Keras's function": {"loss": keras.losses.mean_absolute_error, "accuracy": {"own": losses.mse}},
+    "Keras's": {
+        "loss": keras.losses.Huber(0.5),
+        "accuracy": keras.metrics.MeanAbsoluteError(name="far"),
+        "first_order": True,
+    },
+    "Keras's function": {
+        "loss": keras.losses.mean_absolute_error,
+        "accuracy": {"own": losses.mse},
+        "first_order": True,
+    },
 }
 
 
@@ -38,6 +46,7 @@ def test_training_resumes_bit_for_bit(kind, tmp_path):
     assert_same(made, loaded)
     assert metrics.keys() == made.train_step(tasks(4)).keys()
     assert loaded.num_updates == made.num_updates
+    assert loaded.learner.first_order == made.learner.first_order
 
 
 def test_normalisation_statistics_and_frozen_layers(tmp_path):
