@@ -87,7 +87,7 @@ class Lines:
         made, seconds = self._done - self._first, time.monotonic() - self._start
         parts = [f"{self._what}: {self._done:,} of {self._total:,} {self._unit}s"]
         if made:
-            parts.append(f"{_duration(seconds / made * (self._total - self._done))} left")
+            parts.append(f"{duration(seconds / made * (self._total - self._done))} left")
         return ", ".join([*parts, *([self._postfix] if self._postfix else [])])
 
     def _run(self):
@@ -95,7 +95,8 @@ class Lines:
             print(self.line(), file=sys.stderr, flush=True)
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Seconds in words: "29 s", "90 min", "2 h 30 min"."""
     minutes = round(seconds / 60)
     if minutes < 1:
         return f"{seconds:.0f} s"

@@ -8,11 +8,9 @@ With "serve" among the request, it measures what `scripts.benchmark_workers` ask
 import dataclasses
 import json
 import math
-import re
 import sys
 import tempfile
 import time
-from pathlib import Path
 
 import numpy as np
 
@@ -70,7 +68,7 @@ def measure(experiment, kind, steps, task_axis="auto", jit="auto", started=None)
         "ms_iqr": upper - lower,
         "gflop_per_step": gflop,
         "gflop_per_second": None if gflop is None else gflop / median * 1e3,
-        "peak_mb": peak_memory(),
+        "peak_mb": process.peak_memory(),
         "gpu_peak_mb": _gpu_peak_memory(),
         "first_step_seconds": first_step,
         "overhead": overhead,
@@ -209,22 +207,6 @@ def _device():
         return tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU")
     cores = process.available_cores()
     return f"{cores} core{'s' if cores > 1 else ''}"
-
-
-def peak_memory():
-    """The most memory that this process ever held, in MB; None where the system does not tell."""
-    try:
-        # Not `ru_maxrss`, in which Linux includes what the parent process held.
-        status = Path("/proc/self/status").read_text()
-        return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) * 1024 / 1e6
-    except (OSError, TypeError):
-        pass
-    try:
-        import resource
-    except ImportError:
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
 
 
 def _gpu_peak_memory():

@@ -7,9 +7,11 @@ import contextlib
 import ctypes
 import logging
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 _LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 
@@ -108,6 +110,22 @@ def _keep_freed_memory():
 def available_cores() -> int:
     """Number of cores that this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def peak_memory() -> float | None:
+    """The most memory that this process ever held, in MB; None where the system does not tell."""
+    try:
+        # Not `ru_maxrss`, in which Linux includes what the parent process held.
+        status = Path("/proc/self/status").read_text()
+        return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) * 1024 / 1e6
+    except (OSError, TypeError):
+        pass
+    try:
+        import resource
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
 
 
 _SETTING = "TF_ENABLE_ONEDNN_OPTS"

@@ -18,6 +18,7 @@ from maml_tf.supervised.build import Run, load_run, run_folder, trained_folder
 from maml_tf.supervised.conditions import TRAINED, USUAL, Conditions
 from maml_tf.supervised.datasets import EVALUATION_TASKS
 from maml_tf.supervised.ensemble import Ensemble, variables
+from maml_tf.supervised.estimate import estimate
 from maml_tf.supervised.experiment import Experiment
 from maml_tf.supervised.report import report
 from maml_tf.supervised.task_data import TaskData
@@ -47,6 +48,8 @@ def run(trained: Experiment, tested: Experiment, flags: Flags) -> int:
     if flags.export_dir is not None:
         workers.refuse_several("an export")
         return export_run(trained, folder, _iteration_to_test(flags), flags)
+    if flags.estimate:
+        workers.refuse_several("an estimate")
     with workers.joined() as together, workers.own_folder(together, folder, _iteration_to_test(flags)) as own:
         logdir = logdir if own == folder else own
         return _train_and_test(trained, tested, flags, conditions, logdir, own, together)
@@ -63,6 +66,9 @@ def _train_and_test(trained, tested, flags, conditions, logdir, folder, together
         with together.chief_first():
             data = build.load(trained, flags.data_dir)
         workers.refuse_other_data(together, data.fingerprint)
+        if flags.estimate:
+            print(estimate(_training(flags, trained, data, folder, together)).text())
+            return 0
         prepared = None
         if other_test:  # one that cannot be made is found out before hours of training
             prepared = build.prepare(trained, folder, shots=shots, conditions=conditions, **how)
@@ -129,6 +135,8 @@ def _check_flags(flags, trained, folder):
         raise UserError("--log_gradient_cosine goes with meta-training: there is no meta-gradient otherwise")
     if flags.log_gradient_cosine and trained.algorithm != "maml":
         raise UserError("--log_gradient_cosine goes with MAML: Reptile has no meta-gradient")
+    if flags.estimate and not flags.train:
+        raise UserError("--estimate is of a training: leave out --train=False")
     if not flags.train:
         best.locate(folder, _iteration_to_test(flags))
         if flags.ensemble:
@@ -155,6 +163,14 @@ def _iteration_to_test(flags):
 
 def _train(flags: Flags, experiment: Experiment, data: TaskData, folder: Path, together: Alone) -> Run | None:
     """Returns the finished Run, or None if it was interrupted."""
+    training = _training(flags, experiment, data, folder, together)
+    store = build.store(folder, training.maml, experiment)
+    if not loop.run(training, store, resume=flags.resume, workers=together):
+        return None
+    return Run(experiment, training.maml, data, max(checkpoints.available(folder)), folder)
+
+
+def _training(flags, experiment, data, folder, together):
     data.check_trainable()
     data.split_to_test(flags.test_set)  # a split that is not there is found out before hours of training
     maml = build.build(experiment, data.source, flags.task_axis, _jit(flags), workers=together)
@@ -164,11 +180,7 @@ def _train(flags: Flags, experiment: Experiment, data: TaskData, folder: Path, t
         validate=dataset.validate_every if validate is None else validate,
         tasks=flags.validation_tasks or dataset.validation_tasks,
     )
-    training = SupervisedTraining(experiment, maml, data, folder, schedule, flags.log, flags.log_gradient_cosine)
-    store = build.store(folder, maml, experiment)
-    if not loop.run(training, store, resume=flags.resume, workers=together):
-        return None
-    return Run(experiment, maml, data, max(checkpoints.available(folder)), folder)
+    return SupervisedTraining(experiment, maml, data, folder, schedule, flags.log, flags.log_gradient_cosine)
 
 
 def _test_best(flags, tested, conditions, run):

@@ -116,7 +116,7 @@ class SupervisedTraining:
             self._latest_cosine = float(rows[-1]["cosine"]) if rows else None
         steps = steps_for(self.maml, self.experiment, self.data.source)
         with steps as self._steps, summaries(self.folder, self.log) as self._write_scalars:
-            self._steps.compile_ahead(iteration, *([self._evaluate] if self.schedule.validate else []))
+            self._steps.compile_ahead(iteration, *([self.evaluate] if self.schedule.validate else []))
             yield
 
     def advance(self, start: int, stop: int) -> Iterator[tuple[int, Metrics]]:
@@ -176,7 +176,7 @@ class SupervisedTraining:
 
     def _validate(self, iteration):
         """Evaluates on the fixed validation list, and keeps the checkpoint if it is among the best."""
-        updates, result = self.experiment.reported_update, self._evaluate(label="Validation")
+        updates, result = self.experiment.reported_update, self.evaluate(label="Validation")
         say(
             f"iteration {iteration}: validation {result.kind} after {updates} updates "
             f"{result.mean[-1]:.4f} +- {result.ci95[-1]:.4f} (before: {result.mean[0]:.4f})"
@@ -194,11 +194,12 @@ class SupervisedTraining:
         rows = self._validations.rows() if self._validations.path.exists() else None
         return rows is not None and str(iteration) not in {row[ITERATION] for row in rows}
 
-    def _evaluate(self, label=None):
+    def evaluate(self, label: str | None = None, num_tasks: int | None = None) -> Evaluation:
+        """A validation with the weights as they are: of so many tasks, by default as the schedule says."""
         return evaluation.evaluate(
             self.maml,
             self.data.validation_tasks,
-            num_tasks=self.schedule.tasks or EVALUATION_TASKS,
+            num_tasks=num_tasks or self.schedule.tasks or EVALUATION_TASKS,
             num_updates=self.experiment.reported_update,
             tasks_per_call=self.experiment.dataset.tasks_per_call,
             label=label,

@@ -32,7 +32,7 @@ def test_what_ends_soon_says_nothing(capsys):
 
 
 def test_long_durations_are_told_in_minutes_and_hours():
-    assert [module._duration(s) for s in (1, 29, 90, 3600, 7200, 9000)] == [
+    assert [module.duration(s) for s in (1, 29, 90, 3600, 7200, 9000)] == [
         *("1 s", "29 s", "2 min", "60 min", "2 h 0 min", "2 h 30 min"),
     ]
 

@@ -22,7 +22,9 @@ RL_SETTINGS = _words(
 
 # Of main.py, those with a default of their own; settings take the paper's values.
 _DEFAULTS = {
-    **dict.fromkeys(("help", "log_gradient_cosine", "export_transductive", "tf32", "deterministic"), "false"),
+    **dict.fromkeys(
+        ("help", "log_gradient_cosine", "export_transductive", "tf32", "deterministic", "estimate"), "false"
+    ),
     **dict.fromkeys(("log", "resume", "train", "transductive"), "true"),
     **dict.fromkeys(("task_axis", "jit"), "auto"),
     **{"test_head": "trained", "test_iter": "-1", "train_update_batch_size": "-1", "train_update_lr": "-1.0"},

@@ -63,7 +63,7 @@ def test_table_and_weights_are_those_of_the_iteration(runs, validated):
     iteration, kind = best.best(validated)[0], "accuracy" if runs.maml.accuracy else "loss"
     run = runs.training(validated)
     assert build.restore(runs.maml, runs.experiment(), validated, BEST) == (iteration, False)
-    result = run.training._evaluate()
+    result = run.training.evaluate()
     (row,) = (row for row in rows(validated) if row["iteration"] == iteration)
     found = {
         f"{kind}_before": result.mean[0],
@@ -183,7 +183,7 @@ def test_weights_that_are_not_finite_are_not_among_the_best(sinusoids, tmp_path)
 
 def at_evaluation(run, act):
     """Acts after every validation's evaluation."""
-    evaluate = run.training._evaluate
+    evaluate = run.training.evaluate
 
     def acting(label=None):
         result = evaluate(label)
@@ -191,7 +191,7 @@ def at_evaluation(run, act):
             act()
         return result
 
-    run.training._evaluate = acting
+    run.training.evaluate = acting
 
 
 def test_runs_without_best_checkpoints_and_damaged_ones_are_one_sentence(saved):

@@ -1,0 +1,112 @@
+"""How long a training would take, and how much memory, from a few timed steps; nothing is written."""
+
+import itertools
+import math
+import time
+from typing import NamedTuple
+
+from data_generators.progress import duration
+from maml_tf.runs import process
+from maml_tf.runs.style import aligned
+from maml_tf.supervised.datasets import EVALUATION_TASKS
+from maml_tf.supervised.steps import phase_ends, steps_for
+from maml_tf.supervised.training import SupervisedTraining
+
+
+class Part(NamedTuple):
+    """Something that a training does often, and each time takes as long.
+
+    what: its name.
+    number: how often.
+    seconds: of each.
+    """
+
+    what: str
+    number: int
+    seconds: float
+
+    @property
+    def total(self) -> float:
+        """Seconds of all."""
+        return self.number * self.seconds
+
+
+class Estimate(NamedTuple):
+    """What a training will take.
+
+    parts: the steps of each phase, and the validations.
+    first: seconds of the first step of each phase and of the first validation, beyond the usual: compilation.
+    memory: MB that the process has held at most; None where the system does not tell.
+    """
+
+    parts: list[Part]
+    first: float
+    memory: float | None
+
+    @property
+    def seconds(self) -> float:
+        """Of the whole training; its test is not counted."""
+        return self.first + sum(part.total for part in self.parts)
+
+    def text(self) -> str:
+        """A line for each part, one for the whole, and the memory."""
+        rows = [(part.what, f"{part.number:,}", _rate(part), duration(part.total)) for part in self.parts]
+        rows.append(("in all, with compilation", "", "", duration(self.seconds)))
+        lines = aligned([("training", "how many", "how fast", "how long"), *rows])
+        return "\n".join([*lines, *([] if self.memory is None else [f"Peak memory: {self.memory:,.0f} MB"])])
+
+
+def estimate(training: SupervisedTraining, seconds: float = 5.0) -> Estimate:
+    """Times steps of every phase of a training, and a validation.
+
+    The weights change as in a training; no file does. Checkpoints and summaries are not counted.
+
+    Args:
+        training: SupervisedTraining that has not begun.
+        seconds: at least so long are the steps of each phase timed, but for those of a shorter phase.
+    """
+    parts, first = [], 0.0
+    with steps_for(training.maml, training.experiment, training.data.source) as steps:
+        for start, end in itertools.pairwise([0, *phase_ends(training.experiment)]):
+            if start == end:
+                continue
+            each = compiling = _seconds_a_step(steps, start, start + 1)
+            if end - start > 1:
+                each = _seconds_a_step(steps, start + 1, end, seconds)
+            parts.append(Part(_name(training, start), end - start, each))
+            first += max(compiling - each, 0.0)
+    if training.schedule.validate:
+        tasks = training.schedule.tasks or EVALUATION_TASKS
+        timed = min(tasks, training.experiment.dataset.tasks_per_call)
+        compiling, took = (_seconds(lambda: training.evaluate(num_tasks=timed)) for _ in range(2))
+        whole = took * -(-tasks // timed)
+        count = -(-training.end // training.schedule.validate)  # one of them at the end
+        parts.append(Part(f"validations of {tasks} tasks", count, whole))
+        first += max(compiling - took, 0.0)
+    return Estimate(parts, first, process.peak_memory())
+
+
+def _seconds_a_step(steps, start, stop, seconds=math.inf):
+    """Of the steps from start on, until stop or for so many seconds."""
+    began = time.perf_counter()
+    ends = ((done, time.perf_counter() - began) for done, _ in steps.run(start, stop))
+    done, took = next(end for end in ends if end[0] == stop or end[1] > seconds)
+    return took / (done - start)
+
+
+def _seconds(function):
+    began = time.perf_counter()
+    function()
+    return time.perf_counter() - began
+
+
+def _name(training, start):
+    if start < training.experiment.pretrain_iterations:
+        return "steps of pretraining"
+    return "meta-training steps" + (f" from {start:,} on" if start > training.experiment.pretrain_iterations else "")
+
+
+def _rate(part):
+    if part.seconds >= 1:
+        return f"{part.seconds:.1f} s each"
+    return f"{1 / part.seconds:,.0f} per second" if part.seconds < 0.1 else f"{1 / part.seconds:.1f} per second"

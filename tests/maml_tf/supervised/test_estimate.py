@@ -1,0 +1,94 @@
+"""`--estimate`: how long a training would take, from a few steps."""
+
+import pytest
+
+from maml_tf.supervised import estimate as module
+from maml_tf.supervised.estimate import Estimate, Part, estimate
+from maml_tf.supervised.training import Schedule
+from tests.command import assert_refused
+from tests.maml_tf import small_runs
+
+QUICK = ("--meta_batch_size=2", "--jit=false", "--estimate", "--logdir=runs")
+
+
+def test_estimate_is_the_sum_of_its_parts():
+    found = Estimate(
+        [Part("meta-training steps", 60000, 0.125), Part("validations of 600 tasks", 24, 10.0)], 4.0, 677.4
+    )
+    assert found.seconds == 60000 * 0.125 + 240 + 4
+    assert [line.split("  ")[0] for line in found.text().splitlines()][1:3] == [part.what for part in found.parts]
+    ends = [" ".join(line.split()[-2:]) for line in found.text().splitlines()][1:]
+    assert ends == ["5 min", "4 min", "9 min", "677 MB"]  # 2 h 5 min, 2 h 9 min
+    assert "8.0 per second  2 h 5 min" in found.text()
+    assert "10.0 s each" in found.text()
+
+
+@pytest.mark.parametrize("settings", [small_runs.SINUSOID, small_runs.IMAGES], ids=["compiled", "host"])
+def test_every_phase_is_timed_by_steps_of_its_own(settings, tmp_path, monkeypatch):
+    """By a clock that knows what each step takes."""
+    if settings is small_runs.IMAGES:
+        small_runs.use_small_omniglot(monkeypatch, tmp_path)
+    clock = Clock()
+    monkeypatch.setattr(module, "time", clock)
+    monkeypatch.setattr(module, "steps_for", lambda *args: clock)
+    experiment = small_runs.small(settings, 100, pretrain_iterations=20, first_order_iterations=30)
+    run = small_runs.training(experiment, tmp_path / "run", Schedule(validate=50, tasks=7), jit=False)
+    monkeypatch.setattr(run.training, "evaluate", clock.evaluate)
+    found = estimate(run.training, seconds=0.5)
+    assert [(part.what, part.number, round(part.seconds, 9)) for part in found.parts] == [
+        ("steps of pretraining", 20, 0.01),
+        ("meta-training steps", 30, 0.02),
+        ("meta-training steps from 50 on", 70, 0.04),
+        ("validations of 7 tasks", 3, 0.3),
+    ]
+    assert found.first == pytest.approx(3 * 5.0 + 9.0)
+    assert not (tmp_path / "run").exists()
+
+
+class Clock:
+    """The time, and steps that take 0.01 s when pretraining, 0.02 to first order, 0.04 after; 5 more to compile."""
+
+    def __init__(self):
+        self.now, self.compiled, self.evaluated = 100.0, set(), 0
+
+    def perf_counter(self):
+        return self.now
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        pass
+
+    def run(self, start, stop):
+        phase = (start >= 20) + (start >= 50)
+        if phase not in self.compiled:
+            self.now += 5
+            self.compiled.add(phase)
+        for done in range(start + 1, stop + 1):
+            self.now += 0.01 * 2**phase
+            yield done, {}
+
+    def evaluate(self, num_tasks):
+        assert num_tasks == 7
+        self.now += 0.3 + 9 * (not self.evaluated)
+        self.evaluated += 1
+
+
+def test_command_prints_it_and_writes_nothing(run_main, tmp_path):
+    result = run_main(*QUICK, "--datasource=sinusoid", "--metatrain_iterations=1010", "--validation_tasks=3")
+    assert result.returncode == 0, result.stderr
+    lines = result.stdout.splitlines()
+    (header,) = (i for i, line in enumerate(lines) if line.startswith("training"))
+    assert [line.split("  ")[0] for line in lines[header + 1 : -1]] == [
+        "meta-training steps",
+        "validations of 3 tasks",
+        "in all, with compilation",
+    ]
+    assert lines[-1].startswith("Peak memory: ")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_no_training_has_no_estimate(run_main):
+    assert_refused(run_main("--estimate", "--train=False"), "--estimate is of a training: leave out --train=False")
+    assert_refused(run_main("--estimate", "--export_dir=x"), "are two things")
