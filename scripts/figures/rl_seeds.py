@@ -47,6 +47,7 @@ def draw(figure, rows: list[dict], level: float | None = None) -> None:
         colour = _COLOURS[(place - 1) % len(_COLOURS)] if place else style.BLACK
         points = [(row["iteration"], row["after"]) for row in rows if row["line"] == name]
         look = {"color": colour, "linestyle": _DASHES[number % len(_DASHES)], "linewidth": 1.0}
+        look["alpha"] = 0.5 ** (number // len(_DASHES))  # paler where the dashes begin anew
         panel.plot(*zip(*points, strict=True), label=f"{name} ({points[-1][0] + 1})", **look)
     if level is not None:
         panel.axhline(level, color=style.BLACK, linewidth=0.7, linestyle=(0, (1, 3)), label=f"published: {level:.1f}")
