@@ -18,7 +18,8 @@ def _looked_into(*packages):
 
     They are forgotten again, so that who imports them later gets the whole of each, with the same modules.
     """
-    packages = [] if packages[0] in sys.modules else packages
+    if packages[0] in sys.modules or importlib.util.find_spec(packages[0]) is None:
+        packages = ()
     try:
         for name in packages:
             sys.modules[name] = importlib.util.module_from_spec(importlib.util.find_spec(name))
