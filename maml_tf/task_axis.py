@@ -13,6 +13,7 @@ from tensorflow.python.framework import ops
 from data_generators.errors import UserError
 from maml_tf import checks, layers
 from maml_tf.backend import keras, tf
+from maml_tf.direct_calls import Direct
 from maml_tf.pixels import PixelNorm
 from maml_tf.pure_model import sublayers
 
@@ -158,9 +159,12 @@ class Compiler:
         self._gradients = set()
         weakref.finalize(self, _forget, self._gradients)
 
-    def __call__(self, function: Callable, signature: Any = None) -> Callable:
-        """The function, compiled; anew for each kind of argument, unless a signature says what all are like."""
-        return self._compiled(function, signature, self._jit and not self._apart)
+    def __call__(self, function: Callable, signature: Any = None, jit: bool = True) -> Callable:
+        """The function, compiled; anew for each kind of argument, unless a signature says what all are like.
+
+        Without `jit` XLA does not compile the whole of it, which takes longer than a few hundred runs can save.
+        """
+        return self._compiled(function, signature, jit and self._jit and not self._apart)
 
     def part(self, function: Callable, *args: Any) -> Any:
         """Calls a part of a compiled function, which XLA compiles by itself if it does not compile the whole."""
@@ -244,8 +248,8 @@ class _Compiled:
         given = self._signature.bind(*args, **kwargs)  # tensors may be given by their names, too
         key = tuple(sorted(given.kwargs.items()))
         if key not in self._known:
-            function = self._compiler(functools.partial(self.graph, **given.kwargs))
-            self._known.setdefault(key, function)  # two threads may be here at once
+            function = functools.partial(self.graph, **given.kwargs)
+            self._known.setdefault(key, Direct(lambda: self._compiler(function)))  # two threads may be here at once
         return self._known[key](*map(checks.arrays, given.args))
 
 

@@ -1,13 +1,39 @@
 """The Gaussian policy: a Keras model that gives mean and logarithm of the standard deviation of the action."""
 
+import contextlib
+import importlib.util
 import math
+import sys
 from collections.abc import Sequence
 
 import tensorflow as tf
-import tensorflow_probability as tfp
 
 from maml_tf.backend import keras
 from maml_tf.pure_model import PureModel
+
+
+@contextlib.contextmanager
+def _looked_into(*packages):
+    """While entered, modules of these packages can be imported without the packages being run.
+
+    They are forgotten again, so that who imports them later gets the whole of each, with the same modules.
+    """
+    if packages[0] in sys.modules or importlib.util.find_spec(packages[0]) is None:
+        packages = ()
+    try:
+        for name in packages:
+            sys.modules[name] = importlib.util.module_from_spec(importlib.util.find_spec(name))
+        yield
+    finally:
+        for name in packages:
+            sys.modules.pop(name, None)
+
+
+_TFP = "tensorflow_probability"
+# Run, they load a thousand modules more, Keras's former version among them, which takes a second.
+with _looked_into(_TFP, *(f"{_TFP}.python{name}" for name in ("", ".distributions", ".bijectors", ".math"))):
+    from tensorflow_probability.python.distributions.independent import Independent
+    from tensorflow_probability.python.distributions.normal import Normal
 
 LOG_STD_FLOOR = math.log(1e-6)
 
@@ -63,7 +89,7 @@ def is_head(variable: keras.Variable) -> bool:
     return variable.path.startswith(("means/", "log_std/"))
 
 
-def gaussian(means: tf.Tensor, log_std: tf.Tensor) -> tfp.distributions.Distribution:
+def gaussian(means: tf.Tensor, log_std: tf.Tensor) -> Independent:
     """The distribution of actions.
 
     Args:
@@ -73,8 +99,7 @@ def gaussian(means: tf.Tensor, log_std: tf.Tensor) -> tfp.distributions.Distribu
     Returns:
         A TensorFlow Probability distribution with events [act_dim].
     """
-    normal = tfp.distributions.Normal(means, tf.exp(log_std))
-    return tfp.distributions.Independent(normal, reinterpreted_batch_ndims=1)
+    return Independent(Normal(means, tf.exp(log_std)), reinterpreted_batch_ndims=1)
 
 
 def kl_divergence(old_means: tf.Tensor, old_log_std: tf.Tensor, means: tf.Tensor, log_std: tf.Tensor) -> tf.Tensor:

@@ -164,9 +164,9 @@ class CompiledSteps(contextlib.AbstractContextManager):
             yield start, {name: values.numpy()[:count] for name, values in metrics.items()}
 
     def measure(self, function: Callable[[Tasks], Any], iteration: int) -> Any:
-        """As in `HostSteps`, the drawing of tasks compiled with it."""
+        """As in `HostSteps`, the drawing of tasks compiled with it; not by XLA, for which the first step would wait."""
         if function not in self._measures:
-            self._measures[function] = self._maml.compiler(lambda i: function(self._sample(i)))
+            self._measures[function] = self._maml.compiler(lambda i: function(self._sample(i)), jit=False)
         return tf.nest.map_structure(lambda t: t.numpy(), self._measures[function](tf.constant(iteration)))
 
     def __exit__(self, *error):

@@ -1,5 +1,9 @@
 """The Gaussian policy: its distribution against the original's numbers, its network, its batched call."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -15,6 +19,23 @@ def test_log_prob_entropy_and_kl_are_the_originals():
     np.testing.assert_allclose(new.entropy(), golden["entropy_new"], rtol=1e-13)
     kl = kl_divergence(golden["old_mean"], golden["old_log_std"], golden["new_mean"], golden["new_log_std"])
     np.testing.assert_allclose(kl, golden["kl_old_new"], rtol=1e-13)
+
+
+def test_only_the_normal_distribution_is_loaded_and_the_whole_of_tensorflow_probability_can_be():
+    program = """
+import sys
+import numpy as np
+from rl.policy import gaussian
+print("tf_keras" in sys.modules, sum(name.startswith("tensorflow_probability") for name in sys.modules) < 150)
+import tensorflow_probability as tfp
+ours = gaussian(np.zeros([1, 2]), np.zeros(2))
+print(type(ours) is tfp.distributions.Independent, type(ours.distribution) is tfp.distributions.Normal)
+other = tfp.distributions.Normal(np.ones(2), np.ones(2))
+print(tfp.distributions.kl_divergence(ours.distribution, other).numpy().sum())
+"""
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["False True", "True True", "1.0"]
 
 
 def test_network_is_the_papers():

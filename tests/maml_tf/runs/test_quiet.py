@@ -7,6 +7,8 @@ import pytest
 
 PROGRAM = """
 import os
+import sys
+sys.modules["keras"] = None  # as if it were loaded, which would say something, too
 from maml_tf.runs.process import quiet_import
 try:
     with quiet_import():
@@ -46,3 +48,18 @@ def stderr_of(then, **environment):
 )
 def test_what_is_written_is_shown_only_where_it_helps(then, environment, shown):
     assert stderr_of(then, **environment) == shown
+
+
+def test_keras_is_loaded_without_what_draws_and_matplotlib_can_be_imported_then():
+    program = """
+import sys
+from maml_tf.runs.process import quiet_import
+with quiet_import():
+    import keras
+    print(keras.backend.backend(), sorted({"tensorflow", "matplotlib", "IPython"} & sys.modules.keys()))
+    import matplotlib.pyplot
+print(matplotlib.pyplot.__name__)
+"""
+    root = Path(__file__).parents[3]
+    done = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["tensorflow ['tensorflow']", "matplotlib.pyplot"]

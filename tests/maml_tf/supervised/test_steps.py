@@ -21,7 +21,7 @@ class Recorder:
     def __init__(self):
         self.steps, self.functions = [], []
 
-    def compiler(self, function):
+    def compiler(self, function, jit=True):
         self.functions.append(function)
         return function
 
