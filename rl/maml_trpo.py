@@ -15,7 +15,7 @@ from maml_tf.task_axis import MAP, mean_over_tasks
 from rl import trpo, vpg
 from rl.advantages import Samples
 from rl.experiment import EXACT, FINITE_DIFFERENCE
-from rl.policy import GaussianPolicy, Params, gaussian, kl_divergence
+from rl.policy import GaussianPolicy, Params, kl_divergence, log_prob
 
 
 class MAMLTRPO:
@@ -167,8 +167,8 @@ class MetaObjective:
         for samples in before:
             params = vpg.update(self.policy, params, samples, self.step_size)
         means, log_std = self.policy(params, after.observations)
-        old = gaussian(after.means, after.log_stds)
-        ratio = tf.exp(gaussian(means, log_std).log_prob(after.actions) - old.log_prob(after.actions))
+        old = log_prob(after.means, after.log_stds, after.actions)
+        ratio = tf.exp(log_prob(means, log_std, after.actions) - old)
         loss = -vpg.masked_mean(ratio * after.advantages, after.mask)
         kl = kl_divergence(after.means, after.log_stds, means, log_std)
         return loss, tf.reduce_sum(kl * after.mask) / self._mean_samples
@@ -177,4 +177,16 @@ class MetaObjective:
         dtype = self.policy.dtype
         vector = tf.TensorSpec([sum(self.policy.sizes)], dtype)
         signature = (tf.TensorSpec([], dtype),) * scalars + (vector,) * vectors
-        return self.workers.mean(mean_over_tasks(function, self.tasks, signature, self.task_axis), self._num_tasks)
+
+        def of_task(task):
+            before, after = task
+            return function((tuple(_taken(samples) for samples in before), _taken(after)))
+
+        of_task = of_task if self.task_axis == MAP else function  # all tasks at once need a common length
+        return self.workers.mean(mean_over_tasks(of_task, self.tasks, signature, self.task_axis), self._num_tasks)
+
+
+def _taken(samples):
+    """Samples of one task without its padding, which changes nothing but takes as long as the steps that were taken."""
+    steps = tf.where(samples.mask > 0)[:, 0]
+    return Samples(*(tf.gather(values, steps) for values in samples[:5]), samples.log_stds)

@@ -102,6 +102,27 @@ def gaussian(means: tf.Tensor, log_std: tf.Tensor) -> Independent:
     return Independent(Normal(means, tf.exp(log_std)), reinterpreted_batch_ndims=1)
 
 
+def log_prob(means: tf.Tensor, log_std: tf.Tensor, actions: tf.Tensor) -> tf.Tensor:
+    """`gaussian(means, log_std).log_prob(actions)` by fewer operations, which are differentiated twice in every pass.
+
+    Args:
+        means, actions: [..., act_dim].
+        log_std: [act_dim] or [..., act_dim].
+
+    Returns:
+        [...].
+    """
+    constant = 0.5 * means.shape[-1] * math.log(2 * math.pi) + tf.reduce_sum(log_std, axis=-1)
+    return -0.5 * _weighted_sum(tf.square(actions - means), tf.exp(-2 * log_std)) - constant
+
+
+def _weighted_sum(values, weights):
+    """Sum over the last axis. A matrix product where there is one vector of weights: broadcasting takes far longer."""
+    if weights.shape.rank == 1:
+        return tf.linalg.matvec(values, weights)
+    return tf.reduce_sum(values * weights, axis=-1)
+
+
 def kl_divergence(old_means: tf.Tensor, old_log_std: tf.Tensor, means: tf.Tensor, log_std: tf.Tensor) -> tf.Tensor:
     """KL(old || new) of diagonal Gaussians by rllab's formula, whose denominator is 2 std^2 + 1e-8.
 
@@ -115,8 +136,9 @@ def kl_divergence(old_means: tf.Tensor, old_log_std: tf.Tensor, means: tf.Tensor
         [...].
     """
     old_variance, variance = tf.exp(2 * old_log_std), tf.exp(2 * log_std)
-    numerator = tf.square(old_means - means) + old_variance - variance
-    return tf.reduce_sum(numerator / (2 * variance + 1e-8) + log_std - old_log_std, axis=-1)
+    denominator = 2 * variance + 1e-8
+    of_std = tf.reduce_sum((old_variance - variance) / denominator + log_std - old_log_std, axis=-1)
+    return _weighted_sum(tf.square(old_means - means), 1 / denominator) + of_std
 
 
 class GaussianPolicy:

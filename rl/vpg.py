@@ -11,7 +11,7 @@ from maml_tf.distribution import ALONE, Alone
 from maml_tf.maml import adam
 from maml_tf.task_axis import MAP, map_tasks, mean_over_tasks
 from rl.advantages import Samples
-from rl.policy import GaussianPolicy, Params, gaussian
+from rl.policy import GaussianPolicy, Params, log_prob
 
 
 def masked_mean(values: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
@@ -30,8 +30,8 @@ def policy_gradient_loss(policy: GaussianPolicy, params: Params, samples: Sample
     Returns:
         A scalar.
     """
-    log_prob = gaussian(*policy(params, samples.observations)).log_prob(samples.actions)
-    return -masked_mean(log_prob * samples.advantages, samples.mask)
+    of_actions = log_prob(*policy(params, samples.observations), samples.actions)
+    return -masked_mean(of_actions * samples.advantages, samples.mask)
 
 
 def update(policy: GaussianPolicy, params: Params, samples: Samples, step_size: float | tf.Tensor) -> Params:

@@ -207,6 +207,24 @@ def test_padding_changes_nothing():
             np.testing.assert_allclose(of_longer, of_shorter, rtol=1e-12, atol=1e-14)
 
 
+def test_padding_takes_no_time(monkeypatch):
+    """Task by task, the policy sees the steps that were taken alone, wherever they are among the padding."""
+    golden = Golden("small1")
+    theta, alpha, before, after = inputs(golden)
+    mask = np.zeros(after.mask.shape)
+    mask[0, 3:5], mask[1, ::4], mask[2] = 1, 1, 1
+    lengths = []
+    objective = parts_of(learner_of(golden)).objective(alpha, before, after._replace(mask=tf.constant(mask)))
+
+    def of_task(theta, task):
+        lengths.append(len(task[1].observations))
+        return theta[0], theta[0]
+
+    monkeypatch.setattr(objective, "_of_task", of_task)
+    objective.evaluate(theta)
+    assert lengths == [2, 10, 40]
+
+
 def test_means_with_trajectories_of_unequal_length():
     """The loss is a mean over tasks of means over samples, the KL a mean over all samples."""
     golden = Golden("small1_off")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from rl.policy import LOG_STD_FLOOR, GaussianPolicy, gaussian, gaussian_mlp, kl_divergence
+from rl.policy import LOG_STD_FLOOR, GaussianPolicy, gaussian, gaussian_mlp, kl_divergence, log_prob
 from tests.rl.goldens import estimates
 
 
@@ -16,6 +16,8 @@ def test_log_prob_entropy_and_kl_are_the_originals():
     golden = {key.removeprefix("gauss/"): tf.constant(value) for key, value in estimates().items() if "gauss/" in key}
     new = gaussian(golden["new_mean"], golden["new_log_std"])
     np.testing.assert_allclose(new.log_prob(golden["x"]), golden["logli_new"], rtol=1e-13)
+    found = log_prob(golden["new_mean"], golden["new_log_std"], golden["x"])
+    np.testing.assert_allclose(found, golden["logli_new"], rtol=1e-13)
     np.testing.assert_allclose(new.entropy(), golden["entropy_new"], rtol=1e-13)
     kl = kl_divergence(golden["old_mean"], golden["old_log_std"], golden["new_mean"], golden["new_log_std"])
     np.testing.assert_allclose(kl, golden["kl_old_new"], rtol=1e-13)
@@ -36,6 +38,26 @@ print(tfp.distributions.kl_divergence(ours.distribution, other).numpy().sum())
     root = Path(__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == ["False True", "True True", "1.0"]
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-2])
+def test_log_prob_and_kl_are_those_of_the_distributions(scale):
+    random = np.random.default_rng(0)
+    means, old_means, actions = (tf.constant(scale * random.standard_normal((5, 3))) for _ in range(3))
+    log_std, old_log_std = (tf.constant(np.log(scale) + random.standard_normal(3)) for _ in range(2))
+    new, old = gaussian(means, log_std), gaussian(old_means, old_log_std)
+    arguments = [means, log_std]
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(arguments)
+        found, expected = log_prob(means, log_std, actions), gaussian(means, log_std).log_prob(actions)
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    for pair in zip(tape.gradient(found, arguments), tape.gradient(expected, arguments), strict=True):
+        np.testing.assert_allclose(*pair, rtol=1e-11)
+    # The 1e-8 of rllab's denominator is this much of the least variance.
+    of_floor = 1e-8 / np.exp(2 * log_std.numpy().min())
+    kl = kl_divergence(old_means, old_log_std, means, log_std)
+    np.testing.assert_allclose(kl, old.kl_divergence(new), rtol=10 * of_floor)
+    np.testing.assert_array_equal(kl_divergence(means, log_std, means, log_std), 0)
 
 
 def test_network_is_the_papers():
