@@ -34,7 +34,13 @@ def program(tmp_path):
 def launcher(*arguments):
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     command = [sys.executable, "-m", "scripts.local_workers", *map(str, arguments)]
-    return subprocess.Popen(command, cwd=ROOT, env=os.environ | {"CUDA_VISIBLE_DEVICES": ""}, **pipes)
+    surroundings = {"cwd": ROOT, "env": os.environ | {"CUDA_VISIBLE_DEVICES": ""}}
+    return subprocess.Popen(command, preexec_fn=_heed_hangups, **surroundings, **pipes)
+
+
+def _heed_hangups():
+    """The tests may run under nohup."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def ended(process):
