@@ -3,6 +3,7 @@
 That search, in Python, takes a third of a small network's meta-step on a CPU.
 """
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -11,14 +12,15 @@ import numpy as np
 from maml_tf.backend import tf
 
 _NUMBERS = "biuf"  # kinds of NumPy's dtypes: bool, signed, unsigned, floating point
+_MANY = 10  # kinds of arguments, of which a user should know
 
 
 class Direct:
     """A function of tensors, compiled once for each kind of arguments, and then called without any search.
 
-    A kind is what TensorFlow itself traces anew for: the types of the arguments, shapes and dtypes of their tensors.
-    Whatever is not a tensor, an array or a tuple of such, and calls within another graph or a tf.distribute strategy,
-    are left to TensorFlow.
+    A kind is what TensorFlow itself traces anew for: the types of tuples, which arguments are None, the shapes and
+    dtypes of tensors and arrays. Whatever is none of these is left to TensorFlow, and so are calls within another graph
+    or a tf.distribute strategy.
 
     Args:
         compile: function without arguments -> the tf.function, anew each time, so that the graphs of each are of one
@@ -39,10 +41,12 @@ class Direct:
 
     def __call__(self, *args: Any) -> Any:
         """As the function itself."""
-        if (found := _kind(args)) is None:
+        kind = _kind(args)
+        if kind is None:
             return self._function(None)(*args)
-        kind, tensors = found
-        if graph := self._graphs.get(kind):
+        tensors = [item if isinstance(item, tf.Tensor) else tf.constant(item) for item in _items(args)]
+        graph = self._graphs.get(kind)
+        if graph is not None:
             return graph._call_flat(tensors, graph.captured_inputs)
         function = self._function(kind)
         results = function(*args)
@@ -54,22 +58,28 @@ class Direct:
     def _function(self, kind):
         if kind not in self._functions:
             self._functions.setdefault(kind, self._compile())  # two threads may be here at once
+            if len(self._functions) == _MANY:
+                message = f"compiled for {_MANY} kinds of arguments, each of which takes seconds and stays in memory: "
+                logging.getLogger(__name__).warning(message + "give tasks of few sizes, by maml_tf.by_size for example")
         return self._functions[kind]
 
 
+def _items(args):
+    """The tensors and arrays of arguments, in the order of a graph's inputs."""
+    items = [item for arg in args for item in (arg if isinstance(arg, tuple) else (arg,))]
+    return [item for item in items if item is not None]
+
+
 def _kind(args):
-    """(what a graph depends on, the tensors in its order), or None where TensorFlow has to see for itself."""
+    """What a graph depends on, or None where TensorFlow has to see for itself."""
     if not tf.executing_eagerly() or tf.config.functions_run_eagerly() or tf.distribute.has_strategy():
         return None
-    kind, tensors = [], []
-    for arg in args:
-        items = arg if isinstance(arg, tuple) else (arg,)
-        kind += [type(arg), len(items)]
-        for item in items:
-            if isinstance(item, np.ndarray) and item.dtype.kind in _NUMBERS:
-                item = tf.constant(item)
-            elif not isinstance(item, tf.Tensor):
-                return None
-            kind += [item.shape, item.dtype]
-            tensors.append(item)
-    return tuple(kind), tensors
+    items = _items(args)
+    if not all(isinstance(item, tf.Tensor) or _is_array(item) for item in items):
+        return None
+    kind = [(type(arg), *(item is None for item in arg)) if isinstance(arg, tuple) else arg is None for arg in args]
+    return (*kind, *((tuple(item.shape), item.dtype.name) for item in items))
+
+
+def _is_array(item):
+    return isinstance(item, np.ndarray | np.generic) and item.dtype.kind in _NUMBERS

@@ -118,7 +118,7 @@ def log_prob(means: tf.Tensor, log_std: tf.Tensor, actions: tf.Tensor) -> tf.Ten
 
 def _weighted_sum(values, weights):
     """Sum over the last axis. A matrix product where there is one vector of weights: broadcasting takes far longer."""
-    if weights.shape.rank == 1:
+    if weights.shape.rank == 1 and values.shape.rank > 1:
         return tf.linalg.matvec(values, weights)
     return tf.reduce_sum(values * weights, axis=-1)
 

@@ -35,7 +35,7 @@ _FOR_PICTURES = "matplotlib", "IPython"
 def _load_keras():
     """Loads TensorFlow, and by it Keras, without what Keras takes for pictures where it is there: in a tenth less time.
 
-    No command draws by Keras. What imports these packages later finds them.
+    No command draws by Keras. What imports these packages later finds them; Keras itself does not, in this process.
     """
     if "keras" in sys.modules:
         return

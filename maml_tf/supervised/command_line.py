@@ -55,7 +55,7 @@ def define(flags: Flags) -> None:
     images = "miniimagenet, cifar_fs, fc100 and folder"
     fewer = f"tasks of each, the first of a fixed list; default {EVALUATION_TASKS}, {images} 200"
     flags.integer("validation_tasks", None, fewer, least=1)
-    only = "only time a few steps, and print how long training would take and how much memory; writes nothing"
+    only = "only time a few steps, and print how long the whole training would take, and its memory on the host"
     flags.boolean("estimate", False, only)
     flags.exclusive("estimate", "export_dir", "are two things: an estimate is of a training")
     flags.choice("task_axis", "auto", ["auto", "map", "vectorize"], "how a step runs over its tasks")

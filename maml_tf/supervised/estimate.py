@@ -1,4 +1,4 @@
-"""How long a training would take, and how much memory, from a few timed steps; nothing is written."""
+"""How long a training would take, and how much memory, from a few timed steps; no run is written."""
 
 import itertools
 import math
@@ -11,6 +11,8 @@ from maml_tf.runs.style import aligned
 from maml_tf.supervised.datasets import EVALUATION_TASKS
 from maml_tf.supervised.steps import phase_ends, steps_for
 from maml_tf.supervised.training import SupervisedTraining
+
+_PIECE = 100  # iterations, as from summary to summary
 
 
 class Part(NamedTuple):
@@ -36,7 +38,7 @@ class Estimate(NamedTuple):
 
     parts: the steps of each phase, and the validations.
     first: seconds of the first step of each phase and of the first validation, beyond the usual: compilation.
-    memory: MB that the process has held at most; None where the system does not tell.
+    memory: MB of the host that the process has held at most; None where the system does not tell.
     """
 
     parts: list[Part]
@@ -59,7 +61,8 @@ class Estimate(NamedTuple):
 def estimate(training: SupervisedTraining, seconds: float = 5.0) -> Estimate:
     """Times steps of every phase of a training, and a validation.
 
-    The weights change as in a training; no file does. Checkpoints and summaries are not counted.
+    The weights change as in a training; no file of a run does. Checkpoints, summaries and the cosines of
+    `--log_gradient_cosine` are not counted.
 
     Args:
         training: SupervisedTraining that has not begun.
@@ -87,11 +90,14 @@ def estimate(training: SupervisedTraining, seconds: float = 5.0) -> Estimate:
 
 
 def _seconds_a_step(steps, start, stop, seconds=math.inf):
-    """Of the steps from start on, until stop or for so many seconds."""
+    """Of the steps from start on, until stop or for so many seconds; in pieces, as a training does them."""
     began = time.perf_counter()
-    ends = ((done, time.perf_counter() - began) for done, _ in steps.run(start, stop))
-    done, took = next(end for end in ends if end[0] == stop or end[1] > seconds)
-    return took / (done - start)
+    for piece in range(start, stop, _PIECE):
+        for done, _ in steps.run(piece, min(piece + _PIECE, stop)):
+            took = time.perf_counter() - began
+            if took > seconds:
+                return took / (done - start)
+    return took / (stop - start)
 
 
 def _seconds(function):

@@ -1,5 +1,7 @@
 """Calls past TensorFlow's search for a graph: which they are, and that they give the same."""
 
+import logging
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -74,6 +76,34 @@ def test_within_a_graph_or_eagerly_it_is_the_function():
     finally:
         tf.config.run_functions_eagerly(False)
     assert add.searches == 3
+
+
+def test_a_function_of_the_users_own_around_it_is_traced_without_a_warning():
+    add = Direct(lambda: tf.function(lambda x: x + 1, autograph=False))
+    heard, handler = [], logging.Handler()
+    handler.emit = heard.append
+    tf.get_logger().addHandler(handler)
+    try:
+        assert float(tf.function(lambda x: add(x))(tf.constant(1.0))) == 2
+    finally:
+        tf.get_logger().removeHandler(handler)
+    assert heard == []
+
+
+def test_none_is_part_of_the_kind_and_no_input():
+    add = Counted(lambda pair, scale: pair[0] if scale is None else pair[0] * scale)
+    pair = tf.constant(3.0), None
+    for _ in range(2):
+        assert [float(add(pair, None)), float(add(pair, np.float32(2)))] == [3, 6]
+        assert float(add(pair, tf.constant(2.0))) == 6  # a tensor in the place of a number
+    assert (add.traces, add.searches) == (2, 2)
+
+
+def test_many_kinds_are_warned_of_once(caplog):
+    add = Counted()
+    for size in range(1, 12):
+        add(tf.ones([size]))
+    assert [record.message.split(",")[0] for record in caplog.records] == ["compiled for 10 kinds of arguments"]
 
 
 def test_gradients_go_through_and_variables_are_as_they_are_now():

@@ -60,6 +60,12 @@ def test_log_prob_and_kl_are_those_of_the_distributions(scale):
     np.testing.assert_array_equal(kl_divergence(means, log_std, means, log_std), 0)
 
 
+def test_of_one_action_they_are_a_number():
+    zeros, ones = tf.zeros([3], tf.float64), tf.ones([3], tf.float64)
+    np.testing.assert_allclose(log_prob(zeros, zeros, ones), gaussian(zeros, zeros).log_prob(ones), rtol=1e-13)
+    np.testing.assert_allclose(kl_divergence(zeros, zeros, ones, zeros), 1.5, rtol=1e-7)
+
+
 def test_network_is_the_papers():
     model = gaussian_mlp(20, 6, seed=3)
     shapes = [(20, 100), (100,), (100, 100), (100,), (100, 6), (6,), (6,)]
