@@ -63,6 +63,7 @@ def test_one_process_continues_what_two_have_begun_and_two_what_one_has(trained,
     assert "Testing the checkpoint of iteration 600" in tested
 
 
+@pytest.mark.slow
 def test_the_baselines_by_two_workers(tmp_path):
     settings = "--num_classes=2", "--num_filters=4", "--batch_size=8", "--iterations=4", "--num_tasks=4"
     settings += "--tuning_tasks=4", "--num_updates=1", "--step_sizes=0.1", "--decays=0", "--logdir={folder}/logs"
