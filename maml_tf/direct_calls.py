@@ -41,10 +41,11 @@ class Direct:
 
     def __call__(self, *args: Any) -> Any:
         """As the function itself."""
-        kind = _kind(args)
+        items = _items(args)
+        kind = _kind(args, items)
         if kind is None:
             return self._function(None)(*args)
-        tensors = [item if isinstance(item, tf.Tensor) else tf.constant(item) for item in _items(args)]
+        tensors = [item if isinstance(item, tf.Tensor) else tf.constant(item) for item in items]
         graph = self._graphs.get(kind)
         if graph is not None:
             return graph._call_flat(tensors, graph.captured_inputs)
@@ -70,11 +71,10 @@ def _items(args):
     return [item for item in items if item is not None]
 
 
-def _kind(args):
+def _kind(args, items):
     """What a graph depends on, or None where TensorFlow has to see for itself."""
     if not tf.executing_eagerly() or tf.config.functions_run_eagerly() or tf.distribute.has_strategy():
         return None
-    items = _items(args)
     if not all(isinstance(item, tf.Tensor) or _is_array(item) for item in items):
         return None
     kind = [(type(arg), *(item is None for item in arg)) if isinstance(arg, tuple) else arg is None for arg in args]

@@ -163,7 +163,7 @@ class Workers(Alone):
 
 def _limit_joining(count, seconds):
     """Has the strategy that is made next wait for all workers for so long."""
-    from tensorflow.python.eager import context  # TensorFlow's own, of which the strategy has no argument
+    from tensorflow.python.eager import context  # private, but the strategy has no argument for this
 
     job = context.coordination_config_pb2.CoordinatedJob(name="worker", num_tasks=count)
     context.context().configure_coordination_service(

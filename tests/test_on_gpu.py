@@ -5,10 +5,7 @@ python -m pytest -m gpu -s -n0
 The numbers of single steps are compared with the original's in maml_tf/test_gpu.py.
 """
 
-import os
 import re
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -17,10 +14,10 @@ import tensorflow as tf
 from maml_tf.runs.checkpoints import available
 from maml_tf.supervised import build
 from maml_tf.supervised.steps import HostSteps
-from tests.command import ROOT
 from tests.data_generators.synthetic_images import tree, write
 from tests.maml_tf import small_runs
 from tests.maml_tf.small_runs import assert_same_numbers, contents
+from tests.workers.started import alone, run_folder
 
 GPUS = tf.config.list_physical_devices("GPU")
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not GPUS, reason="TensorFlow finds no GPU")]
@@ -41,20 +38,14 @@ NO_GPU = {"CUDA_VISIBLE_DEVICES": "-1"}
 
 def run(*command, **environment):
     """What a command wrote that ended well, in a process of its own."""
-    whole = [sys.executable, *map(str, command)]
-    result = subprocess.run(whole, cwd=ROOT, env=os.environ | environment, capture_output=True, text=True)
+    result = alone(*command, **environment)
     assert result.returncode == 0, result.stdout + result.stderr
     return result.stdout
 
 
-def folder_in(logdir):
-    (folder,) = (path for path in logdir.iterdir() if path.is_dir())
-    return folder
-
-
 def assert_same_training(logdir, expected):
     """The checkpoints of two trainings of few steps hold the same numbers, but for rounding."""
-    found, expected = (contents(folder_in(folder) / "model20") for folder in (logdir, expected))
+    found, expected = (contents(run_folder(folder) / "model20") for folder in (logdir, expected))
     assert found.keys() == expected.keys()
     for name, value in expected.items():
         np.testing.assert_allclose(found[name], value, rtol=1e-4, atol=1e-5, err_msg=name)
@@ -72,7 +63,7 @@ def test_main_trains_and_tests_on_the_gpu(trained):
     assert re.search(r"^  device +\S", out, re.MULTILINE)
     assert "\n  device                CPU" not in out
     assert "Testing the checkpoint of iteration 300" in out
-    assert available(folder_in(logdir)) == [300]
+    assert available(run_folder(logdir)) == [300]
 
 
 def test_gpu_trains_what_the_cpu_trains(tmp_path):
@@ -112,7 +103,7 @@ def test_deterministic_run_that_was_stopped_is_the_whole_one_to_the_bit(tmp_path
     run(*command, "--metatrain_iterations=20", f"--logdir={tmp_path}/whole")
     for end in (10, 20):
         run(*command, f"--metatrain_iterations={end}", f"--logdir={tmp_path}/parts")
-    whole, parts = (folder_in(tmp_path / name) / "model20" for name in ("whole", "parts"))
+    whole, parts = (run_folder(tmp_path / name) / "model20" for name in ("whole", "parts"))
     assert_same_numbers(parts, whole)
 
 

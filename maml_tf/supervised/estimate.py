@@ -8,7 +8,6 @@ from typing import NamedTuple
 from data_generators.progress import duration
 from maml_tf.runs import process
 from maml_tf.runs.style import aligned
-from maml_tf.supervised.datasets import EVALUATION_TASKS
 from maml_tf.supervised.steps import phase_ends, steps_for
 from maml_tf.supervised.training import SupervisedTraining
 
@@ -79,7 +78,7 @@ def estimate(training: SupervisedTraining, seconds: float = 5.0) -> Estimate:
             parts.append(Part(_name(training, start), end - start, each))
             first += max(compiling - each, 0.0)
     if training.schedule.validate:
-        tasks = training.schedule.tasks or EVALUATION_TASKS
+        tasks = training.tasks_of_validation
         timed = min(tasks, training.experiment.dataset.tasks_per_call)
         compiling, took = (_seconds(lambda: training.evaluate(num_tasks=timed)) for _ in range(2))
         whole = took * -(-tasks // timed)

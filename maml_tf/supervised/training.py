@@ -194,12 +194,17 @@ class SupervisedTraining:
         rows = self._validations.rows() if self._validations.path.exists() else None
         return rows is not None and str(iteration) not in {row[ITERATION] for row in rows}
 
+    @property
+    def tasks_of_validation(self) -> int:
+        """Tasks of each validation."""
+        return self.schedule.tasks or EVALUATION_TASKS
+
     def evaluate(self, label: str | None = None, num_tasks: int | None = None) -> Evaluation:
         """A validation with the weights as they are: of so many tasks, by default as the schedule says."""
         return evaluation.evaluate(
             self.maml,
             self.data.validation_tasks,
-            num_tasks=num_tasks or self.schedule.tasks or EVALUATION_TASKS,
+            num_tasks=num_tasks or self.tasks_of_validation,
             num_updates=self.experiment.reported_update,
             tasks_per_call=self.experiment.dataset.tasks_per_call,
             label=label,

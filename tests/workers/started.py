@@ -101,3 +101,9 @@ def alone(*command, **environment):
 def launched(*command, **environment):
     """Runs a command by the launcher, as two workers."""
     return alone("-m", "scripts.local_workers", "--workers=2", *command, **PROXY | environment)
+
+
+def run_folder(logdir):
+    """The folder of the only run in a folder of runs."""
+    (folder,) = (path for path in logdir.iterdir() if path.is_dir())
+    return folder

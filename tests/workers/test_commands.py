@@ -12,17 +12,12 @@ from tests.data_generators.synthetic_omniglot import snapshot
 from tests.maml_tf.small_runs import assert_same_numbers, contents
 from tests.net.commands import fork
 from tests.workers.pictures import SMALL_PICTURES
-from tests.workers.started import ROOT, Started, compared, launched, worked
+from tests.workers.started import ROOT, Started, compared, launched, run_folder, worked
 
 SMALL = ("--meta_batch_size=5", "--update_batch_size=3", "--test_tasks=20", "--validation_interval=0")
 SINUSOID = ("main", *SMALL)
 INTERPRETED = (*SINUSOID, "--jit=false")  # what XLA compiles, for seconds, is in the first test and in test_equality.py
 ENDLESS = (*INTERPRETED, "--metatrain_iterations=10000000", "--save_interval=200")
-
-
-def run_folder(logdir):
-    (folder,) = (path for path in logdir.iterdir() if path.is_dir())
-    return folder
 
 
 @pytest.fixture(scope="module")
