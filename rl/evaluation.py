@@ -212,7 +212,7 @@ def evaluate(
         updates = 0 if name == "oracle" else num_updates or environment.protocol.updates
         keep = name == "maml" and environment.draws_trajectories
         try:
-            with progress(updates + 1, f"Evaluating {name}", "batch") as bar:
+            with progress(updates + 1, f"Evaluating {name}", "round") as bar:
                 found[name] = adapt_by_protocol(
                     experiment,
                     name,

@@ -25,7 +25,7 @@ _RUN = f"{_RUNS}/maml.mbs_40.fbs_20.numgrad1.fastlr0.1.delta0.02"
 _LINES = {f"original, seed {seed}": f"{_RUNS}/original_relu_seed{seed}.csv" for seed in (1, 2)}
 _LINES |= {f"ReLU, seed {seed}": _RUN + (f".seed{seed}" if seed else "") for seed in range(7)}
 _LINES |= {f"original weights, from {i}": f"{_RUNS}/relu_from_original_seed1_iteration{i}.csv" for i in (0, 25)}
-_LINES |= {"tanh, seed 0": f"{_RUN}.nonlinearitytanh"}
+_LINES |= {f"tanh, seed {seed}": f"{_RUN}.nonlinearitytanh" + (f".seed{seed}" if seed else "") for seed in range(3)}
 
 
 def commands() -> dict[str, list[list[str]]]:
