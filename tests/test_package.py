@@ -21,6 +21,7 @@ RUNTIME = {"tensorflow", "keras", "tensorboard", "numpy", "pillow", "absl-py", "
 EXTRAS = {
     "rl": {"gymnasium", "mujoco", "tensorflow-probability", "tf-keras", "setuptools", "matplotlib"},
     "dev": {"pytest", "pytest-xdist", "pyyaml", "ruff", "mypy", "nbclient", "ipykernel"},
+    "docs": {"mkdocs", "mkdocs-material", "mkdocstrings-python", "ruff"},
 }
 BUILD = "import sys; from setuptools import build_meta; print(build_meta.build_wheel(sys.argv[1]))"
 DISTRIBUTIONS = {"PIL": "pillow", "absl": "absl-py"}  # whose name is not that of the module
@@ -78,10 +79,20 @@ def test_dependencies_by_extra(metadata):
     assert all("<" in str(need.specifier) and ">=" in str(need.specifier) for need in needed)
 
 
-def test_requirements_txt_names_the_files_of_all_dependencies():
+def test_requirements_txt_names_the_files_of_all_dependencies_but_of_the_site():
     lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
     named = {line.removeprefix("-r ") for line in lines if not line.startswith("#")}
-    assert named == {path.relative_to(ROOT).as_posix() for path in ROOT.glob("requirements/*.txt")}
+    files = {path.relative_to(ROOT).as_posix() for path in ROOT.glob("requirements/*.txt")}
+    assert named == files - {"requirements/docs.txt"}
+
+
+def test_what_two_files_require_is_the_same_for_both():
+    found = {}
+    for path in ROOT.glob("requirements/*.txt"):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            if requirement := line.partition("#")[0].strip():
+                need = Requirement(requirement)
+                assert found.setdefault(need.name, need) == need
 
 
 @pytest.mark.parametrize("package", PACKAGES)

@@ -1,0 +1,118 @@
+"""What the site has beside the pages of docs/, and links that hold there.
+
+The files link to each other as they lie in the project, so that they can be read there. Their places in the site:
+
+    docs/data.md                        data.md
+    README.md, RESULTS.md               index.md, RESULTS.md
+    docs/notebooks/1_sinusoid.ipynb     notebooks/1_sinusoid.md, made from its cells and their outputs
+    maml_tf/adaptation.py#adapt         api/maml_tf.md#maml_tf.adaptation.adapt, made from the docstrings
+"""
+
+import base64
+import json
+import posixpath
+import re
+from pathlib import Path
+
+from mkdocs.structure.files import File
+
+ROOT = Path(__file__).parents[2]
+FROM_ROOT = {name: name for name in ("RESULTS.md", "CONTRIBUTING.md", "CHANGELOG.md", "CITATION.cff")}
+FROM_ROOT |= {"README.md": "index.md"}
+PACKAGES = ("maml_tf/", "data_generators/", "maml_tf/runs/", "maml_tf/supervised/", "maml_tf/baselines/", "rl/")
+API = {f"api/{posixpath.basename(folder[:-1])}.md": folder for folder in PACKAGES}
+_LINK = re.compile(r"\]\((?![a-z]+:|#)([^)#\s]+)(#[^)\s]+)?")
+_FILE = re.compile(r"`([\w/]+\.py)`")
+_CODE = re.compile(r"(^```.*?^```$)", re.DOTALL | re.MULTILINE)
+
+
+def on_files(files, config):
+    """Adds the pages of the root, and a page for every notebook."""
+    made = [(place, moved((ROOT / name).read_text(encoding="utf-8"), name, place)) for name, place in FROM_ROOT.items()]
+    for file in files:
+        if file.src_uri.endswith(".ipynb"):
+            made += notebook_page(file.src_uri, json.loads(file.content_string))
+    for place, content in [*made, *((page, api_page(folder)) for page, folder in API.items())]:
+        files.append(File.generated(config, place, content=content))
+    return files
+
+
+def on_page_markdown(markdown, page, **_):
+    """Moves the links of a page of docs/."""
+    return markdown if page.file.generated_by else moved(markdown, f"docs/{page.file.src_uri}", page.file.src_uri)
+
+
+def on_page_content(html, **_):
+    """Has a click on a picture show it by itself: a phone can then enlarge it."""
+    return re.sub(r'<img [^>]*src="([^"]+)"[^>]*>', r'<a href="\1">\g<0></a>', html)
+
+
+def moved(text, name, place):
+    """A page with its links as they are in the site: the page's path in the project, and in the site."""
+
+    def link(match):
+        target = posixpath.normpath(posixpath.join(posixpath.dirname(name), match[1]))
+        target = FROM_ROOT.get(target, target.removeprefix("docs/")).replace(".ipynb", ".md")
+        anchor = match[2] or ""
+        if target.endswith(".py"):
+            target, anchor = in_api(target, anchor[1:])
+        return "](" + posixpath.relpath(target, posixpath.dirname(place) or ".") + anchor
+
+    parts = _CODE.split(text)
+    return "".join(part if part.startswith("```") else _LINK.sub(link, part) for part in parts)
+
+
+def notebook_page(path, notebook):
+    """The files of a notebook's page: (path, content) of the page and of its pictures."""
+    stem, name = path.removesuffix(".ipynb"), posixpath.basename(path)
+    page, pictures, heading = [], [], ""
+    for cell in notebook["cells"]:
+        source = "".join(cell["source"])
+        if cell["cell_type"] == "markdown":
+            heading = (re.findall(r"^#+ (.+)$", source, re.MULTILINE) or [heading])[-1]
+            page.append(moved(source, f"docs/{path}", path))
+            continue
+        page.append(f"```python\n{source}\n```")
+        for output in cell["outputs"]:
+            if "text" in output:
+                page.append(f"```text\n{''.join(output['text'])}```")
+                continue
+            picture = f"{stem}-{len(pictures) + 1}.png"
+            pictures.append((picture, base64.b64decode("".join(output["data"]["image/png"]))))
+            page.append(f"![What the code above draws: {heading}]({posixpath.basename(picture)})")
+    page.insert(1, f"This page is a notebook: [download]({name}) it to run it.")
+    return [(f"{stem}.md", "\n\n".join(page)), *pictures]
+
+
+def in_api(file, name=""):
+    """Where a file is described, or a name in it: (page, anchor)."""
+    page = max((page for page, folder in API.items() if file.startswith(folder)), key=lambda page: len(API[page]))
+    return page, "#" + ".".join(filter(None, (module_of(file), name)))
+
+
+def module_of(file):
+    return file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
+
+def api_page(folder):
+    """The page of a package: the docstrings of its files, in the order of the map in docs/architecture.md."""
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    title, rows = re.search(rf"^## ([^\n]*){folder}\n(.*?)(?=^## |\Z)", text, re.DOTALL | re.MULTILINE).groups()
+    names = [name for row in re.findall(r"^\| (`[^|]+) \|", rows, re.MULTILINE) for name in _FILE.findall(row)]
+    names = [name for name in names if name not in ("__init__.py", "meta_learner.py")]  # which have names of others
+    parts = [f"# {title.rstrip(': ') or 'Reinforcement learning'}", f"What the docstrings of `{folder}` say."]
+    if folder == "maml_tf/":
+        parts.append("`from maml_tf import` has " + ", ".join(public_names()) + ".")
+    return "\n\n".join([*parts, *(f"::: {module_of(folder + name)}" for name in names)])
+
+
+def public_names():
+    """The public names of the library, with a link to each."""
+    source = (ROOT / "maml_tf" / "__init__.py").read_text(encoding="utf-8")
+    homes = dict(re.findall(r'"(\w+)": "([\w.]+)"', source))
+    (names,) = re.findall(r"__all__ = \[(.*?)\]", source, re.DOTALL)
+    homes["load"] = "maml_tf.maml.MAML"  # of which it is a method
+    for name in re.findall(r'"(\w+)"', names):
+        home = homes.get(name) or ("data_generators.errors" if name == "UserError" else f"maml_tf.{name}")
+        page, anchor = in_api(home.replace(".", "/") + ".py", name if home.split(".")[-1] != name else "")
+        yield f"[`{name}`]({posixpath.basename(page)}{anchor})"
