@@ -27,7 +27,7 @@ PAGES = {
     for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"))
 }
 README, GETTING_STARTED, EXPERIMENTS = "README.md", "docs/getting-started.md", "docs/experiments.md"
-ARCHITECTURE = "docs/architecture.md"
+ARCHITECTURE, FROM_SCRATCH = "docs/architecture.md", "docs/from-scratch.md"
 USERS_FILES = {"blobs.py", "reach.py"}  # which the reader is to write
 FEWER = {"range(2000)": "range(400)", "epochs=4, steps_per_epoch=500": "epochs=1, steps_per_epoch=400"}
 FLAG = re.compile(r"--(?:\[no\])?(\w+)")
@@ -35,7 +35,8 @@ FLAG = re.compile(r"--(?:\[no\])?(\w+)")
 
 def examples():
     """Every Python example: (page, its number on the page, code)."""
-    found = [(page, re.findall(r"```python\n(.*?)```", text, re.DOTALL)) for page, text in PAGES.items()]
+    pages = {page: text for page, text in PAGES.items() if page != FROM_SCRATCH}  # test_from_scratch.py has its own
+    found = [(page, re.findall(r"```python\n(.*?)```", text, re.DOTALL)) for page, text in pages.items()]
     return [pytest.param(page, code, id=f"{page}-{i}") for page, codes in found for i, code in enumerate(codes)]
 
 
@@ -194,9 +195,19 @@ def test_links_lead_somewhere(page):
             continue
         path = (ROOT / page).parent / target if target else ROOT / page
         assert path.exists(), link
-        if anchor:
+        if path.suffix == ".py":  # the site leads to its place in the API reference
+            defined = {getattr(node, "name", "") for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))}
+            assert set(filter(None, anchor.split("."))) <= defined, link
+        elif anchor:
             headings = re.findall(r"^#+ (.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
             assert anchor in {re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in headings}, link
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_pictures_have_a_text_that_takes_their_place(page):
+    texts = re.findall(r"!\[(.*?)\]\(", PAGES[page], re.DOTALL)
+    assert all(len(text.split()) >= 2 for text in texts)
+    assert len(set(texts)) == len(texts)
 
 
 @pytest.mark.parametrize("page", PAGES)

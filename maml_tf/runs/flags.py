@@ -5,7 +5,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any, NamedTuple, Unpack
 
 from absl import flags
 
@@ -14,6 +14,15 @@ from maml_tf.runs.boundary import as_called_here, guarded
 from maml_tf.runs.settings import LARGEST, Range, Settings, check
 
 _WIDTH, _INDENT = 110, 28
+
+
+class Entry(NamedTuple):
+    """A flag or an argument as a reader needs it: what it takes, what it is where it is not given, what it means."""
+
+    name: str
+    takes: str
+    default: str
+    help: str
 
 
 class Flags:
@@ -31,6 +40,7 @@ class Flags:
         self._arguments: list[tuple[str, str, bool]] = []
         self._several: str | None = None
         self._ranges: dict[str, Range] = {}
+        self._of_settings: dict[str, Range] = {}
         self._required: list[str] = []
         self._exclusive: list[tuple[str, str, str]] = []
 
@@ -99,6 +109,7 @@ class Flags:
                 continue
             define, default = _DEFINE.get(field.type, flags.DEFINE_string), (defaults or {}).get(field.name)
             define(field.name, default, field.metadata["help"], flag_values=self._values)
+            self._of_settings[field.name] = field.metadata["range"]
             if defaults is not None:
                 self._ranges[field.name] = field.metadata["range"]
 
@@ -148,10 +159,16 @@ class Flags:
 
     def help(self) -> str:
         """The arguments and flags with their help, for a terminal."""
-        names = [(name, help) for name, help, _ in self._arguments]
+        return "\n".join(_entry(e.name, e.help + f" (default: {e.default})" * bool(e.default)) for e in self.entries())
+
+    def entries(self) -> list[Entry]:
+        """The arguments and flags, as `help` shows them and a page of the documentation does."""
+        found = [Entry(name, "text", "", help) for name, help, _ in self._arguments]
         for flag in self._values.get_flags_for_module(__name__):
-            names.append((f"--{flag.name}", " ".join((flag.help, _default(flag)))))
-        return "\n".join(_entry(name, help) for name, help in names)
+            default = "" if flag.default is None else flag.default_as_str[1:-1]
+            takes = _takes(flag, self._of_settings.get(flag.name) or self._ranges.get(flag.name, {}))
+            found.append(Entry(f"--{flag.name}", takes, default, flag.help))
+        return found
 
     def _take(self, rest):
         for name, _, required in self._arguments:
@@ -248,8 +265,21 @@ class _Numbers(flags.ArgumentParser):
         return tuple(float(number) for number in (argument.split(",") if isinstance(argument, str) else argument))
 
 
-def _default(flag):
-    return "" if flag.default is None else f"(default: {flag.default_as_str[1:-1]})"
+def _takes(flag, range):
+    """What a flag takes, in words."""
+    choices = range.get("choices") or getattr(flag.parser, "enum_values", None)
+    if choices:
+        return ", ".join(str(choice) for choice in choices if choice is not None)
+    kind = flag.flag_type().removeprefix("multi ")
+    kind = {"bool": "true, false", "int": "integer", "float": "number"}.get(kind, "text")
+    if range.get("positive"):
+        return f"positive {kind}"
+    if "inside" in range:
+        return "{} between {} and {}".format(kind, *range["inside"])
+    least, most = range.get("between") or (range.get("least"), range.get("most", LARGEST))
+    if None not in (least, most) and most != LARGEST:
+        return f"{kind} from {least} to {most}"
+    return kind + (f", at least {least}" if least is not None else f", at most {most}" if most != LARGEST else "")
 
 
 def _entry(name, help):
