@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from maml_tf.layers import BatchNorm
 
+tf.get_logger().setLevel("ERROR")  # no remark that a graph is made for each number of updates
 keras.utils.set_random_seed(0)
 random = np.random.default_rng(0)
 
@@ -117,8 +118,7 @@ def train(model, loss, draw_tasks, num_iterations, step_size, num_updates=1):
 """
 ## Regression: sinusoids
 
-A task is a curve of random amplitude and phase, of which ten points are known. No single network fits all curves:
-without adaptation, the best answer is nearly zero everywhere.
+A task is a curve of random amplitude and phase, with ten points to adapt to. No single network fits all curves.
 """
 
 
@@ -172,14 +172,14 @@ def episodes(images, num_tasks=16, ways=5):
     return x[:, :, 0], y, x[:, :, 1], y  # an image of each class as support, and another as query
 
 
-def omniglot_network(ways=5, filters=64, dtype="float32"):
+def omniglot_network(ways=5, filters=32, dtype="float32"):
     model = keras.Sequential([keras.Input((28, 28, 1), dtype=dtype)])
     for i in range(4):
         model.add(keras.layers.Conv2D(filters, 3, strides=2, padding="same", dtype=dtype))
         model.add(BatchNorm(name=f"norm{i}", dtype=dtype))
         model.add(keras.layers.ReLU(dtype=dtype))
     model.add(keras.layers.GlobalAveragePooling2D(dtype=dtype))
-    model.add(keras.layers.Dense(ways, kernel_initializer=keras.initializers.RandomNormal(stddev=1.0), dtype=dtype))
+    model.add(keras.layers.Dense(ways, dtype=dtype))
     return model
 
 
@@ -193,7 +193,7 @@ def accuracy(logits, labels):
 
 
 network, images = omniglot_network(), characters("images_background")
-train(network, cross_entropy, lambda: episodes(images), num_iterations=1000, step_size=0.4)
+train(network, cross_entropy, lambda: episodes(images), num_iterations=2000, step_size=0.4)
 new_tasks = episodes(characters("images_evaluation"), 600)
 for num_updates in 0, 1, 3:
     share = query_mean(accuracy, network, cross_entropy, network.trainable_variables, new_tasks, 0.4, num_updates)
