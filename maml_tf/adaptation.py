@@ -22,7 +22,7 @@ def adapt(
     first_order: bool = False,
     optimizer: InnerOptimizer = SGD,
 ) -> tuple[list[tf.Tensor], Any]:
-    """Takes gradient steps on a loss: equation 1 of Finn, Abbeel and Levine (2017), num_updates times.
+    """Takes gradient steps on a loss: the inner update of Finn, Abbeel and Levine (2017), num_updates times.
 
         theta' = theta - alpha * grad_theta L(theta)
 
