@@ -112,9 +112,7 @@ class ImageZip:
         entries = archive.infolist()
         total = sum(entry.file_size for entry in entries)
         if total > self._max_total:
-            raise UserError(
-                f"{self.path} would unpack to {total:,} bytes, and no more than {self._max_total:,} are read."
-            )
+            raise UserError(f"{self.path} would unpack to {total:,} bytes, but at most {self._max_total:,} are read.")
         images = {}
         for entry in entries:
             path = entry.filename.replace("\\", "/")

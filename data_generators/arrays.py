@@ -94,7 +94,7 @@ def from_tf_dataset(
             "dataset must be one data set: to join splits, give tfds.load split='train+test'; arrays go to from_arrays"
         )
     if hasattr(dataset, "cardinality") and int(dataset.cardinality()) == -1:
-        raise UserError("the dataset never ends: leave its .repeat() out, or .take(...) so many images")
+        raise UserError("the dataset never ends: leave out its .repeat(), or end it by .take(...)")
     elements = dataset.as_numpy_iterator() if hasattr(dataset, "as_numpy_iterator") else dataset
     images: list[np.ndarray] = []
     labels = []
@@ -133,8 +133,8 @@ def _labels(labels):
         labels = labels[:, 0]
     if labels.ndim != 1 or labels.dtype.kind not in "iubUSO":
         raise UserError(
-            f"labels must be one class an image, whole numbers or text, not {labels.dtype} {list(labels.shape)}: of "
-            "one-hot labels give labels.argmax(axis=1)"
+            f"labels must be one class for each image, whole numbers or text, not {labels.dtype} {list(labels.shape)}: "
+            "instead of one-hot labels, give labels.argmax(axis=1)"
         )
     if labels.dtype.kind in "SO":  # TensorFlow has text as bytes
         labels = np.array([label.decode() if isinstance(label, bytes) else str(label) for label in labels.tolist()])
@@ -208,14 +208,14 @@ def _of_shares(classes, shares):
     except (TypeError, ValueError) as error:
         raise UserError(f"splits must be lists of labels by split, or shares, not {shares!r}") from error
     if not 2 <= len(shares) <= 3 or min(shares) <= 0 or abs(sum(shares) - 1) > 1e-6:
-        raise UserError(f"shares must be positive and sum to 1, of train, val and test, not {shares}")
+        raise UserError(f"shares of train, val and test must be positive and sum to 1, not {shares}")
     return {split: [classes[i] for i in chosen] for split, chosen in by_shares(len(classes), shares).items()}
 
 
 def _check(chosen, position):
     unknown = [split for split in chosen if split not in SPLITS]
     if unknown or not chosen:
-        raise UserError(f"splits must be of train, val and test, not {', '.join(map(repr, chosen)) or 'none'}")
+        raise UserError(f"splits must be train, val and test, not {', '.join(map(repr, chosen)) or 'none'}")
     empty = [split for split, labels in chosen.items() if not labels]
     if empty:
         raise UserError(f"the split {empty[0]} has no class: list some, give another share, or leave it out")

@@ -74,7 +74,7 @@ def list_classes(
         return None
     if empty:
         more = f" (and {len(empty) - 1} more)" if len(empty) > 1 else ""
-        logging.getLogger(__name__).warning("%s%s holds no image, so that it is no class", empty[0], more)
+        logging.getLogger(__name__).warning("%s%s holds no image, so it is not a class", empty[0], more)
     return ClassFolders(path, images, hashlib.sha256(repr(marks).encode()).hexdigest())
 
 

@@ -209,8 +209,8 @@ def _in_memory(folders: Classes, shape: tuple[int, ...], decoder: Decoder) -> np
     except MemoryError as error:
         number, height, width, _ = shape
         raise UserError(
-            f"{folders.path}: {number:,} images of {width:,}x{height:,} pixels take {math.prod(shape) / 1e9:.1f} GB, "
-            "for which there is room neither on disk nor in memory: free some"
+            f"{folders.path}: {number:,} images of {width:,}x{height:,} pixels need {math.prod(shape) / 1e9:.1f} GB, "
+            "and neither the disk nor the memory has room for them: free some"
             f"{', or use a smaller --image_size' if decoder.resize else ''}."
         ) from error
     start = 0

@@ -82,10 +82,9 @@ def prepare_packed(
     """
     if len(sources) > 1 or csv_dir:
         raise UserError(
-            "pickles and .npz files say themselves which class an image has: give --source their folder alone, and no "
-            "--csv_dir."
+            "pickles and .npz files hold the class of each image: give only their folder as --source, and no --csv_dir."
         )
     if any(list_splits(data_dir, SUFFIXES).values()):
-        raise UserError(f"{data_dir} has images in folders, which come before others: give another --data_dir.")
+        raise UserError(f"{data_dir} has images in folders, which are used first: give another --data_dir.")
     data_dir.mkdir(parents=True, exist_ok=True)
     return load_packed(data_dir, sources[0], (), Decoder(SIDE, 3, resize))

@@ -109,7 +109,7 @@ def _load_listed(
     if data is None:
         absent = sorted(wanted - set(map(key, folders.images if folders else ())))
         raise UserError(
-            f"{len(absent):,} of the {len(wanted):,} classes of {where} are no folders of images in {data_dir}: "
+            f"{len(absent):,} of the {len(wanted):,} classes of {where} have no folder of images in {data_dir}: "
             f"{listed(absent)}; give --splits the lists of these data, or --data_dir the folder that holds the classes"
         )
     position = {key(name): i for i, name in enumerate(data.names)}

@@ -128,7 +128,7 @@ def _of_each(path: Path, labels: Any, count: int) -> dict[str, np.ndarray]:
         array = array[:, 0] if array.shape[1:] == (1,) else array
         if array.ndim != 1 or array.dtype.kind not in "iuUSO" or (array.dtype.kind == "O" and len(array)):
             raise ValueError(
-                f"its labels are {array.dtype} of shape {array.shape}, and not one number or name an image"
+                f"its labels are {array.dtype} of shape {array.shape}, not one number or name for each image"
             )
         if len(array) != count:
             raise ValueError(f"it holds {count:,} images and {len(array):,} labels")
@@ -152,11 +152,11 @@ def _of_indices(path: Path, classes: Mapping[Any, Any], count: int) -> dict[str,
                 raise ValueError(f"class {name} is no list of images")
         every = np.concatenate(list(rows.values())) if rows else np.empty(0, np.int64)
         if len(every) and not 0 <= every.min() <= every.max() < count:
-            raise ValueError(f"it holds {count:,} images, and a class has others")
+            raise ValueError(f"it holds {count:,} images, but a class lists others")
         times = np.bincount(every, minlength=count)
         if (times != 1).any():
             row = int(np.argmax(times != 1))
-            raise ValueError(f"image {row} is in {'no class' if times[row] == 0 else 'classes more than once'}")
+            raise ValueError(f"image {row} is in {'no class' if times[row] == 0 else 'two classes, or in one twice'}")
         if not count:
             raise ValueError("it holds no image")
     return dict(sorted(rows.items()))

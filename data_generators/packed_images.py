@@ -1,9 +1,9 @@
-"""Images by class in the files that are passed on among researchers: pickles, .npz files and zips, one for each split.
+"""Images by class in the files that researchers distribute: pickles, .npz files and zips, one for each split.
 
 What the folder holds decides; <split> is train, val (or validation) or test:
 
 - mini-imagenet-cache-<split>.pkl: a dict of image_data and class_dict (github.com/renmengye/few-shot-ssl-public),
-- miniImageNet_category_split_{train_phase_train,val,test}.pickle and the like: a dict of data and labels
+- miniImageNet_category_split_{train_phase_train,val,test}.pickle and similar: a dict of data and labels
   (github.com/gidariss/FewShotWithoutForgetting),
 - <split>_images_png.pkl, or <split>_images.npz, and <split>_labels.pkl: tieredImageNet
   (github.com/renmengye/few-shot-ssl-public, github.com/kjunelee/MetaOptNet),
@@ -42,7 +42,7 @@ _RELEASE_EVERY = 1 << 12  # images, after which the memory that their file took 
 class PackedClasses:
     """Images in one file, or in a few; `image_folders.Classes`.
 
-    files: the file with the images first, then those of labels and the like.
+    files: the file with the images first, then others, such as labels.
     read: function of the files, gives their Contents.
     part: of the file, if it holds several splits.
     contents: once it is open.
@@ -139,7 +139,7 @@ def packed_splits(folder: Path, suffixes: Collection[str]) -> dict[str, PackedCl
         found = _of_split(split, there) + zips[split]
         if len(found) > 1:
             paths = " and ".join(str(classes.path) for classes in found)
-            raise UserError(f"the {split} split is there more than once, in {paths}: leave one of them.")
+            raise UserError(f"the {split} split is there more than once, in {paths}: keep one of them.")
         splits[split] = found[0] if found else None
     return splits
 

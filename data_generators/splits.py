@@ -150,7 +150,7 @@ def _of_folder(folder):
     for file in files:
         split = file.stem.lower()
         if split in found:
-            raise UserError(f"{folder} has several lists of the split {split}: leave one of them")
+            raise UserError(f"{folder} has several lists of the split {split}: keep one of them")
         with reading(file, _REMEDY):
             found[split] = readers[file.suffix.lower()](file)
     return found

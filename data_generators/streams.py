@@ -27,7 +27,7 @@ _AHEAD = 2  # meta-batches that are drawn while one is used
 def dataset(
     source: TaskSource, split: str, num_tasks: int, seed: int = 0, first: int = 0, stop: int | None = None
 ) -> "tf.data.Dataset":
-    """Meta-batches as a tf.data.Dataset, the next of which are drawn while one is used.
+    """Meta-batches as a tf.data.Dataset, which draws the next ones while one is used.
 
     Args:
         source: TaskSource.

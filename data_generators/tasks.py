@@ -66,7 +66,7 @@ def refuse_ragged(tasks: Tasks) -> None:
     for name, value in tasks._asdict().items():
         if _is_ragged(value):
             raise UserError(
-                f"{name} has tasks of different numbers of examples: make batches of one size each by "
+                f"{name} has tasks with different numbers of examples: make batches of one size each by "
                 "maml_tf.by_size(tasks), and give one at a time"
             )
 

@@ -40,7 +40,7 @@ def is_reptile(algorithm: str, **given: Any) -> bool:
         raise UserError(f"algorithm must be 'maml' or 'reptile', not {algorithm!r}")
     only_maml = [name for name, value in given.items() if value]
     if algorithm == "reptile" and only_maml:
-        raise UserError(f"Reptile has no meta-gradient and adapts everything, so that it takes no {only_maml[0]}")
+        raise UserError(f"Reptile has no meta-gradient and adapts everything, so it takes no {only_maml[0]}")
     return algorithm == "reptile"
 
 

@@ -136,7 +136,7 @@ class Watch:
 
 @contextlib.contextmanager
 def _marked(layers):
-    """Within it, the name of an operation tells in the call of which layer it was made.
+    """Within it, the name of an operation tells which layer's call made it.
 
     The scopes that Keras opens do not: "dense_1" is a layer of that name, or the second call of "dense".
     """

@@ -46,7 +46,7 @@ class Alone:
         return self.index == 0
 
     def share(self, number: int) -> tuple[int, int]:
-        """(first, size) of this process's share of so many tasks: consecutive ones, of as even sizes as can be.
+        """(first, size) of this process's share of the tasks: consecutive ones, in shares as equal as possible.
 
         Raises:
             UserError: there are fewer tasks than processes.
@@ -70,7 +70,7 @@ class Alone:
         return bool(flag)
 
     def gathered(self, arrays: Mapping[str, np.ndarray], number: int) -> dict[str, np.ndarray]:
-        """NumPy arrays [number, ...] of the arrays of all processes, each of which has its `share` of them."""
+        """NumPy arrays [number, ...], joined from those of all processes; each process has its `share`."""
         return dict(arrays)
 
     def from_chief(self, data: bytes) -> bytes:

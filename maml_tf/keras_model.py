@@ -32,8 +32,8 @@ class MAMLModel(keras.Model):
     """Meta-learns a network's initial weights by Keras's own training loop.
 
     A batch is ((support_x, support_y), (query_x, query_y)) or Tasks, each array [tasks, examples, ...]. `fit` and
-    `evaluate` take a tf.data.Dataset, a keras.utils.PyDataset or an iterator of batches; or one Tasks, of which Keras
-    makes batches of `batch_size` tasks. `predict` takes ((support_x, support_y), query_x), or batches of it, and
+    `evaluate` take a tf.data.Dataset, a keras.utils.PyDataset or an iterator of batches; or one Tasks, which Keras
+    divides into batches of `batch_size` tasks. `predict` takes ((support_x, support_y), query_x), or batches of it, and
     returns [tasks, query, ...]: not transductive, see `MAML.predict`.
 
     `fit` reports means over tasks: `loss` and the metrics on the query after adaptation, `support_loss` and so on

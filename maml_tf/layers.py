@@ -53,8 +53,8 @@ class Conv2D(keras.layers.Layer):
         moments: also return the mean and variance of each output channel: "output" takes them from the output;
             "patches" from the moments of the patches, and the output is a linear function of them. That is the same,
             and far less work where the input is data, whose moments do not change from one update to the next.
-        pool: 2x2 max-pooling of the output, of which `moments` speak; with moments of "patches" only. Done in one, they
-            take half the time on CPU for large batches of large images.
+        pool: 2x2 max-pooling of the output, after its `moments`; with moments of "patches" only. Both in one take half
+            the time on CPU for large batches of large images.
         normalise: epsilon of batch normalisation; with moments of "patches" only. The output is then normalised in
             training, for a `BatchNorm` with `normalised`. See `fast_conv.folded`, which takes no work for it.
 

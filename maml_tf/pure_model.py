@@ -102,7 +102,7 @@ class PureModel:
         self._is_seed = [is_seed(v) for v in self.state]
         self._assigned: list[bool] | None = None  # by the model when it is called; not known yet
         if not self.adapted:
-            raise UserError(f"no trainable variable of model {model.name!r} is to be adapted")
+            raise UserError(f"the inner loop would adapt no trainable variable of model {model.name!r}")
 
     def __call__(self, adapted: list, shared: list, state: list, x: Any, training: bool = True) -> tuple:
         """Calls the model.

@@ -1,4 +1,4 @@
-"""Finds layers of which TensorFlow has no second derivative, or a wrong one without saying so.
+"""Finds layers whose second derivatives TensorFlow does not have, or silently has wrong.
 
 Second-order MAML differentiates the inner gradient. That goes wrong where an operation of the gradient is declared to
 have no derivative, as that of bilinear resizing is, or has none registered. It also goes wrong where a `stop_gradient`
@@ -34,7 +34,7 @@ _ONE_AT_A_TIME = threading.Lock()
 
 
 class Finding(NamedTuple):
-    """A layer of which TensorFlow has no right second derivative.
+    """A layer whose second derivative is missing or wrong in TensorFlow.
 
     layer, kind: its name and that of its class; both empty for the loss.
     operation: the type of the operation at fault.
@@ -56,8 +56,8 @@ def find(objective: Callable, adapted: list, shared: list, state: list, inputs: 
         objective: function (adapted, shared, state, *inputs) -> (scalar, new state), of lists of tensors.
         adapted, shared, state: lists of variables or tensors, at which it is called. The inner gradient is that by
             `adapted`; the meta-gradient differentiates it by `adapted` and `shared`.
-        inputs: list of what has a shape, of which dimensions may be None, and a dtype, such as tf.TensorSpec, or of
-            structures of it. Numbers are needed only where a `stop_gradient` is in doubt, and made up for what has
+        inputs: list of objects with a shape, whose dimensions may be None, and a dtype, such as tf.TensorSpec; or of
+            structures of them. Numbers are needed only where a `stop_gradient` is in doubt, and made up for what has
             none.
         layers: of the model, nested ones included.
 

@@ -57,8 +57,8 @@ def text(spec: tf.TensorSpec, axis: str = "examples") -> str:
 class Signatures:
     """The signatures of a model that learns from labelled examples.
 
-    Each is a method; `all` lists them. The first axis of inputs, labels and outputs is that of the examples, of which
-    there may be any number.
+    Each is a method; `all` lists them. The first axis of inputs, labels and outputs is that of the examples. There
+    may be any number of examples.
 
     A server that merges requests along their first axis would make one support set of two. So `adapt_and_predict` also
     returns a scalar, the number of support examples: such a server refuses outputs that it cannot take apart again.

@@ -28,9 +28,9 @@ _SEED = (2**32 - 1, 2**32 - 1)  # a seed and an iteration that no training reach
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Adaptation:
-    """What adaptation makes of a policy.
+    """The returns of a policy before and after adaptation.
 
-    returns: [goals, 1 + updates], mean undiscounted return of the trajectories sampled after so many updates.
+    returns: [goals, 1 + updates], mean undiscounted return of the trajectories sampled after 0, 1, ... updates.
     trajectories: list over 0, 1, ... updates of Trajectories, for pictures; None unless they were asked for.
     """
 
@@ -132,7 +132,7 @@ def restore_policies(
     best: bool = False,
     required: bool = False,
 ) -> dict[str, GaussianPolicy]:
-    """Restores the policies that `scripts.train_rl` trained, and says of which iteration they are.
+    """Restores the policies that `scripts.train_rl` trained, and prints their iterations.
 
     Args:
         experiment: RLExperiment of the MAML run. The baselines are those of the paper's settings, with the same

@@ -57,23 +57,27 @@ class RLExperiment(Settings):
     iterations: int = setting("meta-updates, or updates of the baseline", least=1, most=10**9)
     meta_batch_size: int = setting("tasks per meta-update", least=1, most=10**6)
     fast_batch_size: int = setting("trajectories per task and update (K)", least=1, most=10**6)
-    horizon: int = setting("steps of a trajectory at most", least=1, most=10**6)
+    horizon: int = setting("largest number of steps of a trajectory", least=1, most=10**6)
     fast_lr: float = setting("step size of the inner update (alpha)", positive=True)
     num_grad_updates: int = setting("inner updates in meta-training; baselines have none", least=0, most=100)
     adapt: str = setting(
-        "what an inner update changes: all parameters, or the head, the output layer and log_std, alone (ANIL)",
+        "what an inner update changes: all parameters; head, only the output layer and log_std (ANIL)",
         before="all",
         choices=ADAPT,
     )
-    optimizer: str = setting("trpo; or for baselines adam, on the policy gradient", choices=OPTIMIZERS)
+    optimizer: str = setting("trpo; for baselines also adam, on the policy gradient", choices=OPTIMIZERS)
     meta_step_size: float = setting("bound on the mean KL divergence of a TRPO step (delta)", positive=True)
-    hessian_product: str = setting(f"of the TRPO step: {' or '.join(HESSIAN_PRODUCTS)}", choices=HESSIAN_PRODUCTS)
-    discount: float = setting("gamma", between=(0, 1))
+    hessian_product: str = setting(
+        f"Hessian product of the TRPO step: {' or '.join(HESSIAN_PRODUCTS)}", choices=HESSIAN_PRODUCTS
+    )
+    discount: float = setting("discount of rewards (gamma)", between=(0, 1))
     gae_lambda: float = setting("lambda of the generalised advantage estimates", between=(0, 1))
     hidden_size: int = setting("units in each of the two hidden layers", least=1, most=10**4)
-    nonlinearity: str = setting(f"of the hidden layers: {' or '.join(NONLINEARITIES)}", choices=NONLINEARITIES)
+    nonlinearity: str = setting(
+        f"nonlinearity of the hidden layers: {' or '.join(NONLINEARITIES)}", choices=NONLINEARITIES
+    )
     seed: int = setting(
-        "of initial weights, goals, initial states and the noise in the actions", least=0, most=LARGEST_SEED
+        "seed of initial weights, goals, initial states and the noise in the actions", least=0, most=LARGEST_SEED
     )
 
     @classmethod

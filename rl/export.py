@@ -66,7 +66,7 @@ class PolicySignatures:
     """The signatures of a policy: pure functions of named tensors, so that no call can change another's answer.
 
     Each is a method; `all` lists them. The first axis of observations, actions, advantages and means is that of the
-    samples, of which there may be any number; all of them weigh the same.
+    samples. There may be any number of samples; all have the same weight.
 
     A call that adapts makes one update. There is no number of updates to choose: the gradient of a policy is estimated
     from samples of that policy, so every update needs new ones, drawn with the weights that the last one gave.

@@ -42,7 +42,7 @@ class Trajectories(NamedTuple):
 def sample_tasks(
     policy: "GaussianPolicy", params: "Params", envs: TaskVector, goals: np.ndarray, seed: Sequence[int]
 ) -> Trajectories:
-    """Samples trajectories of a policy of which each task has parameters of its own.
+    """Samples trajectories of a policy that has different parameters for each task.
 
     Args:
         policy: GaussianPolicy.

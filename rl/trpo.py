@@ -15,7 +15,7 @@ class TrustRegion:
     """Settings of a step, with the original's values.
 
     delta: bound on the mean KL divergence.
-    cg_iterations, cg_tolerance: conjugate gradient ends after so many, or once the squared residual is below.
+    cg_iterations, cg_tolerance: conjugate gradient ends after this many, or once the squared residual is below.
     damping: added to the Hessian's diagonal.
     backtrack_ratio, max_trials: the line search shortens the step by the former, and gives up after the latter.
     """
@@ -107,7 +107,7 @@ def conjugate_gradient(
     Args:
         product: vector -> A times the vector; A symmetric and positive definite.
         b: [n].
-        iterations: at most so many.
+        iterations: largest number of iterations.
         tolerance: ends once the squared norm of the residual is below, which is looked at after each iteration.
 
     Returns:

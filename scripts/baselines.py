@@ -22,20 +22,20 @@ from maml_tf.supervised.experiment import Experiment
 
 def define(flags: Flags) -> None:
     """Defines the flags."""
-    flags.string("datasource", "miniimagenet", "of images")
+    flags.string("datasource", "miniimagenet", "datasource of the images")
     flags.string("data_dir", None, "folder of the data; default: data/<datasource>")
     flags.string("logdir", None, "folder of the runs; default: logs/<datasource>")
-    flags.integer("num_classes", 5, "of the tasks: ways", most=10_000)
-    flags.integer("shots", 1, "of the tasks: support images per class", least=1, most=10_000)
-    queries = "of the tasks: query images per class; default, as in main.py's test: the shots"
+    flags.integer("num_classes", 5, "ways of the tasks", most=10_000)
+    flags.integer("shots", 1, "support images per class in a task", least=1, most=10_000)
+    queries = "query images per class in a task; default, as in main.py's test: as many as shots"
     flags.integer("queries", None, queries, least=1, most=10_000)
     flags.integer("num_tasks", 600, "tasks whose accuracy is reported", least=1)
-    flags.integer("iterations", 30_000, "of the classifier's training: minibatches", least=1)
+    flags.integer("iterations", 30_000, "minibatches of the classifier's training", least=1)
     flags.settings(ClassifierSettings, ClassifierSettings.usual({}))
-    flags.numbers("step_sizes", (0.5, 0.1, 0.01, 0.001), "of fine-tuning, to choose from")
-    flags.numbers("decays", (0, 0.1, 1), "of fine-tuning, to choose from: step size / (1 + decay * step)")
-    flags.integer("num_updates", 15, "of fine-tuning: largest number of steps", least=1, most=10_000)
-    flags.integer("tuning_tasks", 100, "tasks to choose the settings of fine-tuning by", least=1)
+    flags.numbers("step_sizes", (0.5, 0.1, 0.01, 0.001), "step sizes of fine-tuning to choose from")
+    flags.numbers("decays", (0, 0.1, 1), "decays of fine-tuning to choose from: step size / (1 + decay * step)")
+    flags.integer("num_updates", 15, "largest number of steps of fine-tuning", least=1, most=10_000)
+    flags.integer("tuning_tasks", 100, "tasks by which the settings of fine-tuning are chosen", least=1)
     flags.arithmetic()
 
 

@@ -1,4 +1,4 @@
-"""Starts a command as several workers on this machine, which share every meta-batch: one a GPU, or some cores each.
+"""Starts a command as several workers on this machine, which share every meta-batch: each has a GPU, or some cores.
 
 python -m scripts.local_workers --workers=2 main.py --datasource=omniglot --num_classes=5
 python -m scripts.local_workers --workers=2 -m scripts.train_rl --env=half_cheetah_direction

@@ -19,9 +19,9 @@ from rl.experiment import RLExperiment
 def define(flags: Flags) -> None:
     """Defines the flags."""
     flags.settings(RLExperiment)
-    flags.string("logdir", None, "the runs are in its subfolder <env>; default: logs")
-    flags.string("seeds", None, "of the runs, such as 0,1,2; default: that of --seed")
-    flags.string("name", None, "of the files, in place of <env>")
+    flags.string("logdir", None, "folder of the runs, which are in its subfolder <env>; default: logs")
+    flags.string("seeds", None, "seeds of the runs, such as 0,1,2; default: that of --seed")
+    flags.string("name", None, "name of the files, in place of <env>")
     style.define(flags, "that of the run, or the one above it for several seeds")
 
 

@@ -23,7 +23,7 @@ SIZE = 5.2, 3.2
 def define(flags: Flags) -> None:
     """Defines the flags."""
     flags.argument("folder", "of the run, which main.py prints")
-    flags.string("name", None, "of the files; default: the folder's")
+    flags.string("name", None, "name of the files; default: the folder's")
     style.define(flags, "that of the run")
 
 

@@ -38,18 +38,18 @@ _CAPTION = 44
 def define(flags: Flags) -> None:
     """Defines the flags."""
     flags.settings(RLExperiment)
-    flags.string("logdir", None, "the run is in its subfolder <env>; default: logs")
-    flags.string("goal", None, "numbers with commas between them; default: the first published test goal")
+    flags.string("logdir", None, "folder of the runs; the run is in its subfolder <env>; default: logs")
+    flags.string("goal", None, "goal, as numbers with commas between them; default: the first published test goal")
     flags.integer("num_updates", 1, "gradient steps of the adaptation", least=1, most=1000)
-    trajectories = "per update; default: the original's, 20 or 40"
+    trajectories = "trajectories per update; default: the original's, 20 or 40"
     flags.integer("trajectories", None, trajectories, least=1, most=100_000)
     flags.integer("test_iter", None, "iteration of the checkpoint; default: the latest")
     flags.boolean("best", False, "take the policy with the best training return")
     flags.exclusive("best", "test_iter", "name different checkpoints")
-    flags.integer("fps", 25, "pictures per second, of which a GIF can have 100", least=1, most=100)
-    every = "show every so many steps; default: 1 in 2D navigation, else 2"
+    flags.integer("fps", 25, "pictures per second; a GIF can have 100", least=1, most=100)
+    every = "steps from one picture to the next; default: 1 in 2D navigation, else 2"
     flags.integer("every", None, every, least=1, most=10**6)
-    flags.path("out", None, ".gif or .mp4; default: <env>.gif in the folder of the runs")
+    flags.path("out", None, "film, .gif or .mp4; default: <env>.gif in the folder of the runs")
 
 
 def run(flags: Flags) -> None:
@@ -178,7 +178,7 @@ def frames(
         name: of the environment, one of rl.envs.ENVIRONMENTS.
         goal: [goal_dim].
         trajectories: observations [steps, obs_dim] of each; their numbers of steps may differ.
-        every: draw only every so many steps.
+        every: steps from one picture to the next.
 
     Yields:
         A picture [320, 320, 3] uint8 of each trajectory.

@@ -92,7 +92,7 @@ def _policy(env, policy):
 
 
 _ALL = (
-    # Table 1, but for first-order MAML on Omniglot, of which it has no number.
+    # Table 1. It has no number for first-order MAML on Omniglot.
     _omniglot(5, 1),
     _omniglot(5, 5),
     _omniglot(20, 1),

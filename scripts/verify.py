@@ -73,7 +73,7 @@ def run(rows: Sequence[str], logdir: str | None = None, data_dir: str | None = N
             raise UserError(f"the record has no row {row!r}: choose one of {', '.join(names)}")
     with process.quiet_import():
         import tensorflow as tf
-    tf.get_logger().setLevel("ERROR")  # one policy after another is compiled, of which TensorFlow warns
+    tf.get_logger().setLevel("ERROR")  # TensorFlow warns, since one policy after another is compiled
     process.configure(process.TASKS_SIDE_BY_SIDE)
     lines = [line for line in lines if not rows or line.row in rows]
     known = [_cells(Checked(line, _last(line), None, "")) for line in lines]

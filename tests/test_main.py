@@ -177,7 +177,7 @@ def test_own_images(run_main, tmp_path, monkeypatch, has_test_split):
     assert result.returncode == 0, result.stderr
     split = "test" if has_test_split else "val"
     assert f"Accuracy in % on 20 {split} tasks" in result.stdout
-    assert ("There is no test split, so that the validation split is tested on" in result.stdout) != has_test_split
+    assert ("There is no test split, so the test uses the validation split" in result.stdout) != has_test_split
     (folder,) = (tmp_path / "logs" / "folder" / "mine").iterdir()
     assert folder.name.endswith(".images16x3")
     check_results(folder, "test_ubs1_stepsize0.01", tasks=20)

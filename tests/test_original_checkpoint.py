@@ -69,9 +69,7 @@ def test_what_does_not_fit_is_refused(run_main, weights, tmp_path):
     before = snapshot(tmp_path)
     test = ("--train=False", f"--logdir={tmp_path / 'alone'}")
     wider = (*FLAGS, "--num_filters=3", *test)
-    assert_refused(
-        run_main(*wider), "model59000 is of another architecture than that of these flags: model/conv1 is 3 x 3"
-    )
+    assert_refused(run_main(*wider), "model59000 has another architecture than these flags: model/conv1 is 3 x 3")
     assert_refused(run_main(*FLAGS, "--norm=None", *test), "model/0/beta has no place")
     assert_refused(run_main(*FLAGS, "--learn_update_lr=True", *test), "which learns no step sizes")
     assert_refused(run_main(*FLAGS, "--train=False", f"--logdir={damaged.parent}"), "model59000 is damaged")

@@ -22,13 +22,13 @@ class ClassifierSettings(Settings):
 
     anew: ClassVar[str] = "for a new classifier, another --logdir"
 
-    datasource: str = setting("of images")
-    classes: str = setting("what tells one training split from another, of `describe`")
-    num_filters: int = setting("of each convolution of the classifier", least=1, most=65_536)
-    batch_size: int = setting("of the classifier's training: images in a minibatch", least=1, most=1_000_000)
-    learning_rate: float = setting("of the classifier's Adam", positive=True)
-    held_out: float = setting("part of each training class that the classifier is evaluated on", inside=(0, 1))
-    seed: int = setting("of the classifier's weights and of the order of its images", least=0, most=LARGEST_SEED)
+    datasource: str = setting("datasource of the images")
+    classes: str = setting("description of the training split, from `describe`")
+    num_filters: int = setting("filters of each convolution of the classifier", least=1, most=65_536)
+    batch_size: int = setting("images in a minibatch of the classifier's training", least=1, most=1_000_000)
+    learning_rate: float = setting("step size of the classifier's Adam", positive=True)
+    held_out: float = setting("fraction of each training class on which the classifier is evaluated", inside=(0, 1))
+    seed: int = setting("seed of the classifier's weights and of the order of its images", least=0, most=LARGEST_SEED)
 
     @classmethod
     def usual(cls, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -75,7 +75,7 @@ def best(folder: str | Path, count: int = 1) -> list[int]:
         count: how many.
 
     Raises:
-        UserError: there are not so many, or one is damaged.
+        UserError: there are fewer, or one is damaged.
     """
     there, found = available(Path(folder) / BEST), ranks(folder)
     if not there:

@@ -173,7 +173,7 @@ class Checkpoints:
         path = self.folder / f"model{find(self.folder, iteration)}"
         if is_tf1(path):
             raise UserError(
-                f"checkpoint {path} is of the original code and without the optimiser's state, so that its training "
+                f"checkpoint {path} is of the original code, without the optimiser's state, so its training "
                 "cannot be resumed: test it with main.py --train=False, or train anew with another --logdir"
             )
         self._refuse_other_settings(path, resuming)

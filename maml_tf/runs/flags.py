@@ -115,8 +115,8 @@ class Flags:
 
     def arithmetic(self) -> None:
         """Defines what `process.configure` takes."""
-        self.boolean("tf32", False, "on GPUs, multiply in TensorFloat-32: faster, but to 3 digits instead of 7")
-        self.boolean("deterministic", False, "the same bits each time on GPUs, too, which slows some operations down")
+        self.boolean("tf32", False, "on GPUs, multiply in TensorFloat-32: faster, but with 3 digits instead of 7")
+        self.boolean("deterministic", False, "the same bits each time on GPUs too; some operations become slower")
 
     def argument(self, name: str, help: str, *, required: bool = True, several: bool = False) -> None:
         """Defines a text that is no flag; None where it is not given.

@@ -18,7 +18,7 @@ from maml_tf.runs.checkpoints import Checkpoints
 
 
 class Event(NamedTuple):
-    """Something that happens every so many iterations.
+    """Something that happens at regular intervals.
 
     every: iterations; 0 is never.
     act: function of the number of iterations done.

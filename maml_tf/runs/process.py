@@ -121,7 +121,7 @@ def configure(kind: str, cores: int | None = None, *, tf32: bool = False, determ
 def _keep_freed_memory():
     """Has glibc keep freed memory, since the kernel takes longer to clear new pages than a small operation to run.
 
-    A meta-step frees and allocates thousands of arrays of some 100 kB, each of which glibc would map anew.
+    A meta-step frees and allocates thousands of arrays of some 100 kB. Otherwise glibc would map each of them again.
     """
     m_trim_threshold, m_top_pad, m_mmap_threshold = -1, -2, -3
     try:
@@ -160,7 +160,7 @@ _LARGE = 48
 
 
 def kernel_environment(image_side: int) -> dict[str, str]:
-    """Environment variables for images of so many pixels a side: oneDNN's kernels for large ones.
+    """Environment variables for images of this many pixels a side: oneDNN's kernels for large ones.
 
     TensorFlow itself takes them only on CPUs with instructions made for neural networks. Where the user has set the
     variable, that holds.

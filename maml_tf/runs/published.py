@@ -106,7 +106,7 @@ def original_sinusoid() -> dict[str, Curve]:
 
 
 def original_learning_curve(environment: str) -> LearningCurve | None:
-    """Returns during the training of MAML by the authors' code; None for an environment of which there are none."""
+    """Returns during the training of MAML by the authors' code; None if there are none for the environment."""
     returns = _numbers()["learning_curve"].get(environment)
     return None if returns is None else LearningCurve(tuple(returns["before"]), tuple(returns["after"]))
 

@@ -51,7 +51,7 @@ def build(
         source: of the experiment's data, or its shapes alone.
         task_axis, jit: see `task_axis.resolve`.
         shots: K, where it is not that of training; the loss is divided by it.
-        ways: of the tasks, where only so many of the first outputs are used.
+        ways: of the tasks, where they use only this many of the first outputs.
         workers: the processes that share each meta-batch.
     """
     keras.utils.set_random_seed(experiment.seed)
@@ -164,7 +164,7 @@ def prepare(
     conditions: Conditions = USUAL,
     workers: Alone = ALONE,
 ) -> Run:
-    """A run as it is to be used, of which no checkpoint is restored yet: `Run.at` does. Arguments as of `load_run`.
+    """A run with the conditions of its use, but without a checkpoint: `Run.at` restores one. Arguments as `load_run`.
 
     Raises:
         UserError: it cannot be used so, or the data are missing.
@@ -221,7 +221,9 @@ def restore(maml: MAML, experiment: Experiment, folder: Path, iteration: int | s
     if not is_tf1(path):
         return store(folder, maml, experiment).restore(iteration), False
     if maml.step_sizes:
-        raise UserError(f"checkpoint {path} is of the original code, which learns no step sizes: --step_sizes=fixed")
+        raise UserError(
+            f"checkpoint {path} is of the original code, which learns no step sizes: give --step_sizes=fixed"
+        )
     if experiment.normalize != "none":
         raise UserError(f"checkpoint {path} is of the original code, which normalises no pixels: leave --normalize out")
     original_checkpoints.load(path, maml.model)
@@ -237,7 +239,7 @@ def _take_all_but_head(maml, trained):
         raise UserError("the network has no layer `output` for --test_head=zero to start at zero: name its head so")
     for size, other in zip(maml.step_sizes, trained.step_sizes, strict=True):
         if size.shape != other.shape:
-            raise UserError("step sizes learned for each weight fit the head of training alone: leave out --test_ways")
+            raise UserError("step sizes learned for each weight fit only the head of training: leave out --test_ways")
         size.assign(other)
     for variable, other in zip(maml.model.variables, trained.model.variables, strict=True):
         variable.assign(keras.ops.zeros_like(variable) if is_head(variable) else other)

@@ -24,38 +24,38 @@ def define(flags: Flags) -> None:
     flags.string("data_dir", None, f"folder of the data; default {', '.join(folders)}")
     flags.string("logdir", None, "folder of the runs; default logs/<datasource>, or logs/folder/<data_dir>")
     flags.boolean("log", True, "write TensorBoard summaries")
-    cosine = "note how near the first-order meta-gradient is to the true one, in summaries and gradient_cosine.csv"
+    cosine = "record the cosine of first- and second-order meta-gradient, in summaries and gradient_cosine.csv"
     flags.boolean("log_gradient_cosine", False, cosine)
-    flags.boolean("resume", True, "continue from the latest checkpoint; otherwise put an earlier run aside")
-    flags.boolean("train", True, "train, then test; otherwise only test")
+    flags.boolean("resume", True, "resume from the latest checkpoint; false: rename the folder of an earlier run")
+    flags.boolean("train", True, "train, then test; false: only test")
     iteration = "with --train=False or --export_dir, iteration of the checkpoint; -1 or latest; or best, on validation"
     flags.integer("test_iter", -1, iteration, words={"latest": -1, "best": "best"})
-    together = "with --train=False, test so many of the best checkpoints on validation together, by their mean output"
+    together = "with --train=False, test this many of the best checkpoints on validation together, by their mean output"
     flags.integer("ensemble", None, together, least=1, most=5)
     flags.exclusive("ensemble", "test_iter", "name different checkpoints")
     flags.exclusive("ensemble", "export_dir", "do not go together, since an export holds one model")
     flags.string("export_dir", None, "only export: write the latest checkpoint, or --test_iter, as a SavedModel there")
     flags.boolean("export_transductive", False, "normalise exported queries by their own statistics, as tests do")
-    flags.boolean("test_set", None, "test on the test split (default), or on validation")
+    flags.boolean("test_set", None, "test on the test split (default); false: on validation")
     inductive = "test with queries normalised by their own batch statistics, as the original; false: by the support's"
     flags.boolean("transductive", True, inductive)
-    flags.integer("train_update_batch_size", -1, "shots of training, if other than those of the test")
-    flags.number("train_update_lr", -1, "inner step size of training, if other than the test's")
+    flags.integer("train_update_batch_size", -1, "shots of training, if they differ from those of the test")
+    flags.number("train_update_lr", -1, "inner step size of training, if it differs from the test's")
     queries = "query examples per class, or points of a sinusoid, in the test; default: as many as shots"
     flags.integer("test_queries", None, queries, least=1, most=10_000)
     tasks = f"tasks of the test, the first of a fixed list; default: {EVALUATION_TASKS}"
     flags.integer("test_tasks", None, tasks, least=1)
-    ways = "classes per task in the test; default: --num_classes, of whose outputs a smaller number uses the first"
+    ways = "classes per task in the test; fewer than --num_classes use the first outputs; default: --num_classes"
     flags.integer("test_ways", None, ways, least=2, most=10_000)
-    head = "output layer that the test starts from: as trained, or zero, which serves any --test_ways"
+    head = "output layer that the test starts from: as trained, or zero, which allows any --test_ways"
     flags.choice("test_head", TRAINED, HEADS, head)
     flags.integer("save_interval", None, "iterations between checkpoints; default 1000, sinusoid 5000", least=1)
     never = "iterations between validations, 0: never; default 2500, sinusoid 10000"
     flags.integer("validation_interval", None, never, least=0)
     images = "miniimagenet, cifar_fs, fc100 and folder"
-    fewer = f"tasks of each, the first of a fixed list; default {EVALUATION_TASKS}, {images} 200"
+    fewer = f"tasks of each validation, the first of a fixed list; default {EVALUATION_TASKS}, {images} 200"
     flags.integer("validation_tasks", None, fewer, least=1)
-    only = "only time a few steps, and print how long the whole training would take, and its memory on the host"
+    only = "only time a few steps, and print the duration of the whole training and its memory on the host"
     flags.boolean("estimate", False, only)
     flags.exclusive("estimate", "export_dir", "are two things: an estimate is of a training")
     flags.choice("task_axis", "auto", ["auto", "map", "vectorize"], "how a step runs over its tasks")

@@ -220,7 +220,7 @@ def _test(flags, tested, conditions, run, learner=None):
         print(f"Testing the checkpoint of iteration {run.iteration}{origin}{which}")
     split = run.data.split_to_test(flags.test_set)
     if split == "val" and flags.test_set is None:
-        print("There is no test split, so that the validation split is tested on")
+        print("There is no test split, so the test uses the validation split")
     result = evaluation.evaluate(
         learner or run.maml,
         functools.partial(run.data.evaluation_tasks, split),

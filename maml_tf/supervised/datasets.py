@@ -60,7 +60,7 @@ def find(datasource: str) -> Dataset:
     unknown = f"there is no datasource {datasource!r}"
     dataset = getattr(importing(importlib.import_module, module, unknown), name, None)
     if not isinstance(dataset, Dataset):
-        raise UserError(f"{unknown}: {name!r} of {module} is no Dataset of maml_tf.supervised.datasets")
+        raise UserError(f"{unknown}: {name!r} of {module} is not a Dataset of maml_tf.supervised.datasets")
     return dataset
 
 

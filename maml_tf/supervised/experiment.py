@@ -84,7 +84,7 @@ class Experiment(Settings):
     num_updates: int = _size("inner updates in meta-training", 1000)
     norm: str = setting(f"normalisation of hidden layers: {', '.join(_NORM_NAMES)}", choices=tuple(_NORM_NAMES))
     num_filters: int = _size("filters of each convolution", 65_536)
-    conv: bool = setting("convolutional network, or for Omniglot the fully connected one of the paper")
+    conv: bool = setting("convolutional network; false: for Omniglot, the fully connected one of the paper")
     max_pool: bool = setting("max-pooling in place of strided convolutions")
     stop_grad: bool = setting("first-order MAML: no second derivatives")
     learn_update_lr: bool = setting("the same as --step_sizes=per_variable")
@@ -92,25 +92,25 @@ class Experiment(Settings):
         "height and width in pixels to which a folder's images are resized; default 84", most=image_options.MOST_SIDE
     )
     image_channels: int | None = setting("channels of the images of a folder: 3 (RGB, the default) or 1 (grey)")
-    splits: str | None = setting("file or folder with lists of classes: what those of a folder are for")
+    splits: str | None = setting("file or folder with lists of classes, which say the split of each class of a folder")
     augment: str = setting(
-        "of the images of training tasks: none, or flip_crop: mirrored at random, and cropped after padding",
+        "augmentation of training images: none, or flip_crop: mirrored at random, and cropped after padding",
         choices=("none", "flip_crop"),
         before="none",
     )
     normalize: str = setting(
-        "of pixels: none, or per_channel: by mean and standard deviation over the training classes",
+        "normalisation of pixels: none, or per_channel: by mean and standard deviation over the training classes",
         choices=("none", "per_channel"),
         before="none",
     )
     adapt: str = setting(
-        "what the inner loop adapts: all; head, the output layer alone (ANIL); body, all but that (BOIL)",
+        "what the inner loop adapts: all; head, only the output layer (ANIL); body, all but the output layer (BOIL)",
         choices=("all", "head", "body"),
         before="all",
     )
     step_sizes: str = setting(
-        "of the inner loop: fixed, or meta-learned from update_lr on: per_variable; per_update, one per variable and "
-        "inner update (MAML++); per_weight (Meta-SGD)",
+        "step sizes of the inner loop: fixed, or meta-learned, starting at update_lr: per_variable; per_update, one "
+        "per variable and inner update (MAML++); per_weight (Meta-SGD)",
         choices=("fixed", "per_variable", "per_update", "per_weight"),
         before=lambda made: "per_variable" if made.get("learn_update_lr") else "fixed",
     )
@@ -119,32 +119,32 @@ class Experiment(Settings):
         positive=True,
     )
     query_loss: str = setting(
-        "what the meta-update descends: the query loss after the last update, or all_updates: a weighted sum (MAML++)",
+        "loss of the meta-update: last, the query loss after the last update; all_updates, a weighted sum (MAML++)",
         choices=("last", "all_updates"),
         before="last",
     )
     query_loss_iterations: int = setting(
-        "with all_updates, meta-updates until the last update alone counts; default 5000", least=0, before=0
+        "with all_updates, meta-updates until only the last update counts; default 5000", least=0, before=0
     )
-    first_order_iterations: int = setting("meta-updates to first order, before those to second", least=0, before=0)
+    first_order_iterations: int = setting("first-order meta-updates, before the second-order ones", least=0, before=0)
     meta_lr_decay: str = setting(
-        "of meta_lr over the meta-updates: none; cosine, to a hundredth; linear, to zero",
+        "decay of meta_lr over the meta-updates: none; cosine, to a hundredth; linear, to zero",
         choices=("none", "cosine", "linear"),
         before="none",
     )
     algorithm: str = setting("maml or reptile", choices=("maml", "reptile"), before="maml")
     inner_optimizer: str = setting(
-        "of the inner loop: sgd, momentum (0.9), adam; Reptile's adam has no first moment",
+        "optimizer of the inner loop: sgd, momentum (0.9), adam; Reptile's adam has no first moment",
         choices=("sgd", "momentum", "adam"),
         before="sgd",
     )
     inner_batch_size: int | None = setting(
-        "examples of the support that each inner update takes, each once before any comes again; default all",
+        "support examples in each inner update; all are used once before any is used again; default all",
         least=1,
         most=10_000,
     )
     seed: int = setting(
-        "of initial weights and training tasks, never of the data split or the evaluation tasks",
+        "seed of initial weights and training tasks, never of the data split or the evaluation tasks",
         least=0,
         most=LARGEST_SEED,
     )
@@ -157,7 +157,7 @@ class Experiment(Settings):
         sizes = {"image_size": 84, "image_channels": 3} if dataset.resizes else {}
         own = dataset.paper(usual["num_classes"])
         if unknown := own.keys() - usual.keys():
-            raise UserError(f"dataset {dataset.name!r} has a setting that there is not: {', '.join(sorted(unknown))}")
+            raise UserError(f"dataset {dataset.name!r} has unknown settings: {', '.join(sorted(unknown))}")
         return usual | sizes | own | variants.usual(usual["num_classes"], given)
 
     @classmethod

@@ -37,9 +37,9 @@ def load(path: str | Path, model: keras.Model) -> None:
     if differences:
         more = f" and {len(differences) - _SHOWN} more" if len(differences) > _SHOWN else ""
         raise UserError(
-            f"checkpoint {path} is of another architecture than that of these flags: "
+            f"checkpoint {path} has another architecture than these flags: "
             f"{', '.join(differences[:_SHOWN])}{more}; give --datasource, --num_classes, --num_filters, --max_pool, "
-            "--norm and --conv as it was trained with"
+            "--norm and --conv of its training"
         )
     for name, variable in variables.items():
         variable.assign(tensors[name])

@@ -191,7 +191,7 @@ def _percent(mean, ci95):
 
 
 def loss_text(mean: float, ci95: float) -> str:
-    """A loss and its interval with so many digits that both large and small ones can be read."""
+    """A loss and its interval, with enough digits to read both large and small ones."""
     return " +- ".join(f"{value:#.{digits}g}".removesuffix(".") for value, digits in ((mean, 4), (ci95, 3)))
 
 

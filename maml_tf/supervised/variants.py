@@ -75,7 +75,9 @@ def check(experiment: "Experiment") -> None:
     """UserError where a variant's setting does not go with another."""
     made = experiment
     if made.learn_update_lr and made.step_sizes != "per_variable":
-        raise UserError(f"--learn_update_lr is --step_sizes=per_variable: leave one of it and {made.step_sizes} out")
+        raise UserError(
+            f"--learn_update_lr means --step_sizes=per_variable: leave out it, or --step_sizes={made.step_sizes}"
+        )
     if made.update_lr_max is not None and made.step_sizes != "per_weight":
         raise UserError("--update_lr_max goes with --step_sizes=per_weight")
     if made.update_lr_max is not None and made.update_lr_max < made.update_lr:
@@ -85,13 +87,13 @@ def check(experiment: "Experiment") -> None:
     if made.query_loss == "all_updates" and not made.query_loss_iterations:
         raise UserError("--query_loss_iterations must be at least 1 with --query_loss=all_updates")
     if made.first_order_iterations and made.stop_grad:
-        raise UserError("--stop_grad is first order to the end: leave out --first_order_iterations")
+        raise UserError("--stop_grad makes all meta-updates first order: leave out --first_order_iterations")
     if made.algorithm == "reptile":
         for name, value in _OF_MAML.items():
             if getattr(made, name) != value:
                 raise UserError(f"Reptile has no meta-gradient and adapts everything: leave out --{name}")
         if made.norm == "per_update_batch_norm":
-            raise UserError("Reptile has no meta-gradient to learn offsets for each update: take --norm=batch_norm")
+            raise UserError("Reptile has no meta-gradient to learn offsets for each update: use --norm=batch_norm")
     if made.metatrain_iterations == 0:
         if made.norm == "per_update_batch_norm":
             raise UserError("--norm=per_update_batch_norm goes with meta-training: take batch_norm")

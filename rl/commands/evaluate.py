@@ -22,7 +22,7 @@ from rl.experiment import POLICIES, RLExperiment
 def define(flags: Flags) -> None:
     """Defines the flags."""
     flags.settings(RLExperiment)
-    flags.string("logdir", None, "the runs are in its subfolder <env>; default: logs")
+    flags.string("logdir", None, "folder of the runs, which are in its subfolder <env>; default: logs")
     flags.several("policy", POLICIES, "to evaluate; default: all that were trained")
     flags.choice("update", "vpg", ["vpg", "trpo"], "a plain gradient step, or a TRPO step")
     flags.integer("num_updates", None, "default: as many as published, 4 or 3", least=1, most=1000)
@@ -31,7 +31,7 @@ def define(flags: Flags) -> None:
     flags.integer("test_iter", None, "iteration of the MAML checkpoint; default: the latest")
     flags.boolean("best", False, "take MAML's policy with the best training return")
     flags.exclusive("best", "test_iter", "name different checkpoints")
-    flags.string("name", None, "of the files, in place of <env>")
+    flags.string("name", None, "name of the files, in place of <env>")
     style.define(flags, "<logdir>/<env>, which the runs share")
 
 

@@ -24,11 +24,11 @@ from rl.experiment import RLExperiment
 def define(flags: Flags) -> None:
     """Defines the flags."""
     flags.settings(RLExperiment)
-    flags.string("logdir", None, "the run is in its subfolder <env>; default: logs")
+    flags.string("logdir", None, "folder of the runs; the run is in its subfolder <env>; default: logs")
     flags.integer("test_iter", None, "iteration of the checkpoint; default: the latest")
     flags.boolean("best", False, "take the policy with the best training return")
     flags.exclusive("best", "test_iter", "name different checkpoints")
-    flags.string("export_dir", None, "folder to write: empty, or not there", required=True)
+    flags.string("export_dir", None, "folder of the export; it must be empty, or not exist", required=True)
 
 
 def run(flags: Flags) -> None:

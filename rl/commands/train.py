@@ -25,7 +25,7 @@ from rl.experiment import RLExperiment
 def define(flags: Flags) -> None:
     """Defines the flags."""
     flags.settings(RLExperiment)
-    flags.string("logdir", None, "the run goes into its subfolder <env>; default: logs")
+    flags.string("logdir", None, "folder of the runs; the run goes into its subfolder <env>; default: logs")
     flags.boolean("resume", True, "resume from the latest checkpoint")
     flags.boolean("log", True, "write TensorBoard summaries")
     flags.integer("save_interval", 1, "iterations between checkpoints", least=1)

@@ -96,7 +96,7 @@ def _with_contract(env, name):
     try:
         inspect.signature(inner.reset).bind(seed=0)
     except TypeError as error:
-        raise UserError(f"reset of {name} takes no seed, which Gymnasium's does: {error}.") from error
+        raise UserError(f"reset of {name} takes no seed, although Gymnasium's does: {error}.") from error
     if outer is None:
         return Contract(env, name)
     outer.env = Contract(inner, name)

@@ -31,9 +31,9 @@ class EvaluationProtocol(NamedTuple):
     later: float = 0.5
 
     def alphas(self, policy: str, updates: int, trained: float) -> list[float]:
-        """The step sizes of so many updates of "maml", "pretrained" or "random".
+        """The step size of each update of "maml", "pretrained" or "random".
 
-        MAML's first is the one that it was trained with; by the paper's settings, that is the one in `step_sizes`.
+        MAML starts with the step size of its training, which in the paper's settings is the one in `step_sizes`.
         """
         first = trained if policy == "maml" else self.step_sizes[policy]
         return [first * (self.later if update else 1.0) for update in range(updates)]
@@ -73,7 +73,7 @@ class Environment:
     random_nonlinearity: of the random policy, where it is not that of the others.
     draws_trajectories: whether the evaluation draws trajectories.
     view: arguments with which films make the single environment.
-    film_every: films show every so many steps.
+    film_every: steps from one picture of a film to the next.
     """
 
     name: str

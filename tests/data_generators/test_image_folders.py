@@ -206,7 +206,7 @@ def test_neither_disk_nor_memory_has_room(tmp_path, monkeypatch):
     (tmp_path / JSON).mkdir()
     monkeypatch.setattr(image_folders, "_memory", lambda: 42335)
     with pytest.raises(
-        UserError, match=r"train: 2 images of 84x84 pixels take 0\.0 GB, .* neither on disk nor in memory"
+        UserError, match=r"train: 2 images of 84x84 pixels need 0\.0 GB, .* neither the disk nor the memory has room"
     ):
         load_miniimagenet(tmp_path)
     monkeypatch.setattr(image_folders, "_memory", lambda: 42336)

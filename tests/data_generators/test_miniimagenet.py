@@ -65,7 +65,7 @@ def test_stray_files_do_no_harm(tmp_path, caplog):
 def test_folder_without_images_is_no_class_and_named(tmp_path, caplog):
     write(tmp_path, synthetic.tree(CLASSES) | {"train/n99/a.png": b"", "train/n98/b": b""})
     assert load_miniimagenet(tmp_path)["train"].names == ("n01", "n02")
-    assert "train/n98 (and 1 more) holds no image, so that it is no class" in caplog.text
+    assert "train/n98 (and 1 more) holds no image, so it is not a class" in caplog.text
 
 
 def test_no_data(tmp_path):

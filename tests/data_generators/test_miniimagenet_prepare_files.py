@@ -52,7 +52,7 @@ def test_pickles_are_decoded_into_the_caches_and_need_no_csv_files(tmp_path, cap
     np.testing.assert_array_equal(of_class(data, "n02"), packed.expected("n02"))
     for more in (f"--csv_dir={tmp_path}", f"--source={tmp_path}"):
         assert script.main([*given, more]) == 2
-        assert "give --source their folder alone, and no --csv_dir" in capsys.readouterr().err
+        assert "give only their folder as --source, and no --csv_dir" in capsys.readouterr().err
     write(tmp_path / "data", {"train/n01/1.jpg": jpeg("a")})
     assert script.main(given) == 2
-    assert "data has images in folders, which come before others: give another --data_dir" in capsys.readouterr().err
+    assert "data has images in folders, which are used first: give another --data_dir" in capsys.readouterr().err

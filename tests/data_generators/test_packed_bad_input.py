@@ -33,10 +33,14 @@ BAD = {
     "no classes": (CACHE, {"image_data": IMAGES_OF_ONE}, "it holds image_data, and not class_dict"),
     "classes that are no dict": (CACHE, _cache(class_dict=[0, 1]), "its class_dict is no dict"),
     "an image in no class": (CACHE, _cache(class_dict={"a": [0, 1], "b": [3]}), "image 2 is in no class"),
-    "an image in two classes": (CACHE, _cache(class_dict={"a": [0, 1], "b": [1, 2, 3]}), "image 1 is in classes more"),
-    "an image twice": (CACHE, _cache(class_dict={"a": [0, 1, 2, 3, 3]}), "image 3 is in classes more than once"),
-    "an image beyond": (CACHE, _cache(class_dict={"a": [0, 1, 2, 4]}), "it holds 4 images, and a class has others"),
-    "an image before": (CACHE, _cache(class_dict={"a": [0, 1, 2, -1]}), "it holds 4 images, and a class has others"),
+    "an image in two classes": (CACHE, _cache(class_dict={"a": [0, 1], "b": [1, 2, 3]}), "image 1 is in two classes"),
+    "an image twice": (
+        CACHE,
+        _cache(class_dict={"a": [0, 1, 2, 3, 3]}),
+        "image 3 is in two classes, or in one twice",
+    ),
+    "an image beyond": (CACHE, _cache(class_dict={"a": [0, 1, 2, 4]}), "it holds 4 images, but a class lists others"),
+    "an image before": (CACHE, _cache(class_dict={"a": [0, 1, 2, -1]}), "it holds 4 images, but a class lists others"),
     "an empty class": (CACHE, _cache(class_dict={"a": [0, 1, 2, 3], "b": []}), "class b is no list of images"),
     "fractions": (CACHE, _cache(class_dict={"a": [0.5]}), "class a is no list of images"),
     "no image": (CACHE, _cache(image_data=IMAGES_OF_ONE[:0], class_dict={}), "it holds no image"),
@@ -110,7 +114,7 @@ def test_images_without_labels_and_labels_without_images(tmp_path):
 def test_a_split_that_is_there_twice(tmp_path):
     packed.cache(tmp_path)
     packed.cache(tmp_path, splits={"val": ["n09"]}, val="validation")
-    refused(tmp_path, "the val split is there more than once, in .*-val.pkl and .*-validation.pkl: leave one of them")
+    refused(tmp_path, "the val split is there more than once, in .*-val.pkl and .*-validation.pkl: keep one of them")
 
 
 def test_a_class_in_two_splits(tmp_path):

@@ -218,8 +218,8 @@ def test_lists_of_other_data_are_refused(images, tmp_path):
     path = file(tmp_path / "fungi.json", json.dumps({"train": [f"{i:04d}.x" for i in range(13)], "test": NAMES[:1]}))
     with pytest.raises(UserError) as error:
         load_image_folder(images, side=8, splits=path)
-    assert f"13 of the 14 classes of {path} are no folders of images in {images}: 0000.x, 0001.x" in str(error.value)
+    assert f"13 of the 14 classes of {path} have no folder of images in {images}: 0000.x, 0001.x" in str(error.value)
     assert "0009.x and 3 more; give --splits the lists of these data" in str(error.value)
-    with pytest.raises(UserError, match=r"5 of the 5 classes of splits are no folders of images in "):
+    with pytest.raises(UserError, match=r"5 of the 5 classes of splits have no folder of images in "):
         load_image_folder(tmp_path / "empty", side=8, splits=LISTS)
     assert not list(images.glob("decoded*"))

@@ -130,7 +130,7 @@ def test_tasks_that_are_no_images(module):
 @pytest.mark.parametrize(
     ("settings", "given", "message"),
     [
-        ("paper=lambda ways: {'lr': 1.0}", {}, "dataset 'birds' has a setting that there is not: lr"),
+        ("paper=lambda ways: {'lr': 1.0}", {}, "dataset 'birds' has unknown settings: lr"),
         ("shape=(8, 8, 3)", {}, "images of 8 pixels are too small for --max_pool: give 16"),
         ("shape=(8, 8, 3)", {"max_pool": False, "update_lr": 0.0}, "--update_lr must be a positive number, not 0.0"),
     ],
@@ -158,8 +158,8 @@ def test_settings_that_do_not_fit_are_told(module, settings, given, message):
         ),
         ("", ":MINE", "unknown datasource ':MINE'"),
         ("", "no_such_module:MINE", "there is no datasource .*, since no_such_module cannot be imported: ModuleNotF"),
-        ("", "{}:MINE", "'MINE' of mine_.* is no Dataset of maml_tf.supervised.datasets"),
-        ("MINE = 3", "{}:MINE", "'MINE' of mine_.* is no Dataset of maml_tf.supervised.datasets"),
+        ("", "{}:MINE", "'MINE' of mine_.* is not a Dataset of maml_tf.supervised.datasets"),
+        ("MINE = 3", "{}:MINE", "'MINE' of mine_.* is not a Dataset of maml_tf.supervised.datasets"),
         ("\n1 / 0", "{}:MINE", r"cannot be imported: ZeroDivisionError: division by zero \(.*mine_.*py, line 2\)"),
         ("", "\0:MINE", "there is no datasource"),
     ],

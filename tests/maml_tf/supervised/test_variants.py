@@ -101,7 +101,7 @@ def test_presets_are_the_published_settings():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"learn_update_lr": True, "step_sizes": "per_update"}, "--learn_update_lr is --step_sizes=per_variable"),
+        ({"learn_update_lr": True, "step_sizes": "per_update"}, "--learn_update_lr means --step_sizes=per_variable"),
         ({"update_lr_max": 0.5}, "--update_lr_max goes with --step_sizes=per_weight"),
         (
             {"step_sizes": "per_weight", "update_lr": 0.2, "update_lr_max": 0.1},
@@ -117,7 +117,7 @@ def test_presets_are_the_published_settings():
         ({"algorithm": "reptile", "adapt": "head"}, "leave out --adapt"),
         ({"algorithm": "reptile", "step_sizes": "per_weight"}, "leave out --step_sizes"),
         ({"algorithm": "reptile", "query_loss": "all_updates"}, "leave out --query_loss"),
-        ({"algorithm": "reptile", "norm": "per_update_batch_norm"}, "take --norm=batch_norm"),
+        ({"algorithm": "reptile", "norm": "per_update_batch_norm"}, "use --norm=batch_norm"),
         ({"algorithm": "reptile", "metatrain_iterations": 0, "pretrain_iterations": 5}, "goes with meta-training"),
         ({"adapt": "tail"}, "unknown adapt 'tail'"),
         ({"inner_batch_size": 0}, "--inner_batch_size must be at least 1"),

@@ -81,7 +81,7 @@ def test_what_reset_gives_is_checked(monkeypatch, result, message):
 
 def test_a_reset_without_a_seed_is_of_the_old_gym(monkeypatch):
     monkeypatch.setattr(Room, "reset", lambda self: OBSERVATION)
-    with pytest.raises(UserError, match="reset of own/Room-v0 takes no seed, which Gymnasium's does"):
+    with pytest.raises(UserError, match="reset of own/Room-v0 takes no seed, although Gymnasium's does"):
         trajectories()
 
 
