@@ -94,7 +94,7 @@ def is_visible(name: str) -> bool:
 
 
 def _is_file(entry: os.DirEntry) -> bool:
-    """Whether it is a file, or a link to what is not there, at which `stat` then fails: no image is lost silently."""
+    """Whether it is a file, or a broken link, for which `stat` then fails, so that no image is lost silently."""
     return entry.is_file() or (entry.is_symlink() and not os.path.exists(entry))
 
 

@@ -124,7 +124,7 @@ def open_image(contents: bytes, name: str, formats: list[str] | None = None) -> 
 
 
 def checked(contents: bytes, formats: list[str] | None = None) -> Image.Image:
-    """`Image.open`, but PNGs are held against their checksums, at which Pillow does not look when it decodes them.
+    """`Image.open`, but checks the checksums of PNGs, which Pillow ignores when it decodes them.
 
     Other formats have none, so that damage to them is found only where it makes decoding impossible.
     """

@@ -87,7 +87,7 @@ def importing(load: Callable[[str], Result], what: str, purpose: str) -> Result:
     Args:
         load: imports what it is given.
         what: name of what to import.
-        purpose: what it is for, with which the message begins.
+        purpose: what it is for; the message begins with it.
 
     Raises:
         UserError: it cannot be imported; the message names the line in the user's file.

@@ -112,7 +112,7 @@ def load_split(
     if found is None and folders is None and cache.exists():
         raise UserError(
             f"{cache} or its array is damaged, and the images that it was made from are gone: put them back, and it "
-            "will be made anew, or remove it."
+            "will be made again, or remove it."
         )
     if found is not None or folders is None:
         return found
@@ -122,7 +122,7 @@ def load_split(
     try:
         images = _write(cache, folders, shape, decoder)
     except OSError as error:
-        logging.getLogger(__name__).warning("%s will be decoded anew each time: %s", folders.path, error)
+        logging.getLogger(__name__).warning("%s will be decoded again each time: %s", folders.path, error)
         images = _in_memory(folders, shape, decoder)
     decoder.report()
     return _class_images(images, lengths, folders.images)

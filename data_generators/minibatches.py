@@ -130,7 +130,7 @@ class Minibatches:
         return Tasks(x, y, x[:, :0], y[:, :0])
 
     def num_pairs(self) -> int:
-        """Number of pairs of parts that there are for `pairs`."""
+        """Number of pairs of parts for `pairs`."""
         return self.num_images // (2 * self._part_size)
 
     def pairs(self, first: int, count: int) -> Tasks:

@@ -117,7 +117,7 @@ def load_omniglot(
         try:
             write_cache(cache, fingerprints, *decoded)
         except OSError as error:
-            logging.getLogger(__name__).warning("Omniglot will be decoded anew each time: %s", error)
+            logging.getLogger(__name__).warning("Omniglot will be decoded again each time: %s", error)
     return _split(*decoded, edition)
 
 

@@ -41,7 +41,7 @@ def load_image_folder(
             list are left out.
 
     Returns:
-        The classes of those of "train", "val" and "test" that there are; images [total, side, side, channels].
+        The classes of each of "train", "val" and "test" that exists; images [total, side, side, channels].
 
     Raises:
         UserError: there is no image, one of them is damaged, side is too large, channels is neither 1 nor 3, or the

@@ -110,7 +110,7 @@ def _pictures(path: Path, pictures: Any) -> Any:
         if pictures.dtype != np.uint8 or len(shape) not in (3, 4) or shape[3:] not in ((), (1,), (3,)):
             kind = f"{pictures.dtype} of shape {shape}"
             what = f"its images are {kind}, and not uint8 of n x height x width x 1 or 3"
-            raise _not_as_it_must(path, what, "save them so, or get it anew")
+            raise _not_as_it_must(path, what, "save them so, or get it again")
     return pictures
 
 
@@ -118,7 +118,7 @@ def _of_each(path: Path, labels: Any, count: int) -> dict[str, np.ndarray]:
     """The rows of each class from a label for each image: numbers or texts."""
     if not isinstance(labels, list | np.ndarray):
         raise _not_as_it_must(path, "its labels are neither an array nor a list")
-    with reading(path, "save a whole number or a name for each image, or get the file anew"):
+    with reading(path, "save a whole number or a name for each image, or get the file again"):
         texts = [isinstance(label, str | bytes) for label in labels]
         if isinstance(labels, list) and any(texts):
             if not all(texts):
@@ -167,5 +167,5 @@ def _name(value: Any) -> str:
     return as_text(value) if isinstance(value, str | bytes) else str(value)
 
 
-def _not_as_it_must(path: Path, what: str, remedy: str = "get it anew, or remove it") -> UserError:
+def _not_as_it_must(path: Path, what: str, remedy: str = "get it again, or remove it") -> UserError:
     return UserError(f"{path} is not what its name says: {what}; {remedy}.")

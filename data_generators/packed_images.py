@@ -109,7 +109,7 @@ def load_packed(data_dir: Path, source: Path, suffixes: Collection[str], decoder
         decoder: decodes the images, to the shape that the caches must have.
 
     Returns:
-        The splits that there are; empty if there is neither a file nor a cache.
+        The splits that exist; empty if there is neither a file nor a cache.
 
     Raises:
         UserError: a file is damaged or not as it must be, or a class is in two splits.

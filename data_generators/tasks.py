@@ -82,7 +82,7 @@ def _is_ragged(value):
 
 
 class TaskSource(Protocol):
-    """Draws tasks: a pure function of its arguments, on which resuming, workers and tests rest."""
+    """Draws tasks: a pure function of its arguments. Resuming, workers and tests rely on this."""
 
     @property
     def input_shape(self) -> tuple[int, ...]:

@@ -42,7 +42,7 @@ class SoftmaxCrossEntropy:
     query loss has the same divisor, whatever the number of queries: 75 times the mean for miniImagenet 1-shot.
 
     Args:
-        shots: K, the support examples per class; default, the number of examples at hand divided by the ways.
+        shots: K, the support examples per class; default, the number of examples in the call divided by the ways.
 
     Call arguments:
         logits: [examples, ways].

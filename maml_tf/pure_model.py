@@ -155,7 +155,7 @@ class PureModel:
         return tf.TensorSpec([size], dtype), tf.TensorSpec([size, size], dtype)
 
     def moments(self, x: Any) -> tuple:
-        """What `Known` holds beside one task's inputs x, so that it need not be computed for each update anew."""
+        """What `Known` holds beside one task's inputs x, so that it is computed once, not for each update."""
         return self._first[0].patch_moments(tf.cast(x, self._first[0].compute_dtype)) if self._first else ()
 
     @property

@@ -39,7 +39,7 @@ class Saved:
         return export(self, path, **settings)
 
     def save(self: Any, path: str | Path) -> Path:
-        """Writes all that this MAML is and has learned to one file, from which `load` makes it again.
+        """Writes all that this MAML is and has learned to one file; `load` reads it.
 
         Args:
             path: of the file. What stood there is replaced once the file is whole.
@@ -135,7 +135,7 @@ def _restored(settings, given, path):
 
 
 def _refuse_unfitting(maml, given, values, path):
-    """Refuses arguments with which the MAML has not the variables whose values the file holds."""
+    """Refuses arguments that give the MAML other variables than those in the file."""
     if "step_size" in given and maml.step_sizes:
         raise UserError(f"{path} holds the step sizes that were learned: leave step_size out")
     if given and [tuple(variable.shape) for variable in _variables(maml)] != [value.shape for value in values]:

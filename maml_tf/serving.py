@@ -1,6 +1,6 @@
 """What serves one task at a time: adaptation and predictions, traced once for any number of examples and updates.
 
-And what is handed on: the adapted model as an ordinary keras.Model.
+And the adapted model as an ordinary keras.Model.
 """
 
 from typing import Any
@@ -100,7 +100,7 @@ def _second(model, x):
     """A model like another, with variables of its own; x: inputs."""
     try:
         second = keras.models.clone_model(model)
-        second(x, training=False)  # by which one that has no Input gets its variables
+        second(x, training=False)  # a model without an Input gets its variables by this
     except Exception as error:  # Keras documents no list of what the code of a user's class may raise
         raise UserError(
             f"Keras cannot clone model {model.name!r} ({first_line(error)}): give its class, and those of its layers, "

@@ -64,7 +64,7 @@ class Signatures:
     returns a scalar, the number of support examples: such a server refuses outputs that it cannot take apart again.
 
     Args:
-        maml: MAML. The divisor of SoftmaxCrossEntropy is taken from the support at hand, whatever its shots.
+        maml: MAML. The divisor of SoftmaxCrossEntropy comes from the given support set, whatever its shots.
         transductive: normalise queries by their own batch statistics; otherwise by the support's.
         inputs: tf.TensorSpec of the model's inputs, [examples, ...].
         targets: tf.TensorSpec of what the loss compares the outputs with, [examples, ...].

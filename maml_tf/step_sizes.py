@@ -39,7 +39,7 @@ def learned(
     shape = shapes.get(form, lambda v: ())
     if isinstance(step_size, list) and all(isinstance(size, keras.Variable) for size in step_size):
         if [tuple(size.shape) for size in step_size] != [tuple(shape(v)) for v in adapted]:
-            raise UserError("the step sizes were made for other variables, or another num_updates: make them anew")
+            raise UserError("the step sizes were made for other variables, or another num_updates: make them again")
         return step_size
     if isinstance(step_size, tuple | list):
         if not (len(step_size) == 2 and 0 < step_size[0] <= step_size[1]):

@@ -197,11 +197,11 @@ class PolicyTraining:
             self._told_of_best = True
 
     def _check_best(self, iteration):
-        """Drops what is not of this run, and chooses anew where the best policy is lost."""
+        """Drops what is not of this run, and chooses again where the best policy is lost."""
         if iteration == 0:
             self.best.delete_from(0)  # what a process left that was killed before its first checkpoint
         elif not self.best.is_whole() and np.isfinite(self.best_return.numpy()):
-            print(f"{self.best.folder} holds no whole policy: the best one is chosen anew from now on")
+            print(f"{self.best.folder} holds no whole policy: a new best one is chosen from now on")
             self.best_return.assign(-np.inf)
 
 

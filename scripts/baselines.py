@@ -3,9 +3,9 @@
 python -m scripts.baselines --shots=1
 python -m scripts.baselines --shots=5 --data_dir=data/miniImagenet --logdir=logs/miniimagenet
 
-Trains the network once, into <logdir>/classifier, unless a finished one is there; Ctrl-C saves, and the same command
-resumes. Chooses the settings of fine-tuning on one half of the validation classes, and reports the accuracy on the
-other half and, where there are any, on the test classes.
+Trains the network once, into <logdir>/classifier; a finished one is used again. Ctrl-C saves, and the same command
+resumes. Chooses the settings of fine-tuning on one half of the validation classes. Reports the accuracy on the other
+half, and on the test classes if the data have them.
 """
 
 import sys

@@ -3,10 +3,10 @@
 python -m scripts.compare logs/omniglot/RUN logs/omniglot/OTHER logs/omniglot/THIRD
 python -m scripts.compare RUN/test_ubs1_stepsize0.4.pkl RUN/test_ubs1_stepsize0.4_inductive.pkl --updates=1
 
-Each is the folder of a run, whose usual test is taken, or the csv or pkl of one of its tests; the pkl has the metric of
-every task. A difference is the mean, over the tasks, of a run's metric less the first run's on the same task, with its
-95 % confidence interval. Tests of other tasks are refused: those of another dataset, other ways, shots, queries or
-split, or another number of tasks. So are runs on images of your own that do not lie in the same folder.
+Each argument is the folder of a run, which stands for its usual test, or the csv or pkl of one of its tests. A pkl has
+the metric of every task. A difference is the mean over the tasks of a run's metric minus the first run's on the same
+task, with its 95 % confidence interval. The tests must have the same dataset, ways, shots, queries, split and number of
+tasks. Runs on your own images must be in the same folder.
 
 Writes comparison.csv and .png into the folder of the first, unless --out names another folder or a .png or .pdf.
 """

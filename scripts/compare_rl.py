@@ -2,9 +2,9 @@
 
 python -m scripts.compare_rl --line="ReLU, seed 1=logs/half_cheetah_direction/<run>" --line="original, seed 1=file.csv"
 
-A line is a name and, after a "=", the folder of a run, or a csv with the columns iteration and return_after. Lines of
-one name before the first comma have one colour; "original" is black. The number in brackets behind a name is that of
-the iterations so far. Writes <name>_training.csv and .png into the folder logs, or into --out.
+A line is a name and, after a "=", the folder of a run, or a csv with the columns iteration and return_after. Lines have
+the same colour if their names are the same up to the first comma; "original" is black. The number in brackets after a
+name is the number of iterations so far. Writes <name>_training.csv and .png into the folder logs, or into --out.
 """
 
 import functools

@@ -3,9 +3,9 @@
 python -m scripts.local_workers --workers=2 main.py --datasource=omniglot --num_classes=5
 python -m scripts.local_workers --workers=2 -m scripts.train_rl --env=half_cheetah_direction
 
-The command is main.py, scripts.train_rl or scripts.baselines with its flags. The first worker writes and is heard; of
-the others, errors are. When one is killed or lost, all are started again and resume from the latest checkpoint. Ctrl-C
-goes to all: they save and end; a second one ends them at once, and a third kills them.
+The command is main.py, scripts.train_rl or scripts.baselines with its flags. The first worker writes files and prints;
+the others print only errors. If a worker is killed or lost, all are started again and resume from the latest
+checkpoint. Ctrl-C stops all: they save and end. A second one ends them at once, and a third kills them.
 """
 
 import contextlib

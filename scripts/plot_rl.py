@@ -2,9 +2,9 @@
 
 python -m scripts.plot_rl --env=point_navigation --seeds=0,1,2
 
-Writes <env>_training.csv and .png into the run's folder, for several seeds into the one above it, which they share;
---out names another folder, or a .png or .pdf. For 2D navigation the curve of the original code is drawn too. The
-pictures of the returns after adaptation are those of scripts.evaluate_rl.
+Writes <env>_training.csv and .png into the folder of the run, or for several seeds into the folder above; --out names
+another folder, or a .png or .pdf. For 2D navigation the picture has the curve of the original code too. For returns
+after adaptation, see scripts.evaluate_rl.
 """
 
 import sys

@@ -2,8 +2,8 @@
 
 python -m scripts.plot_scaling --measured=docs/figures/scaling.csv
 
-Writes scaling.png, and prints what was measured and a table of the same. Beyond the workers that were measured
-everything is calculated: no network between machines, and no GPU, has been measured. The equations are in
+Writes scaling.png, and prints the measurements and a table of the curve. Everything beyond the measured number of
+workers is calculated: neither a network between machines nor a GPU was measured. The equations are in
 scripts/figures/scaling.py.
 """
 

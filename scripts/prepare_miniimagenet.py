@@ -6,8 +6,8 @@ The csv files are Ravi and Larochelle's (github.com/twitter-research/meta-learni
 whose licence forbids redistribution: give folders, tars or zips of 84x84 images or, with --resize, the originals.
 Missing images are named and left out. After an interruption, run the same command again to resume.
 
-The folder of mini-imagenet-cache-*.pkl, miniImageNet_category_split_*.pickle or .npz files, which say themselves which
-class an image has, needs no csv files: python -m scripts.prepare_miniimagenet --source=FOLDER
+A folder of mini-imagenet-cache-*.pkl, miniImageNet_category_split_*.pickle or .npz files needs no csv files, since they
+hold the class of each image: python -m scripts.prepare_miniimagenet --source=FOLDER
 """
 
 import sys
@@ -51,7 +51,7 @@ def remarks(prepared: Prepared) -> list[str]:
     lines = []
     for split, names in prepared.missing.items():
         if len(names) == prepared.wanted[split]:
-            lines.append(f"{split}: none of its {len(names)} images was found, so that there is no {split} split")
+            lines.append(f"{split}: none of its {len(names)} images was found, so there is no {split} split")
         elif names:
             total = prepared.wanted[split]
             lines.append(f"{split}: {len(names)} of its {total} images are missing: {_some(names)}")

@@ -1,8 +1,8 @@
 """The record of our results, docs/results.csv: a line for every number or curve, with how it was made.
 
 A line's columns are the fields of `Line`. Where a number was measured after several updates, `updates` and the numbers
-are lists with blanks between them. Whatever was not measured is empty. RESULTS.md, README.md and the pictures of table
-1 and figure 5 are written from the record; `scripts.reproduce --verify` compares it with the weights in runs/.
+are lists with blanks between them. Numbers that were not measured are empty. RESULTS.md, README.md and the pictures of
+table 1 and figure 5 are written from the record; `scripts.reproduce --verify` compares it with the weights in runs/.
 """
 
 import csv
@@ -35,7 +35,7 @@ class Line(NamedTuple):
     run: what it is, in tables.
     published, published_ci95: numbers of the paper or its authors.
     ours, ci95: numbers of our run: accuracies in %, errors, returns.
-    updates: after which they were measured.
+    updates: numbers of updates after which they were measured.
     split: of the tasks: test, val, ...; "40 goals".
     checkpoint: last, or best on validation data or by training return.
     iterations: of training.

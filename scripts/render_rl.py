@@ -3,9 +3,9 @@
 python -m scripts.render_rl --env=half_cheetah_velocity --goal=1.5
 python -m scripts.render_rl --env=point_navigation --goal=0.3,-0.2 --num_updates=3 --out=navigation.gif
 
-The flags of training say which run to take, its latest checkpoint unless --test_iter or --best says otherwise. The
-policy adapts as in scripts.evaluate_rl, and the first trajectory of the batches before and after is shown. MuJoCo draws
-with OpenGL: without a screen, MUJOCO_GL=egl (the default then) or MUJOCO_GL=osmesa.
+Give the flags of the training. The latest checkpoint is filmed unless --test_iter or --best names another. The policy
+adapts as in scripts.evaluate_rl; the film shows the first trajectory before and after. MuJoCo draws with OpenGL.
+Without a screen, set MUJOCO_GL=egl (the default then) or MUJOCO_GL=osmesa.
 """
 
 import importlib.util

@@ -4,13 +4,13 @@ python -m scripts.sinusoid_table
 python -m scripts.sinusoid_table --logdir=logs/sinusoid --seed=0 --seed=1 --seed=2 --csv=sinusoid_table.csv
 
 As in the paper, every learner was trained with K = 10 and is tested with 5, 10 and 20 points. The pretrained baseline
-appears with the step size of training and, tuned, with the best of several on 600 separate (validation) tasks of the
-same K: that with the least mean error after 10 updates. The oracle's inputs hold the task: its error is that at update
-0, since updates make it diverge, perhaps to NaN.
+appears with the step size of training, and tuned: with the step size that has the least mean error after 10 updates on
+600 separate (validation) tasks of the same K. The oracle's inputs hold the task. Its error is the one at update 0,
+since updates make it diverge, perhaps to NaN.
 
-The last columns are of the errors after 10 updates: their median over tasks, and how many are above 25, the square of
-the largest amplitude. The updates diverge on these tasks, which dominate the means. The csv has the errors after every
-update, also their means with errors above 25 counted as 25 (capped), and those by which the step size was chosen.
+The last columns are about the errors after 10 updates: their median over tasks, and how many are above 25, the square
+of the largest amplitude. The updates diverge on these tasks, which dominate the means. The csv has the errors after
+every update, their means with errors above 25 counted as 25 (capped), and the errors that decided the tuned step size.
 """
 
 import sys

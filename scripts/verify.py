@@ -1,4 +1,4 @@
-"""Tests weights that are there against the record: what `scripts.reproduce --verify` does. Nothing is trained.
+"""Tests stored weights against the record: what `scripts.reproduce --verify` does. Nothing is trained.
 
 A line of the record is tested by the settings that its command names.
 """
@@ -95,7 +95,7 @@ def run(rows: Sequence[str], logdir: str | None = None, data_dir: str | None = N
 
 
 def check(line: Line, logdir: str, data_dir: str | None = None) -> Checked:
-    """Computes the numbers of a line anew and compares them; arguments as for `run`."""
+    """Computes the numbers of a line again and compares them; arguments as for `run`."""
     record = line.ours_by_update
     try:
         if not record:

@@ -53,7 +53,7 @@ class Training(Protocol):
 
     @property
     def events(self) -> Sequence[Event]:
-        """In the order in which they happen."""
+        """In the order of their occurrence."""
 
     @property
     def remedy(self) -> str:
@@ -91,7 +91,7 @@ def run(
         workers: the processes that train together, each with a store of the same checkpoints.
 
     Returns:
-        Whether it came to the end without a request to stop; a command for which it did not ends with exit code 130.
+        Whether it came to the end without a request to stop. If not, the command ends with exit code 130.
 
     Raises:
         UserError: the folder cannot be written, another process trains in it, its checkpoint is of other settings, or

@@ -140,7 +140,7 @@ def available_cores() -> int:
 def peak_memory() -> float | None:
     """The most memory that this process ever held, in MB; None where the system does not tell."""
     try:
-        # Not `ru_maxrss`, in which Linux includes what the parent process held.
+        # Not `ru_maxrss`: on Linux it includes the memory of the parent process.
         status = Path("/proc/self/status").read_text()
         return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) * 1024 / 1e6
     except (OSError, TypeError):

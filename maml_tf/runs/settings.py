@@ -44,7 +44,7 @@ def setting(help: str, *, before: Any = None, **range: Unpack[Range]) -> Any:
 class Settings:
     """What decides the numbers of a run. Subclasses have fields made by `setting`, and say what is usual.
 
-    anew: what to do for a new run, where a folder holds one of other settings.
+    anew: what to do for a new run, if the folder holds a run with other settings.
     """
 
     anew: ClassVar[str] = "for a new run, another --logdir or --resume=False"

@@ -149,7 +149,7 @@ def define(flags: Flags, default: str) -> None:
 
 
 def check(flags: Flags, pictures: int = 1) -> None:
-    """Finds mistakes in the flags before there is anything to draw.
+    """Finds errors in the flags before anything is drawn.
 
     Args:
         flags: parsed, with those of `define`.

@@ -99,7 +99,7 @@ class Run(NamedTuple):
     folder: of the run.
     by_original: whether the checkpoint is one of the original code, so that `experiment` is what the user says that it
         was trained with.
-    whole: MAML to which its checkpoints are restored, where the head of `maml` is not theirs.
+    whole: MAML that takes its checkpoints, where `maml` has another head.
     """
 
     experiment: Experiment

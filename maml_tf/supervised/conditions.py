@@ -39,7 +39,7 @@ class Conditions:
         head: str = TRAINED,
         tasks: int | None = None,
     ) -> "Conditions":
-        """The Conditions of a test, in which what is given but usual is None.
+        """The Conditions of a test; a usual value is None, even if it is given.
 
         Args:
             tested: Experiment, whose shots are those of the test.

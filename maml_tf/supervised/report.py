@@ -113,7 +113,7 @@ def _original(curve, length):
 
 
 def _is_original(evaluation, experiment):
-    """Whether the settings that matter are the paper's, with which the authors' code was run."""
+    """Whether the settings that matter are the paper's, as in the run of the authors' code."""
     names = ("baseline", "update_batch_size", "num_updates", "update_lr", "norm", "stop_grad", "queries")
     paper = Experiment.of(datasource=experiment.datasource)
     same = all(getattr(experiment, name) == getattr(paper, name) for name in names) and not described(experiment)
@@ -166,7 +166,7 @@ def _diverged(evaluation):
 def diverged_sentence(evaluation: Evaluation) -> str:
     """How many tasks have diverged and what the others give, or "" where none have.
 
-    It is about the last update after which there are such tasks.
+    It is about the last update that has such tasks.
     """
     counts, show = evaluation.diverged, _shown(evaluation)
     if not counts.any():

@@ -1,4 +1,4 @@
-"""The data of one experiment: a task source, the fixed lists of evaluation tasks, and the splits that there are."""
+"""The data of one experiment: a task source, the fixed lists of evaluation tasks, and the splits of the data."""
 
 import functools
 import hashlib
@@ -21,7 +21,7 @@ class TaskData(NamedTuple):
         queries per class unless the test has others; UserError if the data have no such split.
     validation_tasks: function (first, count) -> Tasks of the fixed list for validation during training, with as many
         queries as training has.
-    splits: the splits that there are.
+    splits: the splits of the data.
     """
 
     source: TaskSource

@@ -1,11 +1,11 @@
-"""Evaluates policies of scripts.train_rl on the 40 published goals: returns after 0, 1, ... updates, and the published.
+"""Evaluates policies of scripts.train_rl on the 40 published goals: returns after 0, 1, ... updates.
 
 python -m scripts.evaluate_rl --env=point_navigation
 python -m scripts.evaluate_rl --env=point_navigation --policy=maml --update=trpo
 
-The flags of training say which MAML run to take, its latest checkpoint unless --test_iter or --best says otherwise.
-Baselines are those of the paper's settings, with the same network, horizon and seed. A policy that was never trained
-is left out, with the command that trains it, unless --policy asks for it.
+Give the flags of the MAML training. The latest checkpoint is evaluated unless --test_iter or --best names another. The
+baselines have the paper's settings, with the same network, horizon and seed. A policy that was not trained is left out
+with a note of the command that trains it; if --policy names it, that is an error.
 
 Writes, into <logdir>/<env> or the folder --out, <env>_returns.csv and .png (return against gradient steps), and for 2D
 navigation <env>_trajectories.csv and .png; with --update=trpo, <env>_trpo_returns.csv and so on.

@@ -3,8 +3,8 @@
 python -m scripts.export_rl --env=point_navigation --export_dir=exported/navigation/1
 python -m scripts.export_rl --env=point_navigation --baseline=pretrained --export_dir=exported/pretrained/1
 
-The flags of training say which run to take, its latest checkpoint unless --test_iter or --best says otherwise. The
-folder must be empty, or not be there; <export_dir>/assets.extra/maml.json then tells what the export is. Signatures:
+Give the flags of the training. The latest checkpoint is exported unless --test_iter or --best names another. The
+folder must be empty, or not exist. <export_dir>/assets.extra/maml.json describes the export. Signatures:
 
   predict       observations -> means and log_std of the actions
   adapt         observations, actions, advantages -> the weights after one update by the step size of training; for a
@@ -13,7 +13,7 @@ folder must be empty, or not be there; <export_dir>/assets.extra/maml.json then 
   adapt_again   the same, step_size and weights -> the weights after one more update, from those
   predict_with  observations and weights -> means and log_std
 
-Every update needs samples of its own, drawn with the weights that it changes, so that a call makes one.
+Every update needs new samples, drawn with the weights that it changes, so a call makes one update.
 """
 
 from maml_tf.runs.flags import Flags, command

@@ -1,16 +1,16 @@
-"""Meta-trains a policy by MAML and TRPO, or a baseline; settings that are not given take the paper's values.
+"""Meta-trains a policy by MAML and TRPO, or trains a baseline; the default of every setting is the paper's value.
 
 python -m scripts.train_rl --env=point_navigation
 python -m scripts.train_rl --env=half_cheetah_direction --baseline=pretrained --seed=1
 
-Writes <logdir>/<env>/<run>/: checkpoints, from which the same command resumes; best/, the policy with the best return
-after its inner updates; progress.csv and TensorBoard summaries:
+Writes into <logdir>/<env>/<run>/: checkpoints, so that the same command resumes; best/, the policy with the best return
+after its inner updates; progress.csv and TensorBoard summaries with
 
   return_before, return_after  mean undiscounted return of the trajectories before and after the inner updates
   loss_before, loss            the meta-loss before and after the step; kl_before, kl: the mean KL divergence
   backtracks, rejected         how often the line search shortened the step, and whether it gave up
   policy_std                   mean standard deviation of the policy's actions before adaptation
-  explained_variance_*         of the returns, by the linear baseline
+  explained_variance_*         share of the variance of returns that the linear baseline explains
   env_steps, diverged_paths    steps taken, and trajectories that ended because their simulation diverged
   seconds_*                    time for sampling, for advantages and inner updates, for the step; seconds: all
 """

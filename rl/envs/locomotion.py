@@ -59,7 +59,7 @@ class Robot(abc.ABC):
         self.goals = GoalRange(*goals)  # Gymnasium's specs, read from JSON, hold a list
 
     def load_model(self) -> mujoco.MjModel:
-        """The robot's model, with which a plain mj_step and mj_forward compute all that observations need.
+        """The robot's model; a plain mj_step and mj_forward compute with it all that observations need.
 
         The original calls mj_subtreeVel and mj_rnePostConstraint after mj_forward. MuJoCo itself calls them wherever
         a sensor needs their results, so the model gets two sensors for the centre of mass' velocity and for contact

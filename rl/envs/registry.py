@@ -72,7 +72,7 @@ class Environment:
     published: its name in published.json; None without published returns.
     random_nonlinearity: of the random policy, where it is not that of the others.
     draws_trajectories: whether the evaluation draws trajectories.
-    view: arguments with which films make the single environment.
+    view: arguments of the single environment that films make.
     film_every: steps from one picture of a film to the next.
     """
 

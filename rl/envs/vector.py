@@ -34,7 +34,7 @@ class TaskVector(abc.ABC):
         oracle: append to every observation what the goal asks for (see `_hint`).
 
     Attributes:
-        first_task: index of the first task in the meta-batch, on which all chance depends; 0, unless workers share it.
+        first_task: index of the first task in the meta-batch, which decides all randomness; 0 unless workers share it.
         obs_dim: size of an observation, the oracle's part included.
         diverged: how many trajectories have ended so far because their simulation diverged.
 
@@ -77,7 +77,7 @@ class TaskVector(abc.ABC):
         self._alive = np.zeros(num_tasks * num_trajectories, bool)
 
     def reset(self, goals: np.ndarray, seed: Sequence[int]) -> np.ndarray:
-        """Begins all trajectories anew.
+        """Begins new trajectories.
 
         Args:
             goals: [tasks, goal_dim], or [tasks, trajectories, goal_dim] to give every trajectory its own.

@@ -184,7 +184,7 @@ def test_place_that_cannot_be_written_is_told_and_the_images_are_loaded_all_the_
     for _ in range(2):
         data = load_miniimagenet(tmp_path)["train"]
         assert np.array_equal(of_class(data, "n02")[1], synthetic.pixels(synthetic.jpeg("train/n02/n0200000002.jpg")))
-    assert caplog.text.count(f"{tmp_path}/train will be decoded anew each time") == 2
+    assert caplog.text.count(f"{tmp_path}/train will be decoded again each time") == 2
     assert not list(tmp_path.glob("*.part"))
 
 

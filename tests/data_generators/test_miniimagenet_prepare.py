@@ -149,7 +149,7 @@ def test_missing_unused_and_strange_images_are_named(tmp_path, splits, contents,
         "train: 2 classes, 4 images",
         "val: 1 classes, 3 images",
         f"train: 1 of its 5 images are missing: {FIRST}",
-        "test: none of its 2 images was found, so that there is no test split",
+        "test: none of its 2 images was found, so there is no test split",
         f"1 images are in no csv file and were left out: {source}/n0900000001.jpg",
         f"1 images are in no csv file but will be used, unless removed: {tmp_path}/data/val/n03/mine.jpg",
     ]

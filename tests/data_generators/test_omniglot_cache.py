@@ -176,7 +176,7 @@ def test_place_that_cannot_be_written_is_told_and_the_images_are_loaded_all_the_
     for _ in range(2):
         assert load(tmp_path)["train"].images.shape == (30, 28, 28, 1)
     assert len(decodings) == 2
-    assert "Omniglot will be decoded anew each time" in caplog.text
+    assert "Omniglot will be decoded again each time" in caplog.text
     assert sorted(file.name for file in tmp_path.iterdir()) == [
         "images_background.zip",
         "images_evaluation.zip",

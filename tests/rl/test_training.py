@@ -213,7 +213,7 @@ def test_a_best_policy_that_is_not_whole_is_told_and_sought_anew(tmp_path, capsy
     assert build.load_policy(RLExperiment.of(**SMALL), tmp_path)[1] == 2
     run = training(folder, iterations=3)
     train(run)
-    assert f"{folder / 'best'} holds no whole policy: the best one is chosen anew" in capsys.readouterr().out
+    assert f"{folder / 'best'} holds no whole policy: a new best one is chosen" in capsys.readouterr().out
     assert available(folder / "best") == [2]
     assert run.best.is_whole()
     assert run.best_return.numpy() == pytest.approx(float(progress(folder)[2]["return_after"]), rel=1e-6)

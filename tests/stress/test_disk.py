@@ -74,7 +74,10 @@ def _left_alone(scenario, tmp_path):
 
 def _judge(tally, scenario, folder, before, result, expected, what):
     found = verdict(
-        result, outcome(folder, scenario.results), expected, said="(?i)warning|without|anew each time|cannot be written"
+        result,
+        outcome(folder, scenario.results),
+        expected,
+        said="(?i)warning|without|again each time|cannot be written",
     )
     found = "warned" if found == "accepted, and said" else found
     now = snapshot(folder)

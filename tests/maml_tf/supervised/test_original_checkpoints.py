@@ -161,7 +161,7 @@ def test_ours_are_told_apart_and_training_does_not_resume_from_the_original_s(tm
     assert not is_tf1(tmp_path / "model6")
     original.write(tmp_path / "model7", original.weights(maml.model))
     with pytest.raises(
-        UserError, match=r"model7 is of the original code .*: test it with main.py --train=False, or train"
+        UserError, match=r"model7 is of the original code, .*: test it with main.py --train=False, or train"
     ):
         store.restore()
     assert store.restore(5) == 5
