@@ -20,7 +20,9 @@ from maml_tf.runs.process import quiet_import
 
 def define(flags: Flags) -> None:
     """Defines the flags."""
-    flags.argument("runs", "folders of runs, or files of their tests, the one to compare with first", several=True)
+    flags.argument(
+        "runs", "folders of runs, or files of their tests; the others are compared with the first", several=True
+    )
     flags.integer(
         "updates", None, "number of updates after which to compare; default: the reported one of each run", least=1
     )

@@ -22,8 +22,8 @@ def define(flags: Flags) -> None:
     """Defines the flags."""
     flags.several("line", Path, "name=folder or csv")
     known = [name for name, environment in envs.ENVIRONMENTS.items() if environment.published]
-    flags.choice("env", None, known, "whose published return after one update is drawn too; default: none")
-    flags.string("name", "runs", "of the files")
+    flags.choice("env", None, known, "environment whose published return after one update is drawn too; default: none")
+    flags.string("name", "runs", "name of the files")
     style.define(flags, "logs")
 
 

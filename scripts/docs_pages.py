@@ -142,7 +142,7 @@ def from_scratch_page(source: str, run: Any = None) -> str:
 
 def define(flags: Flags) -> None:
     """Defines the flags."""
-    flags.several("page", ["flags", "from-scratch"], "which to write; default: all")
+    flags.several("page", ["flags", "from-scratch"], "page to write; default: all")
 
 
 def run(flags: Flags) -> None:

@@ -33,7 +33,7 @@ _PATIENT = 2  # requests to stop, after which workers are killed
 
 def define(flags: Flags) -> None:
     """Defines the flags."""
-    flags.integer("workers", None, "how many; default: the visible GPUs, or 2", least=1, most=1024)
+    flags.integer("workers", None, "number of workers; default: the visible GPUs, or 2", least=1, most=1024)
     flags.integer("restarts", 3, "how often all are started again after one was killed or lost", least=0)
     flags.argument("command", "main.py, or -m and a module, and its flags", several=True, required=False)
 

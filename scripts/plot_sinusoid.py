@@ -28,7 +28,7 @@ from scripts import sinusoid_table
 def define(flags: Flags) -> None:
     """Defines the flags."""
     sinusoid_table.define_runs(flags)
-    flags.several("figure", ["fits", "errors", "sensitivity"], "which to draw; default: all")
+    flags.several("figure", ["fits", "errors", "sensitivity"], "figure to draw; default: all")
     style.define(flags, "that of the runs")
 
 

@@ -22,7 +22,7 @@ SIZE = 5.2, 3.2
 
 def define(flags: Flags) -> None:
     """Defines the flags."""
-    flags.argument("folder", "of the run, which main.py prints")
+    flags.argument("folder", "folder of the run, which main.py prints")
     flags.string("name", None, "name of the files; default: the folder's")
     style.define(flags, "that of the run")
 

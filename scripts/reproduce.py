@@ -48,7 +48,7 @@ def define(flags: Flags) -> None:
     flags.boolean("verify", False, "test the weights that are there against the record")
     flags.boolean("write_results", False, "write the tables of RESULTS.md and README.md from the record")
     flags.exclusive("verify", "write_results", "do different things")
-    flags.integer("iterations", None, "of training, for an incomplete run; default: the paper's", least=1)
+    flags.integer("iterations", None, "iterations of training, for an incomplete run; default: the paper's", least=1)
     whole = "with --verify, the folder above these, by default runs/"
     flags.string("logdir", None, f"folder of the runs; default: logs/<datasource>; {whole}")
     flags.string("data_dir", None, "folder of the data; default: data/<datasource>")

@@ -24,8 +24,8 @@ from maml_tf.runs.process import quiet_import
 def define_runs(flags: Flags) -> None:
     """Defines the flags that say which runs of section 5.1 to take."""
     flags.string("logdir", None, "folder of the runs, as given to main.py; default: logs/sinusoid")
-    flags.several("seed", int, "of a MAML run; default: all finished")
-    flags.integer("iterations", 70_000, "of training; the paper's")
+    flags.several("seed", int, "seed of a MAML run; default: those of all finished runs")
+    flags.integer("iterations", 70_000, "iterations of training; default: the paper's")
 
 
 def define(flags: Flags) -> None:

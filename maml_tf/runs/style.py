@@ -145,7 +145,7 @@ def define(flags: Flags, default: str) -> None:
     """
     out = f"folder, or for a single picture a file that ends in .png or .pdf; default: {default}"
     flags.path("out", None, out)
-    flags.choice("format", None, FORMATS, "in a folder; default: png")
+    flags.choice("format", None, FORMATS, "format of the pictures in a folder; default: png")
 
 
 def check(flags: Flags, pictures: int = 1) -> None:

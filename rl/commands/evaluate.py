@@ -23,10 +23,12 @@ def define(flags: Flags) -> None:
     """Defines the flags."""
     flags.settings(RLExperiment)
     flags.string("logdir", None, "folder of the runs, which are in its subfolder <env>; default: logs")
-    flags.several("policy", POLICIES, "to evaluate; default: all that were trained")
+    flags.several("policy", POLICIES, "policies to evaluate; default: all that were trained")
     flags.choice("update", "vpg", ["vpg", "trpo"], "a plain gradient step, or a TRPO step")
-    flags.integer("num_updates", None, "default: as many as published, 4 or 3", least=1, most=1000)
-    trajectories = "per goal and update; default: the original's, 20 or 40"
+    flags.integer(
+        "num_updates", None, "updates of the adaptation; default: as many as published, 4 or 3", least=1, most=1000
+    )
+    trajectories = "trajectories per goal and update; default: the original's, 20 or 40"
     flags.integer("trajectories", None, trajectories, least=1, most=100_000)
     flags.integer("test_iter", None, "iteration of the MAML checkpoint; default: the latest")
     flags.boolean("best", False, "take MAML's policy with the best training return")
