@@ -21,12 +21,13 @@ import importlib.metadata
 import json
 import math
 import os
+import platform
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from data_generators.files import check_writable, replacing
 from maml_tf.runs import process
@@ -133,7 +134,7 @@ def run(flags: Flags) -> int:
     """Runs the workloads and prints a row for each; returns the exit code."""
     if flags.csv:
         check_writable(flags.csv)  # now rather than after minutes of measuring
-    sgemm = float(_printed("scripts.flops"))
+    sgemm = sgemm_rate()
     rows, failures = [], 0
     for name in flags.workload or WORKLOADS:
         try:
@@ -155,19 +156,36 @@ def run(flags: Flags) -> int:
 def _measure(name, flags, sgemm):
     """A workload's row of the table."""
     workload = WORKLOADS[name]
-    request = {
-        "settings": workload.settings,
-        "kind": workload.kind,
-        "steps": flags.steps or workload.steps,
-        "task_axis": flags.task_axis,
-        "jit": {"auto": "auto", "true": True, "false": False}[flags.jit],
-        "started": time.time(),
-    }
-    environment = process.kernel_environment(Experiment.of(**workload.settings).image_side)
-    printed = _printed("scripts.benchmark_worker", json.dumps(request), **environment)
-    row = {"workload": name, **json.loads(printed.splitlines()[-1])}
+    steps, jit = flags.steps or workload.steps, {"auto": "auto", "true": True, "false": False}[flags.jit]
+    how = {"kind": workload.kind, "task_axis": flags.task_axis, "jit": jit}
+    row = {"workload": name, **measured(workload.settings, steps=steps, **how)}
     unknown = row["gpu_peak_mb"] is not None or row["gflop_per_second"] is None
     return row | {"sgemm_share": None if unknown else row["gflop_per_second"] / sgemm}
+
+
+def measured(settings: dict, **how: Any) -> dict:
+    """What `benchmark_worker.measure`, in a process of its own, measures of the Experiment of some settings.
+
+    Raises:
+        subprocess.CalledProcessError: it failed.
+    """
+    environment = process.kernel_environment(Experiment.of(**settings).image_side)
+    request = {"settings": settings, "kind": "steps", "started": time.time()} | how
+    return json.loads(_printed("scripts.benchmark_worker", json.dumps(request), **environment).splitlines()[-1])
+
+
+def sgemm_rate() -> float:
+    """This machine's rate of matrix products, in GFLOP/s: `flops.sgemm` in a process of its own."""
+    return float(_printed("scripts.flops"))
+
+
+def machine() -> str:
+    """The CPU, how many cores this process may use, and the version of TensorFlow."""
+    cpu = Path("/proc/cpuinfo")
+    lines = cpu.read_text().splitlines() if cpu.exists() else []
+    models = [line.partition(": ")[2] for line in lines if line.startswith("model name")]
+    name = models[0] if models else platform.processor() or platform.machine()
+    return f"{name}, {process.available_cores()} cores, TensorFlow {importlib.metadata.version('tensorflow')}"
 
 
 def _printed(module, *arguments, **environment):

@@ -16,22 +16,19 @@ start. `scripts.plot_scaling` draws what follows from them for more workers.
 """
 
 import contextlib
-import importlib.metadata
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
 import tempfile
-from pathlib import Path
 
 from data_generators.errors import UserError
 from data_generators.files import check_writable
 from maml_tf.runs import process, style
 from maml_tf.runs.flags import Flags, command
 from maml_tf.supervised.experiment import Experiment
-from scripts.benchmark import ROOT, WORKLOADS
+from scripts.benchmark import ROOT, WORKLOADS, machine
 from scripts.figures import scaling
 
 MESSAGES = 4, 60_000, 448_000, 1_600_000, 4_000_000, 16_000_000  # bytes
@@ -54,13 +51,13 @@ def run(flags: Flags) -> None:
     """Measures, prints the medians and writes the blocks."""
     if flags.csv:
         check_writable(flags.csv)  # now rather than after minutes of measuring
-    machine = {"machine": _machine(), "load": round(os.getloadavg()[0], 1)}
+    here = {"machine": machine(), "load": round(os.getloadavg()[0], 1)}
     rows: list[dict] = []
     for name in flags.workload or [_USUAL]:
-        rows += [{"workload": name} | row | machine for row in _measure(name, flags, with_means=not rows)]
+        rows += [{"workload": name} | row | here for row in _measure(name, flags, with_means=not rows)]
         if flags.csv:
             style.write_csv(flags.csv, rows)
-    print(f"{machine['machine']}; {machine['load']} processes wanted to run at the start\n")
+    print(f"{here['machine']}; {here['load']} processes wanted to run at the start\n")
     print("\n".join(style.aligned([("workload", "what", "workers", "cores", "tasks", "bytes", "ms"), *_medians(rows)])))
     for name in dict.fromkeys(row["workload"] for row in rows):
         print(f"\n{name}: {scaling.ratio(rows, name):.3f} of the tasks per second of one process on all cores")
@@ -141,13 +138,6 @@ class _Served:
     def __exit__(self, *error):
         self._process.communicate()  # closes its input, at whose end it ends
         self._errors.close()
-
-
-def _machine():
-    cpu = Path("/proc/cpuinfo")
-    models = [line.partition(": ")[2] for line in cpu.read_text().splitlines() if line.startswith("model name")]
-    name = models[0] if models else platform.processor() or platform.machine()
-    return f"{name}, {process.available_cores()} cores, TensorFlow {importlib.metadata.version('tensorflow')}"
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -75,8 +75,19 @@ def support_products(is_first: bool, first_order: bool) -> Products:
     return query_products(is_first).plus(second_order, times=0 if first_order else 1)
 
 
-def layer_multiply_adds(model) -> list[int]:
-    """Multiply-adds of one example's pass through each convolution and dense layer, from the input on.
+class Layer(NamedTuple):
+    """One example's pass through a convolution or dense layer.
+
+    multiply_adds: of its product.
+    outputs: numbers that it gives.
+    """
+
+    multiply_adds: int
+    outputs: int
+
+
+def layers_of(model) -> list[Layer]:
+    """The convolutions and dense layers, from the input on.
 
     Args:
         model: functional keras.Model whose first such layer, and no other, reads the input.
@@ -84,14 +95,19 @@ def layer_multiply_adds(model) -> list[int]:
     from maml_tf import layers
     from maml_tf.backend import keras  # not above: the rate needs none of it
 
-    counts = []
+    found = []
     for layer in model.layers:
         if isinstance(layer, layers.Conv2D):
             positions = math.prod(-(-size // layer.strides) for size in layer.input.shape[1:3])
-            counts.append(positions * math.prod(layer.kernel.shape))
+            found.append(Layer(positions * math.prod(layer.kernel.shape), positions * layer.kernel.shape[-1]))
         elif isinstance(layer, keras.layers.Dense):
-            counts.append(math.prod(layer.kernel.shape))
-    return counts
+            found.append(Layer(math.prod(layer.kernel.shape), layer.kernel.shape[-1]))
+    return found
+
+
+def layer_multiply_adds(model) -> list[int]:
+    """Multiply-adds of one example's pass through each of `layers_of`."""
+    return [layer.multiply_adds for layer in layers_of(model)]
 
 
 def meta_training_step(
@@ -100,7 +116,7 @@ def meta_training_step(
     """Floating-point operations of one meta-training step.
 
     Args:
-        model: as in `layer_multiply_adds`; all its convolutions and dense layers adapt.
+        model: as in `layers_of`; all its convolutions and dense layers adapt.
         tasks: tasks of a meta-batch.
         support, query: examples of each task, over all its classes.
         num_updates: inner updates.
@@ -109,17 +125,29 @@ def meta_training_step(
     Raises:
         UserError: a count is below 1.
     """
+    counts = layer_multiply_adds(model)
+    how_often = products(
+        len(counts), tasks=tasks, support=support, query=query, num_updates=num_updates, first_order=first_order
+    )
+    return 2 * sum(number * count for number, count in zip(how_often, counts, strict=True))
+
+
+def products(
+    layers: int, *, tasks: int, support: int, query: int, num_updates: int, first_order: bool = False
+) -> list[int]:
+    """How many products of one example a meta-training step takes in each of some layers, the first of them first.
+
+    Args and errors as of `meta_training_step`.
+    """
     counts = {"tasks": tasks, "support": support, "query": query, "num_updates": num_updates}
     for name, count in counts.items():
         if count < 1:
             raise UserError(f"{name} must be at least 1, not {count}")
-    multiply_adds = 0
-    for i, per_example in enumerate(layer_multiply_adds(model)):
-        passes = num_updates * support * sum(support_products(i == 0, first_order)) + query * sum(
-            query_products(i == 0)
-        )
-        multiply_adds += passes * per_example
-    return 2 * tasks * multiply_adds
+    return [
+        tasks
+        * (num_updates * support * sum(support_products(i == 0, first_order)) + query * sum(query_products(i == 0)))
+        for i in range(layers)
+    ]
 
 
 def main(arguments: list[str] | None = None) -> int:

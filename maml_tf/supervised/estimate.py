@@ -35,8 +35,8 @@ class Part(NamedTuple):
 class Estimate(NamedTuple):
     """What a training will take.
 
-    parts: the steps of each phase, and the validations.
-    first: seconds of the first step of each phase and of the first validation, beyond the usual: compilation.
+    parts: the summaries, the steps of each phase, and the validations.
+    first: seconds of the first of each of them beyond the usual: compilation.
     memory: MB of the host that the process has held at most; None where the system does not tell.
     """
 
@@ -58,34 +58,63 @@ class Estimate(NamedTuple):
 
 
 def estimate(training: SupervisedTraining, seconds: float = 5.0) -> Estimate:
-    """Times steps of every phase of a training, and a validation.
+    """Times what a training does: steps of every phase, a summary, a cosine of `--log_gradient_cosine`, a validation.
 
-    The weights change as in a training; no file of a run does. Checkpoints, summaries and the cosines of
-    `--log_gradient_cosine` are not counted.
+    The weights change as in a training; no file of a run does. What is written, such as checkpoints, is not counted.
 
     Args:
         training: SupervisedTraining that has not begun.
-        seconds: at least so long are the steps of each phase timed, but for those of a shorter phase.
+        seconds: at least so long are the steps of each phase timed, but for those of a shorter phase; and the calls of
+            a validation, but for one call that takes longer.
     """
     parts, first = [], 0.0
+    schedule, begin, end = training.schedule, training.experiment.pretrain_iterations, training.end
     with steps_for(training.maml, training.experiment, training.data.source) as steps:
-        for start, end in itertools.pairwise([0, *phase_ends(training.experiment)]):
-            if start == end:
+        if schedule.summary and training.log:
+            compiling, took = _twice(lambda: training.summary(steps, 0))
+            parts.append(Part("summaries", _multiples(schedule.summary, 0, end), took))
+            first += compiling
+        if schedule.summary and training.log_gradient_cosine:
+            compiling, took = _twice(lambda: training.cosine(steps, begin))
+            parts.append(Part("cosines of gradients", _multiples(schedule.summary, begin, end), took))
+            first += compiling
+        for start, stop in itertools.pairwise([0, *phase_ends(training.experiment)]):
+            if start == stop:
                 continue
             each = compiling = _seconds_a_step(steps, start, start + 1)
-            if end - start > 1:
-                each = _seconds_a_step(steps, start + 1, end, seconds)
-            parts.append(Part(_name(training, start), end - start, each))
+            if stop - start > 1:
+                each = _seconds_a_step(steps, start + 1, stop, seconds)
+            parts.append(Part(_name(training, start), stop - start, each))
             first += max(compiling - each, 0.0)
-    if training.schedule.validate:
-        tasks = training.tasks_of_validation
-        timed = min(tasks, training.experiment.dataset.tasks_per_call)
-        compiling, took = (_seconds(lambda: training.evaluate(num_tasks=timed)) for _ in range(2))
-        whole = took * -(-tasks // timed)
-        count = -(-training.end // training.schedule.validate)  # one of them at the end
-        parts.append(Part(f"validations of {tasks} tasks", count, whole))
-        first += max(compiling - took, 0.0)
+    if schedule.validate:
+        compiling, took = _validation(training, seconds)
+        count = -(-end // schedule.validate)  # one of them at the end
+        parts.append(Part(f"validations of {training.tasks_of_validation} tasks", count, took))
+        first += compiling
     return Estimate(parts, first, process.peak_memory())
+
+
+def _validation(training, seconds):
+    """(seconds to compile, seconds of a validation)."""
+    tasks = training.tasks_of_validation
+    size = min(tasks, training.experiment.dataset.tasks_per_call)
+    calls = -(-tasks // size)
+    compiling, took = _twice(lambda: training.evaluate(num_tasks=size))
+    timed = min(calls, int(seconds / took))
+    if timed > 1:
+        took = _seconds(lambda: training.evaluate(num_tasks=min(tasks, timed * size))) / timed
+    return compiling, calls * took
+
+
+def _twice(function):
+    """(seconds that the first call of a function takes beyond the usual, seconds of the second)."""
+    compiling, took = (_seconds(function) for _ in range(2))
+    return max(compiling - took, 0.0), took
+
+
+def _multiples(every, start, end):
+    """How many multiples there are in start, start + 1, ... end - 1."""
+    return -(-end // every) - -(-start // every)
 
 
 def _seconds_a_step(steps, start, stop, seconds=math.inf):

@@ -157,11 +157,13 @@ class SupervisedTraining:
             raise NotFinite(start + int(np.argmin(finite)), self.folder, self.remedy)
 
     def _summarise(self, iteration):
-        """Writes the original's scalars: the losses and accuracies of this iteration's tasks before its update."""
         if self.log:
-            curves = self._steps.measure(self._curves, iteration)
-            curves = self.maml.workers.gathered(curves, self.experiment.meta_batch_size)
-            self._write_scalars(curve_scalars(curves), iteration)
+            self._write_scalars(self.summary(self._steps, iteration), iteration)
+
+    def summary(self, steps: HostSteps | CompiledSteps, iteration: int) -> dict[str, float]:
+        """The original's scalars: the losses and accuracies of an iteration's tasks before its update."""
+        curves = steps.measure(self._curves, iteration)
+        return curve_scalars(self.maml.workers.gathered(curves, self.experiment.meta_batch_size))
 
     def _curves(self, tasks):
         return self.maml.curves.graph(tasks, num_updates=self.experiment.summary_updates, first=self._first)
@@ -169,10 +171,14 @@ class SupervisedTraining:
     def _note_gradient_cosine(self, iteration):
         if iteration < self.experiment.pretrain_iterations:
             return
-        _, told = step_at(self.maml, self.experiment, iteration)
-        cosine = self._latest_cosine = float(self._steps.measure(self._cosine_of[told.get("last", False)], iteration))
+        cosine = self._latest_cosine = self.cosine(self._steps, iteration)
         self._cosines.add(iteration, {"cosine": cosine})
         self._write_scalars({GRADIENT_COSINE: cosine}, iteration)
+
+    def cosine(self, steps: HostSteps | CompiledSteps, iteration: int) -> float:
+        """That of the first- and the second-order meta-gradient of an iteration's tasks before its update."""
+        _, told = step_at(self.maml, self.experiment, iteration)
+        return float(steps.measure(self._cosine_of[told.get("last", False)], iteration))
 
     def _validate(self, iteration):
         """Evaluates on the fixed validation list, and keeps the checkpoint if it is among the best."""

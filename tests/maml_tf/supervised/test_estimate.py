@@ -32,24 +32,46 @@ def test_every_phase_is_timed_by_steps_of_its_own(settings, tmp_path, monkeypatc
     monkeypatch.setattr(module, "time", clock)
     monkeypatch.setattr(module, "steps_for", lambda *args: clock)
     experiment = small_runs.small(settings, 100, pretrain_iterations=20, first_order_iterations=30)
-    run = small_runs.training(experiment, tmp_path / "run", Schedule(validate=50, tasks=7), jit=False)
-    monkeypatch.setattr(run.training, "evaluate", clock.evaluate)
+    schedule = Schedule(summary=15, validate=50, tasks=7)
+    run = small_runs.training(experiment, tmp_path / "run", schedule, log=True, jit=False)
+    run.training.log_gradient_cosine = True
+    for name in ("evaluate", "summary", "cosine"):
+        monkeypatch.setattr(run.training, name, getattr(clock, name))
     found = estimate(run.training, seconds=0.5)
     assert [(part.what, part.number, round(part.seconds, 9)) for part in found.parts] == [
+        ("summaries", 8, 0.2),  # at 0, 15, ... 105
+        ("cosines of gradients", 6, 0.4),  # at 30, ... 105
         ("steps of pretraining", 20, 0.01),
         ("meta-training steps", 30, 0.02),
         ("meta-training steps from 50 on", 70, 0.04),
         ("validations of 7 tasks", 3, 0.3),
     ]
-    assert found.first == pytest.approx(3 * 5.0 + 9.0)
+    assert found.first == pytest.approx(7.0 + 8.0 + 3 * 5.0 + 9.0)
     assert not (tmp_path / "run").exists()
 
 
+def test_a_validation_of_many_calls_is_timed_by_some(tmp_path, monkeypatch):
+    small_runs.use_small_omniglot(monkeypatch, tmp_path)
+    monkeypatch.setattr(module, "time", clock := Clock())
+    monkeypatch.setattr(module, "steps_for", lambda *args: clock)
+    experiment = small_runs.small(small_runs.IMAGES, 100)
+    run = small_runs.training(experiment, tmp_path / "run", Schedule(validate=40, tasks=190), jit=False)
+    monkeypatch.setattr(run.training, "evaluate", clock.evaluate)
+    *_, validations = estimate(run.training, seconds=1.0).parts
+    # 8 calls of 25 tasks, and 0.3 s each; 3 of them take less than a second.
+    assert validations == ("validations of 190 tasks", 3, pytest.approx(8 * 0.3))
+    assert clock.evaluated == [25, 25, 75]
+
+
 class Clock:
-    """The time, and steps that take 0.01 s when pretraining, 0.02 to first order, 0.04 after; 5 more to compile."""
+    """The time, and what takes it.
+
+    Steps take 0.01 s when pretraining, 0.02 to first order, 0.04 after; a summary 0.2, a cosine 0.4, a call of a
+    validation 0.3; to compile, a step takes 5 more, and these 7, 8 and 9.
+    """
 
     def __init__(self):
-        self.now, self.compiled, self.evaluated = 100.0, set(), 0
+        self.now, self.compiled, self.evaluated = 100.0, set(), []
 
     def perf_counter(self):
         return self.now
@@ -62,17 +84,29 @@ class Clock:
 
     def run(self, start, stop):
         phase = (start >= 20) + (start >= 50)
-        if phase not in self.compiled:
-            self.now += 5
-            self.compiled.add(phase)
+        self.compile(phase, 5)
         for done in range(start + 1, stop + 1):
             self.now += 0.01 * 2**phase
             yield done, {}
 
+    def summary(self, steps, iteration):
+        assert (steps, iteration) == (self, 0)
+        self.compile("summary", 7)
+        self.now += 0.2
+
+    def cosine(self, steps, iteration):
+        assert (steps, iteration) == (self, 20)  # the first of meta-training
+        self.compile("cosine", 8)
+        self.now += 0.4
+
     def evaluate(self, num_tasks):
-        assert num_tasks == 7
-        self.now += 0.3 + 9 * (not self.evaluated)
-        self.evaluated += 1
+        self.compile("validation", 9)
+        self.now += 0.3 * -(-num_tasks // 25)
+        self.evaluated.append(num_tasks)
+
+    def compile(self, what, seconds):
+        self.now += seconds * (what not in self.compiled)
+        self.compiled.add(what)
 
 
 def test_command_prints_it_and_writes_nothing(run_main, tmp_path):
@@ -81,6 +115,7 @@ def test_command_prints_it_and_writes_nothing(run_main, tmp_path):
     lines = result.stdout.splitlines()
     (header,) = (i for i, line in enumerate(lines) if line.startswith("training"))
     assert [line.split("  ")[0] for line in lines[header + 1 : -1]] == [
+        "summaries",
         "meta-training steps",
         "validations of 3 tasks",
         "in all, with compilation",

@@ -1,0 +1,172 @@
+"""Measures how the time and the memory of a meta-training step grow with tasks, shots, ways, inner updates and filters.
+
+python -m scripts.benchmark_cost --csv=cost.csv
+python -m scripts.benchmark_cost --csv=cost.csv --datasource=miniimagenet --vary=tasks --vary=updates
+
+One of them grows, while the others keep the paper's values of 5-way 1-shot learning; to second order, and at the ends
+of each range to first order. Each point is a process of its own, on random data of the right shapes. The csv has a row
+for each: `datasource`, whether `first_order` (1), `tasks`, `shots`, `ways`, `updates`, `filters`; the median `ms` of a
+step, Adam included, and their interquartile range `iqr`; `mb`, the most memory that the process held; the machine's
+rate of matrix products `sgemm` in GFLOP/s; the `machine`, its `cores`, and its `load`, the processes that wanted to run
+before.
+
+Points that the csv has are not measured again, so that an interrupted measurement continues by the same command.
+`scripts.plot_cost` draws them, and what a model of the cost says.
+"""
+
+import csv
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from data_generators.files import check_writable, reading
+from maml_tf.runs import process, style
+from maml_tf.runs.flags import Flags, command
+from maml_tf.supervised.experiment import Experiment
+from scripts.benchmark import machine, measured, sgemm_rate
+
+# What grows, and the settings of an Experiment.
+SETTINGS = {
+    "tasks": "meta_batch_size",
+    "shots": "update_batch_size",
+    "ways": "num_classes",
+    "updates": "num_updates",
+    "filters": "num_filters",
+}
+# Of each datasource, what its settings grow through, the paper's value among it.
+RANGES = {
+    "omniglot": {
+        "tasks": (8, 16, 32, 64, 128),
+        "shots": (1, 2, 3, 4),
+        "ways": (2, 5, 10, 20),
+        "updates": (1, 2, 3, 4),
+        "filters": (16, 32, 64, 128, 256),
+    },
+    "miniimagenet": {
+        "tasks": (1, 2, 4, 8, 16),
+        "shots": (1, 2, 5),
+        "ways": (2, 5, 10, 20),
+        "updates": (1, 2, 5, 10),
+        "filters": (8, 16, 32, 64),
+    },
+}
+_A_STEP = {"omniglot": 0.15, "miniimagenet": 1.5}  # seconds of the usual one, about, by which the others are sized up
+_SECONDS, _LEAST, _MOST = 4.0, 3, 30  # for which the steps of a point are timed, and how many
+
+
+class Point(NamedTuple):
+    """A step that is measured.
+
+    first_order: 1, or 0 to second order.
+    """
+
+    datasource: str
+    first_order: int
+    tasks: int
+    shots: int
+    ways: int
+    updates: int
+    filters: int
+
+    def settings(self) -> dict[str, Any]:
+        """Of its Experiment."""
+        sizes = {setting: getattr(self, name) for name, setting in SETTINGS.items()}
+        return {"datasource": self.datasource, "stop_grad": bool(self.first_order)} | sizes
+
+
+def point_of(row: dict) -> Point:
+    """The Point of a row."""
+    return Point(*(row[name] for name in Point._fields))
+
+
+def kind(of: Point) -> str:
+    """The datasource and the order of a Point."""
+    return f"{of.datasource}, {'first' if of.first_order else 'second'} order"
+
+
+def read(path: str | Path) -> list[dict]:
+    """The rows of a csv of `scripts.benchmark_cost`.
+
+    Raises:
+        UserError: it cannot be read, or is another csv.
+    """
+    numbers: dict[str, type] = dict.fromkeys(("ms", "iqr", "mb", "sgemm", "load"), float)
+    numbers |= dict.fromkeys(("cores", *Point._fields[1:]), int)
+    with reading(path, "write it by python -m scripts.benchmark_cost --csv=FILE"):
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        return [row | {n: number(row[n]) for n, number in numbers.items()} for row in csv.DictReader(lines)]
+
+
+def define(flags: Flags) -> None:
+    """Defines the flags."""
+    flags.path("csv", "cost.csv", "file of the points, to which those that it lacks are added")
+    flags.several("datasource", RANGES, "whose steps to measure; default: all")
+    flags.several("vary", SETTINGS, "what grows; default: each of them")
+    flags.integer("steps", None, f"to time; default: those of {_SECONDS:g} s, {_LEAST} to {_MOST}", least=1, most=10**6)
+
+
+def run(flags: Flags) -> int:
+    """Measures the points that the csv lacks; returns the exit code."""
+    check_writable(flags.csv)
+    rows = read(flags.csv) if flags.csv.exists() else []
+    known = {point_of(row) for row in rows}
+    wanted = [point for point in points(flags.datasource or RANGES, flags.vary or SETTINGS) if point not in known]
+    if not wanted:
+        print(f"{flags.csv} has them all")
+        return 0
+    sgemm, failures = sgemm_rate(), 0
+    for number, point in enumerate(wanted, start=1):
+        load = round(os.getloadavg()[0], 1)
+        try:
+            found = measured(point.settings(), steps=flags.steps or _steps(point))
+        except subprocess.CalledProcessError as error:
+            failures += 1
+            print(f"{kind(point)} {point[2:]} failed:\n{error.stderr}", file=sys.stderr)
+            continue
+        ms, mb = found["ms_per_step"], found["peak_mb"]
+        rows.append(point._asdict() | {"ms": ms, "iqr": found["ms_iqr"], "mb": mb, "sgemm": sgemm})
+        rows[-1] |= {"machine": machine(), "cores": process.available_cores(), "load": load}
+        style.write_csv(flags.csv, rows)
+        sizes = ", ".join(f"{getattr(point, name)} {name}" for name in SETTINGS)
+        print(f"{number} of {len(wanted)}: {kind(point)}, {sizes}: {ms:,.0f} ms, {mb:,.0f} MB", flush=True)
+    return 1 if failures else 0
+
+
+def points(datasources: Collection[str], varied: Collection[str]) -> Iterator[Point]:
+    """Every point once: the usual one first, second order before first."""
+    found = {}
+    for first_order in (0, 1):
+        for name in datasources:
+            usual = usual_point(name)._replace(first_order=first_order)
+            found[usual] = True
+            for setting in varied:
+                values = RANGES[name][setting]
+                for value in (values[0], values[-1]) if first_order else values:
+                    found[usual._replace(**{setting: value})] = True
+    yield from found
+
+
+def usual_point(datasource: str) -> Point:
+    """The paper's 5-way 1-shot learning, second order."""
+    paper = Experiment.of(datasource=datasource)
+    return Point(datasource, 0, *(getattr(paper, name) for name in SETTINGS.values()))
+
+
+def _steps(point):
+    """How many steps to time, as if a step took as long as the product of all that grows."""
+    here, usual = (math.prod(p[2:]) for p in (point, usual_point(point.datasource)))
+    return min(_MOST, max(_LEAST, round(_SECONDS / (_A_STEP[point.datasource] * here / usual))))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command; returns its exit code."""
+    interrupted = "interrupted; run the same command again to measure the other points"
+    return command(__doc__, define, run, arguments, interrupted=interrupted)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,243 @@
+"""How the cost of a meta-training step grows: a model of its time and memory, fitted to `scripts.benchmark_cost`."""
+
+import functools
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from maml_tf.runs import style
+from maml_tf.supervised.experiment import Experiment
+from scripts import flops
+from scripts.benchmark_cost import SETTINGS, Point, kind, point_of
+
+SIZE = 8.8, 4.4
+
+
+class Terms(NamedTuple):
+    """What the cost of a step consists of, from the shapes alone.
+
+    gflop: operations of its convolutions and dense products, in 1e9 (`scripts.flops`).
+    numbers: that these products give, in 1e6, which normalisation, ReLU and pooling go through.
+    passes: of all tasks through the network, one for each inner update and one for the queries.
+    kept: numbers, in 1e6, that a task keeps for its gradient: of the queries, and to second order of each update's
+        support; to first order, of whichever is more.
+    data: numbers of the meta-batch's images, in 1e6.
+    """
+
+    gflop: float
+    numbers: float
+    passes: int
+    kept: float
+    data: float
+
+
+def terms(of: Point) -> Terms:
+    """The Terms of a Point."""
+    experiment = Experiment.of(**of.settings())
+    shape, layers = _network(of.datasource, of.ways, of.filters)
+    support, query = of.ways * of.shots, of.ways * (experiment.dataset.queries or of.shots)
+    sizes = {"tasks": of.tasks, "support": support, "query": query, "num_updates": of.updates}
+    products = flops.products(len(layers), **sizes, first_order=bool(of.first_order))
+    pairs = list(zip(products, layers, strict=True))
+    outputs = sum(layer.outputs for layer in layers)
+    return Terms(
+        gflop=sum(2 * number * layer.multiply_adds for number, layer in pairs) / 1e9,
+        numbers=sum(number * layer.outputs for number, layer in pairs) / 1e6,
+        passes=of.tasks * (of.updates + 1),
+        kept=(max(support, query) if of.first_order else query + of.updates * support) * outputs / 1e6,
+        data=of.tasks * (support + query) * math.prod(shape) / 1e6,
+    )
+
+
+@functools.cache
+def _network(datasource, ways, filters):
+    """(shape of an image, the network's `flops.layers_of`)."""
+    experiment = Experiment.of(datasource=datasource, num_classes=ways, num_filters=filters)
+    shape, outputs = experiment.dataset.shapes(experiment)
+    return shape, flops.layers_of(experiment.dataset.network(experiment, shape, outputs))
+
+
+class Model(NamedTuple):
+    """The constants of a datasource on a machine.
+
+        ms = gflop / (share * sgemm) * 1000 + number_ms * numbers + pass_ms * passes
+        mb = base_mb + kept_bytes * cores * kept + data_bytes * data
+
+    share: of the rate of matrix products.
+    number_ms: milliseconds for a million numbers.
+    pass_ms: milliseconds of a pass, whatever its size.
+    base_mb: MB of the libraries, the graph and the weights.
+    kept_bytes, data_bytes: for each number.
+    """
+
+    share: float
+    number_ms: float
+    pass_ms: float
+    base_mb: float
+    kept_bytes: float
+    data_bytes: float
+
+    def ms(self, of: Terms, sgemm: float) -> float:
+        """Milliseconds of a step on a machine with a rate of matrix products in GFLOP/s."""
+        return 1e3 * of.gflop / (self.share * sgemm) + self.number_ms * of.numbers + self.pass_ms * of.passes
+
+    def mb(self, of: Terms, cores: int) -> float:
+        """The most memory, in MB, where so many tasks are side by side."""
+        return self.base_mb + self.kept_bytes * cores * of.kept + self.data_bytes * of.data
+
+
+def fit(rows: Sequence[dict]) -> Model:
+    """The Model of the rows of one datasource, by least squares of the relative errors, no constant below 0.
+
+    Raises:
+        ValueError: there are too few rows.
+    """
+    found = [(terms(point_of(row)), row) for row in rows]
+    time = [(1e3 * of.gflop / row["sgemm"], of.numbers, of.passes) for of, row in found]
+    memory = [(1, row["cores"] * of.kept, of.data) for of, row in found]
+    by_flop, *times = _least_squares(time, [row["ms"] for row in rows])
+    return Model(1 / by_flop if by_flop else math.inf, *times, *_least_squares(memory, [row["mb"] for row in rows]))
+
+
+def _least_squares(columns, measured):
+    """The constants, each at least 0, whose relative errors have the least sum of squares."""
+    relative = np.array(columns, float) / np.array(measured)[:, None]
+    if len(relative) <= relative.shape[1]:
+        raise ValueError("too few points")
+    constants, live = np.zeros(relative.shape[1]), list(range(relative.shape[1]))
+    while live:
+        found = np.linalg.lstsq(relative[:, live], np.ones(len(relative)), rcond=None)[0]
+        if (found >= 0).all():
+            constants[live] = found
+            break
+        live.pop(int(np.argmin(found)))
+    return constants.tolist()
+
+
+class Curve(NamedTuple):
+    """Points of which one setting grows, and the others are the usual ones.
+
+    usual: the Point of the usual values.
+    setting: what grows.
+    rows: of the csv, in its order.
+    """
+
+    usual: Point
+    setting: str
+    rows: list[dict]
+
+    def values(self) -> list[int]:
+        """Of what grows."""
+        return [row[self.setting] for row in self.rows]
+
+    def exponent(self) -> float:
+        """The e by which the measured time grows best as the e-th power of what grows."""
+        return float(np.polyfit(np.log(self.values()), np.log([row["ms"] for row in self.rows]), 1)[0])
+
+
+def curves(rows: Sequence[dict]) -> list[Curve]:
+    """The Curves of the rows of a csv; the first row of each datasource and order is the usual point."""
+    found = []
+    usual: dict[str, Point] = {}
+    for row in rows:
+        usual.setdefault(kind(point_of(row)), point_of(row))
+    for name, start in usual.items():
+        of_kind = [row for row in rows if kind(point_of(row)) == name]
+        for setting in SETTINGS:
+            some = [row for row in of_kind if point_of(row)._replace(**{setting: getattr(start, setting)}) == start]
+            if len(some) > 1:
+                found.append(Curve(start, setting, sorted(some, key=lambda row: row[setting])))
+    return found
+
+
+def models(rows: Sequence[dict]) -> dict[str, Model]:
+    """The Model of each datasource; ValueError where there are too few rows."""
+    names = dict.fromkeys(row["datasource"] for row in rows)
+    return {name: fit([row for row in rows if row["datasource"] == name]) for name in names}
+
+
+def predicted(row: dict, model: Model) -> tuple[float, float]:
+    """(ms, MB) of a row by a Model."""
+    of = terms(point_of(row))
+    return model.ms(of, row["sgemm"]), model.mb(of, row["cores"])
+
+
+def described(rows: Sequence[dict]) -> list[str]:
+    """The machine, and a table of the constants with the errors of the points."""
+    rates = sorted(row["sgemm"] for row in rows)
+    loads = sorted(row["load"] for row in rows)
+    lines = [
+        f"{rows[0]['machine']}; matrix products at {rates[0]:.0f} to {rates[-1]:.0f} GFLOP/s; {loads[0]:g} to "
+        f"{loads[-1]:g} processes wanted to run.",
+        "",
+        "| datasource | share | ms a million numbers | ms a pass | base, MB | bytes kept | bytes of data "
+        "| errors of time: mean, largest | of memory |",
+        "|" + 9 * " --- |",
+    ]
+    for name, model in models(rows).items():
+        errors = np.array([_errors(row, model) for row in rows if row["datasource"] == name])
+        texts = [f"{100 * mean:.0f} %, {100 * most:.0f} %" for mean, most in zip(*_mean_and_most(errors), strict=True)]
+        constants = [f"{100 * model.share:.0f} %", *(f"{value:.3g}" for value in model[1:])]
+        lines.append(f"| {' | '.join([name, *constants, *texts])} |")
+    return lines
+
+
+def table(rows: Sequence[dict]) -> list[str]:
+    """Lines of a table: each curve with its exponent, and each of its points with the model's error."""
+    of = models(rows)
+    lines = ["| what grows | time grows as its power | ms (error of the model) | MB (error of the model) |"]
+    lines.append("|" + 4 * " --- |")
+    for curve in curves(rows):
+        model = of[curve.usual.datasource]
+        errors = [_errors(row, model) for row in curve.rows]
+        cells = [
+            ", ".join(
+                f"{row[curve.setting]}: {row[unit]:,.0f} ({100 * error[i]:+.0f} %)"
+                for row, error in zip(curve.rows, errors, strict=True)
+            )
+            for i, unit in enumerate(("ms", "mb"))
+        ]
+        what = f"{kind(curve.usual)}: {curve.setting}"
+        lines.append(f"| {what} | {curve.exponent():.2f} | {' | '.join(cells)} |")
+    return lines
+
+
+def _errors(row, model):
+    """Of the predicted milliseconds and MB, relative to the measured ones."""
+    return [found / row[unit] - 1 for found, unit in zip(predicted(row, model), ("ms", "mb"), strict=True)]
+
+
+def _mean_and_most(errors):
+    sizes = np.abs(errors)
+    return sizes.mean(axis=0), sizes.max(axis=0)
+
+
+def draw(figure, rows: Sequence[dict]) -> None:
+    """Time above, memory below, against each of what grows: measured points, and the model's lines."""
+    of, panels = models(rows), figure.subplots(2, len(SETTINGS), sharex="col", sharey="row")
+    colours = dict(zip(of, (style.BLUE, style.ORANGE, style.BLACK), strict=False))
+    for curve in curves(rows):
+        name, column = curve.usual.datasource, list(SETTINGS).index(curve.setting)
+        first, colour = curve.usual.first_order, colours[name]
+        found = [predicted(row, of[name]) for row in curve.rows]
+        for i, unit in enumerate(("ms", "mb")):
+            panel = panels[i, column]
+            measured = [row[unit] for row in curve.rows]
+            look = {"color": colour, "marker": "s" if first else "o", "markerfacecolor": "none" if first else colour}
+            panel.plot(curve.values(), measured, linestyle="", label=kind(curve.usual), **look)
+            panel.plot(curve.values(), [pair[i] for pair in found], color=colour, linestyle="--" if first else "-")
+    for column, setting in enumerate(SETTINGS):
+        above, below = panels[:, column]
+        above.set_xscale("log", base=2)
+        above.set_yscale("log")
+        ticks = sorted({row[setting] for row in rows})
+        below.set_xticks(ticks, map(str, ticks))
+        below.minorticks_off()
+        below.set_xlabel(setting)
+    panels[0, 0].set_ylabel("ms a step")
+    panels[1, 0].set_ylabel("MB")
+    panels[1, 0].set_ylim(0)
+    figure.suptitle("measured (marks) and by the model (lines)", fontsize=9)
+    style.legend_below(figure, panels[0, 0])
