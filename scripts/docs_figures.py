@@ -4,7 +4,7 @@ python -m scripts.docs_figures
 python -m scripts.docs_figures --picture=sinusoid --picture=point_navigation
 
 Run it in a clone whose logs/ holds the runs of RESULTS.md (--picture=results needs none, but docs/results.csv, and
---picture=scaling docs/figures/scaling.csv). It prints the command that draws each picture; where a run is missing, that
+--picture=scaling and cost the csv files there). It prints the command that draws each picture; where a run is missing, that
 command says so, and the others are drawn.
 """
 
@@ -53,7 +53,8 @@ def commands() -> dict[str, list[list[str]]]:
     }
     film = ["render_rl", *_TANH, "--logdir=runs", "--goal=1.5", f"--out={FIGURES}/half_cheetah_direction.gif"]
     scaling = ["plot_scaling", f"--measured={FIGURES}/scaling.csv", f"--out={FIGURES}/scaling.png"]
-    return found | {"film": [film], "scaling": [scaling]}
+    cost = ["plot_cost", f"--measured={FIGURES}/cost.csv", f"--out={FIGURES}/cost.png"]
+    return found | {"film": [film], "scaling": [scaling], "cost": [cost]}
 
 
 def _of_returns(run, *training):

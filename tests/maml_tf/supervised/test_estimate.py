@@ -1,11 +1,17 @@
 """`--estimate`: how long a training would take, from a few steps."""
 
+import json
+import subprocess
+import sys
+
+import numpy as np
 import pytest
+from PIL import Image
 
 from maml_tf.supervised import estimate as module
 from maml_tf.supervised.estimate import Estimate, Part, estimate
 from maml_tf.supervised.training import Schedule
-from tests.command import assert_refused
+from tests.command import ROOT, assert_refused
 from tests.maml_tf import small_runs
 
 QUICK = ("--meta_batch_size=2", "--jit=false", "--estimate", "--logdir=runs")
@@ -127,3 +133,72 @@ def test_command_prints_it_and_writes_nothing(run_main, tmp_path):
 def test_what_is_no_training_has_no_estimate(run_main):
     assert_refused(run_main("--estimate", "--train=False"), "--estimate is of a training: leave out --train=False")
     assert_refused(run_main("--estimate", "--export_dir=x"), "are two things")
+
+
+# main.py, which in the end prints the seconds that it has estimated, or that its training took, and its peak memory.
+# All by the time of the processor, since other processes may have the machine.
+MEASURED = """
+import json, sys, time, types
+import main
+from maml_tf.runs import loop, process
+from maml_tf.supervised import commands, estimate
+
+def noted(function, seconds):
+    def call(*args, **kwargs):
+        begun = time.process_time()
+        result = function(*args, **kwargs)
+        told["seconds"] = seconds(result, time.process_time() - begun)
+        return result
+    return call
+
+told = {}
+estimate.time = types.SimpleNamespace(perf_counter=time.process_time)
+commands.estimate = noted(commands.estimate, lambda estimate, took: estimate.seconds)
+loop.run = noted(loop.run, lambda finished, took: took)
+assert main.main(["main.py", *sys.argv[1:]]) == 0
+print(json.dumps(told | {"memory": process.peak_memory()}))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "flags",
+    [
+        "--metatrain_iterations=5000 --validation_interval=2500",
+        "--datasource=omniglot --metatrain_iterations=300 --meta_batch_size=8 --validation_interval=150",
+        "--datasource=folder --metatrain_iterations=30 --meta_batch_size=2 --num_filters=8 --validation_interval=15 "
+        "--validation_tasks=40",
+    ],
+    ids=["sinusoid", "omniglot", "folder"],
+)
+def test_a_whole_run_takes_the_time_and_memory_of_the_estimate_within_30_percent(flags, tmp_path, request):
+    flags = flags.split()
+    if "--datasource=omniglot" in flags:
+        flags += [f"--data_dir={request.getfixturevalue('real_omniglot')}"]
+    if "--datasource=folder" in flags:
+        flags += [f"--data_dir={write_photographs(tmp_path / 'images')}"]
+    estimated, took = (
+        measured("--logdir=logs", "--test_tasks=20", *flags, *more, folder=tmp_path) for more in (["--estimate"], [])
+    )
+    ratios = {name: estimated[name] / took[name] for name in took}
+    assert all(0.7 < ratio < 1.3 for ratio in ratios.values()), ratios
+
+
+def measured(*flags, folder):
+    """What the program says at its end."""
+    program = f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{MEASURED}"
+    command = [sys.executable, "-c", program, *flags]
+    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout.splitlines()[-1])
+
+
+def write_photographs(folder):
+    """Classes of 84x84 pixels of noise, as miniImagenet's in size; 20 each."""
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 84, 84, 3), np.uint8)
+    for split in ("train", "val", "test"):
+        for name in range(5):
+            (folder / split / f"{split}{name}").mkdir(parents=True)
+            for i, image in enumerate(pixels):
+                Image.fromarray(image).save(folder / split / f"{split}{name}" / f"{i}.png")
+    return folder
