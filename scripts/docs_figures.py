@@ -4,8 +4,8 @@ python -m scripts.docs_figures
 python -m scripts.docs_figures --picture=sinusoid --picture=point_navigation
 
 Run it in a clone whose logs/ holds the runs of RESULTS.md (--picture=results needs none, but docs/results.csv, and
---picture=scaling and cost the csv files there). It prints the command that draws each picture; where a run is missing, that
-command says so, and the others are drawn.
+--picture=scaling and cost the csv files there). It prints the command that draws each picture; where a run is missing,
+that command says so, and the others are drawn.
 """
 
 import shlex

@@ -12,6 +12,7 @@ from maml_tf.supervised.steps import phase_ends, steps_for
 from maml_tf.supervised.training import SupervisedTraining
 
 _PIECE = 100  # iterations, as from summary to summary
+_CALLS = 3  # of a validation: of as many are the tasks in memory at a time
 
 
 class Part(NamedTuple):
@@ -64,8 +65,7 @@ def estimate(training: SupervisedTraining, seconds: float = 5.0) -> Estimate:
 
     Args:
         training: SupervisedTraining that has not begun.
-        seconds: at least so long are the steps of each phase timed, but for those of a shorter phase; and the calls of
-            a validation, but for one call that takes longer.
+        seconds: at least so long are the steps of each phase timed, but for those of a shorter phase.
     """
     parts, first = [], 0.0
     schedule, begin, end = training.schedule, training.experiment.pretrain_iterations, training.end
@@ -87,23 +87,22 @@ def estimate(training: SupervisedTraining, seconds: float = 5.0) -> Estimate:
             parts.append(Part(_name(training, start), stop - start, each))
             first += max(compiling - each, 0.0)
     if schedule.validate:
-        compiling, took = _validation(training, seconds)
+        compiling, took = _validation(training)
         count = -(-end // schedule.validate)  # one of them at the end
         parts.append(Part(f"validations of {training.tasks_of_validation} tasks", count, took))
         first += compiling
     return Estimate(parts, first, process.peak_memory())
 
 
-def _validation(training, seconds):
+def _validation(training):
     """(seconds to compile, seconds of a validation)."""
     tasks = training.tasks_of_validation
     size = min(tasks, training.experiment.dataset.tasks_per_call)
     calls = -(-tasks // size)
-    compiling, took = _twice(lambda: training.evaluate(num_tasks=size))
-    timed = min(calls, int(seconds / took))
-    if timed > 1:
-        took = _seconds(lambda: training.evaluate(num_tasks=min(tasks, timed * size))) / timed
-    return compiling, calls * took
+    timed = min(calls, _CALLS)
+    compiling = _seconds(lambda: training.evaluate(num_tasks=size))
+    took = _seconds(lambda: training.evaluate(num_tasks=min(tasks, timed * size))) / timed
+    return max(compiling - took, 0.0), calls * took
 
 
 def _twice(function):

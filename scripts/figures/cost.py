@@ -238,6 +238,6 @@ def draw(figure, rows: Sequence[dict]) -> None:
         below.set_xlabel(setting)
     panels[0, 0].set_ylabel("ms a step")
     panels[1, 0].set_ylabel("MB")
-    panels[1, 0].set_ylim(0)
+    panels[1, 0].set_ylim(0, 1.1 * max(row["mb"] for row in rows))
     figure.suptitle("measured (marks) and by the model (lines)", fontsize=9)
-    style.legend_below(figure, panels[0, 0])
+    style.legend_below(figure, max(panels[0], key=lambda panel: len(panel.lines)))

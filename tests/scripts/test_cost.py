@@ -1,4 +1,4 @@
-"""How the cost of a step grows: what is measured, the model by hand, and that page and picture are of today's points."""
+"""How the cost of a step grows: what is measured, the model by hand, and that the page is of today's points."""
 
 import json
 import subprocess
