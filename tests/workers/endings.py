@@ -24,13 +24,13 @@ def fail():
 
 def fail_in_turn(together, failing):
     with together.chief_first():
-        if INDEX == failing:
+        if failing == INDEX:
             fail()
 
 
 def fail_alone(together, failing, error):
     """While the other waits in a sum."""
-    if INDEX == failing:
+    if failing == INDEX:
         raise error
     together.any(False)
 
@@ -72,9 +72,9 @@ def run(way, folder, slow, seconds):
     with workers.joined() as together:
         together.any(False)  # which connects them
         (folder / "joined").touch()
-        if INDEX == slow:
+        if slow == INDEX:
             Workers._sum = slow_sum
-        if way == "each by itself" and INDEX == slow:
+        if way == "each by itself" and slow == INDEX:
             time.sleep(seconds)
         try:
             WAYS[way][0](together)
