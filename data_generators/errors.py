@@ -54,7 +54,7 @@ def user_sentence(error: BaseException) -> str | None:
 
 
 def exit_code(error: BaseException) -> int:
-    """The exit code of a command that ends so: 130 after Ctrl-C, 1 for an error that is ours, otherwise its own, or 2."""
+    """The exit code of a command that ends so: 130 after Ctrl-C, 1 for an error that is ours, else its own, or 2."""
     if isinstance(error, KeyboardInterrupt):
         return 130
     return 1 if user_sentence(error) is None else getattr(error, "exit_code", UserError.exit_code)
