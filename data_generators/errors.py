@@ -53,6 +53,13 @@ def user_sentence(error: BaseException) -> str | None:
     return _of_tensorflow(error)
 
 
+def exit_code(error: BaseException) -> int:
+    """The exit code of a command that ends so: 130 after Ctrl-C, 1 for an error that is ours, else its own, or 2."""
+    if isinstance(error, KeyboardInterrupt):
+        return 130
+    return 1 if user_sentence(error) is None else getattr(error, "exit_code", UserError.exit_code)
+
+
 def first_line(error: BaseException) -> str:
     """The first line of an error's message, without what TensorFlow adds to it for its own developers."""
     lines = [line for line in str(error).splitlines() if line.strip() and not line.startswith(_OF_DEVELOPERS)]

@@ -25,6 +25,21 @@ class WorkerLost(UserError):
     exit_code = LOST
 
 
+class WorkerEnded(UserError):
+    """Another process has ended with an error, whose exit code becomes that of this one too.
+
+    Args:
+        code: that exit code.
+    """
+
+    def __init__(self, code: int):
+        interrupted = "another worker was interrupted"
+        super().__init__(
+            interrupted if code == 130 else "another worker has ended with an error, which its output tells"
+        )
+        self.exit_code = code
+
+
 class Alone:
     """The only process, to which all tasks belong.
 
@@ -90,9 +105,10 @@ class Alone:
 
     @contextlib.contextmanager
     def together(self) -> Iterator[None]:
-        """The whole of what the processes do together, which all leave at the same time.
+        """The whole of what the processes do together: none leaves for good before all have come to its end.
 
         Raises:
+            WorkerEnded: another one has ended with an error of its own.
             WorkerLost: another one has died, or cannot be reached.
         """
         yield

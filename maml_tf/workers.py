@@ -6,17 +6,22 @@ tf.distribute joins them, adds up, and notices when one is gone; nothing else is
 import contextlib
 import functools
 import math
+import re
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from data_generators.errors import UserError
+from data_generators.errors import UserError, exit_code
 from maml_tf.backend import tf
-from maml_tf.distribution import Alone, WorkerLost
+from maml_tf.distribution import Alone, WorkerEnded, WorkerLost
 
 PATIENCE = 600  # seconds in which all workers must come
+# Seconds in which all must have ended, where one has: of their own accord, and after that one has told them.
+BY_THEMSELVES, WHEN_TOLD = 5, 20
+_ENDED = "a worker has ended with exit code"  # what TensorFlow's errors then say
 
 
 class Workers(Alone):
@@ -102,38 +107,76 @@ class Workers(Alone):
     @contextlib.contextmanager
     def chief_first(self) -> Iterator[None]:
         """As for `Alone`."""
-        another = "another worker has ended with an error, which its output tells"
-        if not self.is_chief and self.any(False):
-            self.any(True)
-            raise UserError(another)
-        failed = self._in_turn = True
+        if not self.is_chief and (code := self._first_code(0)):
+            raise WorkerEnded(code)
+        own, self._in_turn = 0, True
         try:
             yield
-            failed = False
+        except BaseException as error:
+            own = exit_code(error)
+            raise
         finally:
             self._in_turn = False
-            others = [self.any(failed) for _ in range(1 + self.is_chief)]
-            if any(others) and not failed:
-                raise UserError(another)
+            code = self._first_code(own)  # of the chief: whether the others may begin
+            if self.is_chief and not own:
+                code = self._first_code(0)
+            if code and not own:
+                raise WorkerEnded(code)
 
     @contextlib.contextmanager
     def together(self) -> Iterator[None]:
         """As for `Alone`."""
-        errors = tf.errors
         try:
             yield
-            self.any(False)  # a worker that ends early would be missed by the others
-            # The last message of one is lost where it ends at once: let that be one of a sum that matters no more.
-            with contextlib.suppress(errors.OpError):
-                self.any(False)
-        except errors.OpError as e:
-            gone = errors.UnavailableError, errors.AbortedError, errors.CancelledError, errors.DeadlineExceededError
-            if not isinstance(e, gone) and "incarnation" not in str(e):  # of one that has been started again alone
+            self.any(False)  # so that all of them are known to be there to the last
+        except tf.errors.OpError as error:
+            if not _is_of_another(error):
+                self._leave(exit_code(error))
                 raise
+            if told := re.search(rf"{_ENDED} (\d+)", str(error)):
+                self._leave(code := int(told[1]))
+                raise WorkerEnded(code) from error
             raise WorkerLost(
-                f"another worker is gone ({type(e).__name__}): the latest checkpoint stays as it is; start all workers "
-                "again by the same commands, and they resume from it"
-            ) from e
+                f"another worker is gone ({type(error).__name__}): the latest checkpoint stays as it is; start all "
+                "workers again by the same commands, and they resume from it"
+            ) from error
+        except BaseException as error:
+            self._leave(exit_code(error))
+            raise
+        self._leave(0)
+
+    def _leave(self, code):
+        """Returns when all have come here, or are told that this one has.
+
+        One that ends its process earlier is missed by those that are still busy with the last sum: to them it is lost.
+        """
+        # In a thread, so that neither Ctrl-C nor the end must wait for a chief that does not answer.
+        farewell = threading.Thread(target=self._say_farewell, args=(code,), daemon=True)
+        farewell.start()
+        with contextlib.suppress(KeyboardInterrupt):
+            farewell.join(BY_THEMSELVES + WHEN_TOLD)
+
+    def _say_farewell(self, code):
+        from tensorflow.python.eager import context  # private: the coordination service that the strategy uses
+
+        service, here = context.context(), "ended{}".format
+        # The chief, which has the service, leaves last.
+        awaited = [here(i) for i in range(1, self.count)] if self.is_chief else [here(0)]
+        with contextlib.suppress(tf.errors.OpError):
+            if not self.is_chief:
+                service.set_config_key_value(here(self.index), "")
+            if not _are_set(service, awaited, BY_THEMSELVES) and code:
+                # This ends the sums in which others wait for this one, and in that case only.
+                service.report_error_to_cluster(tf.errors.ABORTED, f"{_ENDED} {code}")
+                _are_set(service, awaited, WHEN_TOLD)
+            if self.is_chief:
+                service.set_config_key_value(here(0), "")
+
+    def _first_code(self, own):
+        """The exit code of the first worker that has one, or 0."""
+        codes = np.zeros(self.count, np.int64)
+        codes[self.index] = own
+        return next((int(code) for code in self._sum(codes) if code), 0)
 
     def _put_together(self, data):
         """Bytes that are zero in all processes but one, as that one has them."""
@@ -173,6 +216,24 @@ def _limit_joining(count, seconds):
         coordinated_jobs=[job],
     )
     context.context().coordination_service.cluster_register_with_barrier = True  # else the first waits without limit
+
+
+def _is_of_another(error):
+    """Whether TensorFlow's error says that another worker cannot be reached, or has been started again alone."""
+    errors = tf.errors
+    gone = errors.UnavailableError, errors.AbortedError, errors.CancelledError, errors.DeadlineExceededError
+    return isinstance(error, gone) or "incarnation" in str(error)
+
+
+def _are_set(service, keys, seconds):
+    """Whether all keys of the coordination service are set within so many seconds."""
+    end = time.monotonic() + seconds
+    try:
+        for key in keys:
+            service.get_config_key_value(key, max(1, round(1000 * (end - time.monotonic()))))
+    except tf.errors.DeadlineExceededError:
+        return False
+    return True
 
 
 def _row(array):

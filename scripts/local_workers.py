@@ -29,6 +29,13 @@ from maml_tf.runs.process import available_cores
 
 _GRACE_SECONDS = 30  # in which the others notice that one is gone, and end by themselves
 _PATIENT = 2  # requests to stop, after which workers are killed
+# Before the command: where this process is killed, Linux asks the worker to stop, as Ctrl-C does (1: PR_SET_PDEATHSIG).
+_HEEDING = """
+import ctypes, os, signal, sys
+ctypes.CDLL(None).prctl(1, signal.SIGINT)
+if os.getppid() == int(sys.argv[1]):
+    os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
+"""
 
 
 def define(flags: Flags) -> None:
@@ -97,6 +104,7 @@ class _Group:
     def _start(self, folder):
         addresses = [f"localhost:{port}" for port in free_ports(self._count)]
         cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+        heeding = ["-I", "-c", _HEEDING, str(os.getpid())] if sys.platform == "linux" else []
         for index in range(self._count):
             if self._asked:
                 return
@@ -112,7 +120,7 @@ class _Group:
             with _on(own, cores):
                 # A group of its own: Ctrl-C on a terminal comes to it as every other signal does, by this process.
                 process = subprocess.Popen(
-                    [sys.executable, *self._command], env=os.environ | environment, process_group=0, **streams
+                    [sys.executable, *heeding, *self._command], env=os.environ | environment, process_group=0, **streams
                 )
             self._processes.append(process)
             if index:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from data_generators.errors import user_sentence
+from data_generators.errors import exit_code, user_sentence
 
 
 def while_loading() -> None:
@@ -84,7 +84,7 @@ def guarded(body: Callable[..., int | None], *arguments: Any, interrupted: str =
             if sentence is None:
                 raise
             print(f"error: {as_called_here(' '.join(sentence.splitlines()))}", file=sys.stderr)
-            return getattr(error, "exit_code", 2)
+            return exit_code(error)
 
 
 @contextlib.contextmanager

@@ -26,17 +26,20 @@ class Started:
         each: a command for each worker, in the place of one for all.
         coming: the workers that are started; default, all.
         ports: of the workers; default, free ones.
+        seen: the ports at which each of them sees the others; default, theirs.
     """
 
-    def __init__(self, folder, command, count=2, each=None, coming=None, ports=None):
+    def __init__(self, folder, command, count=2, each=None, coming=None, ports=None, seen=None):
         Path(folder).mkdir(exist_ok=True)
-        addresses = [f"localhost:{port}" for port in ports or free_ports(count)]
+        ports = ports or free_ports(count)
         cores = sorted(os.sched_getaffinity(0))
         coming = range(count) if coming is None else coming
         self.outputs = [Path(folder) / f"worker{i}.txt" for i in coming]
         self.processes = []
         for i, output in zip(coming, self.outputs, strict=True):
             output.write_text("")
+            others = seen or ports
+            addresses = [f"localhost:{port}" for port in [*others[:i], ports[i], *others[i + 1 :]]]
             config = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": i}}
             own = [str(part) for part in (each[i] if each else command)]
             own = [part.replace("{index}", str(i)).replace("{folder}", str(folder)) for part in own]

@@ -16,7 +16,7 @@ SCALE = Path(__file__).parents[2] / "docs" / "scale"
 SLURM, KUBERNETES = SCALE / "slurm.sh", SCALE / "kubernetes.yaml"
 
 
-def submitted(folder, codes, restarts=2):
+def submitted(folder, codes, restarts=2, more=()):
     """(exit code of the script, how its srun was called each time), where the calls end with these codes."""
     fake = folder / "srun"
     fake.write_text('#!/bin/bash\necho "$@" >> calls.txt\ncodes=($CODES)\nexit "${codes[$(wc -l < calls.txt) - 1]}"\n')
@@ -24,7 +24,7 @@ def submitted(folder, codes, restarts=2):
     path = f"{folder}:{os.environ['PATH']}"
     environment = os.environ | {"PATH": path, "CODES": " ".join(map(str, codes)), "PAUSE": "0"}
     environment |= {"RESTARTS": str(restarts), "SLURM_CPUS_PER_TASK": "8"}
-    command = ["bash", SLURM, "--datasource=omniglot", "--logdir=my runs"]
+    command = ["bash", SLURM, "--datasource=omniglot", "--logdir=my runs", *more]
     result = subprocess.run(command, cwd=folder, env=environment, timeout=60, check=False, capture_output=True)
     return result.returncode, (folder / "calls.txt").read_text().splitlines()
 
@@ -46,6 +46,14 @@ def test_the_slurm_script_starts_again_where_a_worker_was_lost(tmp_path, codes, 
     assert calls == [
         "--cpus-per-task=8 --kill-on-bad-exit=0 python main.py --datasource=omniglot --logdir=my runs"
     ] * len(codes)
+
+
+@pytest.mark.parametrize(
+    ("flag", "starts"), [("--resume=False", 1), ("--noresume", 1), ("-resume=0", 1), ("--resume=True", 3)]
+)
+def test_the_slurm_script_does_not_begin_anew(tmp_path, flag, starts):
+    code, calls = submitted(tmp_path, [LOST] * 3, more=[flag])
+    assert (code, len(calls)) == (LOST, starts)
 
 
 def test_the_slurm_script_is_one_and_asks_for_two_tasks():

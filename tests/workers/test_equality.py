@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.workers.cases import CASES, GOLDENS
+from tests.workers.cases import CASES, GOLDENS, SLOW_CASES, SLOW_GOLDENS
 from tests.workers.started import compared
 
 FLOAT64, FLOAT32 = 1e-12, 1e-6
@@ -15,12 +15,40 @@ IN_FLOAT32 = ("maml_dense_float32", "compiled_loop")
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
     """The numbers of a process alone, and of both workers."""
-    two, one = compared(tmp_path_factory.mktemp("workers"), "tests.workers.cases", "{folder}/{index}.npz")
+    return computed(tmp_path_factory.mktemp("workers"), "quick")
+
+
+@pytest.fixture(scope="module")
+def slowly_found(tmp_path_factory):
+    """The same of the slow cases."""
+    return computed(tmp_path_factory.mktemp("workers"), "slow")
+
+
+def computed(folder, which):
+    two, one = compared(folder, "tests.workers.cases", "{folder}/{index}.npz", which)
     return [dict(np.load(file)) for file in (one / "0.npz", two / "0.npz", two / "1.npz")]
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_two_workers_compute_what_one_process_does(found, case):
+    check_case(found, case)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", SLOW_CASES)
+def test_two_workers_do_a_whole_iteration_as_one_process_does(slowly_found, case):
+    """From the first sample to the weights after the step of the trust region, which is taken."""
+    check_case(slowly_found, case, least=1)  # losses near 0 are means of numbers near 1
+    alone = slowly_found[0]
+    assert not alone[f"{case}/rejected"]
+    assert alone[f"{case}/kl"] > 1e-4
+
+
+def check_case(found, case, least=1e-6):
+    """Of the workers' own tasks every number is the same to the last bit; the others differ by rounding.
+
+    By that of numbers of size `least` at least.
+    """
     alone, *two = ({name: v for name, v in f.items() if name.startswith(f"{case}/")} for f in found)
     assert alone
     for name, expected in alone.items():
@@ -34,11 +62,21 @@ def test_two_workers_compute_what_one_process_does(found, case):
         else:
             tolerance = FLOAT32 if case in IN_FLOAT32 else FLOAT64
             error = np.linalg.norm(np.subtract(two[0][name], expected, dtype=np.float64))
-            assert error <= tolerance * np.linalg.norm(expected) + tolerance * 1e-6, name
+            assert error <= tolerance * np.linalg.norm(expected) + tolerance * least, name
 
 
 @pytest.mark.parametrize(("name", "dtype"), GOLDENS)
 def test_two_workers_compute_what_the_original_does(found, name, dtype):
+    check_golden(found, name, dtype)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "dtype"), SLOW_GOLDENS)
+def test_two_workers_compute_what_the_original_does_slowly(slowly_found, name, dtype):
+    check_golden(slowly_found, name, dtype)
+
+
+def check_golden(found, name, dtype):
     """To the tolerances that one process is held to: see `check_meta_training`."""
     for worker in found[1:]:
         assert str(worker[f"golden_{name}_{dtype}"]) == "as the original"

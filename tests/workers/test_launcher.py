@@ -93,6 +93,22 @@ time.sleep(60)
     assert (tmp_path / "stopped1").exists()
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux tells them")
+def test_the_workers_of_a_launcher_that_is_killed_stop(program, tmp_path):
+    path = program("""
+try:
+    mark("started")
+    time.sleep(60)
+except KeyboardInterrupt:
+    mark("stopped")
+""")
+    process = launcher("--workers=2", path, tmp_path)
+    wait_for(tmp_path / "started0", tmp_path / "started1")
+    process.kill()
+    wait_for(tmp_path / "stopped0", tmp_path / "stopped1")
+    assert ended(process)[0] == -signal.SIGKILL
+
+
 def test_the_third_request_kills(program, tmp_path):
     path = program("""
 def ignore(number, frame):
