@@ -43,7 +43,7 @@ from maml_tf.runs.flags import Flags, command
 from maml_tf.supervised.experiment import Experiment
 from maml_tf.supervised.variants import PRESETS, preset
 from scripts import benchmark_turns
-from scripts.served import ROOT, machine
+from scripts.served import ROOT
 
 
 class Workload(NamedTuple):
