@@ -2,6 +2,8 @@
 
 python -m scripts.benchmark
 python -m scripts.benchmark --workload=omniglot_5way_1shot --workload=sinusoid_loop --csv=benchmark.csv
+python -m scripts.benchmark --peers --csv=docs/benchmark_peers.csv
+python -m scripts.benchmark --against=9b8b6c5 --csv=docs/benchmark_against.csv
 
 Each workload runs in a fresh process, on random data of the right shapes: it needs no dataset. The columns:
 
@@ -14,6 +16,13 @@ Each workload runs in a fresh process, on random data of the right shapes: it ne
   first s     from starting the process to the end of the first step (in sinusoid_loop, of the first 100)
   overhead    training_loop: what the run adds to bare steps by drawing tasks, writing summaries and showing its
               progress; its times are per 100 steps from one summary to the next, in turns with as many bare steps
+
+--peers measures the same steps by PyTorch and JAX, where they are installed (requirements/peers.txt), and --against the
+same workloads at an earlier commit of this clone. Both go in turns: each turn measures an equal block of all, of peers
+in processes that stay, of a commit in a fresh process each. A table has medians and the ratio of their time to ours.
+First, the meta-gradient of each peer is compared with ours in float64, and may differ by 1e-4 of it. In the csv, rows
+of workloads that are not measured now stay; `scripts.reproduce --write_results` writes the tables of the documentation
+from docs/benchmark_peers.csv and docs/benchmark_against.csv, and `scripts.docs_figures --picture=benchmark` draws.
 """
 
 import csv
@@ -21,21 +30,20 @@ import importlib.metadata
 import json
 import math
 import os
-import platform
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
+from data_generators.errors import UserError
 from data_generators.files import check_writable, replacing
 from maml_tf.runs import process
 from maml_tf.runs.flags import Flags, command
 from maml_tf.supervised.experiment import Experiment
 from maml_tf.supervised.variants import PRESETS, preset
-
-ROOT = Path(__file__).parents[1]
+from scripts import benchmark_turns
+from scripts.served import ROOT
 
 
 class Workload(NamedTuple):
@@ -128,10 +136,19 @@ def define(flags: Flags) -> None:
     flags.path("csv", None, "file that the table is also written to")
     flags.choice("task_axis", "auto", ["auto", "map", "vectorize"], "as in main.py")
     flags.choice("jit", "auto", ["auto", "true", "false"], "as in main.py")
+    flags.boolean("peers", False, "measure PyTorch and JAX in turns with this project")
+    flags.string("against", None, "commit to measure in turns with these files")
+    flags.exclusive("peers", "against", "are two comparisons")
+    flags.integer("turns", 5, "of --peers and --against: how often each is measured", least=1, most=10**4)
 
 
 def run(flags: Flags) -> int:
     """Runs the workloads and prints a row for each; returns the exit code."""
+    if flags.peers or flags.against:
+        if (flags.task_axis, flags.jit) != ("auto", "auto"):
+            raise UserError("--peers and --against measure what is usual: leave out --task_axis and --jit")
+        workloads = {name: WORKLOADS[name] for name in flags.workload or WORKLOADS}
+        return benchmark_turns.run(workloads, flags.turns, flags.csv, flags.steps, flags.against)
     if flags.csv:
         check_writable(flags.csv)  # now rather than after minutes of measuring
     sgemm = sgemm_rate()
@@ -177,15 +194,6 @@ def measured(settings: dict, **how: Any) -> dict:
 def sgemm_rate() -> float:
     """This machine's rate of matrix products, in GFLOP/s: `flops.sgemm` in a process of its own."""
     return float(_printed("scripts.flops"))
-
-
-def machine() -> str:
-    """The CPU, how many cores this process may use, and the version of TensorFlow."""
-    cpu = Path("/proc/cpuinfo")
-    lines = cpu.read_text().splitlines() if cpu.exists() else []
-    models = [line.partition(": ")[2] for line in lines if line.startswith("model name")]
-    name = models[0] if models else platform.processor() or platform.machine()
-    return f"{name}, {process.available_cores()} cores, TensorFlow {importlib.metadata.version('tensorflow')}"
 
 
 def _printed(module, *arguments, **environment):

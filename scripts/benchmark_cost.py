@@ -27,7 +27,8 @@ from data_generators.files import check_writable, reading
 from maml_tf.runs import process, style
 from maml_tf.runs.flags import Flags, command
 from maml_tf.supervised.experiment import Experiment
-from scripts.benchmark import machine, measured, sgemm_rate
+from scripts.benchmark import measured, sgemm_rate
+from scripts.served import machine
 
 # What grows, and the settings of an Experiment.
 SETTINGS = {

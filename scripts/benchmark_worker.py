@@ -2,7 +2,8 @@
 
 python -m scripts.benchmark_worker '{"settings": {"datasource": "omniglot"}, "kind": "steps", "steps": 10}'
 
-With "serve" among the request, it measures what `scripts.benchmark_workers` asks for on its input, line by line.
+With "serve" among the request, it measures what `scripts.benchmark_workers` or `scripts.benchmark --peers` asks for on
+its input, line by line.
 """
 
 import dataclasses
@@ -79,7 +80,8 @@ def serve(experiment, kind):
     """Answers each line of the standard input with milliseconds, as a process alone or as one of several workers.
 
     {"tasks": 32, "steps": 20} asks for a meta-step of so many tasks in all, {"bytes": 4000, "steps": 20} for a mean
-    over the workers by a message of so many bytes; the answer is the mean over a block of so many.
+    over the workers by a message of so many bytes; the answer is the mean over a block of so many, with the most memory
+    that the process has held, in MB.
 
     Args as for `measure`.
     """
@@ -98,7 +100,7 @@ def serve(experiment, kind):
                 calls[key][0]()
             call, in_call = calls[key]
             seconds = _time_calls(call, math.ceil(steps / in_call)).mean() / in_call
-            print(json.dumps({"ms": 1e3 * seconds}), flush=True)
+            print(json.dumps({"ms": 1e3 * seconds, "peak_mb": process.peak_memory()}), flush=True)
 
 
 def random_source(experiment):

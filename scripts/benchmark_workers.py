@@ -19,21 +19,18 @@ import contextlib
 import json
 import os
 import statistics
-import subprocess
 import sys
-import tempfile
 
-from data_generators.errors import UserError
 from data_generators.files import check_writable
 from maml_tf.runs import process, style
 from maml_tf.runs.flags import Flags, command
 from maml_tf.supervised.experiment import Experiment
-from scripts.benchmark import ROOT, WORKLOADS, machine
+from scripts.benchmark import WORKLOADS
 from scripts.figures import scaling
+from scripts.served import Served, machine
 
 MESSAGES = 4, 60_000, 448_000, 1_600_000, 4_000_000, 16_000_000  # bytes
 _USUAL = "omniglot_5way_1shot"
-_QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3"}
 _IN_BLOCK = 10  # means, or so many of those steps that `scripts.benchmark` times: a tenth
 
 
@@ -81,12 +78,12 @@ def _measure(name, flags, with_means):
     environment = process.kernel_environment(experiment.image_side)
     launcher = ["scripts.local_workers", f"--workers={count}", "--restarts=0", "-m"]
     with contextlib.ExitStack() as stack:
-        one = stack.enter_context(_Served(request, environment))
-        workers = stack.enter_context(_Served(request, environment, launcher))
-        slow = stack.enter_context(_Served(request | {"cores": 1}, environment))
+        one = stack.enter_context(_served(request, environment))
+        workers = stack.enter_context(_served(request, environment, launcher))
+        slow = stack.enter_context(_served(request | {"cores": 1}, environment))
         sizes = (one, 1, cores, tasks), (workers, count, cores, tasks), (slow, 1, 1, tasks), (slow, 1, 1, tasks // 4)
         blocks = [
-            (served, {"tasks": size, "steps": steps}, ("step", number, on, size, served.bytes))
+            (served, {"tasks": size, "steps": steps}, ("step", number, on, size, served.first["bytes"]))
             for served, number, on, size in sizes
         ]
         for size in MESSAGES if with_means else ():
@@ -95,49 +92,14 @@ def _measure(name, flags, with_means):
             served.ask(asked)  # to warm up
         names = "what", "workers", "cores", "tasks", "bytes"
         return [
-            dict(zip(names, row, strict=True)) | {"turn": turn, "ms": served.ask(asked)}
+            dict(zip(names, row, strict=True)) | {"turn": turn, "ms": served.ask(asked)["ms"]}
             for turn in range(flags.turns)
             for served, asked, row in blocks
         ]
 
 
-class _Served:
-    """`benchmark_worker.serve` in processes of their own.
-
-    Args:
-        request: of it.
-        environment: additions to the environment.
-        launcher: module that starts several, and its arguments.
-    """
-
-    def __init__(self, request, environment, launcher=()):
-        line = [sys.executable, "-m", *launcher, "scripts.benchmark_worker", json.dumps(request)]
-        # Shown only where it fails, since TensorFlow always says something.
-        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": self._errors}
-        self._process = subprocess.Popen(line, cwd=ROOT, env=_QUIET | os.environ | environment, text=True, **pipes)
-        self.bytes = self._answer()["bytes"]
-
-    def ask(self, what):
-        """Milliseconds."""
-        self._process.stdin.write(json.dumps(what) + "\n")
-        self._process.stdin.flush()
-        return self._answer()["ms"]
-
-    def _answer(self):
-        for line in self._process.stdout:
-            if line.startswith("{"):
-                return json.loads(line)
-        code = self._process.wait()
-        self._errors.seek(0)
-        raise UserError(f"a process that measures has ended with {code}, and said:\n{self._errors.read()}")
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *error):
-        self._process.communicate()  # closes its input, at whose end it ends
-        self._errors.close()
+def _served(request, environment, launcher=()):
+    return Served([*launcher, "scripts.benchmark_worker", json.dumps(request)], environment)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -4,8 +4,8 @@ python -m scripts.docs_figures
 python -m scripts.docs_figures --picture=sinusoid --picture=point_navigation
 
 Run it in a clone whose logs/ holds the runs of RESULTS.md (--picture=results needs none, but docs/results.csv, and
---picture=scaling and cost the csv files there). It prints the command that draws each picture; where a run is missing,
-that command says so, and the others are drawn.
+--picture=scaling and cost the csv files there, --picture=benchmark docs/benchmark_peers.csv). It prints the command
+that draws each picture; where a run is missing, that command says so, and the others are drawn.
 """
 
 import shlex
@@ -30,7 +30,7 @@ _LINES |= {f"tanh, seed {seed}": f"{_RUN}.nonlinearitytanh" + (f".seed{seed}" if
 
 def commands() -> dict[str, list[list[str]]]:
     """The commands of each picture: the name of a script, and its arguments."""
-    found = {name: [[f"plot_{name}", f"--out={FIGURES}"]] for name in ("results", "sinusoid")}
+    found = {name: [[f"plot_{name}", f"--out={FIGURES}"]] for name in ("results", "sinusoid", "benchmark")}
     for datasource in ("omniglot", "miniimagenet"):
         folder = f"logs/{datasource}/{Experiment.of(datasource=datasource).name}"
         found[datasource] = [["plot_validation", folder, f"--name={datasource}_5way_1shot", f"--out={FIGURES}"]]

@@ -13,7 +13,7 @@ published number beside ours.
 the same as far as the record's digits go, with their intervals; returns may differ by twice the half width of their
 95 % interval, since simulations differ by machine. It prints a table of all rows, or of those that are named, and exits
 with 1 where a number differs, where a row that is named cannot be tested, and where none can. --write_results writes
-the tables of RESULTS.md and README.md from the record.
+the tables of RESULTS.md and README.md from the record, and those of docs/performance.md from its measurements.
 """
 
 import contextlib

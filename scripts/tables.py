@@ -1,8 +1,9 @@
-"""The tables of RESULTS.md and README.md, written from the record.
+"""The tables of RESULTS.md and README.md, written from the record, and those of docs/performance.md.
 
 A page says by comments where a table is: from `<!-- table: half_cheetah_direction, half-cheetah, goal direction -->`
 to `<!-- end of table -->`. The first word begins the names of the rows that the table has, in the record's order; the
-rest is its title. The table `paper` has one line for each MAML of the paper.
+rest is its title. The table `paper` has one line for each MAML of the paper. The tables whose names begin with
+`benchmark` come from what `scripts.benchmark --peers` and `--against` have measured.
 """
 
 import re
@@ -11,16 +12,23 @@ from pathlib import Path
 
 from data_generators.files import reading, replacing, writing
 from maml_tf.supervised.datasets import DATASETS
+from scripts import benchmark_record
 from scripts.record import Line, read
 from scripts.results import RESULTS
 
 ROOT = Path(__file__).parents[1]
-PAGES = ROOT / "README.md", ROOT / "RESULTS.md"
+PAGES = ROOT / "README.md", ROOT / "RESULTS.md", ROOT / "docs" / "performance.md"
 SUMMARY = "paper"
 _TEST = "test", "40 goals", ""  # the splits that the paper tests on; "" where none is noted
 # What begins the names of rows that are not the paper's.
 OTHERS = "variants_", *(f"{name}_" for name, dataset in DATASETS.items() if dataset.accuracies)
 _TABLE = re.compile(r"(<!-- table: (\w+)(?:, ([^\n]+?))? -->\n).*?(<!-- end of table -->)", re.DOTALL)
+# The tables of the benchmark: the csv, and the function that makes cells of its rows.
+_MEASURED = {
+    "benchmark_peers": (benchmark_record.PEERS, benchmark_record.peers_table),
+    "benchmark_memory": (benchmark_record.PEERS, benchmark_record.memory_table),
+    "benchmark_against": (benchmark_record.AGAINST, benchmark_record.against_table),
+}
 _AFTER_ONE = {"sinusoid_10shot_maml", "point_navigation_maml"}  # the update for which they are trained
 
 
@@ -44,6 +52,10 @@ def filled(page: str, lines: Sequence[Line]) -> str:
 
     def table(found):
         begin, name, title, end = found.groups()
+        if name in _MEASURED:
+            path, cells_of = _MEASURED[name]
+            rows = benchmark_record.read(path)
+            return f"{begin}\n{markdown(cells_of(rows))}\n\n{benchmark_record.measured_on(rows)}\n\n{end}"
         cells = summary(lines) if name == SUMMARY else of_rows(name, title or "", lines)
         return f"{begin}\n{markdown(cells)}\n\n{end}"
 

@@ -47,7 +47,7 @@ _SCRIPTS = {
     "prepare_miniimagenet": "source csv_dir data_dir resize",
     "plot_validation": "name out format",
     "compare": "updates out format",
-    "benchmark": "workload task_axis jit steps csv",
+    "benchmark": "workload task_axis jit steps csv peers against turns",
     "benchmark_export": "export_dir logdir data_dir tasks calls",
     "benchmark_rl": f"{' '.join(RL_SETTINGS)} task_axis threads repeats sampling workers",
     "plot_sinusoid": "figure logdir out format iterations seed",

@@ -25,7 +25,7 @@ def test_every_picture_of_the_documentation_is_made():
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in docs_figures.commands() if name not in ("results", "scaling", "cost")]
+    "name", [name for name in docs_figures.commands() if name not in ("results", "scaling", "cost", "benchmark")]
 )
 def test_commands_have_valid_flags_and_name_the_folder(call, name, tmp_path, monkeypatch):
     """In a folder without runs all that is wrong is their absence."""

@@ -121,8 +121,9 @@ def test_the_command_writes_the_tables_and_nothing_else(call, monkeypatch, tmp_p
         assert pages[-1].read_text(encoding="utf-8") != text
     monkeypatch.setattr(tables, "PAGES", pages)
     result = call(reproduce.main, "--write_results")
-    assert (result.returncode, result.stdout.count("Written to ")) == (0, 2)
-    for written, page in zip(pages, (tables.ROOT / "README.md", tables.ROOT / "RESULTS.md"), strict=True):
+    assert (result.returncode, result.stdout.count("Written to ")) == (0, 3)
+    for written, name in zip(pages, ("README.md", "RESULTS.md", "docs/performance.md"), strict=True):
+        page = tables.ROOT / name
         assert written.read_text(encoding="utf-8") == page.read_text(encoding="utf-8")
     with monkeypatch.context() as patch:
         patch.setattr(tables, "replacing", _full)

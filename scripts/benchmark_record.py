@@ -1,0 +1,133 @@
+"""What `scripts.benchmark --peers` and `--against` have measured: a csv with a row for each block, and its tables.
+
+Columns: `workload`; `who` was measured, "ours" or another; its `version` and `setting`; `turn`; `ms` of a step;
+`peak_mb` of memory; `first_s` to the end of the first step; the `machine` and its `load`, the processes that wanted to
+run at the start.
+"""
+
+import collections
+import csv
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data_generators.files import reading
+from maml_tf.runs import style
+
+OURS = "ours"
+_DOCS = Path(__file__).parents[1] / "docs"
+PEERS, AGAINST = _DOCS / "benchmark_peers.csv", _DOCS / "benchmark_against.csv"
+_NUMBERS = {"turn": int, "ms": float, "peak_mb": float, "first_s": float, "load": float}
+
+
+def read(path: str | Path) -> list[dict[str, Any]]:
+    """The rows of a csv; None for what was not measured.
+
+    Raises:
+        UserError: it cannot be read, or is another csv.
+    """
+    with reading(path, "write it by python -m scripts.benchmark --peers --csv=FILE"):
+        rows = csv.DictReader(Path(path).read_text(encoding="utf-8").splitlines())
+        return [row | {name: of(row[name]) if row[name] else None for name, of in _NUMBERS.items()} for row in rows]
+
+
+def replace(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Writes the rows of a workload into a csv, in place of those of the same workload."""
+    before = read(path) if path.exists() and path.stat().st_size else []
+    style.write_csv(path, [row for row in before if row["workload"] != rows[0]["workload"]] + rows)
+
+
+def summary(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Of each workload and party: the median ms; the median of the ratios to ours in the same turn, and its quartiles.
+
+    Returns:
+        dicts of workload, who, ms, ratio, low, high, peak_mb and first_s; the last two are None where not measured.
+    """
+    rows = list(rows)
+    ours = {(row["workload"], row["turn"]): row["ms"] for row in rows if row["who"] == OURS}
+    found = []
+    for name, who in dict.fromkeys((row["workload"], row["who"]) for row in rows):
+        some = [row for row in rows if (row["workload"], row["who"]) == (name, who)]
+        low, ratio, high = np.percentile([row["ms"] / ours[name, row["turn"]] for row in some], (25, 50, 75))
+        numbers = {"ms": _median(some, "ms"), "ratio": float(ratio), "low": float(low), "high": float(high)}
+        others = {key: _median(some, key) for key in ("peak_mb", "first_s")}
+        found.append({"workload": name, "who": who} | numbers | others)
+    return found
+
+
+def _median(rows, key):
+    values = [row[key] for row in rows if row[key] is not None]
+    return float(np.median(values)) if values else None
+
+
+def printed(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Lines of a table of one or more workloads, for a terminal."""
+    cells = [("workload", "who", "ms", "to ours", "quartiles", "peak MB", "first s", "setting")]
+    settings = {(row["workload"], row["who"]): row["setting"] for row in rows}
+    for s in summary(rows):
+        of_step = f"{s['ms']:.3g}", f"{s['ratio']:.2f}", f"{s['low']:.2f} to {s['high']:.2f}"
+        others = _text(s["peak_mb"], ".0f"), _text(s["first_s"], ".1f")
+        cells.append((s["workload"], s["who"], *of_step, *others, settings[s["workload"], s["who"]]))
+    return style.aligned(cells)
+
+
+def peers_table(rows: Sequence[dict[str, Any]]) -> list[list[str]]:
+    """The cells of the table of ratios to ours, with their quartiles."""
+    return _by_party(rows, "ours, ms", lambda s: f"{s['ms']:.3g}", _ratio)
+
+
+def memory_table(rows: Sequence[dict[str, Any]]) -> list[list[str]]:
+    """The cells of the table of peak memory in MB."""
+    return _by_party(rows, OURS, *[lambda s: _text(s["peak_mb"], ".0f")] * 2)
+
+
+def _by_party(rows, title, ours, theirs):
+    found = summary(rows)
+    others = [who for who in dict.fromkeys(s["who"] for s in found) if who != OURS]
+    cells = [["workload", title, *others]]
+    for name in dict.fromkeys(s["workload"] for s in found):
+        of = {s["who"]: s for s in found if s["workload"] == name}
+        cells.append([f"`{name}`", ours(of[OURS]), *(theirs(of[who]) if who in of else "" for who in others)])
+    return cells
+
+
+def against_table(rows: Sequence[dict[str, Any]]) -> list[list[str]]:
+    """The cells of the table of an earlier commit and now: times, their ratio with quartiles, memory, first step."""
+    found = summary(rows)
+    then, now = ({s["workload"]: s for s in found if (s["who"] == OURS) is ours} for ours in (False, True))
+    commit = next((s["who"] for s in found if s["who"] != OURS), "before")
+    cells = [["workload", f"{commit}, ms", "now, ms", "ratio", "peak MB", "first step, s"]]
+    for name, old in then.items():
+        pairs = [f"{_text(old[key], spec)}, {_text(now[name][key], spec)}" for key, spec in _PAIRS.items()]
+        cells.append([f"`{name}`", f"{old['ms']:.3g}", f"{now[name]['ms']:.3g}", _ratio(old), *pairs])
+    return cells
+
+
+def measured_on(rows: Sequence[dict[str, Any]]) -> str:
+    """A sentence on how and where the rows were measured."""
+    versions = dict.fromkeys(row["version"] for row in rows if row["version"])
+    turns = collections.Counter((row["workload"], row["who"]) for row in rows).values()
+    loads = [row["load"] for row in rows]
+    machines = " and ".join(dict.fromkeys(row["machine"] for row in rows))
+    return (
+        f"Medians of {_range(turns)} turns, with quartiles in brackets; {', '.join([machines, *versions])}; "
+        f"{_range(loads)} processes wanted to run at the start."
+    )
+
+
+_PAIRS = {"peak_mb": ".0f", "first_s": ".1f"}
+
+
+def _ratio(s):
+    return f"{s['ratio']:.2f} ({s['low']:.2f}, {s['high']:.2f})"
+
+
+def _text(value, spec):
+    return "-" if value is None else format(value, spec)
+
+
+def _range(values):
+    least, most = min(values), max(values)
+    return f"{least:g}" if least == most else f"{least:g} to {most:g}"

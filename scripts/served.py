@@ -1,0 +1,71 @@
+"""Processes that measure, and answer line by line, so that several can take turns."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from data_generators.errors import UserError
+from maml_tf.runs import process
+
+ROOT = Path(__file__).parents[1]
+_QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3"}
+
+
+class Served:
+    """A module in a process of its own, such as `scripts.benchmark_worker`, which answers lines of JSON by lines of it.
+
+    Args:
+        line: name of the module, and its arguments.
+        environment: additions to the environment.
+
+    Attributes:
+        first: dict that it has written before any question.
+
+    Raises:
+        UserError: the process has ended, here as in `ask`; the message has what it said.
+    """
+
+    def __init__(self, line: Sequence[str], environment: Mapping[str, str]):
+        # Shown only where it fails, since TensorFlow always says something.
+        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115
+        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": self._errors}
+        whole = [sys.executable, "-m", *line]
+        self._process = subprocess.Popen(whole, cwd=ROOT, env=_QUIET | os.environ | environment, text=True, **pipes)
+        self.first = self._answer()
+
+    def ask(self, what: dict[str, Any]) -> dict[str, Any]:
+        """What the process answers."""
+        self._process.stdin.write(json.dumps(what) + "\n")
+        self._process.stdin.flush()
+        return self._answer()
+
+    def _answer(self):
+        for line in self._process.stdout:
+            if line.startswith("{"):
+                return json.loads(line)
+        code = self._process.wait()
+        self._errors.seek(0)
+        raise UserError(f"a process that measures has ended with {code}, and said:\n{self._errors.read()}")
+
+    def __enter__(self) -> "Served":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._process.communicate()  # closes its input, at whose end it ends
+        self._errors.close()
+
+
+def machine() -> str:
+    """The CPU, how many cores this process may use, and the version of TensorFlow."""
+    cpu = Path("/proc/cpuinfo")
+    lines = cpu.read_text(encoding="utf-8").splitlines() if cpu.exists() else []
+    models = [line.partition(": ")[2] for line in lines if line.startswith("model name")]
+    name = models[0] if models else platform.processor() or platform.machine()
+    return f"{name}, {process.available_cores()} cores, TensorFlow {version('tensorflow')}"
