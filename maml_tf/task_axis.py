@@ -14,6 +14,7 @@ from data_generators.errors import UserError
 from maml_tf import checks, layers
 from maml_tf.backend import keras, tf
 from maml_tf.direct_calls import Direct
+from maml_tf.graphs import with_bodies
 from maml_tf.pixels import PixelNorm
 from maml_tf.pure_model import sublayers
 
@@ -257,9 +258,11 @@ def _own_gradients(graph):
     """The names under which TensorFlow has registered derivatives for one graph alone.
 
     It keeps that of every tf.custom_gradient that is traced, Keras's optimizers' among them, and with it the graph, for
-    as long as the process runs: 4 MB for each MAML of a small network.
+    as long as the process runs: 4 MB for each MAML of a small network. Those in calls may be of a function that the
+    user keeps.
     """
-    own = (op for op in graph.get_operations() if op.type == "IdentityN")  # which tf.custom_gradient makes
+    every = (inner for op in graph.get_operations() for inner in with_bodies(op, calls=False))
+    own = (op for op in every if op.type == "IdentityN")  # which tf.custom_gradient makes
     names = (op.node_def.attr["_gradient_op_type"].s.decode() for op in own if "_gradient_op_type" in op.node_def.attr)
     return {name for name in names if name.startswith("CustomGradient-")}
 
