@@ -43,7 +43,7 @@ def adam(learning_rate: Any = 1e-3, clip: float | None = None) -> keras.optimize
         >>> theta.numpy().round(4)
         array([0.5, 1.5], dtype=float32)
     """
-    # One name for all: TensorFlow keeps 40 kB, as long as the process runs, for every name that a variable has ever had.
+    # One name for all: TensorFlow keeps 40 kB for every name that a variable has ever had, until the process ends.
     return keras.optimizers.Adam(learning_rate, epsilon=1e-8, clipvalue=clip, name="adam")
 
 
