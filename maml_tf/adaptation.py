@@ -9,6 +9,7 @@ from typing import Any
 
 from maml_tf.backend import tf
 from maml_tf.inner_optimizers import SGD, InnerOptimizer
+from maml_tf.recomputation import recomputed
 
 
 def adapt(
@@ -21,6 +22,7 @@ def adapt(
     first_update: int = 0,
     first_order: bool = False,
     optimizer: InnerOptimizer = SGD,
+    remat: bool = False,
 ) -> tuple[list[tf.Tensor], Any]:
     """Takes gradient steps on a loss: the inner update of Finn, Abbeel and Levine (2017), num_updates times.
 
@@ -40,6 +42,9 @@ def adapt(
         first_update: index of the first of these updates, for a step size that depends on it.
         first_order: stops the gradient through the updates (first-order MAML; `stop_grad` of the original).
         optimizer: InnerOptimizer, whose directions take the place of the gradient.
+        remat: whether the outer derivative computes each update once more, in place of keeping its activations, with
+            the same result; see `recomputation`. It saves them for derivatives by params, state and step_size; to
+            first order, where none are kept, it changes nothing.
 
     Returns:
         (theta', state) after the last update.
@@ -60,7 +65,7 @@ def adapt(
 
     params = [tf.convert_to_tensor(p) for p in params]
     settings = {"step_size": step_size, "num_updates": num_updates, "first_update": first_update}
-    settings |= {"first_order": first_order, "optimizer": optimizer}
+    settings |= {"first_order": first_order, "optimizer": optimizer, "remat": remat}
     adapted, _, state = descend(loss, params, optimizer.init(params), state, **settings)
     return adapted, state
 
@@ -76,26 +81,32 @@ def descend(
     first_update: int = 0,
     first_order: bool = False,
     optimizer: InnerOptimizer = SGD,
+    remat: bool = False,
 ) -> tuple[list[tf.Tensor], Any, Any]:
     """`adapt`, of tensors, from the optimizer's slots on; returns (theta', slots, state), to continue from."""
 
-    def update(i, params, slots, state):
+    def update(params, slots, state, alphas):
         with tf.GradientTape() as tape:
             tape.watch(params)
             value, state = loss(params, state)
         gradients = [_prepared(g, first_order) for g in tape.gradient(value, params)]
         directions, slots = optimizer.update(gradients, slots)
-        alphas = _one_for_each(params, step_size(i) if callable(step_size) else step_size)
         return [_descend(p, d, a) for p, d, a in zip(params, directions, alphas, strict=True)], slots, state
+
+    if remat and not first_order:
+        update = recomputed(update)
+
+    def numbered(i, params, slots, state):
+        return update(params, slots, state, _one_for_each(params, step_size(i) if callable(step_size) else step_size))
 
     carried = list(params), slots, state
     if isinstance(num_updates, int):
         for i in range(num_updates):
-            carried = update(first_update + i, *carried)
+            carried = numbered(first_update + i, *carried)
         return carried
     return tf.while_loop(
         lambda i, *_: i < num_updates,
-        lambda i, *carried: (i + 1, *update(first_update + i, *carried)),
+        lambda i, *carried: (i + 1, *numbered(first_update + i, *carried)),
         (tf.zeros_like(num_updates), *carried),
     )[1:]
 

@@ -14,11 +14,11 @@ from tensorflow.python.eager.polymorphic_function.concrete_function import Concr
 from tensorflow.python.framework import ops
 
 from maml_tf.backend import keras, tf
+from maml_tf.graphs import CALLS, function, functions, with_bodies
 
 STOP = "StopGradient"
 _PREVENT = "PreventGradient"
 _FLAT = ("OnesLike", "ZerosLike")  # declared to have no derivative, and rightly: it is zero
-_CALLS = ("PartitionedCall", "StatefulPartitionedCall")
 _MARK = re.compile(r".*\blayer\.(?P<layer>\d+)\.(_\d+)?/")  # greedy: the last one, which is the innermost layer's
 _registered_derivative = ops.get_gradient_function
 
@@ -92,11 +92,11 @@ class Watch:
             if any(t.ref() in reached for t in _differentiable(op.inputs)):
                 reached.update(t.ref() for t in _differentiable(op.outputs))
                 backward = op.name not in self._forward
-                suspects = suspects or any(o.type == STOP or _lacks(o, backward) for o in _with_bodies(op))
+                suspects = suspects or any(o.type == STOP or _lacks(o, backward) for o in with_bodies(op))
         return suspects
 
     def _derivative(self, op, order):
-        if op.type in _CALLS:
+        if op.type in CALLS:
             return self._derivative_of_call(op)
         if op.type == STOP:
             if order == 2:
@@ -110,12 +110,10 @@ class Watch:
 
     def _derivative_of_call(self, op):
         # Of a copy, since TensorFlow keeps a function's derivative with it, for whoever calls it in earnest.
-        function = _function(op.graph, op.get_attr("f").name)
-        self._callers[function.graph] = op
-        attributes = function.cached_definition.attr
-        return ConcreteFunction.from_func_graph(
-            function.graph, function.function_type, attributes
-        )._get_gradient_function()
+        called = function(op.graph, op.get_attr("f").name)
+        self._callers[called.graph] = op
+        attributes = called.cached_definition.attr
+        return ConcreteFunction.from_func_graph(called.graph, called.function_type, attributes)._get_gradient_function()
 
     def _site(self, op):
         marks = (_MARK.search(around.name) for around in self._around(op))
@@ -167,7 +165,7 @@ def _lacks(op, backward):
     Those declared to have none matter in a gradient only: in the forward pass, what they leave out is missing in the
     first derivative too, so the second is that of what the user trains.
     """
-    if not (_differentiable(op.inputs) and _differentiable(op.outputs)) or op.type in _FLAT or _functions(op):
+    if not (_differentiable(op.inputs) and _differentiable(op.outputs)) or op.type in _FLAT or functions(op):
         return ""
     try:
         declared_to_have_none = _registered_derivative(op) is None
@@ -181,29 +179,3 @@ def _lacks(op, backward):
 def _differentiable(tensors):
     """Those that carry a derivative; lists of tensors are variants."""
     return [t for t in tensors if t.dtype.is_floating or t.dtype.is_complex or t.dtype == tf.variant]
-
-
-def _with_bodies(op):
-    """An operation and, where it is a loop, a branch or a call, those of its bodies."""
-    yield op
-    for function in _functions(op):
-        for inner in function.graph.get_operations():
-            yield from _with_bodies(inner)
-
-
-def _functions(op):
-    """The functions that an operation calls."""
-    kinds = {attribute.name: attribute.type for attribute in op.op_def.attr if "func" in attribute.type}
-    values = [op.get_attr(name) for name in kinds]
-    names = [f.name for value in values for f in (value if isinstance(value, list) else [value])]
-    return [f for f in (_function(op.graph, name) for name in names) if f is not None]
-
-
-def _function(graph, name):
-    """A function of a graph or of those around it."""
-    while graph is not None:
-        function = graph._get_function(name)
-        if function is not None:
-            return function
-        graph = getattr(graph, "outer_graph", None)
-    return None

@@ -53,6 +53,7 @@ class MAML(Saved):
             optimizer continues in each meta-batch from the last one's (Nichol, Achiam and Schulman 2018).
         inner_optimizer: "sgd", "momentum", "adam", or an `inner_optimizers.InnerOptimizer`.
         minibatch: number of examples of the support that each inner update takes; default, all of them.
+        remat: whether to compute each inner update twice, to second order, rather than keep its activations.
         task_axis, jit: "map" or "vectorize", and whether to compile by XLA; "auto", see `task_axis.resolve`.
         workers: the processes that share each meta-batch.
 
@@ -87,6 +88,7 @@ class MAML(Saved):
         algorithm: str = "maml",
         inner_optimizer: InnerOptimizer | str = "sgd",
         minibatch: int | None = None,
+        remat: bool = False,
         task_axis: str = "auto",
         jit: bool | str = "auto",
         workers: Alone = ALONE,
@@ -96,15 +98,14 @@ class MAML(Saved):
         self.loss, self.accuracy = users_losses.as_loss(loss, model), users_losses.as_accuracy(accuracy, model)
         adapts = None if adapts == "all" else adapts
         only_maml = {"adapts": adapts, "learn_step_size": learn_step_size, "query_weights": query_weights}
-        self.reptile = checks.is_reptile(algorithm, **only_maml)
+        self.reptile, self.remat = checks.is_reptile(algorithm, **only_maml, remat=remat), remat
         self.pure = PureModel(model, adapts or ("everything" if self.reptile else None))
         self.model, self.dtype = model, self.pure.dtype
         inner = inner_optimizers.find(inner_optimizer, self.reptile)
         minibatch = None if minibatch is None else checks.count(minibatch, "minibatch", 1)
         self.learner = TaskLearner(self.pure, self.loss, self.accuracy, first_order or self.reptile, inner, minibatch)
-        self._checked = False
-        if not self.learner.first_order and self.pure.built_on is not None:
-            self._checked = second_derivatives.check(self.pure, self.pure.built_on, stacklevel=2)
+        now = not self.learner.first_order and self.pure.built_on is not None
+        self._checked = now and second_derivatives.check(self.pure, self.pure.built_on, stacklevel=2)
         self.step_size, self.learn_step_size, self.query_weights = step_size, learn_step_size, query_weights
         self.step_sizes = step_sizes.learned(learn_step_size, step_size, self.pure.adapted, self.num_updates)
         default = keras.optimizers.SGD(0.1) if self.reptile else None
@@ -114,10 +115,8 @@ class MAML(Saved):
         self.optimizer.build(self.meta_variables)
         self.pretrain_optimizer.build(self.weights)
         self.task_axis, self.jit = resolve(task_axis, jit, model)
-        self.target_spec = None  # of the targets [examples, ...], known from the first tasks on
-        self.workers = workers
-        self.compiler = Compiler(self.task_axis, self.jit, apart=workers.count > 1)
-        self._server = serving.Server(self)
+        self.workers, self.target_spec = workers, None  # of the targets [examples, ...], known from the first tasks on
+        self.compiler, self._server = Compiler(self.task_axis, self.jit, workers.count > 1), serving.Server(self)
 
     @property
     def weights(self) -> list[keras.Variable]:
@@ -187,7 +186,8 @@ class MAML(Saved):
         weights = weights and tf.cast(weights(self.optimizer.iterations), self.dtype)
         if weights is not None and weights.shape != (self.num_updates,):
             raise UserError(f"query_weights gives {weights.shape}, but must give a weight for each update")
-        return functools.partial(learner.meta_objective, num_updates=self.num_updates, query_weights=weights)
+        settings = {"num_updates": self.num_updates, "query_weights": weights, "remat": self.remat}
+        return functools.partial(learner.meta_objective, **settings)
 
     def _mean_over_tasks(self, objective, moments, variables, tasks, first):
         """Means over a meta-batch of what an objective gives and leaves: lines 4 to 10 of algorithm 1."""

@@ -8,6 +8,7 @@ from data_generators.errors import UserError
 from data_generators.tasks import Tasks
 from maml_tf import checks
 from maml_tf.backend import keras, tf, without_cudnn
+from maml_tf.graphs import traced
 
 
 class Known(NamedTuple):
@@ -233,7 +234,7 @@ class PureModel:
         if self._assigned is None:
             groups = [[tf.TensorSpec(v.shape, v.dtype) for v in g] for g in (self.adapted, self.shared, self.state)]
             x = tf.nest.map_structure(lambda t: tf.TensorSpec(t.shape, t.dtype), x)
-            tf.function(self, autograph=False).get_concrete_function(*groups, x)
+            traced(self, *groups, x)
 
     def after_adaptation(self, adapted: list, shared: list, state: list, support_x: Any) -> list:
         """The state that inductive predictions take: with the support's statistics under the adapted weights.

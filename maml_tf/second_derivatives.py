@@ -24,6 +24,7 @@ from data_generators.errors import UserError
 from maml_tf import layers as own_layers
 from maml_tf.backend import keras, tf
 from maml_tf.derivative_watch import Watch
+from maml_tf.graphs import traced
 from maml_tf.pure_model import PureModel, sublayers
 
 _EXAMPLES, _LENGTH = 4, 8  # for dimensions of the inputs that are open: the first, and others
@@ -207,7 +208,7 @@ class _Search:
             with watch.derivative(2):
                 return first, _gradients(slope, adapted + shared)
 
-        return tf.function(derivatives, autograph=False).get_concrete_function(*self.specs)
+        return traced(derivatives, *self.specs)
 
     def _wrongly_stopped(self, sites, derivatives):
         """Those whose `stop_gradient` leaves the first derivative as it is and changes the second.

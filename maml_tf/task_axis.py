@@ -8,12 +8,11 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
 
-from tensorflow.python.framework import ops
-
 from data_generators.errors import UserError
 from maml_tf import checks, layers
 from maml_tf.backend import keras, tf
 from maml_tf.direct_calls import Direct
+from maml_tf.graphs import forget, own_gradients
 from maml_tf.pixels import PixelNorm
 from maml_tf.pure_model import sublayers
 
@@ -157,7 +156,7 @@ class Compiler:
         self._apart = apart
         self._known = {}
         self._gradients = set()
-        weakref.finalize(self, _forget, self._gradients)
+        weakref.finalize(self, forget, self._gradients)
 
     def __call__(self, function: Callable, signature: Any = None, jit: bool = True) -> Callable:
         """The function, compiled; anew for each kind of argument, unless a signature says what all are like.
@@ -200,7 +199,7 @@ class Compiler:
                     what = f"TensorFlow cannot vectorise the model, loss or metrics over tasks ({unknown[0]})"
                     raise UserError(f"{what}: give task_axis='map'") from error
                 raise
-        self._gradients |= _own_gradients(tf.compat.v1.get_default_graph())
+        self._gradients |= own_gradients(tf.compat.v1.get_default_graph())
         return results
 
 
@@ -251,20 +250,3 @@ class _Compiled:
             function = functools.partial(self.graph, **given.kwargs)
             self._known.setdefault(key, Direct(lambda: self._compiler(function)))  # two threads may be here at once
         return self._known[key](*map(checks.arrays, given.args))
-
-
-def _own_gradients(graph):
-    """The names under which TensorFlow has registered derivatives for one graph alone.
-
-    It keeps that of every tf.custom_gradient that is traced, Keras's optimizers' among them, and with it the graph, for
-    as long as the process runs: 4 MB for each MAML of a small network.
-    """
-    own = (op for op in graph.get_operations() if op.type == "IdentityN")  # which tf.custom_gradient makes
-    names = (op.node_def.attr["_gradient_op_type"].s.decode() for op in own if "_gradient_op_type" in op.node_def.attr)
-    return {name for name in names if name.startswith("CustomGradient-")}
-
-
-def _forget(gradients):
-    registered = getattr(ops.gradient_registry, "_registry", {})
-    for name in gradients:
-        registered.pop(name, None)

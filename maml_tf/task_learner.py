@@ -42,12 +42,16 @@ class Start(NamedTuple):
 
 
 class Inner(NamedTuple):
-    """What a support loss carries: the model's state, the update's index; and of its latest pass, outputs and loss."""
+    """What a support loss carries: the model's state, the update's index; and of its latest pass, outputs and loss.
+
+    shared: those of Start, so that `remat` need not find them in a closure.
+    """
 
     model_state: list
     update: Any = 0
     outputs: Any = ()
     loss: Any = ()
+    shared: Any = ()
 
 
 class Adapted(NamedTuple):
@@ -78,7 +82,14 @@ class TaskLearner(NamedTuple):
     outputs: tuple = ()
 
     def adapt(
-        self, start: Start, inner: Inner, x: Any, y: Any, num_updates: int | tf.Tensor, first_update: Any = 0
+        self,
+        start: Start,
+        inner: Inner,
+        x: Any,
+        y: Any,
+        num_updates: int | tf.Tensor,
+        first_update: Any = 0,
+        remat: bool = False,
     ) -> tuple[Start, Inner]:
         """Adapts to a support set: theta' = theta - alpha * grad L_support(theta), num_updates times.
 
@@ -86,7 +97,7 @@ class TaskLearner(NamedTuple):
             start: Start, whose params adapt.
             inner: Inner, which holds the model's state to start from.
             x, y: [support, ...] inputs and targets.
-            num_updates, first_update: as for `adaptation.adapt`.
+            num_updates, first_update, remat: as for `adaptation.adapt`.
 
         Returns:
             (start with params theta' and new slots, Inner of the last support pass); where num_updates is a tensor,
@@ -97,13 +108,15 @@ class TaskLearner(NamedTuple):
         def support_loss(params, inner):
             state = self.model.at_update(inner.model_state, inner.update)
             support_x, support_y = _chosen((x, y), start.order, inner.update)
-            outputs, state, _ = self.model(params, start.shared, state, support_x)
+            outputs, state, _ = self.model(params, inner.shared, state, support_x)
             loss = self._loss(outputs, support_y)
-            return loss, Inner(state, inner.update + 1, *((outputs, loss) if unrolled else ()))
+            seen = (outputs, loss) if unrolled else ((), ())
+            return loss, Inner(state, inner.update + 1, *seen, inner.shared)
 
-        inner = Inner(inner.model_state, first_update if unrolled else tf.zeros_like(num_updates) + first_update)
+        first = first_update if unrolled else tf.zeros_like(num_updates) + first_update
+        inner = Inner(inner.model_state, first, shared=start.shared)
         settings = {"num_updates": num_updates, "first_update": first_update, "first_order": self.first_order}
-        settings |= {"step_size": start.step_size, "optimizer": self.optimizer}
+        settings |= {"step_size": start.step_size, "optimizer": self.optimizer, "remat": remat}
         params, slots, inner = descend(support_loss, start.params, start.slots, inner, **settings)
         return start._replace(params=params, slots=slots), inner
 
@@ -114,7 +127,9 @@ class TaskLearner(NamedTuple):
         state = self.model.after_adaptation(start.params, start.shared, inner.model_state, x)
         return Adapted(start.params, state)
 
-    def meta_objective(self, start: Start, task: Tasks, num_updates: int, query_weights: Any = None) -> Measured:
+    def meta_objective(
+        self, start: Start, task: Tasks, num_updates: int, query_weights: Any = None, remat: bool = False
+    ) -> Measured:
         """The query loss after adaptation, L_query(theta'), with the losses that layers add.
 
         Args:
@@ -123,13 +138,14 @@ class TaskLearner(NamedTuple):
             num_updates: inner updates, at least 1.
             query_weights: [num_updates] w; then the objective is the sum of w_i * L_query(theta_i) over the weights
                 theta_i after each update (the multi-step loss of MAML++, Antoniou et al. 2019).
+            remat: as for `adaptation.adapt`.
 
         Returns:
             (objective, dict of metrics before and after adaptation, the model's state after the support).
         """
         inner, terms = Inner(start.state), []
         for i in range(num_updates):
-            start, inner = self.adapt(start, inner, task.support_x, task.support_y, 1, i)
+            start, inner = self.adapt(start, inner, task.support_x, task.support_y, 1, i, remat)
             if i == 0:
                 before = self._metrics_of_support(inner, task, start.order)
             if query_weights is not None or i == num_updates - 1:

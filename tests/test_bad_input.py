@@ -68,6 +68,14 @@ def test_cosine_of_meta_gradients_is_for_meta_training_only(run_main, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_remat_is_for_training_to_second_order_only(run_main, tmp_path):
+    pretraining = ("--metatrain_iterations=0", "--pretrain_iterations=3")
+    for arguments in (("--train=False",), pretraining, ("--stop_grad=True",), ("--algorithm=reptile",)):
+        assert_refused(run_main("--remat", *arguments), "--remat goes with a training to second order")
+    assert_refused(run_main("--remat", "--export_dir=x"), "do not go together: an export keeps no activations")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_logdir_that_cannot_be_written(run_main, tmp_path):
     (tmp_path / "file").write_text("mine")
     assert_refused(run_main(*QUICK, "--logdir=file"), "cannot write to file/cls_5")

@@ -43,6 +43,7 @@ def build(
     shots: int | None = None,
     ways: int | None = None,
     workers: Alone = ALONE,
+    remat: bool = False,
 ) -> MAML:
     """The MAML of an experiment, its network freshly initialised from the experiment's seed.
 
@@ -53,6 +54,7 @@ def build(
         shots: K, where it is not that of training; the loss is divided by it.
         ways: of the tasks, where they use only this many of the first outputs.
         workers: the processes that share each meta-batch.
+        remat: see `MAML`.
     """
     keras.utils.set_random_seed(experiment.seed)
     dataset = experiment.dataset
@@ -83,6 +85,7 @@ def build(
         algorithm=experiment.algorithm,
         inner_optimizer=experiment.inner_optimizer,
         minibatch=experiment.inner_batch_size,
+        remat=remat,
         task_axis=task_axis,
         jit=jit,
         workers=workers,

@@ -60,6 +60,9 @@ def define(flags: Flags) -> None:
     flags.exclusive("estimate", "export_dir", "are two things: an estimate is of a training")
     flags.choice("task_axis", "auto", ["auto", "map", "vectorize"], "how a step runs over its tasks")
     flags.choice("jit", "auto", ["auto", "true", "false"], "compile by XLA")
+    twice = "compute inner updates twice in training, rather than keep their activations: less memory, same numbers"
+    flags.boolean("remat", False, twice)
+    flags.exclusive("remat", "export_dir", "do not go together: an export keeps no activations")
     flags.arithmetic()
 
 

@@ -135,6 +135,9 @@ def _check_flags(flags, trained, folder):
         raise UserError("--log_gradient_cosine goes with meta-training: there is no meta-gradient otherwise")
     if flags.log_gradient_cosine and trained.algorithm != "maml":
         raise UserError("--log_gradient_cosine goes with MAML: Reptile has no meta-gradient")
+    second_order = trained.metatrain_iterations and trained.algorithm == "maml" and not trained.stop_grad
+    if flags.remat and not (flags.train and second_order):
+        raise UserError("--remat goes with a training to second order: nothing else keeps the activations of updates")
     if flags.estimate and not flags.train:
         raise UserError("--estimate is of a training: leave out --train=False")
     if not flags.train:
@@ -173,7 +176,8 @@ def _train(flags: Flags, experiment: Experiment, data: TaskData, folder: Path, t
 def _training(flags, experiment, data, folder, together):
     data.check_trainable()
     data.split_to_test(flags.test_set)  # a split that is not there is found out before hours of training
-    maml = build.build(experiment, data.source, flags.task_axis, _jit(flags), workers=together)
+    how = {"task_axis": flags.task_axis, "jit": _jit(flags), "remat": flags.remat, "workers": together}
+    maml = build.build(experiment, data.source, **how)
     dataset, validate = experiment.dataset, flags.validation_interval
     schedule = Schedule(
         save=flags.save_interval or dataset.save_every,

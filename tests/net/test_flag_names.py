@@ -23,7 +23,7 @@ RL_SETTINGS = _words(
 # Of main.py, those with a default of their own; settings take the paper's values.
 _DEFAULTS = {
     **dict.fromkeys(
-        ("help", "log_gradient_cosine", "export_transductive", "tf32", "deterministic", "estimate"), "false"
+        ("help", "log_gradient_cosine", "export_transductive", "tf32", "deterministic", "estimate", "remat"), "false"
     ),
     **dict.fromkeys(("log", "resume", "train", "transductive"), "true"),
     **dict.fromkeys(("task_axis", "jit"), "auto"),

@@ -1,0 +1,123 @@
+"""Gradient checkpointing: a function whose derivative computes it anew, in place of keeping what it needs of it.
+
+The derivative of an inner update needs the activations of its forward and backward pass. Those of all updates are most
+of the memory of a meta-step. Chen et al. 2016, arXiv 1604.06174, keep what enters a part of the computation instead,
+and compute the part once more when its derivative is due.
+"""
+
+import contextlib
+import re
+from collections.abc import Callable, Iterator
+
+from data_generators.errors import UserError
+from maml_tf.backend import tf
+from maml_tf.graphs import with_bodies
+
+# Operations that draw other numbers whenever they run; what Keras's layers draw depends on seeds, which are tensors.
+_DRAWS = re.compile("(Parameterized)?TruncatedNormal|Random|Multinomial|Rng|Stateful(?!PartitionedCall)")
+
+
+def recomputed(function: Callable) -> Callable:
+    """The function with the same values and derivatives, whose activations do not stay in memory.
+
+    A derivative by the tensors that it is given computes it once more. One by tensors that it finds in a closure is
+    right too, but keeps the activations.
+
+    Args:
+        function: takes structures of tensors and whatever else, and returns such a structure.
+
+    Returns:
+        A function of the same arguments and results.
+
+    Raises:
+        UserError: when it is called in a graph, and draws numbers that would be others the second time.
+
+    Example:
+        >>> x = tf.constant(3.0)
+        >>> with tf.GradientTape() as tape:
+        ...     tape.watch(x)
+        ...     y = recomputed(tf.square)(x)
+        >>> float(y), float(tape.gradient(y, x))
+        (9.0, 6.0)
+    """
+
+    def run(*args):
+        given = tf.nest.flatten(args)
+        smooth, others = _places(given, _is_floating), _places(given, _is_integer)
+
+        def call(floats, integers):
+            values = _replaced(_replaced(given, smooth, floats), others, integers)
+            return function(*tf.nest.pack_sequence_as(args, values))
+
+        @tf.custom_gradient
+        def linked(*tensors):
+            """The results, first among the tensors, as they are; their derivative by the other ones, too."""
+            results, inputs = tensors[: len(places)], tensors[len(places) :]
+
+            def gradient(*of_results):
+                floats, integers = _when_known(of_results, inputs, _at(given, others))
+                with tf.GradientTape(watch_accessed_variables=False) as tape:
+                    tape.watch(floats)
+                    anew = _at(tf.nest.flatten(call(floats, integers)), places)
+                zero = tf.UnconnectedGradients.ZERO
+                return *of_results, *tape.gradient(anew, floats, of_results, unconnected_gradients=zero)
+
+            return list(results), gradient
+
+        with _refusing_to_draw():
+            results = call(list(map(tf.stop_gradient, _at(given, smooth))), _at(given, others))
+        flat = tf.nest.flatten(results)
+        places = _places(flat, _is_floating)
+        return tf.nest.pack_sequence_as(
+            results, _replaced(flat, places, linked(*_at(flat, places), *_at(given, smooth)))
+        )
+
+    return run
+
+
+def _when_known(gradients, *groups):
+    """Groups of tensors as they are, once gradients are known: until then, nothing can be computed of them.
+
+    Otherwise TensorFlow or XLA would find out that the same has been computed before, and keep that. Both look through
+    an identity, and XLA through control dependencies.
+    """
+    firsts = tf.concat([tf.cast(tf.reshape(g, [-1])[:1], tf.float32) for g in gradients], 0)
+    is_any = tf.reduce_all((firsts > 0) | (firsts <= 0) | tf.math.is_nan(firsts))
+    return [[tf.where(is_any, tensor, tf.zeros_like(tensor)) for tensor in group] for group in groups]
+
+
+@contextlib.contextmanager
+def _refusing_to_draw() -> Iterator[None]:
+    """While entered, what is added to the graph must not draw numbers that would be others the second time."""
+    graph = None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
+    before = len(graph.get_operations()) if graph else 0
+    yield
+    for op in graph.get_operations()[before:] if graph else ():
+        for inner in with_bodies(op):
+            if inner.op_def.is_stateful and _DRAWS.match(inner.type):
+                raise UserError(
+                    f"remat computes each update twice, but the model or its loss draws other numbers each time by "
+                    f"{inner.type} ({inner.name}): draw them by keras.random with a SeedGenerator, or leave remat out"
+                )
+
+
+def _is_floating(value):
+    return tf.is_tensor(value) and value.dtype.is_floating
+
+
+def _is_integer(value):
+    return tf.is_tensor(value) and value.dtype.is_integer
+
+
+def _places(values, kind):
+    return [i for i, value in enumerate(values) if kind(value)]
+
+
+def _at(values, places):
+    return [values[i] for i in places]
+
+
+def _replaced(values, places, by):
+    """Values of which those at some places are others."""
+    others = dict(zip(places, by, strict=True))
+    return [others.get(i, value) for i, value in enumerate(values)]

@@ -1,0 +1,24 @@
+"""How much memory a meta-step takes, and what a MAML leaves when it is dropped; `-m slow -s -n0` prints it."""
+
+import pytest
+
+from tests.maml_tf.memory import measured
+
+
+@pytest.mark.slow
+def test_with_remat_ten_updates_take_hardly_more_memory_than_two():
+    """Shapes of miniImagenet, 64 filters, 4 tasks. The time is that of the processor, whatever else it does."""
+    found = {}
+    for updates, remat in ((2, False), (2, True), (10, False), (10, True)):
+        found[updates, remat] = measured(updates=updates, remat=remat)
+        print(f"\n{updates} updates{', remat' * remat}: {found[updates, remat]}", flush=True)
+    assert found[10, True]["peak_mb"] <= 1.3 * min(found[2, remat]["peak_mb"] for remat in (False, True))
+    assert found[10, True]["cpu_seconds"] <= 1.4 * found[10, False]["cpu_seconds"]
+
+
+@pytest.mark.slow
+def test_sixteen_learners_leave_little():
+    """What is left is TensorFlow's: about 40 kB for each name that a variable has ever had, and pieces of its heap."""
+    left = measured(learners=18, task_axis="map", jit=False)["mib"]
+    print(f"\nMiB after each of 18: {[round(mib) for mib in left]}")
+    assert left[17] - left[1] <= 20
