@@ -30,7 +30,8 @@ from rl.envs import ENVIRONMENTS
 from rl.experiment import RLExperiment
 
 FLAGS, FROM_SCRATCH, SOURCE = Path("docs/flags.md"), Path("docs/from-scratch.md"), Path("docs/from_scratch.py")
-NO_COMMANDS = ("__init__", "benchmark_worker", "record", "results", "rows", "tables", "verify")
+NO_COMMANDS = ("__init__", "benchmark_record", "benchmark_turns", "benchmark_worker")
+NO_COMMANDS += ("record", "results", "rows", "served", "tables", "verify")
 FORMER = ("test_rl", "benchmark_rl_sampling", "sgemm")
 INSTALLED = {"train_rl": "maml-rl train", "evaluate_rl": "maml-rl evaluate", "export_rl": "maml-rl export"}
 _CELL = re.compile(r'^"""\n(.*?)^"""\n', re.DOTALL | re.MULTILINE)
