@@ -96,17 +96,17 @@ def descend(
     if remat and not first_order:
         update = recomputed(update)
 
-    def numbered(i, params, slots, state):
-        return update(params, slots, state, _one_for_each(params, step_size(i) if callable(step_size) else step_size))
+    def sizes(i):
+        return _one_for_each(params, step_size(i) if callable(step_size) else step_size)
 
     carried = list(params), slots, state
     if isinstance(num_updates, int):
         for i in range(num_updates):
-            carried = numbered(first_update + i, *carried)
+            carried = update(*carried, sizes(first_update + i))
         return carried
     return tf.while_loop(
         lambda i, *_: i < num_updates,
-        lambda i, *carried: (i + 1, *numbered(first_update + i, *carried)),
+        lambda i, *carried: (i + 1, *update(*carried, sizes(first_update + i))),
         (tf.zeros_like(num_updates), *carried),
     )[1:]
 
