@@ -166,7 +166,7 @@ class Workers(Alone):
             if not self.is_chief:
                 service.set_config_key_value(here(self.index), "")
             if not _are_set(service, awaited, BY_THEMSELVES) and code:
-                # This ends the sums in which others wait for this one, and in that case only.
+                # This ends the sums of the others, who wait for this one in them, or are too slow to be spared.
                 service.report_error_to_cluster(tf.errors.ABORTED, f"{_ENDED} {code}")
                 _are_set(service, awaited, WHEN_TOLD)
             if self.is_chief:
