@@ -106,7 +106,7 @@ def descend(
         return carried
     return tf.while_loop(
         lambda i, *_: i < num_updates,
-        lambda i, *carried: (i + 1, *update(*carried, sizes(first_update + i))),
+        lambda i, params, slots, state: (i + 1, *update(params, slots, state, sizes(first_update + i))),
         (tf.zeros_like(num_updates), *carried),
     )[1:]
 
