@@ -37,6 +37,21 @@ def convolution(x, kernel, strides):
     return jnp.concatenate(shifted, -1) @ kernel.reshape(-1, kernel.shape[3])
 
 
+def pooled(x):
+    """The largest of each 2 x 2 pixels.
+
+    By comparisons: XLA on CPUs gets the second derivative of `x.reshape(...).max(...)` wrong under vmap (JAX 0.10), and
+    `maximum` and `reduce_window` take 1.4 times as long in a step on miniImagenet.
+    """
+    height, width = (size // 2 * 2 for size in x.shape[1:3])
+    rows = larger(x[:, 0:height:2], x[:, 1:height:2])
+    return larger(rows[:, :, 0:width:2], rows[:, :, 1:width:2])
+
+
+def larger(a, b):
+    return jnp.where(a >= b, a, b)
+
+
 def outputs(facts, weights, x):
     for layer in sorted({name.split("/")[0] for name in weights if name.startswith(("conv", "dense"))}):
         kernel = weights[f"{layer}/kernel"]
@@ -48,8 +63,7 @@ def outputs(facts, weights, x):
             x = (x - x.mean(axes)) * lax.rsqrt(x.var(axes) + facts["epsilon"]) + weights[f"norm{layer[-1]}/beta"]
         x = jax.nn.relu(x)
         if facts["max_pool"]:
-            height, width, channels = x.shape[1] // 2, x.shape[2] // 2, x.shape[3]
-            x = x[:, : 2 * height, : 2 * width].reshape(-1, height, 2, width, 2, channels).max((2, 4))
+            x = pooled(x)
     x = x.reshape(len(x), -1) if facts["flatten"] or x.ndim == 2 else x.mean((1, 2))
     return x @ weights["output/kernel"] + weights["output/bias"]
 
