@@ -36,7 +36,9 @@ def read(path: str | Path) -> list[dict[str, Any]]:
 def replace(path: Path, rows: list[dict[str, Any]]) -> None:
     """Writes the rows of a workload into a csv, in place of those of the same workload."""
     before = read(path) if path.exists() and path.stat().st_size else []
-    style.write_csv(path, [row for row in before if row["workload"] != rows[0]["workload"]] + rows)
+    order = [*dict.fromkeys(row["workload"] for row in before + rows)]
+    kept = [row for row in before if row["workload"] != rows[0]["workload"]]
+    style.write_csv(path, sorted(kept + rows, key=lambda row: order.index(row["workload"])))
 
 
 def summary(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -110,13 +112,15 @@ def measured_on(rows: Sequence[dict[str, Any]]) -> str:
     versions = dict.fromkeys(row["version"] for row in rows if row["version"])
     turns = collections.Counter((row["workload"], row["who"]) for row in rows).values()
     loads = [row["load"] for row in rows]
+    busy = max(loads) > _BUSY
     machines = " and ".join(dict.fromkeys(row["machine"] for row in rows))
     return (
         f"Medians of {_range(turns)} turns, with quartiles in brackets; {', '.join([machines, *versions])}; "
-        f"{_range(loads)} processes wanted to run at the start."
+        f"{_range(loads)} processes wanted to run at the start{', so that these numbers are provisional' * busy}."
     )
 
 
+_BUSY = 1.0  # processes, from which on a measurement is provisional
 _PAIRS = {"peak_mb": ".0f", "first_s": ".1f"}
 
 

@@ -116,7 +116,7 @@ def test_turns_with_peers_are_printed_and_written(fake, call, tmp_path):
     # Another workload adds its rows, and the same one replaces its own.
     assert call(benchmark.main, *flags[:1], "--turns=1", flags[2], "--workload=omniglot_5way_1shot").returncode == 0
     assert call(benchmark.main, *flags[:1], "--turns=1", *flags[2:4]).returncode == 0
-    assert [row["workload"] for row in record.read(path)] == 5 * ["omniglot_5way_1shot"] + 5 * ["sinusoid"]
+    assert [row["workload"] for row in record.read(path)] == 5 * ["sinusoid"] + 5 * ["omniglot_5way_1shot"]
 
 
 def test_another_meta_gradient_ends_the_command(fake, call, monkeypatch):
