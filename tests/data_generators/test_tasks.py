@@ -72,5 +72,5 @@ def test_tasks_of_different_sizes_in_one_batch_are_refused(kind, part):
     calls = [maml.train_step, maml.pretrain_step, maml.meta_gradients, lambda tasks: maml.evaluate(tasks, 1)]
     calls.append(lambda tasks: evaluate(maml, lambda first, count: tasks, num_tasks=2, num_updates=1))
     for call in calls:
-        with pytest.raises(UserError, match=rf"{part}_x has tasks of different num.* by maml_tf\.by_size\(tasks\)"):
+        with pytest.raises(UserError, match=rf"{part}_x has tasks with different num.* by maml_tf\.by_size\(tasks\)"):
             call(tasks)
