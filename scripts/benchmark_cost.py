@@ -14,7 +14,6 @@ Points that the csv has are not measured again, so that an interrupted measureme
 `scripts.plot_cost` draws them, and what a model of the cost says.
 """
 
-import csv
 import math
 import os
 import subprocess
@@ -23,7 +22,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from data_generators.files import check_writable, reading
+from data_generators.files import check_writable
 from maml_tf.runs import process, style
 from maml_tf.runs.flags import Flags, command
 from maml_tf.supervised.experiment import Experiment
@@ -97,9 +96,7 @@ def read(path: str | Path) -> list[dict]:
     """
     numbers: dict[str, type] = dict.fromkeys(("ms", "iqr", "mb", "sgemm", "load"), float)
     numbers |= dict.fromkeys(("cores", *Point._fields[1:]), int)
-    with reading(path, "write it by python -m scripts.benchmark_cost --csv=FILE"):
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-        return [row | {n: number(row[n]) for n, number in numbers.items()} for row in csv.DictReader(lines)]
+    return style.read_csv(path, numbers, "write it by python -m scripts.benchmark_cost --csv=FILE")
 
 
 def define(flags: Flags) -> None:

@@ -6,14 +6,12 @@ run at the start.
 """
 
 import collections
-import csv
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from data_generators.files import reading
 from maml_tf.runs import style
 
 OURS = "ours"
@@ -28,9 +26,8 @@ def read(path: str | Path) -> list[dict[str, Any]]:
     Raises:
         UserError: it cannot be read, or is another csv.
     """
-    with reading(path, "write it by python -m scripts.benchmark --peers --csv=FILE"):
-        rows = csv.DictReader(Path(path).read_text(encoding="utf-8").splitlines())
-        return [row | {name: of(row[name]) if row[name] else None for name, of in _NUMBERS.items()} for row in rows]
+    numbers = {name: lambda entry, of=of: of(entry) if entry else None for name, of in _NUMBERS.items()}
+    return style.read_csv(path, numbers, "write it by python -m scripts.benchmark --peers --csv=FILE")
 
 
 def replace(path: Path, rows: list[dict[str, Any]]) -> None:

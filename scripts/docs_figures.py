@@ -22,10 +22,11 @@ _TANH = [*_HALF_CHEETAH, "--nonlinearity=tanh"]
 # The lines of the picture of the seeds: each as far as it has come.
 _RUNS = "runs/half_cheetah_direction"
 _RUN = f"{_RUNS}/maml.mbs_40.fbs_20.numgrad1.fastlr0.1.delta0.02"
+_OF_SEED = {seed: f".seed{seed}" if seed else "" for seed in range(7)}  # at the end of the name of its run
 _LINES = {f"original, seed {seed}": f"{_RUNS}/original_relu_seed{seed}.csv" for seed in (1, 2)}
-_LINES |= {f"ReLU, seed {seed}": _RUN + (f".seed{seed}" if seed else "") for seed in range(7)}
+_LINES |= {f"ReLU, seed {seed}": _RUN + name for seed, name in _OF_SEED.items()}
 _LINES |= {f"original weights, from {i}": f"{_RUNS}/relu_from_original_seed1_iteration{i}.csv" for i in (0, 25)}
-_LINES |= {f"tanh, seed {seed}": f"{_RUN}.nonlinearitytanh" + (f".seed{seed}" if seed else "") for seed in range(3)}
+_LINES |= {f"tanh, seed {seed}": f"{_RUN}.nonlinearitytanh{_OF_SEED[seed]}" for seed in range(3)}
 
 
 def commands() -> dict[str, list[list[str]]]:

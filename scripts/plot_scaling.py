@@ -7,13 +7,11 @@ workers is calculated: neither a network between machines nor a GPU was measured
 scripts/figures/scaling.py.
 """
 
-import csv
 import functools
 import sys
 from pathlib import Path
 
 from data_generators.errors import UserError
-from data_generators.files import reading
 from maml_tf.runs import style
 from maml_tf.runs.flags import Flags, command
 from scripts.benchmark import WORKLOADS
@@ -50,9 +48,7 @@ def read(path: str | Path) -> list[dict]:
         UserError: it cannot be read, or is another csv.
     """
     numbers = {name: int for name in ("workers", "cores", "tasks", "bytes", "turn")} | {"ms": float, "load": float}
-    with reading(path, "write it by python -m scripts.benchmark_workers --csv=FILE"):
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-        return [row | {n: number(row[n]) for n, number in numbers.items()} for row in csv.DictReader(lines)]
+    return style.read_csv(path, numbers, "write it by python -m scripts.benchmark_workers --csv=FILE")
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -1,12 +1,12 @@
 """The look of pictures and tables, and the files that pictures and the numbers behind them go to."""
 
 import csv
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from data_generators.errors import UserError
-from data_generators.files import check_writable, replacing, writing
+from data_generators.files import check_writable, reading, replacing, writing
 from maml_tf.runs.flags import Flags
 
 if TYPE_CHECKING:
@@ -102,6 +102,22 @@ def save(figure: "Figure", path: str | Path) -> Path:
     metadata = {"CreationDate": None} if ending == "pdf" else {}
     with matplotlib.rc_context(_STYLE):
         return _write(path, lambda part: figure.savefig(part, format=ending, metadata=metadata))
+
+
+def read_csv(path: str | Path, numbers: Mapping[str, Callable[[str], Any]], remedy: str) -> list[dict[str, Any]]:
+    """The rows of a csv that `write_csv` has written.
+
+    Args:
+        path: of the file.
+        numbers: functions that make a value of an entry, by the names of columns; the others stay texts.
+        remedy: what the user should do where the file is no such csv, as of `files.reading`.
+
+    Raises:
+        UserError: it cannot be read, or is another csv.
+    """
+    with reading(path, remedy):
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        return [row | {name: number(row[name]) for name, number in numbers.items()} for row in csv.DictReader(lines)]
 
 
 def write_csv(path: str | Path, rows: list[dict]) -> Path:
