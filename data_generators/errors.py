@@ -57,6 +57,8 @@ def exit_code(error: BaseException) -> int:
     """The exit code of a command that ends so: 130 after Ctrl-C, 1 for an error that is ours, else its own, or 2."""
     if isinstance(error, KeyboardInterrupt):
         return 130
+    if isinstance(error, SystemExit):
+        return error.code if isinstance(error.code, int) else int(error.code is not None)
     return 1 if user_sentence(error) is None else getattr(error, "exit_code", UserError.exit_code)
 
 

@@ -51,6 +51,7 @@ def adapt(
 
     Raises:
         ValueError: step_size is a list of another length than params.
+        UserError: with `remat`, in a graph, the loss draws random numbers that it would not draw again.
 
     Example:
         >>> def loss(params, state):

@@ -56,9 +56,8 @@ def after_each_update(
     def knowing(task, moments):
         if not moments:
             return task
-        support_x = (
-            Known(task.support_x, moments[0]) if not orders else task.support_x
-        )  # each update takes a part of it
+        # With orders each update takes a part of it.
+        support_x = task.support_x if orders else Known(task.support_x, moments[0])
         return task._replace(support_x=support_x, query_x=Known(task.query_x, moments[1]))
 
     def before(element):

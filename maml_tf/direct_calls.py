@@ -60,8 +60,10 @@ class Direct:
         if kind not in self._functions:
             self._functions.setdefault(kind, self._compile())  # two threads may be here at once
             if len(self._functions) == _MANY:
-                message = f"compiled for {_MANY} kinds of arguments, each of which takes seconds and stays in memory: "
-                logging.getLogger(__name__).warning(message + "give tasks of few sizes, by maml_tf.by_size for example")
+                logging.getLogger(__name__).warning(
+                    f"a step or a prediction has been compiled for {_MANY} different shapes of its tasks; each takes "
+                    "seconds and stays in memory: use few numbers of tasks in a batch and of examples in a task"
+                )
         return self._functions[kind]
 
 

@@ -34,9 +34,7 @@ class WorkerEnded(UserError):
 
     def __init__(self, code: int):
         interrupted = "another worker was interrupted"
-        super().__init__(
-            interrupted if code == 130 else "another worker has ended with an error, which its output tells"
-        )
+        super().__init__(interrupted if code == 130 else "another worker has ended with an error: see its output")
         self.exit_code = code
 
 

@@ -3,8 +3,6 @@
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from tensorflow.python.framework import ops
-
 from maml_tf.backend import tf
 
 CALLS = ("PartitionedCall", "StatefulPartitionedCall")  # of a tf.function, which may be the user's
@@ -72,6 +70,8 @@ def own_gradients(graph: tf.Graph) -> set[str]:
 
 def forget(gradients: Iterable[str]) -> None:
     """Takes derivatives that `own_gradients` found out of TensorFlow's registry, when their graph is done with."""
+    from tensorflow.python.framework import ops  # private; after `backend`, which says on what Keras runs
+
     registered = getattr(ops.gradient_registry, "_registry", {})
     for name in gradients:
         registered.pop(name, None)

@@ -18,14 +18,14 @@ Each workload runs in a fresh process, on random data of the right shapes: it ne
               progress; its times are per 100 steps from one summary to the next, in turns with as many bare steps
 
 --peers measures the same steps by PyTorch and JAX, where they are installed (requirements/peers.txt), and --against the
-same workloads at an earlier commit of this clone. Both go in turns: each turn measures an equal block of all, of peers
-in processes that stay, of a commit in a fresh process each. A table has medians and the ratio of their time to ours.
+same workloads at an earlier commit of this clone. Both take turns: in each, every party does an equal block of steps.
+Peers have one process for all turns, a commit a new one for each. A table has medians and the ratio of their time to
+ours.
 First, the meta-gradient of each peer is compared with ours in float64, and may differ by 1e-4 of it. In the csv, rows
 of workloads that are not measured now stay; `scripts.reproduce --write_results` writes the tables of the documentation
 from docs/benchmark_peers.csv and docs/benchmark_against.csv, and `scripts.docs_figures --picture=benchmark` draws.
 """
 
-import csv
 import importlib.metadata
 import json
 import math
@@ -37,8 +37,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from data_generators.errors import UserError
-from data_generators.files import check_writable, replacing
-from maml_tf.runs import process
+from data_generators.files import check_writable
+from maml_tf.runs import process, style
 from maml_tf.runs.flags import Flags, command
 from maml_tf.supervised.experiment import Experiment
 from maml_tf.supervised.variants import PRESETS, preset
@@ -139,7 +139,8 @@ def define(flags: Flags) -> None:
     flags.boolean("peers", False, "measure PyTorch and JAX in turns with this project")
     flags.string("against", None, "commit to measure in turns with these files")
     flags.exclusive("peers", "against", "are two comparisons")
-    flags.integer("turns", 5, "of --peers and --against: how often each is measured", least=1, most=10**4)
+    turns = "how often --peers and --against measure each; default: 5"
+    flags.integer("turns", None, turns, least=1, most=10**4)
 
 
 def run(flags: Flags) -> int:
@@ -148,7 +149,9 @@ def run(flags: Flags) -> int:
         if (flags.task_axis, flags.jit) != ("auto", "auto"):
             raise UserError("--peers and --against measure what is usual: leave out --task_axis and --jit")
         workloads = {name: WORKLOADS[name] for name in flags.workload or WORKLOADS}
-        return benchmark_turns.run(workloads, flags.turns, flags.csv, flags.steps, flags.against)
+        return benchmark_turns.run(workloads, flags.turns or 5, flags.csv, flags.steps, flags.against)
+    if flags.turns:
+        raise UserError("--turns is of --peers and --against: leave it out, or give one of them")
     if flags.csv:
         check_writable(flags.csv)  # now rather than after minutes of measuring
     sgemm = sgemm_rate()
@@ -166,7 +169,7 @@ def run(flags: Flags) -> int:
             print(_line(column.title for column in COLUMNS))
         print(_line(column.text(rows[-1]) for column in COLUMNS), flush=True)
         if flags.csv:
-            _write(flags.csv, rows)
+            style.write_csv(flags.csv, rows)
     return 1 if failures else 0
 
 
@@ -202,13 +205,6 @@ def _printed(module, *arguments, **environment):
     return subprocess.run(
         process, cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, check=True
     ).stdout
-
-
-def _write(path, rows):
-    with replacing(path) as part, part.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 def _line(texts):

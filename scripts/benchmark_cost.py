@@ -22,6 +22,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from data_generators.errors import UserError
 from data_generators.files import check_writable
 from maml_tf.runs import process, style
 from maml_tf.runs.flags import Flags, command
@@ -102,15 +103,20 @@ def read(path: str | Path) -> list[dict]:
 def define(flags: Flags) -> None:
     """Defines the flags."""
     flags.path("csv", "cost.csv", "file of the points, to which those that it lacks are added")
-    flags.several("datasource", RANGES, "whose steps to measure; default: all")
-    flags.several("vary", SETTINGS, "what grows; default: each of them")
-    flags.integer("steps", None, f"to time; default: those of {_SECONDS:g} s, {_LEAST} to {_MOST}", least=1, most=10**6)
+    flags.several("datasource", RANGES, "data sets whose steps are measured; default: all")
+    flags.several("vary", SETTINGS, "settings that grow, one at a time; default: each")
+    steps = f"steps to time at each point; default: {_LEAST} to {_MOST}, about {_SECONDS:g} s"
+    flags.integer("steps", None, steps, least=1, most=10**6)
 
 
 def run(flags: Flags) -> int:
     """Measures the points that the csv lacks; returns the exit code."""
     check_writable(flags.csv)
+    if process.peak_memory() is None:
+        raise UserError("this system does not tell how much memory a process held: measure on Linux or macOS")
     rows = read(flags.csv) if flags.csv.exists() else []
+    if others := sorted({row["machine"] for row in rows} - {machine()}):
+        raise UserError(f"{flags.csv} has points of another machine ({', '.join(others)}): give --csv another file")
     known = {point_of(row) for row in rows}
     wanted = [point for point in points(flags.datasource or RANGES, flags.vary or SETTINGS) if point not in known]
     if not wanted:

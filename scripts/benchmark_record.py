@@ -12,11 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from data_generators.errors import UserError
 from maml_tf.runs import style
 
 OURS = "ours"
 _DOCS = Path(__file__).parents[1] / "docs"
 PEERS, AGAINST = _DOCS / "benchmark_peers.csv", _DOCS / "benchmark_against.csv"
+_COMMANDS = "python -m scripts.benchmark with --peers or --against=COMMIT, and --csv=FILE"
 _NUMBERS = {"turn": int, "ms": float, "peak_mb": float, "first_s": float, "load": float}
 
 
@@ -27,7 +29,22 @@ def read(path: str | Path) -> list[dict[str, Any]]:
         UserError: it cannot be read, or is another csv.
     """
     numbers = {name: lambda entry, of=of: of(entry) if entry else None for name, of in _NUMBERS.items()}
-    return style.read_csv(path, numbers, "write it by python -m scripts.benchmark --peers --csv=FILE")
+    rows = style.read_csv(path, numbers, f"write it by {_COMMANDS}")
+    ours = {(row["workload"], row["turn"]) for row in rows if row["who"] == OURS}
+    if not rows or any((row["workload"], row["turn"]) not in ours for row in rows):
+        raise UserError(f"{path} lacks blocks of this project: write it by {_COMMANDS}")
+    return rows
+
+
+def check(path: Path, commit: str | None) -> None:
+    """Raises UserError where rows against this commit, or of peers, cannot come into what is in a file."""
+    if not (path.exists() and path.stat().st_size):
+        return
+    others = {row["who"] for row in read(path)} - {OURS}
+    compared = {who for who in others if not who.startswith(("PyTorch", "JAX"))}
+    if compared != {commit} - {None}:
+        was = f"--against={compared.pop()}" if compared else "--peers"
+        raise UserError(f"{path} has measurements of {was}: give --csv another file")
 
 
 def replace(path: Path, rows: list[dict[str, Any]]) -> None:
@@ -104,15 +121,16 @@ def against_table(rows: Sequence[dict[str, Any]]) -> list[list[str]]:
     return cells
 
 
-def measured_on(rows: Sequence[dict[str, Any]]) -> str:
-    """A sentence on how and where the rows were measured."""
+def measured_on(rows: Sequence[dict[str, Any]], quartiles: bool = True) -> str:
+    """A sentence on how and where the rows were measured; `quartiles`: whether the table has them."""
     versions = dict.fromkeys(row["version"] for row in rows if row["version"])
     turns = collections.Counter((row["workload"], row["who"]) for row in rows).values()
     loads = [row["load"] for row in rows]
     busy = max(loads) > _BUSY
     machines = " and ".join(dict.fromkeys(row["machine"] for row in rows))
     return (
-        f"Medians of {_range(turns)} turns, with quartiles in brackets; {', '.join([machines, *versions])}; "
+        f"Medians of {_range(turns)} turns{', with quartiles in brackets' * quartiles}; "
+        f"{', '.join([machines, *versions])}; "
         f"{_range(loads)} processes wanted to run at the start{', so that these numbers are provisional' * busy}."
     )
 

@@ -42,7 +42,8 @@ def define(flags: Flags) -> None:
     flags.boolean("sampling", False, "measure sampling alone, in --env or else in every environment")
     repeats = "iterations, or meta-batches, to take the median of; default: 5, of --sampling 3"
     flags.integer("repeats", None, repeats, least=1, most=10**6)
-    flags.choice("threads", "auto", ["auto", "tasks", "products"], "of TensorFlow: one per task, or all per product")
+    threads = "threads of TensorFlow: one for each task, or all of them for each product"
+    flags.choice("threads", "auto", ["auto", "tasks", "products"], threads)
     flags.choice("task_axis", "auto", ["auto", "map", "vectorize"], "how a step runs over its tasks")
     workers = "threads that simulate, with --sampling; default: all cores"
     flags.integer("workers", None, workers, least=1, most=1024)

@@ -21,7 +21,7 @@ from maml_tf.runs import process
 from maml_tf.supervised import variants
 from maml_tf.supervised.experiment import Experiment
 from scripts import benchmark_record as record
-from scripts.served import ROOT, Served, machine
+from scripts.served import ROOT, Served, last_line, machine
 
 AGREE = 1e-4  # relative difference of two meta-gradients
 _PER_BLOCK = 10  # a block has a tenth of the steps that `scripts.benchmark` times
@@ -87,6 +87,7 @@ def run(workloads: Mapping[str, Any], turns: int, path: Path | None, steps: int 
     """
     if path:
         check_writable(path)  # now rather than after minutes of measuring
+        record.check(path, commit)
     here = {"machine": machine(), "load": round(os.getloadavg()[0], 1)}
     measured = 0
     with contextlib.ExitStack() as stack:
@@ -131,10 +132,12 @@ def _commits(name, steps, commit, tree):
             flags = f"--workload={name}", f"--steps={steps}", f"--csv={path}"
             line = [sys.executable, "-m", "scripts.benchmark", *flags]
             result = subprocess.run(line, cwd=folder, capture_output=True, text=True, check=False)
-            if result.returncode == 2 and folder != ROOT:
+            if result.returncode == 2 and folder != ROOT and "--workload" in result.stderr:
                 return None  # it does not know the workload
             if result.returncode:
-                raise UserError(f"the benchmark in {folder} has ended with {result.returncode}: {result.stderr}")
+                raise UserError(
+                    f"the benchmark in {folder} has ended with {result.returncode}: {last_line(result.stderr)}"
+                )
             with path.open(newline="", encoding="utf-8") as file:
                 (row,) = csv.DictReader(file)
         names = {"ms": "ms_per_step", "peak_mb": "peak_mb", "first_s": "first_step_seconds"}
@@ -212,4 +215,4 @@ def problem(path: Path, settings: Mapping[str, Any], checked: int) -> None:
     line = [sys.executable, "-m", "scripts.peers.problem", str(path), json.dumps(settings), str(checked)]
     result = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
     if result.returncode:
-        raise UserError(f"the meta-gradient to compare with cannot be computed: {result.stderr}")
+        raise UserError(f"the meta-gradient to compare with cannot be computed: {last_line(result.stderr)}")

@@ -37,10 +37,10 @@ _IN_BLOCK = 10  # means, or so many of those steps that `scripts.benchmark` time
 def define(flags: Flags) -> None:
     """Defines the flags."""
     known = [name for name, workload in WORKLOADS.items() if workload.kind != "training_loop"]
-    flags.several("workload", known, f"whose steps to measure; default: {_USUAL}")
-    flags.integer("workers", 2, "how many, which share the cores", least=2, most=1024)
-    flags.integer("turns", 5, "how often each is measured", least=1)
-    flags.integer("steps", None, "in a block; default: 2 to 500, by workload", least=1)
+    flags.several("workload", known, f"workload whose steps are measured; default: {_USUAL}")
+    flags.integer("workers", 2, "number of workers, which share the cores", least=2, most=1024)
+    flags.integer("turns", 5, "how often each block is measured", least=1)
+    flags.integer("steps", None, "steps of a block; default: 2 to 500, by workload", least=1)
     flags.path("csv", None, "file to which the blocks are written")
 
 

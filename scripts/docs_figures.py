@@ -1,4 +1,4 @@
-"""Draws the pictures of README.md and RESULTS.md, with their csv files: the one command that writes docs/figures.
+"""Draws the pictures of README.md, RESULTS.md and docs/ into docs/figures, with the csv files of what they show.
 
 python -m scripts.docs_figures
 python -m scripts.docs_figures --picture=sinusoid --picture=point_navigation

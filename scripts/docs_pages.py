@@ -46,7 +46,7 @@ def flags_page(scripts: Iterable[str]) -> str:
     parts = [
         "# Flags",
         "Every flag of every command. `python -m scripts.docs_pages --page=flags` makes this page from the commands "
-        "themselves; `--help` prints the same. [Experiments](experiments.md) says which flags an experiment needs. "
+        "themselves; `--help` prints them too. [Experiments](experiments.md) says which flags an experiment needs. "
         "A flag is given as `--name=value`; a truth value also as `--name` or `--noname`.",
         "## main.py",
         "Trains, tests and exports; `maml` in an installation.",

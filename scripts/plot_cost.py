@@ -8,7 +8,6 @@ scripts/figures/cost.py.
 
 import sys
 
-from data_generators.errors import UserError
 from maml_tf.runs import process, style
 from maml_tf.runs.flags import Flags, command
 from scripts.benchmark_cost import read
@@ -26,13 +25,8 @@ def run(flags: Flags) -> None:
 
     (path,) = style.paths(flags, ["cost"], "logs")
     rows = read(flags.measured)
-    try:
-        with process.quiet_import():  # of TensorFlow, for the networks' shapes
-            print("\n".join([*cost.described(rows), "", *cost.table(rows)]))
-    except (IndexError, ValueError) as error:
-        raise UserError(
-            f"{flags.measured} has too few points: measure them by python -m scripts.benchmark_cost --csv=FILE"
-        ) from error
+    with process.quiet_import():  # of TensorFlow, for the networks' shapes
+        print("\n".join([*cost.described(rows), "", *cost.table(rows)]))
     print(style.save(style.make(cost.draw, rows, *cost.SIZE), path))
 
 

@@ -18,8 +18,6 @@ the tables of RESULTS.md and README.md from the record, and those of docs/perfor
 
 import contextlib
 import json
-import platform
-import re
 import shlex
 import subprocess
 import sys
@@ -35,6 +33,7 @@ from maml_tf.runs.style import aligned
 from scripts import record, tables, verify
 from scripts.results import RESULTS
 from scripts.rows import Options, Result
+from scripts.served import processor
 
 SESSIONS = "sessions.json"
 COLUMNS = ("run", "published", "ours", "on", "iterations", "command", "commit", "duration")
@@ -46,7 +45,8 @@ def define(flags: Flags) -> None:
     rows = "name of the row to run, or with --verify of rows; default: lists or tests all"
     flags.argument("rows", rows, required=False, several=True)
     flags.boolean("verify", False, "test the weights that are there against the record")
-    flags.boolean("write_results", False, "write the tables of RESULTS.md and README.md from the record")
+    pages = "write the tables of RESULTS.md, README.md and docs/performance.md from the record"
+    flags.boolean("write_results", False, pages)
     flags.exclusive("verify", "write_results", "do different things")
     flags.integer("iterations", None, "iterations of training, for an incomplete run; default: the paper's", least=1)
     whole = "with --verify, the folder above these, by default runs/"
@@ -240,17 +240,9 @@ def record_line(result: Result, options: Options, effort: Effort, best: int | No
         command=shlex.join(result.command(options)),
         commit="; ".join(filter(None, effort.commits)),
         hours=f"{effort.seconds / 3600:.3g}" if effort.whole else "",
-        machine=machine(),
+        machine=f"{process.available_cores()} cores, {processor()}",
     )
     return record.as_csv([line])
-
-
-def machine() -> str:
-    """The processor and how many of its cores this process may run on."""
-    name = platform.processor()
-    with contextlib.suppress(OSError):  # of Linux
-        name = re.search(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text())[1]
-    return f"{process.available_cores()} cores, {name or platform.machine()}"
 
 
 def _duration(seconds):

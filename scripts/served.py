@@ -1,5 +1,6 @@
 """Processes that measure, and answer line by line, so that several can take turns."""
 
+import contextlib
 import json
 import os
 import platform
@@ -29,7 +30,7 @@ class Served:
         first: dict that it has written before any question.
 
     Raises:
-        UserError: the process has ended, here as in `ask`; the message has what it said.
+        UserError: the process has ended, here as in `ask`; the message has what it said last.
     """
 
     def __init__(self, line: Sequence[str], environment: Mapping[str, str]):
@@ -42,8 +43,9 @@ class Served:
 
     def ask(self, what: dict[str, Any]) -> dict[str, Any]:
         """What the process answers."""
-        self._process.stdin.write(json.dumps(what) + "\n")
-        self._process.stdin.flush()
+        with contextlib.suppress(BrokenPipeError):  # it has ended, and `_answer` tells why
+            self._process.stdin.write(json.dumps(what) + "\n")
+            self._process.stdin.flush()
         return self._answer()
 
     def _answer(self):
@@ -52,7 +54,7 @@ class Served:
                 return json.loads(line)
         code = self._process.wait()
         self._errors.seek(0)
-        raise UserError(f"a process that measures has ended with {code}, and said:\n{self._errors.read()}")
+        raise UserError(f"a process that measures has ended with {code}: {last_line(self._errors.read())}")
 
     def __enter__(self) -> "Served":
         return self
@@ -62,10 +64,19 @@ class Served:
         self._errors.close()
 
 
-def machine() -> str:
-    """The CPU, how many cores this process may use, and the version of TensorFlow."""
+def last_line(errors: str) -> str:
+    """The last line of what a process has written to its standard error."""
+    return next(reversed(errors.strip().splitlines()), "it said nothing")
+
+
+def processor() -> str:
+    """The name of the CPU."""
     cpu = Path("/proc/cpuinfo")
     lines = cpu.read_text(encoding="utf-8").splitlines() if cpu.exists() else []
     models = [line.partition(": ")[2] for line in lines if line.startswith("model name")]
-    name = models[0] if models else platform.processor() or platform.machine()
-    return f"{name}, {process.available_cores()} cores, TensorFlow {version('tensorflow')}"
+    return models[0] if models else platform.processor() or platform.machine()
+
+
+def machine() -> str:
+    """The CPU, how many cores this process may use, and the version of TensorFlow."""
+    return f"{processor()}, {process.available_cores()} cores, TensorFlow {version('tensorflow')}"

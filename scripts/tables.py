@@ -55,7 +55,8 @@ def filled(page: str, lines: Sequence[Line]) -> str:
         if name in _MEASURED:
             path, cells_of = _MEASURED[name]
             rows = benchmark_record.read(path)
-            return f"{begin}\n{markdown(cells_of(rows))}\n\n{benchmark_record.measured_on(rows)}\n\n{end}"
+            said = benchmark_record.measured_on(rows, quartiles=cells_of is not benchmark_record.memory_table)
+            return f"{begin}\n{markdown(cells_of(rows))}\n\n{said}\n\n{end}"
         cells = summary(lines) if name == SUMMARY else of_rows(name, title or "", lines)
         return f"{begin}\n{markdown(cells)}\n\n{end}"
 

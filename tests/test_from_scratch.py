@@ -5,6 +5,7 @@ import re
 import zipfile
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -61,7 +62,9 @@ def test_omniglot(defined, dtype, first_order):
     assert_same_gradients(gradients, maml, Tasks(*tasks), dtype)
 
 
-def test_it_trains(defined, capsys):
+def test_it_trains(defined, capsys, monkeypatch):
+    keras.utils.set_random_seed(0)
+    monkeypatch.setitem(defined, "random", np.random.default_rng(0))
     network = defined["sinusoid_network"]()
     defined["train"](network, defined["squared_error"], defined["sinusoids"], 400, 0.01)
     first, *_, last = map(float, capsys.readouterr().out.split(": ")[1].split())

@@ -18,7 +18,7 @@
 #SBATCH --open-mode=append
 
 restarts=${RESTARTS:-5}  # not more, since a worker that cannot start looks to the others like one that is lost
-# None where it would begin anew; leave the flag away, and #SBATCH --requeue, or a requeued job begins anew too.
+# None where it would begin anew; leave out the flag and #SBATCH --requeue, or a requeued job begins anew too.
 grep -qiE -- '^--?(noresume|resume=(false|f|no|n|0))$' <(printf '%s\n' "$@") && restarts=0
 while true; do
     # srun ends with the highest exit code of all tasks: 75 where a worker was lost, 137 where it was killed.

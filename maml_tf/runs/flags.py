@@ -144,7 +144,7 @@ class Flags:
             if self._values[name].value is None:
                 raise UserError(f"--{name} is missing: --help says what it is")
         for first, second, why in self._exclusive:
-            if self._values[first].present and self._values[second].present:
+            if all(self._values[name].present and self._values[name].value is not False for name in (first, second)):
                 raise UserError(f"--{first} and --{second} {why}: give one of them")
         self._take(rest)
         return self
@@ -163,10 +163,11 @@ class Flags:
 
     def entries(self) -> list[Entry]:
         """The arguments and flags, as `help` shows them and a page of the documentation does."""
-        found = [Entry(name, "text", "", help) for name, help, _ in self._arguments]
+        found = [Entry(name, "text" + "; must be given" * must, "", help) for name, help, must in self._arguments]
         for flag in self._values.get_flags_for_module(__name__):
             default = "" if flag.default is None else flag.default_as_str[1:-1]
             takes = _takes(flag, self._of_settings.get(flag.name) or self._ranges.get(flag.name, {}))
+            takes += "; must be given" * (flag.name in self._required)
             found.append(Entry(f"--{flag.name}", takes, default, flag.help))
         return found
 
@@ -246,15 +247,15 @@ class _Path(flags.ArgumentParser):
 class _Integer(flags.IntegerParser):
     def __init__(self, words):
         super().__init__()
-        self._words = words
+        self.words = words
 
     def parse(self, argument):
-        if argument in self._words:
-            return self._words[argument]
+        if argument in self.words:
+            return self.words[argument]
         try:
             return super().parse(argument)
         except ValueError as error:
-            raise ValueError(f"give an integer, or {' or '.join(self._words)}" if self._words else error) from error
+            raise ValueError(f"give an integer, or {' or '.join(self.words)}" if self.words else error) from error
 
 
 _PARSERS: dict[type, Callable[[], flags.ArgumentParser]] = {int: flags.IntegerParser, Path: _Path}
@@ -267,6 +268,10 @@ class _Numbers(flags.ArgumentParser):
 
 def _takes(flag, range):
     """What a flag takes, in words."""
+    return ", or ".join([_values(flag, range), *getattr(flag.parser, "words", ())])
+
+
+def _values(flag, range):
     choices = range.get("choices") or getattr(flag.parser, "enum_values", None)
     if choices:
         return ", ".join(str(choice) for choice in choices if choice is not None)

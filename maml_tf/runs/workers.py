@@ -45,6 +45,7 @@ def joined(patience: int = PATIENCE) -> Iterator[Alone]:
 
     Raises:
         UserError: the workers are not named as TensorFlow documents it, or this one's port is taken.
+        WorkerEnded: another one has ended with an error.
         WorkerLost: one has not come, or is gone.
     """
     workers = _join(patience)

@@ -12,7 +12,7 @@ from maml_tf.supervised.steps import phase_ends, steps_for
 from maml_tf.supervised.training import SupervisedTraining
 
 _PIECE = 100  # iterations, as from summary to summary
-_CALLS = 3  # of a validation: of as many are the tasks in memory at a time
+_CALLS = 3  # of a validation that are timed; each has as many tasks as are in memory at a time
 
 
 class Part(NamedTuple):
@@ -36,7 +36,7 @@ class Part(NamedTuple):
 class Estimate(NamedTuple):
     """What a training will take.
 
-    parts: the summaries, the steps of each phase, and the validations.
+    parts: the summaries, the cosines of gradients, the steps of each phase, and the validations.
     first: seconds of the first of each of them beyond the usual: compilation.
     memory: MB of the host that the process has held at most; None where the system does not tell.
     """
@@ -65,7 +65,7 @@ def estimate(training: SupervisedTraining, seconds: float = 5.0) -> Estimate:
 
     Args:
         training: SupervisedTraining that has not begun.
-        seconds: at least so long are the steps of each phase timed, but for those of a shorter phase.
+        seconds: the least time for which the steps of each phase are timed; a shorter phase is timed as a whole.
     """
     parts, first = [], 0.0
     schedule, begin, end = training.schedule, training.experiment.pretrain_iterations, training.end

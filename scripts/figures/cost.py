@@ -7,12 +7,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from data_generators.errors import UserError
 from maml_tf.runs import style
 from maml_tf.supervised.experiment import Experiment
 from scripts import flops
-from scripts.benchmark_cost import SETTINGS, Point, kind, point_of
+from scripts.benchmark_cost import SETTINGS, Point, kind, point_of, usual_point
 
 SIZE = 8.8, 4.4
+_TOO_FEW = "there are too few points for the model: measure more by python -m scripts.benchmark_cost --csv=FILE"
 
 
 class Terms(NamedTuple):
@@ -92,7 +94,7 @@ def fit(rows: Sequence[dict]) -> Model:
     """The Model of the rows of one datasource, by least squares of the relative errors, no constant below 0.
 
     Raises:
-        ValueError: there are too few rows.
+        UserError: there are too few rows.
     """
     found = [(terms(point_of(row)), row) for row in rows]
     time = [(1e3 * of.gflop / row["sgemm"], of.numbers, of.passes) for of, row in found]
@@ -105,7 +107,7 @@ def _least_squares(columns, measured):
     """The constants, each at least 0, whose relative errors have the least sum of squares."""
     relative = np.array(columns, float) / np.array(measured)[:, None]
     if len(relative) <= relative.shape[1]:
-        raise ValueError("too few points")
+        raise UserError(_TOO_FEW)
     constants, live = np.zeros(relative.shape[1]), list(range(relative.shape[1]))
     while live:
         found = np.linalg.lstsq(relative[:, live], np.ones(len(relative)), rcond=None)[0]
@@ -138,23 +140,22 @@ class Curve(NamedTuple):
 
 
 def curves(rows: Sequence[dict]) -> list[Curve]:
-    """The Curves of the rows of a csv; the first row of each datasource and order is the usual point."""
+    """The Curves of the rows of a csv, through the usual point of each datasource and order."""
     found = []
-    usual: dict[str, Point] = {}
-    for row in rows:
-        usual.setdefault(kind(point_of(row)), point_of(row))
-    for name, start in usual.items():
-        of_kind = [row for row in rows if kind(point_of(row)) == name]
+    for name, first_order in dict.fromkeys(point_of(row)[:2] for row in rows):
+        start = usual_point(name)._replace(first_order=first_order)
         for setting in SETTINGS:
-            some = [row for row in of_kind if point_of(row)._replace(**{setting: getattr(start, setting)}) == start]
+            some = [row for row in rows if point_of(row)._replace(**{setting: getattr(start, setting)}) == start]
             if len(some) > 1:
                 found.append(Curve(start, setting, sorted(some, key=lambda row: row[setting])))
     return found
 
 
 def models(rows: Sequence[dict]) -> dict[str, Model]:
-    """The Model of each datasource; ValueError where there are too few rows."""
+    """The Model of each datasource; UserError where there are too few rows."""
     names = dict.fromkeys(row["datasource"] for row in rows)
+    if not names:
+        raise UserError(_TOO_FEW)
     return {name: fit([row for row in rows if row["datasource"] == name]) for name in names}
 
 
@@ -165,7 +166,8 @@ def predicted(row: dict, model: Model) -> tuple[float, float]:
 
 
 def described(rows: Sequence[dict]) -> list[str]:
-    """The machine, and a table of the constants with the errors of the points."""
+    """The machine, and a table of the constants with the errors of the points; UserError where there are too few."""
+    of = models(rows)
     rates = sorted(row["sgemm"] for row in rows)
     loads = sorted(row["load"] for row in rows)
     lines = [
@@ -176,7 +178,7 @@ def described(rows: Sequence[dict]) -> list[str]:
         "| errors of time: mean, largest | of memory |",
         "|" + 9 * " --- |",
     ]
-    for name, model in models(rows).items():
+    for name, model in of.items():
         errors = np.array([_errors(row, model) for row in rows if row["datasource"] == name])
         texts = [f"{100 * mean:.0f} %, {100 * most:.0f} %" for mean, most in zip(*_mean_and_most(errors), strict=True)]
         constants = [f"{100 * model.share:.0f} %", *(f"{value:.3g}" for value in model[1:])]

@@ -1,8 +1,12 @@
 """How much memory a meta-step takes, and what a MAML leaves when it is dropped; `-m slow -s -n0` prints it."""
 
+import sys
+
 import pytest
 
 from tests.maml_tf.memory import measured
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="it asks Linux, and glibc, for the memory")
 
 
 @pytest.mark.slow

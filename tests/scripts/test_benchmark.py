@@ -46,6 +46,7 @@ def test_command_prints_a_table_and_writes_it(tmp_path):
         ("--steps=many", "flag --steps=many: invalid literal for int()"),
         ("--csv=/dev/null/all.csv", "cannot write to /dev/null"),
         ("--csv=/", "cannot write / (Is a directory)"),
+        ("--turns=3", "--turns is of --peers and --against"),
     ],
 )
 def test_bad_flags(flag, complaint, capsys):

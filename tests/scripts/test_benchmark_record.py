@@ -2,9 +2,10 @@
 
 import pytest
 
+from data_generators.errors import UserError
 from maml_tf.runs import style
+from scripts import benchmark, docs_figures, plot_benchmark, tables
 from scripts import benchmark_record as record
-from scripts import docs_figures, plot_benchmark, tables
 from scripts.figures import benchmark as pictures
 from tests.scripts.test_docs_figures import FIGURES
 
@@ -49,6 +50,7 @@ def test_tables():
     )
     busy = record.measured_on([ROWS[0] | {"load": 7.0}])
     assert busy.endswith("; 7 processes wanted to run at the start, so that these numbers are provisional.")
+    assert record.measured_on(ROWS, quartiles=False).startswith("Medians of 1 to 3 turns; some, 2 cores, ")
 
 
 def test_rows_come_back_and_replace_those_of_their_workload(tmp_path):
@@ -65,7 +67,8 @@ def test_the_page_has_tables_of_the_measurements():
     page = (tables.ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
     for name, (path, cells) in tables._MEASURED.items():
         rows = record.read(path)
-        assert f"<!-- table: {name} -->\n\n{tables.markdown(cells(rows))}\n\n{record.measured_on(rows)}" in page
+        said = record.measured_on(rows, quartiles=name != "benchmark_memory")
+        assert f"<!-- table: {name} -->\n\n{tables.markdown(cells(rows))}\n\n{said}" in page
 
 
 def test_the_picture_has_a_bar_for_each_peer_and_quartiles():
@@ -87,10 +90,34 @@ def test_the_picture_of_the_page_is_of_the_measurements(call, tmp_path):
     assert (tmp_path / "benchmark_peers.png").stat().st_size > 1000
 
 
-@pytest.mark.parametrize("content", [None, "what,ms\nstep,1\n", "workload,who,turn,ms,peak_mb,first_s,load\n"])
+def test_one_file_has_one_comparison(tmp_path):
+    """It is refused before anything is measured, and so is a file of something else."""
+    path = tmp_path / "measured.csv"
+    record.check(path, "abc")
+    record.check(path, None)
+    record.replace(path, ROWS)
+    record.check(path, None)
+    with pytest.raises(UserError, match=r"measured\.csv has measurements of --peers: give --csv another file"):
+        record.check(path, "abc")
+    path.unlink()
+    record.replace(path, [row("step", "abc", 0, 3.0), row("step", "ours", 0, 2.0)])
+    record.check(path, "abc")
+    for other in (None, "abd"):
+        with pytest.raises(UserError, match="has measurements of --against=abc: give --csv another file"):
+            record.check(path, other)
+    path.write_text("workload,ms\nstep,1\n")
+    assert benchmark.main(["--against=abc", f"--csv={path}"]) == 2
+
+
+WITHOUT_OURS = "workload,who,turn,ms,peak_mb,first_s,load\nstep,abc,0,1.0,,,0.1\n"
+
+
+@pytest.mark.parametrize(
+    "content", [None, "what,ms\nstep,1\n", "workload,who,turn,ms,peak_mb,first_s,load\n", WITHOUT_OURS]
+)
 def test_a_file_without_measurements_is_told(call, tmp_path, content):
     if content is not None:
         (tmp_path / "measured.csv").write_text(content)
     result = call(plot_benchmark.main, "--measured=measured.csv")
     assert result.returncode == 2
-    assert "write it by python -m scripts.benchmark --peers --csv=FILE" in result.stderr
+    assert "write it by python -m scripts.benchmark with --peers or --against=COMMIT" in result.stderr

@@ -85,7 +85,8 @@ def test_no_constant_is_below_zero():
 
 
 def test_curves_and_their_exponents():
-    found = {(curve.usual.first_order, curve.setting): curve for curve in cost.curves(rows())}
+    usual_last = rows()[::-1]
+    found = {(curve.usual.first_order, curve.setting): curve for curve in cost.curves(usual_last)}
     assert len(found) == 2 * len(SETTINGS)
     assert found[0, "filters"].values() == [16, 32, 64, 128, 256]
     assert found[0, "tasks"].exponent() == pytest.approx(1)  # every term is proportional to the tasks
@@ -125,6 +126,10 @@ def test_points_that_the_csv_has_are_not_measured_again(call, tmp_path, monkeypa
     assert [settings["stop_grad"] for settings in asked] == [False, True]  # those that failed, again
     monkeypatch.setattr(benchmark_cost, "RANGES", RANGES | {"omniglot": {"tasks": (8, 32)}})
     assert call(benchmark_cost.main, *flags).stdout == "cost.csv has them all\n"
+    style.write_csv(tmp_path / "cost.csv", [row | {"machine": "another"} for row in written])
+    assert "cost.csv has points of another machine (another): give --csv" in call(benchmark_cost.main, *flags).stderr
+    monkeypatch.setattr(benchmark_cost.process, "peak_memory", lambda: None)
+    assert "does not tell how much memory" in call(benchmark_cost.main, *flags).stderr
 
 
 def test_steps_are_few_where_one_takes_long():
@@ -166,7 +171,7 @@ def test_the_page_has_the_tables_of_the_measurements(call, tmp_path):
     [
         (None, "measured.csv is damaged or cannot be read"),
         ("datasource,ms\nomniglot,1\n", "measured.csv is damaged or cannot be read"),
-        ("", "measured.csv has too few points"),
+        ("", "there are too few points for the model"),
     ],
 )
 def test_a_file_without_the_points_is_told(call, tmp_path, content, said):

@@ -26,6 +26,8 @@ def test_what_a_flag_takes():
     flags.argument("folder", "where it is")
     flags.integer("num_tasks", 600, "tasks", least=1)
     flags.integer("share", None, "of them", least=0, most=5)
+    flags.integer("iteration", None, "checkpoint", words={"last": -1, "best": -2})
+    flags.string("env", None, "where to act", required=True)
     flags.integer("side", None, "pixels", most=4096)
     flags.number("rate", 0.5, "a rate", between=(0, 1))
     flags.number("angle", None, "an angle", inside=(0, 90))
@@ -36,7 +38,9 @@ def test_what_a_flag_takes():
     flags.path("out", None, "a file")
     takes = {entry.name: (entry.takes, entry.default) for entry in flags.entries()}
     assert takes == {
-        "folder": ("text", ""),
+        "folder": ("text; must be given", ""),
+        "--iteration": ("integer, or last, or best", ""),
+        "--env": ("text; must be given", ""),
         "--num_tasks": ("integer, at least 1", "600"),
         "--share": ("integer from 0 to 5", ""),
         "--side": ("integer, at most 4096", ""),

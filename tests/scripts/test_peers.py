@@ -193,5 +193,13 @@ def test_against_head(call, tmp_path):
 
 
 def test_a_process_that_fails_is_told():
-    with pytest.raises(UserError, match=r"has ended with 1, and said:\n.*no_such"):
+    with pytest.raises(UserError, match=r"has ended with 1: .*no_such"):
         Served(["scripts.no_such_module"], {})
+
+
+def test_a_process_that_has_ended_between_two_questions_is_told():
+    with Served(["tests.scripts.dying"], {}) as served:
+        assert served.first == {"ready": 1}
+        served._process.wait()
+        with pytest.raises(UserError, match="has ended with 3: out of memory"):
+            served.ask({"steps": 1})

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import tensorflow as tf
 
-from data_generators.errors import UserError
+from data_generators.errors import UserError, exit_code
 from maml_tf.runs import boundary
 
 ROOT = Path(__file__).parents[3]
@@ -173,3 +173,10 @@ def test_commands_have_the_names_of_an_installation_outside_a_clone(in_clone, in
     assert boundary.as_called_here(in_clone) == installed
     boundary.guarded(raises(UserError(in_clone)))
     assert capsys.readouterr().err == f"error: {' '.join(installed.splitlines())}\n"
+
+
+@pytest.mark.parametrize(
+    ("ended", "code"), [(SystemExit(), 0), (SystemExit(0), 0), (SystemExit(3), 3), (SystemExit("no"), 1)]
+)
+def test_the_exit_code_of_a_program_that_ends_itself(ended, code):
+    assert exit_code(ended) == code

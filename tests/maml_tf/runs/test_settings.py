@@ -83,6 +83,7 @@ def define(flags):
     flags.several("tin", Path, "to take")
     flags.string("cook", None, "who bakes", required=True)
     flags.exclusive("tin", "out", "are both containers")
+    flags.exclusive("cold", "out", "do not go together")
     flags.path("out", None, "folder")
     flags.boolean("cold", False, "served so")
 
@@ -120,6 +121,7 @@ def test_flags_of_a_command():
         (["gas", "--flagfile=nowhere"], "Unable to open flagfile: [Errno 2] No such file or directory: 'nowhere'"),
         (["gas", "--layer=3", "--layer=x"], "flag --layer=x: invalid literal for int() with base 10: 'x'"),
         (["gas", "--tin=a", "--out=b"], "--tin and --out are both containers: give one of them"),
+        (["gas", "--cold", "--out=b"], "--cold and --out do not go together: give one of them"),
         (["--oven=gas"], "Unknown command line flag 'oven'"),
     ],
 )

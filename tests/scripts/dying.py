@@ -1,0 +1,7 @@
+"""A process that answers once, says why, and ends: `python -m tests.scripts.dying`."""
+
+import sys
+
+print('{"ready": 1}', flush=True)
+sys.stderr.write("out of memory\n")
+sys.exit(3)
