@@ -7,6 +7,8 @@ so that its largest maps never leave the processor's caches.
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
+
 from maml_tf.backend import tf
 from maml_tf.normalisation import channel_mean
 
@@ -151,7 +153,7 @@ def convolution(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
 
     @tf.custom_gradient
     def by_kernel(x, g):
-        rows = [tf.reshape(part, [-1, part.shape[-1]]) for part in (patches_stride_2(x), g)]
+        rows = [tf.reshape(part, [-1, part.shape[-1]]) for part in (patches_by_gathering(x), g)]
         dk = tf.reshape(tf.matmul(*rows, transpose_a=True), kernel.shape)
         return dk, lambda v: (by_input(v, g), convolved(x, v))
 
@@ -166,16 +168,19 @@ def few_patches(x: tf.Tensor) -> bool:
     return batch * -(-height // 2) * -(-width // 2) * 9 * channels * x.dtype.size <= _MOST_PATCHES
 
 
-def patches_stride_2(x: tf.Tensor) -> tf.Tensor:
-    """As `patches_3x3(x, 2)`, from six pieces rather than nine, for what needs no gradient."""
-    sizes, channels = x.shape[1:3], x.shape[3]
-    rows, columns = outs = [-(-size // 2) for size in sizes]
-    before = [max(2 * out + 1 - size, 0) // 2 for out, size in zip(outs, sizes, strict=True)]
-    behind = [2 * out + 2 - size - b for out, size, b in zip(outs, sizes, before, strict=True)]
-    x = tf.pad(x, [[0, 0], *zip(before, behind, strict=True), [0, 0]])
-    x = tf.reshape(x, [-1, rows + 1, 2, columns + 1, 2 * channels])
-    three = x[:, :-1, 0], x[:, :-1, 1], x[:, 1:, 0]
-    return tf.concat([piece for row in three for piece in (row[:, :, :-1], row[:, :, 1:, :channels])], -1)
+def patches_by_gathering(x: tf.Tensor) -> tf.Tensor:
+    """As `patches_3x3(x, 2)`, for what needs no gradient: fastest on CPU for many channels."""
+    padded, places = [], []
+    for size in x.shape[1:3]:
+        out = -(-size // 2)
+        surplus = max(2 * out + 1 - size, 0)
+        padded.append((surplus // 2, surplus - surplus // 2))
+        places.append(2 * np.arange(out)[:, None] + np.arange(3))
+    columns = x.shape[2] + sum(padded[1])
+    pixels = places[0][:, None, :, None] * columns + places[1][None, :, None, :]
+    x = tf.pad(x, [[0, 0], *padded, [0, 0]])
+    flat = tf.reshape(x, [-1, x.shape[1] * columns, x.shape[3]])
+    return tf.reshape(tf.gather(flat, pixels.ravel(), axis=1), [-1, *pixels.shape[:2], 9 * x.shape[3]])
 
 
 # XLA's own gradients of slicing and padding can be neither vectorised nor differentiated twice, so each is declared to

@@ -30,9 +30,9 @@ def test_patches_times_kernel_is_the_convolution(size, strides, jit):
 
 
 @pytest.mark.parametrize("size", [(14, 14), (7, 7), (4, 5), (5, 4), (3, 2), (2, 1), (1, 1)])
-def test_patches_in_pairs(size):
+def test_gathered_patches(size):
     x = tf.constant(RNG.normal(size=(2, *size, 3)))
-    np.testing.assert_array_equal(fast_conv.patches_stride_2(x), patches_3x3(x, 2))
+    np.testing.assert_array_equal(fast_conv.patches_by_gathering(x), patches_3x3(x, 2))
 
 
 def three_derivatives(convolution, x, kernel):
