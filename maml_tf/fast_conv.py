@@ -7,11 +7,16 @@ so that its largest maps never leave the processor's caches.
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
+
 from maml_tf.backend import tf
 from maml_tf.normalisation import channel_mean
 
 # Of all maps of these images together. 75 images of miniImagenet have 125 MB: at once they take twice the time.
 _MOST_BYTES = 10e6
+# Of all patches of a convolution: the second layer of 5 images of Omniglot has 0.56 MB. With 2.3 MB, that of 20 images,
+# products with patches take longer than TensorFlow's own gradient.
+_MOST_PATCHES = 6e5
 
 
 def in_chunks(part: Callable, x: tf.Tensor, bytes_per_image: int) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
@@ -118,6 +123,64 @@ def folded(
     """
     _, variance = moments_of_product(matrix, patch_mean, patch_covariance)
     return patches - patch_mean, matrix * tf.math.rsqrt(variance + tf.constant(epsilon, matrix.dtype))
+
+
+def convolution(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+    """tf.nn.conv2d(x, kernel, 2, "SAME") of a 3x3 kernel, whose gradient by the kernel is a product with patches.
+
+    With few small images that takes half the time of TensorFlow's own: a meta-step of Omniglot, 5-way 1-shot, 0.92.
+
+    The sum of g * conv(x, k) is linear in each of x, k and g. Its derivatives by g, x and k are the convolution itself,
+    `by_input` and `by_kernel`, and the derivatives of each of these are the other two again.
+
+    Args:
+        x: [batch, height, width, channels].
+        kernel: [3, 3, channels, filters].
+
+    Returns:
+        [batch, ceil(height / 2), ceil(width / 2), filters].
+    """
+    shape = x.shape if x.shape.is_fully_defined() else tf.shape(x)
+
+    @tf.custom_gradient
+    def convolved(x, k):
+        return tf.nn.conv2d(x, k, 2, "SAME"), lambda g: (by_input(k, g), by_kernel(x, g))
+
+    @tf.custom_gradient
+    def by_input(k, g):
+        dx = tf.nn.conv2d_transpose(g, k, shape, 2, "SAME")
+        return tf.ensure_shape(dx, x.shape), lambda u: (by_kernel(u, g), convolved(u, k))
+
+    @tf.custom_gradient
+    def by_kernel(x, g):
+        rows = [tf.reshape(part, [-1, part.shape[-1]]) for part in (patches_by_gathering(x), g)]
+        dk = tf.reshape(tf.matmul(*rows, transpose_a=True), kernel.shape)
+        return dk, lambda v: (by_input(v, g), convolved(x, v))
+
+    return convolved(x, tf.convert_to_tensor(kernel))  # to which tf.custom_gradient can give a gradient
+
+
+def few_patches(x: tf.Tensor) -> bool:
+    """Whether `convolution` is the faster one for x: its patches stay in the caches of a CPU."""
+    batch, height, width, channels = x.shape
+    if batch is None or tf.config.list_physical_devices("GPU"):
+        return False
+    return batch * -(-height // 2) * -(-width // 2) * 9 * channels * x.dtype.size <= _MOST_PATCHES
+
+
+def patches_by_gathering(x: tf.Tensor) -> tf.Tensor:
+    """As `patches_3x3(x, 2)`, for what needs no gradient: fastest on CPU for many channels."""
+    padded, places = [], []
+    for size in x.shape[1:3]:
+        out = -(-size // 2)
+        surplus = max(2 * out + 1 - size, 0)
+        padded.append((surplus // 2, surplus - surplus // 2))
+        places.append(2 * np.arange(out)[:, None] + np.arange(3))
+    columns = x.shape[2] + sum(padded[1])
+    pixels = places[0][:, None, :, None] * columns + places[1][None, :, None, :]
+    x = tf.pad(x, [[0, 0], *padded, [0, 0]])
+    flat = tf.reshape(x, [-1, x.shape[1] * columns, x.shape[3]])
+    return tf.reshape(tf.gather(flat, pixels.ravel(), axis=1), [-1, *pixels.shape[:2], 9 * x.shape[3]])
 
 
 # XLA's own gradients of slicing and padding can be neither vectorised nor differentiated twice, so each is declared to

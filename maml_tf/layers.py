@@ -7,7 +7,9 @@ from typing import Any
 
 from maml_tf.backend import keras, tf
 from maml_tf.fast_conv import (
+    convolution,
     crop,
+    few_patches,
     folded,
     in_chunks,
     max_pool_2x2,
@@ -141,6 +143,8 @@ class Conv2D(keras.layers.Layer):
     def _convolved(self, x):
         if _VECTORIZABLE.get():
             return self._multiplied(self._patches(x), self._matrix())
+        if self.strides == 2 and few_patches(x):
+            return convolution(x, self.kernel)
         return tf.nn.conv2d(x, self.kernel, self.strides, "SAME")
 
     def _patches(self, x):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from maml_tf import fast_conv
+from maml_tf import fast_conv, layers
 from maml_tf.fast_conv import crop, embed, max_pool_2x2, patches_3x3
 from tests.maml_tf.derivatives import derivatives
 
@@ -27,6 +27,63 @@ def test_patches_times_kernel_is_the_convolution(size, strides, jit):
     patches = tf.function(patches_3x3, jit_compile=jit)(x, strides)
     assert patches.shape == (*expected.shape[:3], 27)
     np.testing.assert_allclose(patches @ kernel.reshape(27, 4), expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("size", [(14, 14), (7, 7), (4, 5), (5, 4), (3, 2), (2, 1), (1, 1)])
+def test_gathered_patches(size):
+    x = tf.constant(RNG.normal(size=(2, *size, 3)))
+    np.testing.assert_array_equal(fast_conv.patches_by_gathering(x), patches_3x3(x, 2))
+
+
+def three_derivatives(convolution, x, kernel):
+    """Of functions that bend, one of the derivatives before each, by x and by the kernel."""
+    with tf.GradientTape() as third:
+        third.watch((x, kernel))
+        with tf.GradientTape() as second:
+            second.watch((x, kernel))
+            with tf.GradientTape() as first:
+                first.watch((x, kernel))
+                y = convolution(x, kernel)
+                value = tf.reduce_sum(tf.sin(y))
+            gradients = first.gradient(value, (x, kernel))
+            value = sum(tf.reduce_sum(tf.sin(g)) for g in gradients)
+        of_gradients = second.gradient(value, (x, kernel))
+        value = sum(tf.reduce_sum(tf.sin(g)) for g in of_gradients)
+    return y, *gradients, *of_gradients, *third.gradient(value, (x, kernel))
+
+
+@pytest.mark.parametrize("batch", [3, None])
+@pytest.mark.parametrize("size", [(14, 14), (7, 7), (4, 4), (5, 4), (3, 2), (2, 1), (1, 1)])
+def test_convolution_with_products_for_the_kernels_gradient(size, batch):
+    x, kernel = (tf.constant(RNG.normal(size=shape)) for shape in ((3, *size, 2), (3, 3, 2, 4)))
+
+    def plain(x, kernel):
+        return tf.nn.conv2d(x, kernel, 2, "SAME")
+
+    expected = three_derivatives(plain, x, kernel)
+    specs = tf.TensorSpec([batch, *size, 2], tf.float64), tf.TensorSpec(kernel.shape, tf.float64)
+    by_products = tf.function(lambda *given: three_derivatives(fast_conv.convolution, *given), specs, autograph=False)
+    for found, values in zip(by_products(x, kernel), expected, strict=True):
+        np.testing.assert_allclose(found, values, rtol=0, atol=1e-11 * np.abs(values).max())
+
+
+@pytest.mark.parametrize(
+    ("batch", "strides", "by_products"), [(5, 2, True), (20, 2, False), (None, 2, False), (5, 1, False)]
+)
+def test_a_layer_takes_products_for_few_small_images(batch, strides, by_products, monkeypatch):
+    """Five images of Omniglot's second layer have patches of 0.56 MB, twenty 2.3 MB."""
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind=None: [])
+    layer = layers.Conv2D(64, strides)
+    layer.build((batch, 14, 14, 64))
+
+    def gradient(x):
+        with tf.GradientTape() as tape:
+            value = tf.reduce_sum(layer(x) ** 2)
+        return tape.gradient(value, layer.trainable_weights)
+
+    graph = tf.function(gradient).get_concrete_function(tf.TensorSpec([batch, 14, 14, 64], tf.float32)).graph
+    kinds = {operation.type for operation in graph.get_operations()}
+    assert ("MatMul" in kinds, "Conv2DBackpropFilter" in kinds) == (by_products, not by_products)
 
 
 def numpy_crop(x):
