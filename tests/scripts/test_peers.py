@@ -146,6 +146,7 @@ TOY = """
 import csv, sys
 flags = dict(flag.removeprefix("--").split("=") for flag in sys.argv[1:])
 if flags["workload"] == "new":
+    sys.stderr.write("error: flag --workload=new: value should be one of <step>")
     sys.exit(2)
 with open(flags["csv"], "w") as file:
     csv.writer(file).writerows([["ms_per_step", "peak_mb", "first_step_seconds"], [MS, flags["steps"], ""]])

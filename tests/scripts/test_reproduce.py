@@ -49,7 +49,8 @@ class Stub(Result):
 def stub(monkeypatch, tmp_path):
     """stub(*exit codes) adds a result whose calls end so."""
     monkeypatch.setattr(reproduce, "commit", lambda: "abc1234")
-    monkeypatch.setattr(reproduce, "machine", lambda: "2 cores, a processor")
+    monkeypatch.setattr(reproduce, "processor", lambda: "a processor")
+    monkeypatch.setattr(reproduce.process, "available_cores", lambda: 2)
 
     def add(*codes):
         monkeypatch.setitem(RESULTS, "stub", Stub("stub", "A stub", "1.0", tmp_path, iter(codes), [0]))
