@@ -21,6 +21,7 @@ FROM_ROOT = {name: name for name in ("RESULTS.md", "CONTRIBUTING.md", "CHANGELOG
 FROM_ROOT |= {"README.md": "index.md"}
 PACKAGES = ("maml_tf/", "data_generators/", "maml_tf/runs/", "maml_tf/supervised/", "maml_tf/baselines/", "rl/")
 API = {f"api/{posixpath.basename(folder[:-1])}.md": folder for folder in PACKAGES}
+LONGEST_WORD = 34  # of code, that fits into a line on a phone
 _LINK = re.compile(r"\]\((?![a-z]+:|#)([^)#\s]+)(#[^)\s]+)?")
 _FILE = re.compile(r"`([\w/]+\.py)`")
 _CODE = re.compile(r"(^```.*?^```$)", re.DOTALL | re.MULTILINE)
@@ -43,18 +44,20 @@ def on_page_markdown(markdown, page, **_):
 
 
 def on_page_content(html, **_):
-    """The look of a page: plus-minus as one sign, whole words of code in tables, and pictures that open by a click."""
+    """The look of a page: plus-minus as one sign, code that breaks between its words, pictures that open by a click."""
     parts = re.split(r"(<(pre|code)\b.*?</\2>)", html, flags=re.DOTALL)
-    for i in range(0, len(parts), 3):  # what is not code
-        parts[i] = parts[i].replace(" +- ", "\u00a0\u00b1\u00a0").replace("+-", "\u00b1")
-    html = "".join(part for i, part in enumerate(parts) if i % 3 != 2)
-    html = re.sub(r"<td.*?</td>", _breaks, html, flags=re.DOTALL)
+    text, code = parts[::3], [_between_words(part) for part in parts[1::3]]
+    text = [part.replace(" +- ", "\u00a0\u00b1\u00a0").replace("+-", "\u00b1") for part in text]
+    html = "".join(text + after for text, after in zip(text, [*code, ""], strict=True))
     return re.sub(r'<img [^>]*src="([^"]+)"[^>]*>', _picture, html)
 
 
-def _breaks(cell):
-    """A cell of a table whose code may break between words."""
-    return re.sub(r"<code>[^<]*</code>", lambda code: code[0].replace(" ", " <wbr>"), cell[0])
+def _between_words(code):
+    """Code within a sentence or a table, where style.css lets a line end after a word and not after a hyphen."""
+    if not code.startswith("<code>"):
+        return code
+    short = max(map(len, code.removeprefix("<code>").removesuffix("</code>").split()), default=0) <= LONGEST_WORD
+    return code.replace(" ", " <wbr>").replace("<code>", '<code class="words">') if short else code
 
 
 def _picture(image):
