@@ -49,6 +49,8 @@ def on_page_content(html, **_):
     text, code = parts[::3], [_between_words(part) for part in parts[1::3]]
     text = [part.replace(" +- ", "\u00a0\u00b1\u00a0").replace("+-", "\u00b1") for part in text]
     html = "".join(text + after for text, after in zip(text, [*code, ""], strict=True))
+    source = 'class="mkdocstrings-source"'
+    html = html.replace(source, f"data-search-exclude {source}")  # whose docstrings would be found twice
     return re.sub(r'<img [^>]*src="([^"]+)"[^>]*>', _picture, html)
 
 
