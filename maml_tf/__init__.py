@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # what editors and type checkers read in place of `__getattr_
     from data_generators.tasks import Tasks, by_size
     from maml_tf import export, layers, losses, networks
     from maml_tf.adaptation import adapt
+    from maml_tf.keras_model import MAMLModel
     from maml_tf.maml import MAML
     from maml_tf.optimizers import adam
     from maml_tf.supervised.evaluation import evaluate

@@ -49,7 +49,8 @@ def flags_page(scripts: Iterable[str]) -> str:
         "themselves; `--help` prints them too. [Experiments](experiments.md) says which flags an experiment needs. "
         "A flag is given as `--name=value`; a truth value also as `--name` or `--noname`.",
         "## main.py",
-        "Trains, tests and exports; `maml` in an installation.",
+        "Trains, tests and exports; `maml` in an installation. A default that is not given here is among the "
+        "[usual values](#usual-values-of-mainpy).",
         _table(_flags("maml_tf.supervised.command_line")),
         "### Usual values of main.py",
         "What is not given takes the paper's value; for datasets that the paper does not have, that of miniImagenet.",
@@ -82,15 +83,15 @@ def _flags(module):
 
 
 def _table(entries):
-    rows = ["| flag | takes | default | meaning |", "| --- | --- | --- | --- |"]
+    rows = ["| flag | meaning | takes | default |", "| --- | --- | --- | --- |"]
     for name, takes, default, help in entries:
         help = re.sub(r"^<[^>]*>: ", "", help)  # the choices, which have a column
-        rows.append(f"| `{name}` | {takes} | {_plain(default)} | {_plain(help)} |")
+        rows.append(f"| `{name}` | {_plain(help)} | {takes} | {_plain(default)} |")
     return "\n".join(rows)
 
 
 def _plain(text):
-    return re.sub(r"([<|*])", r"\\\1", " ".join(text.split()))
+    return re.sub(r"([|*])", r"\\\1", " ".join(text.split())).replace("<", "&lt;")
 
 
 def _experiments():

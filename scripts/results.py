@@ -91,6 +91,7 @@ def _policy(env, policy):
     return Policy(f"{env.name}_{policy}", title, f"{curve.mean[update]:.1f} +- {curve.ci95[update]:.1f}", settings)
 
 
+_PUBLISHED = [env for env in envs.ENVIRONMENTS.values() if env.published]
 _ALL = (
     # Table 1. It has no number for first-order MAML on Omniglot.
     _omniglot(5, 1),
@@ -123,7 +124,7 @@ _ALL = (
     _sinusoid("pretrained", pretrain_iterations=70_000, metatrain_iterations=0),
     _sinusoid("oracle", baseline="oracle"),
     # 2D navigation, and figure 5.
-    *(_policy(env, policy) for env in envs.ENVIRONMENTS.values() for policy in ("maml", "pretrained", "oracle")),
+    *(_policy(env, policy) for env in _PUBLISHED for policy in ("maml", "pretrained", "oracle")),
 )
 
 RESULTS = {result.name: result for result in _ALL}

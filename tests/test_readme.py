@@ -27,8 +27,10 @@ PAGES = {
     for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"))
 }
 README, GETTING_STARTED, EXPERIMENTS = "README.md", "docs/getting-started.md", "docs/experiments.md"
-ARCHITECTURE, FROM_SCRATCH = "docs/architecture.md", "docs/from-scratch.md"
-USERS_FILES = {"blobs.py", "reach.py"}  # which the reader is to write
+FLAGS, ARCHITECTURE, FROM_SCRATCH = "docs/flags.md", "docs/architecture.md", "docs/from-scratch.md"
+USERS_FILES = {"blobs.py", "reach.py"}  # which the reader is to write; and those of docs/extending.md:
+USERS_FILES |= {"maml_tf/supervised/rings.py", "tests/maml_tf/supervised/test_rings.py"}
+USERS_FILES |= {"rl/envs/corridor.py", "tests/rl/envs/test_corridor.py"}
 FEWER = {"range(2000)": "range(400)", "epochs=4, steps_per_epoch=500": "epochs=1, steps_per_epoch=400"}
 FLAG = re.compile(r"--(?:\[no\])?(\w+)")
 
@@ -182,9 +184,17 @@ def test_flags_to_add_are_valid(flag):
     assert changed != usual
 
 
-def test_every_flag_is_described():
-    described = re.findall(r"^\| (`--.*?) \|", PAGES[EXPERIMENTS].split("## All flags")[1], re.MULTILINE)
-    assert set(FLAG.findall(" ".join(described))) == flags_of("main")
+def test_every_flag_is_described_once():
+    intro, of_main, *_ = PAGES[FLAGS].split("\n## ")
+    described = re.findall(r"^\| `(--\w+)` \|", of_main.split("\n### ")[0], re.MULTILINE)
+    assert "`--help`" in intro
+    assert sorted(FLAG.findall(" ".join(described))) == sorted(flags_of("main") - {"help"})
+
+
+def test_flags_to_choose_from_are_there():
+    named = FLAG.findall(PAGES[EXPERIMENTS].split("## Which flags decide what")[1])
+    assert set(named) - {"test_"} <= flags_of("main")
+    assert len(named) >= 30
 
 
 @pytest.mark.parametrize("page", PAGES)

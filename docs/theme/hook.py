@@ -21,6 +21,7 @@ FROM_ROOT = {name: name for name in ("RESULTS.md", "CONTRIBUTING.md", "CHANGELOG
 FROM_ROOT |= {"README.md": "index.md"}
 PACKAGES = ("maml_tf/", "data_generators/", "maml_tf/runs/", "maml_tf/supervised/", "maml_tf/baselines/", "rl/")
 API = {f"api/{posixpath.basename(folder[:-1])}.md": folder for folder in PACKAGES}
+LONGEST_WORD = 34  # of code, that fits into a line on a phone
 _LINK = re.compile(r"\]\((?![a-z]+:|#)([^)#\s]+)(#[^)\s]+)?")
 _FILE = re.compile(r"`([\w/]+\.py)`")
 _CODE = re.compile(r"(^```.*?^```$)", re.DOTALL | re.MULTILINE)
@@ -43,8 +44,28 @@ def on_page_markdown(markdown, page, **_):
 
 
 def on_page_content(html, **_):
-    """Has a click on a picture show it by itself: a phone can then enlarge it."""
-    return re.sub(r'<img [^>]*src="([^"]+)"[^>]*>', r'<a href="\1">\g<0></a>', html)
+    """The look of a page: plus-minus as one sign, code that breaks between its words, pictures that open by a click."""
+    parts = re.split(r"(<(pre|code)\b.*?</\2>)", html, flags=re.DOTALL)
+    text, code = parts[::3], [_between_words(part) for part in parts[1::3]]
+    text = [part.replace(" +- ", "\u00a0\u00b1\u00a0").replace("+-", "\u00b1") for part in text]
+    html = "".join(text + after for text, after in zip(text, [*code, ""], strict=True))
+    source = 'class="mkdocstrings-source"'
+    html = html.replace(source, f"data-search-exclude {source}")  # whose docstrings would be found twice
+    return re.sub(r'<img [^>]*src="([^"]+)"[^>]*>', _picture, html)
+
+
+def _between_words(code):
+    """Code within a sentence or a table, where style.css lets a line end after a word and not after a hyphen."""
+    plain = re.fullmatch(r"<code>([^<]+)</code>", code)
+    if not plain or max(map(len, plain[1].split())) > LONGEST_WORD:
+        return code
+    return f'<code class="words">{plain[1].replace(" ", " <wbr>")}</code>'
+
+
+def _picture(image):
+    """A picture that a click shows by itself, so that a phone can enlarge it; style.css darkens a chart."""
+    chart = 'class="chart" ' if re.search(r"figures/\w+\.png", image[1]) else ""
+    return f'<a class="picture" href="{image[1]}"><img {chart}{image[0].removeprefix("<img ")}</a>'
 
 
 def moved(text, name, place):
@@ -102,17 +123,25 @@ def api_page(folder):
     names = [name for name in names if name not in ("__init__.py", "meta_learner.py")]  # which have names of others
     parts = [f"# {title.rstrip(': ') or 'Reinforcement learning'}", f"What the docstrings of `{folder}` say."]
     if folder == "maml_tf/":
-        parts.append("`from maml_tf import` has " + ", ".join(public_names()) + ".")
+        public = public_names()
+        links = ", ".join(f"[`{name}`]({link_to(name, home)})" for name, home in public.items())
+        parts.append(f"`from maml_tf import` has {links}.")
+        parts.append("The files that have these names come first. The others are what they are made of.")
+        first = [f"{home.removeprefix('maml_tf.')}.py" for home in public.values()]
+        names.sort(key=lambda name: first.index(name) if name in first else len(first))
     return "\n\n".join([*parts, *(f"::: {module_of(folder + name)}" for name in names)])
 
 
 def public_names():
-    """The public names of the library, with a link to each."""
+    """The public names of the library: name -> the module that has it, or is it."""
     source = (ROOT / "maml_tf" / "__init__.py").read_text(encoding="utf-8")
-    homes = dict(re.findall(r'"(\w+)": "([\w.]+)"', source))
+    homes = dict(re.findall(r'"(\w+)": "([\w.]+)"', source)) | {"UserError": "data_generators.errors"}
     (names,) = re.findall(r"__all__ = \[(.*?)\]", source, re.DOTALL)
-    homes["load"] = "maml_tf.maml.MAML"  # of which it is a method
-    for name in re.findall(r'"(\w+)"', names):
-        home = homes.get(name) or ("data_generators.errors" if name == "UserError" else f"maml_tf.{name}")
-        page, anchor = in_api(home.replace(".", "/") + ".py", name if home.split(".")[-1] != name else "")
-        yield f"[`{name}`]({posixpath.basename(page)}{anchor})"
+    return {name: homes.get(name, f"maml_tf.{name}") for name in re.findall(r'"(\w+)"', names)}
+
+
+def link_to(name, home):
+    """From a page of the API reference to a public name."""
+    name = "MAML.load" if name == "load" else name  # which is a method
+    page, anchor = in_api(home.replace(".", "/") + ".py", "" if home.endswith(f".{name}") else name)
+    return posixpath.basename(page) + anchor

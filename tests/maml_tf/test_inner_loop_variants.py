@@ -16,6 +16,7 @@ from tests.maml_tf.test_meta_gradients import assert_exact, random_tasks, random
 from tests.maml_tf.test_variants import WAYS
 
 MAP, VECTORIZED = WAYS
+INNER_OPTIMIZERS = ", ".join(inner_optimizers.BY_NAME)
 START, CENTRE = np.array([4.0, -3.0]), np.array([1.0, 2.0])
 
 
@@ -277,7 +278,7 @@ def test_learned_step_sizes_start_anywhere_between_two():
     ("settings", "message"),
     [
         ({"adapts": "tail"}, "adapts must be one of all, head, body, everything, or a predicate"),
-        ({"inner_optimizer": "rmsprop"}, "inner_optimizer must be one of sgd, momentum, adam, or an InnerOptimizer"),
+        ({"inner_optimizer": "rmsprop"}, f"inner_optimizer must be one of {INNER_OPTIMIZERS}, or an InnerOptimizer"),
         ({"algorithm": "leap"}, "algorithm must be 'maml' or 'reptile', not 'leap'"),
         ({"algorithm": "reptile", "learn_step_size": True}, "so it takes no learn_step_size"),
         ({"algorithm": "reptile", "adapts": "head"}, "so it takes no adapts"),

@@ -53,7 +53,7 @@ def test_published_numbers_are_the_published(name):
             assert bool(last) == bool(RESULTS[name].published)
 
 
-@pytest.mark.parametrize("env", envs.ENVIRONMENTS)
+@pytest.mark.parametrize("env", [env.name for env in envs.ENVIRONMENTS.values() if env.published])
 def test_published_returns_are_the_published(env):
     for policy, curve in published.published_returns(envs.find(env).published).items():
         line = record.of_row(LINES, f"{env}_{policy}")

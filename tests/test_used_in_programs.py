@@ -1,0 +1,47 @@
+"""What the pages do with a trained run in a program of one's own: new images named, a policy that adapts."""
+
+import re
+from pathlib import Path
+
+import keras
+import numpy as np
+from PIL import Image
+
+from maml_tf import MAML, losses, networks
+
+ROOT = Path(__file__).parents[1]
+
+
+def block(page, start):
+    """The indented block of a page that begins so."""
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    (code,) = re.findall(rf"^    {re.escape(start)}.*?(?=^\S|\Z)", text, re.DOTALL | re.MULTILINE)
+    return re.sub(r"^    ", "", code, flags=re.MULTILINE)
+
+
+def test_new_images_are_named(monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    keras.utils.set_random_seed(0)
+    maml = MAML(networks.conv4((28, 28, 3), 2, filters=4), losses.SoftmaxCrossEntropy(), step_size=0.4, num_updates=3)
+    maml.export("exported/pictures/1")
+    random = np.random.default_rng(0)
+    ground = {"known/Bäume": 40, "known/blaue Tür": 160, "new": 40}
+    for folder, blue in ground.items():
+        Path(folder).mkdir(parents=True)
+        for i, mode in enumerate(("RGB", "RGBA", "L")):
+            pixels = random.integers(blue, blue + 60, (*random.integers(20, 50, 2), 3), dtype=np.uint8)
+            Image.fromarray(pixels).convert(mode).save(f"{folder}/{i} ä.png")
+    names = {}
+    exec(block("getting-started.md", "from pathlib import Path").replace("side=84", "side=28"), names)
+    assert capsys.readouterr().out == "".join(f"{i} ä.png Bäume\n" for i in range(3))
+    adapted = maml.adapt(names["pixels"](names["known"]), names["labels"])
+    np.testing.assert_allclose(names["outputs"], maml.predict(names["pixels"](names["new"]), adapted), rtol=1e-4)
+
+
+def test_a_trained_policy_adapts(monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    names = {}
+    exec(block("rl.md", "import numpy as np\n\n    from rl.advantages"), names)
+    before, after = map(float, re.findall(r"-[\d.]+", capsys.readouterr().out))
+    assert after > before + 20
+    assert names["mean"].shape == (1, 6)
