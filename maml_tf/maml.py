@@ -53,8 +53,7 @@ class MAML(Saved):
             optimizer continues in each meta-batch from the last one's (Nichol, Achiam and Schulman 2018).
         inner_optimizer: "sgd", "momentum", "adam", or an `inner_optimizers.InnerOptimizer`.
         minibatch: number of examples of the support that each inner update takes; default, all of them.
-        remat: whether to compute each inner update twice rather than keep its activations; without effect to first
-            order, where none are kept.
+        remat: whether to compute each inner update twice, to second order, rather than keep its activations.
         task_axis, jit: "map" or "vectorize", and whether to compile by XLA; "auto", see `task_axis.resolve`.
         workers: the processes that share each meta-batch.
 

@@ -181,7 +181,8 @@ def described(rows: Sequence[dict]) -> list[str]:
     for name, model in of.items():
         errors = np.array([_errors(row, model) for row in rows if row["datasource"] == name])
         texts = [f"{100 * mean:.0f} %, {100 * most:.0f} %" for mean, most in zip(*_mean_and_most(errors), strict=True)]
-        constants = [f"{100 * model.share:.0f} %", *(f"{value:.3g}" for value in model[1:])]
+        share = "-" if math.isinf(model.share) else f"{100 * model.share:.0f} %"
+        constants = [share, *(f"{value:.3g}" for value in model[1:])]
         lines.append(f"| {' | '.join([name, *constants, *texts])} |")
     return lines
 
