@@ -128,7 +128,8 @@ def folded(
 def convolution(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
     """tf.nn.conv2d(x, kernel, 2, "SAME") of a 3x3 kernel, whose gradient by the kernel is a product with patches.
 
-    With few small images that takes half the time of TensorFlow's own: a meta-step of Omniglot, 5-way 1-shot, 0.92.
+    With few small images that is faster than TensorFlow's own: a meta-step of Omniglot, 5-way 1-shot, takes 0.9 of the
+    time.
 
     The sum of g * conv(x, k) is linear in each of x, k and g. Its derivatives by g, x and k are the convolution itself,
     `by_input` and `by_kernel`, and the derivatives of each of these are the other two again.

@@ -2,7 +2,7 @@
 
 Columns: `workload`; `who` was measured, "ours" or another; its `version` and `setting`; `turn`; `ms` of a step;
 `peak_mb` of memory; `first_s` to the end of the first step; the `machine` and its `load`, the processes that wanted to
-run at the start.
+run in the minute before, on average.
 """
 
 import collections
@@ -126,16 +126,14 @@ def measured_on(rows: Sequence[dict[str, Any]], quartiles: bool = True) -> str:
     versions = dict.fromkeys(row["version"] for row in rows if row["version"])
     turns = collections.Counter((row["workload"], row["who"]) for row in rows).values()
     loads = [row["load"] for row in rows]
-    busy = max(loads) > _BUSY
     machines = " and ".join(dict.fromkeys(row["machine"] for row in rows))
     return (
         f"Medians of {_range(turns)} turns{', with quartiles in brackets' * quartiles}; "
         f"{', '.join([machines, *versions])}; "
-        f"{_range(loads)} processes wanted to run at the start{', so that these numbers are provisional' * busy}."
+        f"in the minute before, {_range(loads)} processes wanted to run."
     )
 
 
-_BUSY = 1.0  # processes, from which on a measurement is provisional
 _PAIRS = {"peak_mb": ".0f", "first_s": ".1f"}
 
 

@@ -46,10 +46,8 @@ def test_tables():
     ]
     assert record.measured_on(ROWS) == (
         "Medians of 1 to 3 turns, with quartiles in brackets; some, 2 cores, PyTorch 2; "
-        "0.1 processes wanted to run at the start."
+        "in the minute before, 0.1 processes wanted to run."
     )
-    busy = record.measured_on([ROWS[0] | {"load": 7.0}])
-    assert busy.endswith("; 7 processes wanted to run at the start, so that these numbers are provisional.")
     assert record.measured_on(ROWS, quartiles=False).startswith("Medians of 1 to 3 turns; some, 2 cores, ")
 
 
