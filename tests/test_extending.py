@@ -14,6 +14,7 @@ from maml_tf.supervised import datasets
 from rl import envs
 from rl.envs import registry
 from tests.maml_tf import test_inner_loop_variants as of_inner_loops
+from tests.test_used_in_programs import block
 
 PAGE = (Path(__file__).parents[1] / "docs" / "extending.md").read_text(encoding="utf-8")
 
@@ -40,8 +41,7 @@ def whole(title):
 
 def fragment(start):
     """The indented block that begins so."""
-    (text,) = re.findall(rf"^    {re.escape(start)}.*?(?=^\S|\Z)", PAGE, re.DOTALL | re.MULTILINE)
-    return re.sub(r"^    ", "", text, flags=re.MULTILINE)
+    return block("extending.md", start)
 
 
 def test_a_data_set(module, monkeypatch, tmp_path):
