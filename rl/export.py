@@ -52,7 +52,7 @@ def export(policy: GaussianPolicy, experiment: RLExperiment, iteration: int, pat
         "env": experiment.env,
         "iteration": iteration,
         "settings": dataclasses.asdict(experiment),
-        "goal": environment.meaning,  # which the policy does not observe
+        "goal": environment.goal,  # which the policy does not observe
         "actions": ACTIONS,
         "advantages": ADVANTAGES,
         "step_size": alpha,

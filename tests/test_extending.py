@@ -54,11 +54,11 @@ def test_a_data_set(module, monkeypatch, tmp_path):
 def test_an_environment(module, monkeypatch):
     code, test = whole("An environment")
     module(code, "rl.envs.corridor")
-    found = module(fragment("_HALL"), **vars(registry)).CORRIDOR
+    found = module(fragment("CORRIDOR"), **vars(registry)).CORRIDOR
     monkeypatch.setitem(registry.ENVIRONMENTS, found.name, found)
     monkeypatch.setitem(gymnasium.registry, found.gym_id, None)  # which is undone, whether it was there before or not
     del gymnasium.registry[found.gym_id]
-    gymnasium.register(found.gym_id, found.entry_point, max_episode_steps=found.horizon, kwargs=dict(found.arguments))
+    found.register()
     module(test).test_reward_is_minus_the_distance()
     assert envs.sample_goals("corridor", 0, 0, 3).shape == (3, 1)
 

@@ -6,7 +6,6 @@
 Importing this registers them and loads neither MuJoCo nor an environment. None of it imports TensorFlow.
 """
 
-import gymnasium
 import numpy as np
 
 from data_generators.errors import UserError
@@ -28,7 +27,7 @@ NUM_TEST_GOALS = 40
 _MOST_THREADS = 1024
 
 for _env in ENVIRONMENTS.values():
-    gymnasium.register(_env.gym_id, _env.entry_point, max_episode_steps=_env.horizon, kwargs=dict(_env.arguments))
+    _env.register()
 
 
 def make_vector(
@@ -50,7 +49,7 @@ def make_vector(
     """
     if threads is not None and not 1 <= threads <= _MOST_THREADS:
         raise UserError(f"The number of threads must be at least 1 and at most {_MOST_THREADS}, not {threads}.")
-    return find(env).make(num_tasks, num_trajectories, horizon, oracle, threads)
+    return find(env).vector(num_tasks, num_trajectories, horizon, oracle, threads)
 
 
 def sample_goals(env: str, seed: int, iteration: int, n: int) -> np.ndarray:

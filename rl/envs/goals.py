@@ -5,6 +5,7 @@ A user's goals may be numbers, arrays, or dicts, lists and tuples of them.
 
 from typing import Any, NamedTuple
 
+import gymnasium
 import numpy as np
 
 from data_generators.errors import UserError
@@ -153,11 +154,15 @@ def _described(goal):
     return "None" if goal is None else f"a {type(goal).__name__}"
 
 
-class GoalEnv:
-    """A mixin for Gymnasium environments whose reward depends on a goal.
+class GoalEnv(gymnasium.Env[np.ndarray, np.ndarray]):
+    """A Gymnasium environment whose reward depends on a goal.
 
     `set_task` fixes the goal; until then every reset draws a new one. (In the original, a reset without a goal keeps
     the goal that it drew first, so that a policy pretrained over "random goals" sees few of them.)
+
+    Args:
+        goals: range of the goals.
+        goal: fixed for all trajectories; None draws one at every reset.
 
     Attributes:
         goal: the goal at present, [size] float64.
@@ -165,9 +170,8 @@ class GoalEnv:
 
     goal: np.ndarray
 
-    def init_goal(self, goal_range: GoalRange, goal: np.ndarray | float | None) -> None:
-        """Sets the range of the goals, and the goal unless it is None."""
-        self._goal_range = GoalRange(*goal_range)  # Gymnasium's specs, read from JSON, hold a list
+    def __init__(self, goals: GoalRange, goal: np.ndarray | float | None = None):
+        self._goal_range = GoalRange(*goals)  # Gymnasium's specs, read from JSON, hold a list
         self.goal = np.zeros(self._goal_range.size)
         self.set_task(goal)
 

@@ -36,9 +36,9 @@ class LocomotionEnv(GoalEnv, MujocoEnv):
     def __init__(self, robot: Robot, goal: np.ndarray | float | None = None, oracle: bool = False, **kwargs: Any):
         self.robot = robot
         self.oracle = oracle
-        self.init_goal(robot.goals, goal)
+        GoalEnv.__init__(self, robot.goals, goal)
         space = spaces.Box(-np.inf, np.inf, (robot.obs_dim + oracle,), np.float64)
-        super().__init__(robot.model_file, frame_skip=1, observation_space=space, **kwargs)
+        MujocoEnv.__init__(self, robot.model_file, frame_skip=1, observation_space=space, **kwargs)
 
     def step(  # type: ignore[override]  # Gymnasium's type says float64, its environments give float
         self, action: np.ndarray

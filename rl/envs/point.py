@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-import gymnasium
 import numpy as np
 from gymnasium import spaces
 from PIL import Image, ImageDraw
@@ -38,7 +37,7 @@ def move(positions: np.ndarray, actions: np.ndarray, goals: np.ndarray) -> tuple
     return positions, rewards, (np.abs(offsets) < REACHED).all(axis=-1)
 
 
-class PointNavigation(GoalEnv, gymnasium.Env[np.ndarray, np.ndarray]):
+class PointNavigation(GoalEnv):
     """2D navigation as a Gymnasium environment.
 
     Args:
@@ -57,7 +56,7 @@ class PointNavigation(GoalEnv, gymnasium.Env[np.ndarray, np.ndarray]):
         oracle: bool = False,
         render_mode: str | None = None,
     ):
-        self.init_goal(goals, goal)
+        super().__init__(goals, goal)
         self.oracle = oracle
         self.render_mode = render_mode
         self.action_space = spaces.Box(-1.0, 1.0, (2,), np.float32)

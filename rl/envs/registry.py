@@ -52,19 +52,30 @@ class OwnGoals(NamedTuple):
         """The goals [n, goal_dim] of the evaluation, which are those of a fixed seed; errors as of `draw`."""
         return self.draw(generator((), Stream.TEST_GOALS), n)
 
+    def __str__(self):
+        return "what sample_task of the environment draws"
+
+
+# That of half-cheetah direction and of ant velocity, and of environments without a script of the original's. For the
+# random policy, its script of half-cheetah direction holds both 1.0 and 0.5.
+_USUAL_PROTOCOL = EvaluationProtocol(
+    trajectories=20, updates=3, step_sizes={"maml": 0.1, "pretrained": 0.2, "random": 1.0}
+)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Environment:
-    """All that the project knows of one environment.
+    """All that the project knows of one environment. Where a fact has a default, a user's own environment has it.
 
     name: the flag --env.
     title: in tables.
     gym_id: for gymnasium.make.
-    entry_point, arguments: of Gymnasium's single environment, "module:Class".
-    make: function (num_tasks, num_trajectories, horizon, oracle, threads) -> TaskVector.
+    entry_point, arguments: of Gymnasium's single environment: "module:Class", and what it takes beside `goals`.
+    make: function (num_tasks, num_trajectories, horizon, oracle, threads) -> TaskVector that steps all trajectories
+        together; by default, single environments take turns.
     horizon: steps of a trajectory at most.
     goals: range that goals are drawn from.
-    meaning: of a goal, in words.
+    meaning: of a goal, in words, beside its range.
     paper: settings of the paper and the original's scripts, beside those that all environments have in common.
     baselines: settings of each baseline, beside those that all baselines have in common.
     authors: settings of the MAML checkpoint that the authors published, where those of their scripts are others.
@@ -79,21 +90,39 @@ class Environment:
     name: str
     title: str
     gym_id: str
-    entry_point: str
+    entry_point: str = ""
     arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    make: Callable[[int, int, int, bool, int | None], TaskVector]
-    horizon: int
+    make: Callable[[int, int, int, bool, int | None], TaskVector] | None = None
+    horizon: int = 200
     goals: GoalRange | OwnGoals
-    meaning: str
+    meaning: str = ""
     paper: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     baselines: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
     authors: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    protocol: EvaluationProtocol
-    published: str | None
+    protocol: EvaluationProtocol = _USUAL_PROTOCOL
+    published: str | None = None
     random_nonlinearity: str | None = None
     draws_trajectories: bool = False
     view: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     film_every: int = 1
+
+    def register(self) -> None:
+        """Has gymnasium.make know its single environment."""
+        arguments = {"goals": self.goals, **self.arguments}
+        gymnasium.register(self.gym_id, self.entry_point, max_episode_steps=self.horizon, kwargs=arguments)
+
+    def vector(
+        self, num_tasks: int, num_trajectories: int, horizon: int, oracle: bool, threads: int | None
+    ) -> TaskVector:
+        """Its environments as `rl.envs.make_vector` gives them."""
+        if self.make is None:  # in Python, without threads
+            return own.OwnTasks(_known(self.gym_id), num_tasks, num_trajectories, horizon, oracle)
+        return self.make(num_tasks, num_trajectories, horizon, oracle, threads)
+
+    @property
+    def goal(self) -> str:
+        """What a goal is, and how goals are drawn, in words."""
+        return "; ".join(filter(None, (self.meaning, str(self.goals))))
 
 
 def find(env: str) -> Environment:
@@ -107,18 +136,15 @@ def _points(num_tasks, num_trajectories, horizon, oracle, threads):
     return PointNavigationTasks(num_tasks, num_trajectories, horizon, oracle)  # without threads
 
 
-_PLANE = GoalRange(-0.5, 0.5, 2, test_seed=1)
-
 POINT_NAVIGATION = Environment(
     name="point_navigation",
     title="2D navigation",
     gym_id="maml/PointNavigation-v0",
     entry_point="rl.envs.point:PointNavigation",
-    arguments={"goals": _PLANE},
     make=_points,
     horizon=100,
-    goals=_PLANE,
-    meaning=f"the position to reach; {_PLANE}",
+    goals=GoalRange(-0.5, 0.5, 2, test_seed=1),
+    meaning="the position to reach",
     paper={"iterations": 100, "meta_batch_size": 20, "fast_lr": 0.5},
     # The iterations of the published checkpoints are not known: these are ours.
     baselines={
@@ -132,7 +158,7 @@ POINT_NAVIGATION = Environment(
 )
 
 
-def _running(robot: str, task: str, goals: GoalRange, meaning: str, **facts) -> Environment:
+def _running(robot: str, task: str, goals: GoalRange, **facts) -> Environment:
     """A robot of `rl.envs.locomotion` that is to run at a goal velocity, or in a goal direction."""
 
     def make(num_tasks, num_trajectories, horizon, oracle, threads):
@@ -145,11 +171,9 @@ def _running(robot: str, task: str, goals: GoalRange, meaning: str, **facts) -> 
     return Environment(
         gym_id=f"maml/{robot}{task.title()}-v0",
         entry_point=f"rl.envs.locomotion_envs:{robot}Env",
-        arguments={"task": task, "goals": goals},
+        arguments={"task": task},
         make=make,
-        horizon=200,
         goals=goals,
-        meaning=f"{meaning}; {goals}",
         view={"width": 320, "height": 320, "camera_name": "track"},
         film_every=2,
         **facts,
@@ -160,7 +184,7 @@ HALF_CHEETAH_VELOCITY = _running(
     "HalfCheetah",
     "velocity",
     GoalRange(0.0, 2.0, 1, test_seed=1),
-    "the forward velocity to move at",
+    meaning="the forward velocity to move at",
     name="half_cheetah_velocity",
     title="half-cheetah, goal velocity",
     baselines={"pretrained": {"iterations": 475}, "oracle": {"iterations": 975}},  # as published
@@ -175,13 +199,11 @@ HALF_CHEETAH_DIRECTION = _running(
     "HalfCheetah",
     "direction",
     GoalRange(0.0, 2.0, 1, test_seed=1),
-    "the direction to move in: backward below 1, forward from there on",
+    meaning="the direction to move in: backward below 1, forward from there on",
     name="half_cheetah_direction",
     title="half-cheetah, goal direction",
     baselines={"pretrained": {"iterations": 1000}, "oracle": {"iterations": 1000}},  # ours, as above
     authors={"meta_step_size": 0.02, "iterations": 100},
-    # The original's script holds both 1.0 and 0.5 for the random policy.
-    protocol=EvaluationProtocol(trajectories=20, updates=3, step_sizes={"maml": 0.1, "pretrained": 0.2, "random": 1.0}),
     published="half_cheetah_goal_direction",
 )
 
@@ -189,12 +211,11 @@ ANT_VELOCITY = _running(
     "Ant",
     "velocity",
     GoalRange(0.0, 3.0, 1, test_seed=1),
-    "the forward velocity to move at",
+    meaning="the forward velocity to move at",
     name="ant_velocity",
     title="ant, goal velocity",
     baselines={"pretrained": {"iterations": 575}, "oracle": {"iterations": 550}},
     authors={"iterations": 375},
-    protocol=EvaluationProtocol(trajectories=20, updates=3, step_sizes={"maml": 0.1, "pretrained": 0.2, "random": 1.0}),
     published="ant_goal_velocity",
 )
 
@@ -202,7 +223,7 @@ ANT_DIRECTION = _running(
     "Ant",
     "direction",
     GoalRange(0.0, 3.0, 1, test_seed=2),
-    "the direction to move in: backward below 1.5, forward from there on",
+    meaning="the direction to move in: backward below 1.5, forward from there on",
     name="ant_direction",
     title="ant, goal direction",
     paper={"fast_batch_size": 40},
@@ -228,22 +249,7 @@ ENVIRONMENTS = {
 
 def _own(env: str) -> Environment:
     """A user's environment, which is evaluated as the ant's goal velocity is."""
-
-    def make(num_tasks, num_trajectories, horizon, oracle, threads):
-        return own.OwnTasks(_known(env), num_tasks, num_trajectories, horizon, oracle)  # in Python, without threads
-
-    return Environment(
-        name=env,
-        title=env,
-        gym_id=env,
-        entry_point="",
-        make=make,
-        horizon=ANT_VELOCITY.horizon,
-        goals=OwnGoals(env),
-        meaning="what sample_task of the environment draws",
-        protocol=ANT_VELOCITY.protocol,
-        published=None,
-    )
+    return Environment(name=env, title=env, gym_id=env, goals=OwnGoals(env))
 
 
 def _known(name: str) -> str:
