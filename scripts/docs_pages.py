@@ -53,7 +53,8 @@ def flags_page(scripts: Iterable[str]) -> str:
         "[usual values](#usual-values-of-mainpy).",
         _table(_flags("maml_tf.supervised.command_line")),
         "### Usual values of main.py",
-        "What is not given takes the paper's value; for datasets that the paper does not have, that of miniImagenet.",
+        "What is not given takes the paper's value; for datasets that the paper does not have, that of miniImagenet. "
+        "Settings without a value are not used.",
         _values(Experiment, _experiments()),
     ]
     for name in scripts:
@@ -91,16 +92,18 @@ def _table(entries):
 
 
 def _plain(text):
-    return re.sub(r"([|*])", r"\\\1", " ".join(text.split())).replace("<", "&lt;")
+    text = re.sub(r"([|*])", r"\\\1", " ".join(text.split())).replace("<", "&lt;")
+    return re.sub(r"`[^`]*`|(--\w[\w=]*)", lambda match: f"`{match[1]}`" if match[1] else match[0], text)
 
 
 def _experiments():
     found = {}
     for name in DATASETS:
         for ways in (5, 20) if name == "omniglot" else (5,):
-            found[f"{name}, {ways}-way" if name == "omniglot" else name] = Experiment.of(
-                datasource=name, num_classes=ways
-            )
+            usual = Experiment.of(datasource=name, num_classes=ways)
+            queries = usual.dataset.queries or usual.update_batch_size
+            title = f"{name}, {ways}-way" if name == "omniglot" else name
+            found[title] = dataclasses.replace(usual, queries=queries)
     return found
 
 

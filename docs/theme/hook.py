@@ -9,18 +9,26 @@ The files link to each other as they lie in the project, so that they can be rea
 """
 
 import base64
+import functools
 import json
 import posixpath
 import re
+import sys
 from pathlib import Path
 
 from mkdocs.structure.files import File
+
+sys.path.append(str(Path(__file__).parent))
+from mathml import with_formulas
 
 ROOT = Path(__file__).parents[2]
 FROM_ROOT = {name: name for name in ("RESULTS.md", "CONTRIBUTING.md", "CHANGELOG.md", "CITATION.cff")}
 FROM_ROOT |= {"README.md": "index.md"}
 PACKAGES = ("maml_tf/", "data_generators/", "maml_tf/runs/", "maml_tf/supervised/", "maml_tf/baselines/", "rl/")
 API = {f"api/{posixpath.basename(folder[:-1])}.md": folder for folder in PACKAGES}
+NOT_IN_API = ("__init__.py", "meta_learner.py")  # of the library, which have names of others
+SIGNS = {" +- ": "\u00a0\u00b1\u00a0", "+-": "\u00b1", "-&gt;": "\u2192", "&lt;-": "\u2190"}
+WIDE = 500  # pixels of a picture that a phone must not shrink to its width
 LONGEST_WORD = 34  # of code, that fits into a line on a phone
 _LINK = re.compile(r"\]\((?![a-z]+:|#)([^)#\s]+)(#[^)\s]+)?")
 _FILE = re.compile(r"`([\w/]+\.py)`")
@@ -39,15 +47,20 @@ def on_files(files, config):
 
 
 def on_page_markdown(markdown, page, **_):
-    """Moves the links of a page of docs/."""
-    return markdown if page.file.generated_by else moved(markdown, f"docs/{page.file.src_uri}", page.file.src_uri)
+    """Moves the links of a page of docs/, sets its formulas, and gives the files of the map links."""
+    place = page.file.src_uri
+    if page.file.generated_by:
+        return markdown
+    markdown = with_formulas(moved(markdown, f"docs/{place}", place))
+    return with_links(markdown) if place == "architecture.md" else markdown
 
 
 def on_page_content(html, **_):
-    """The look of a page: plus-minus as one sign, code that breaks between its words, pictures that open by a click."""
+    """The look of a page: signs and arrows as one letter, code that breaks between its words, pictures to click on."""
     parts = re.split(r"(<(pre|code)\b.*?</\2>)", html, flags=re.DOTALL)
     text, code = parts[::3], [_between_words(part) for part in parts[1::3]]
-    text = [part.replace(" +- ", "\u00a0\u00b1\u00a0").replace("+-", "\u00b1") for part in text]
+    for written, shown in SIGNS.items():
+        text = [part.replace(written, shown) for part in text]
     html = "".join(text + after for text, after in zip(text, [*code, ""], strict=True))
     source = 'class="mkdocstrings-source"'
     html = html.replace(source, f"data-search-exclude {source}")  # whose docstrings would be found twice
@@ -63,8 +76,8 @@ def _between_words(code):
 
 
 def _picture(image):
-    """A picture that a click shows by itself, so that a phone can enlarge it; style.css darkens a chart."""
-    chart = 'class="chart" ' if re.search(r"figures/\w+\.png", image[1]) else ""
+    """A picture that a click shows by itself, so that a phone can enlarge it; style.css darkens it."""
+    chart = 'class="chart wide" ' if re.search(r"figures/\w+\.png", image[1]) else ""
     return f'<a class="picture" href="{image[1]}"><img {chart}{image[0].removeprefix("<img ")}</a>'
 
 
@@ -83,6 +96,21 @@ def moved(text, name, place):
     return "".join(part if part.startswith("```") else _LINK.sub(link, part) for part in parts)
 
 
+def with_links(markdown):
+    """The map of docs/architecture.md, where a file is a link to what its docstrings say."""
+    folder, lines = "", markdown.split("\n")
+    for i, line in enumerate(lines):
+        folder = line.split()[-1] if line.startswith("## ") else folder
+        if folder in PACKAGES and line.startswith("| `"):
+            files, what = line.split(" | ", 1)
+            lines[i] = f"{_FILE.sub(functools.partial(_to_api, folder), files)} | {what}"
+    return "\n".join(lines)
+
+
+def _to_api(folder, file):
+    return file[0] if file[1] in NOT_IN_API else f"[{file[0]}]({''.join(in_api(folder + file[1]))})"
+
+
 def notebook_page(path, notebook):
     """The files of a notebook's page: (path, content) of the page and of its pictures."""
     stem, name = path.removesuffix(".ipynb"), posixpath.basename(path)
@@ -98,9 +126,12 @@ def notebook_page(path, notebook):
             if "text" in output:
                 page.append(f"```text\n{''.join(output['text'])}```")
                 continue
-            picture = f"{stem}-{len(pictures) + 1}.png"
-            pictures.append((picture, base64.b64decode("".join(output["data"]["image/png"]))))
-            page.append(f"![What the code above draws: {heading}]({posixpath.basename(picture)})")
+            picture, content = f"{stem}-{len(pictures) + 1}.png", base64.b64decode("".join(output["data"]["image/png"]))
+            pictures.append((picture, content))
+            look = [] if "imshow" in source else [".chart"]
+            look += [".wide"] if int.from_bytes(content[16:20]) > WIDE else []  # the width, in a PNG's first chunk
+            classes = f"{{ {' '.join(look)} }}" if look else ""
+            page.append(f"![What the code above draws: {heading}]({posixpath.basename(picture)}){classes}")
     page.insert(1, f"This page is a notebook: [download]({name}) it to run it.")
     return [(f"{stem}.md", "\n\n".join(page)), *pictures]
 
@@ -120,7 +151,7 @@ def api_page(folder):
     text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     title, rows = re.search(rf"^## ([^\n]*){folder}\n(.*?)(?=^## |\Z)", text, re.DOTALL | re.MULTILINE).groups()
     names = [name for row in re.findall(r"^\| (`[^|]+) \|", rows, re.MULTILINE) for name in _FILE.findall(row)]
-    names = [name for name in names if name not in ("__init__.py", "meta_learner.py")]  # which have names of others
+    names = [name for name in names if name not in NOT_IN_API]
     parts = [f"# {title.rstrip(': ') or 'Reinforcement learning'}", f"What the docstrings of `{folder}` say."]
     if folder == "maml_tf/":
         public = public_names()
