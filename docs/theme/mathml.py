@@ -9,6 +9,7 @@ import re
 
 LETTERS = {"alpha": "\u03b1", "beta": "\u03b2", "delta": "\u03b4", "pi": "\u03c0", "theta": "\u03b8", "nabla": "\u2207"}
 SIGNS = {"cdot": "\u22c5", "cdots": "\u22ef", "ldots": "\u2026", "leftarrow": "\u2190", "mid": "|", "sum": "\u2211"}
+MINUS = "\u2212"
 _THIN = '<mspace width="0.17em"></mspace>'
 _FORMULA = re.compile(r"^```math\n(.*?)^```$|\$`([^`]+)`\$", re.DOTALL | re.MULTILINE)
 _TOKEN = re.compile(r"\\text\{([^}]*)\}|\\([a-z]+|,)|([\d.]+)|([A-Za-z])|(\S)")
@@ -79,7 +80,7 @@ def _atom(tokens):
             raise ValueError(f"a formula has \\{name}, which docs/theme/mathml.py does not know")
         return known[name]
     if words:
-        return f"<mtext>{words.replace(' ', '&nbsp;')}</mtext>"
+        return f"<mtext>{words}</mtext>"
     if number or letter:
         return f"<mn>{number}</mn>" if number else f"<mi>{letter}</mi>"
-    return f'<mo stretchy="false">{html.escape(sign).replace("-", "&minus;")}</mo>'
+    return f'<mo stretchy="false">{MINUS if sign == "-" else html.escape(sign)}</mo>'
