@@ -19,7 +19,7 @@ def test_formulas_of_the_pages():
     assert "$`" not in page
     formulas = [xml.fromstring(found) for found in re.findall(r"<math.*?</math>", page)]
     assert len(formulas) >= 10
-    assert "".join(formulas[-2].itertext()) == "t=2δ/(dTFd)"
+    assert "".join(formulas[-3].itertext()) == "t=2δ/(dTFd)"
 
 
 def test_scripts_primes_and_fractions():
