@@ -13,13 +13,10 @@ import functools
 import json
 import posixpath
 import re
-import sys
 from pathlib import Path
 
+from latex2mathml.converter import convert
 from mkdocs.structure.files import File
-
-sys.path.append(str(Path(__file__).parent))
-from mathml import with_formulas
 
 ROOT = Path(__file__).parents[2]
 FROM_ROOT = {name: name for name in ("RESULTS.md", "CONTRIBUTING.md", "CHANGELOG.md", "CITATION.cff")}
@@ -31,6 +28,7 @@ SIGNS = {" +- ": "\u00a0\u00b1\u00a0", "+-": "\u00b1", "-&gt;": "\u2192", "&lt;-
 WIDE = 500  # pixels of a picture that a phone must not shrink to its width
 LONGEST_WORD = 34  # of code, that fits into a line on a phone
 _LINK = re.compile(r"\]\((?![a-z]+:|#)([^)#\s]+)(#[^)\s]+)?")
+_FORMULA = re.compile(r"^```math\n(.*?)^```$|\$`([^`]+)`\$", re.DOTALL | re.MULTILINE)
 _FILE = re.compile(r"`([\w/]+\.py)`")
 _CODE = re.compile(r"(^```.*?^```$)", re.DOTALL | re.MULTILINE)
 
@@ -94,6 +92,19 @@ def moved(text, name, place):
 
     parts = _CODE.split(text)
     return "".join(part if part.startswith("```") else _LINK.sub(link, part) for part in parts)
+
+
+def with_formulas(markdown):
+    """A page with its formulas, in LaTeX as GitHub takes it, as MathML, which browsers set without a script."""
+
+    def formula(match):
+        block, within = match.groups()
+        mathml = convert(block or within, display="block" if block else "inline")
+        if "\\" in mathml:
+            raise ValueError(f"latex2mathml does not know all of the formula {match[0]}")
+        return mathml if block else f"<span>{mathml}</span>"
+
+    return _FORMULA.sub(formula, markdown)
 
 
 def with_links(markdown):
