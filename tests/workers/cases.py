@@ -57,17 +57,21 @@ def dropout(**options):
     return keras.layers.Dropout(0.5, **options)
 
 
-def conv():
+def conv(*blocks):
+    """The first blocks of `networks.conv4`, and an output."""
     keras.utils.set_random_seed(0)
-    return networks.conv4((16, 16, 1), 3, 4, dtype="float64")
+    x = inputs = keras.Input((8, 8, 1), dtype="float64")
+    for i, block in enumerate(blocks, start=1):
+        x = block(x, i, 4, "batch_norm", max_pool=block is networks.pooled_first_block, dtype="float64")
+    return keras.Model(inputs, head(dtype="float64")(keras.layers.Flatten(dtype="float64")(x)))
+
+
+def strided():
+    return conv(networks.folded_block, networks.conv_block)
 
 
 def pooled():
-    """The first block of `networks.conv4` with max-pooling, and an output."""
-    keras.utils.set_random_seed(0)
-    inputs = keras.Input((8, 8, 1), dtype="float64")
-    x = networks.pooled_first_block(inputs, 1, 4, "batch_norm", max_pool=True, dtype="float64")
-    return keras.Model(inputs, head(dtype="float64")(keras.layers.Flatten(dtype="float64")(x)))
+    return conv(networks.pooled_first_block)
 
 
 def own_of(together, whole):
@@ -90,18 +94,22 @@ MAMLS = {  # name -> (network, its inputs, tasks, settings)
     "all_updates": (lambda: dense(head), (4,), 4, {**MAPPED, "query_weights": annealed_query_weights(2, 10)}),
     "reptile": (lambda: dense(head), (4,), 5, {**MAPPED, "algorithm": "reptile", "inner_optimizer": "adam"}),
     "minibatches": (lambda: dense(head), (4,), 5, {**MAPPED, "minibatch": 2}),
-    "conv": (conv, (16, 16, 1), 3, ONCE),
+    "conv": (strided, (8, 8, 1), 3, ONCE),
     "conv_vectorised": (pooled, (8, 8, 1), 3, {**ONCE, "task_axis": "vectorize"}),
     "clipped": (lambda: dense(head), (4,), 5, ONCE),
 }
 
 
-def mamls(together, name):
-    network, shape, count, settings = MAMLS[name]
-    model, whole = network(), tasks(count, *shape)
+@functools.cache  # so that what a case has compiled serves another, too
+def maml_of(together, name):
+    network, _, _, settings = MAMLS[name]
     optimizer = None if "algorithm" in settings else adam(1e-3, clip=CLIP if name in CLIPPED else None)
-    maml = MAML(model, **{**CLASSES, **settings}, step_size=0.1, optimizer=optimizer, workers=together)
-    first, own = own_of(together, whole)
+    return MAML(network(), **{**CLASSES, **settings}, step_size=0.1, optimizer=optimizer, workers=together)
+
+
+def mamls(together, name):
+    _, shape, count, _ = MAMLS[name]
+    maml, (first, own) = maml_of(together, name), own_of(together, tasks(count, *shape))
     found = {}
     if name in BY_THEMSELVES:
         found = {f"gradient{i}": g.numpy() for i, g in enumerate(maml.meta_gradients(own, first=first))}
@@ -122,10 +130,13 @@ def mamls(together, name):
 
 
 def compiled_loop(together):
-    """25 sinusoids a step, which two workers share as 13 and 12, in the compiled loop: 50 steps, 10 of pretraining."""
+    """25 sinusoids a step, which two workers share as 13 and 12, in the compiled loop: 50 steps, 10 of pretraining.
+
+    Without XLA, which takes seconds for every loop: the first test of `test_commands.py` compares what it compiles.
+    """
     settings = {**SINUSOID, "meta_batch_size": 25}
     experiment = small(settings, 40, pretrain_iterations=10)
-    maml = build.build(experiment, Sinusoid(3), workers=together)
+    maml = build.build(experiment, Sinusoid(3), jit=False, workers=together)
     found = {}
     with steps_for(maml, experiment, Sinusoid(3)) as steps:
         for first, last in ((0, 10), (10, 30), (30, 50)):
@@ -137,11 +148,12 @@ def compiled_loop(together):
 def evaluations(together):
     """More tasks than workers, of uneven shares, and fewer; mapped, so that every task is computed alone.
 
-    With a random layer, whose numbers depend on a task's place in a call.
+    With a random layer, whose numbers depend on a task's place in a call, after training.
     """
-    maml = MAML(dense(dropout, head), **CLASSES, step_size=0.1, workers=together, **MAPPED)
-    maml.train_step(Tasks(*(v[: together.share(4)[1]] for v in tasks(4, 4))))
-    maml.copied = [variable.assign(np.ones(variable.shape) / 7) for variable in maml.weights]
+    maml = maml_of(together, "random")
+    assert maml.optimizer.iterations == 3  # the steps of its own case
+    for variable in maml.weights:  # which differ by rounding from those of another number of workers
+        variable.assign(np.ones(variable.shape) / 7)
     listed, found = tasks(13, 4, seed=1), {}
     for count, in_call in ((13, 3), (1, 3)):
         result = evaluation.evaluate(
