@@ -66,14 +66,6 @@ def conv(*blocks):
     return keras.Model(inputs, head(dtype="float64")(keras.layers.Flatten(dtype="float64")(x)))
 
 
-def strided():
-    return conv(networks.folded_block, networks.conv_block)
-
-
-def pooled():
-    return conv(networks.pooled_first_block)
-
-
 def own_of(together, whole):
     """(first, a worker's share of Tasks)."""
     first, size = together.share(len(whole.query_x))
@@ -94,8 +86,9 @@ MAMLS = {  # name -> (network, its inputs, tasks, settings)
     "all_updates": (lambda: dense(head), (4,), 4, {**MAPPED, "query_weights": annealed_query_weights(2, 10)}),
     "reptile": (lambda: dense(head), (4,), 5, {**MAPPED, "algorithm": "reptile", "inner_optimizer": "adam"}),
     "minibatches": (lambda: dense(head), (4,), 5, {**MAPPED, "minibatch": 2}),
-    "conv": (strided, (8, 8, 1), 3, ONCE),
-    "conv_vectorised": (pooled, (8, 8, 1), 3, {**ONCE, "task_axis": "vectorize"}),
+    "conv": (lambda: conv(networks.folded_block, networks.conv_block), (8, 8, 1), 3, ONCE),
+    "conv4": (lambda: conv(networks.folded_block, *3 * [networks.conv_block]), (8, 8, 1), 3, ONCE),
+    "conv_vectorised": (lambda: conv(networks.pooled_first_block), (8, 8, 1), 3, {**ONCE, "task_axis": "vectorize"}),
     "clipped": (lambda: dense(head), (4,), 5, ONCE),
 }
 
@@ -129,14 +122,11 @@ def mamls(together, name):
     return found
 
 
-def compiled_loop(together):
-    """25 sinusoids a step, which two workers share as 13 and 12, in the compiled loop: 50 steps, 10 of pretraining.
-
-    Without XLA, which takes seconds for every loop: the first test of `test_commands.py` compares what it compiles.
-    """
+def compiled_loop(together, jit=False):
+    """25 sinusoids a step, which two workers share as 13 and 12, in the compiled loop: 50 steps, 10 of pretraining."""
     settings = {**SINUSOID, "meta_batch_size": 25}
     experiment = small(settings, 40, pretrain_iterations=10)
-    maml = build.build(experiment, Sinusoid(3), jit=False, workers=together)
+    maml = build.build(experiment, Sinusoid(3), jit=jit, workers=together)
     found = {}
     with steps_for(maml, experiment, Sinusoid(3)) as steps:
         for first, last in ((0, 10), (10, 30), (30, 50)):
@@ -244,15 +234,21 @@ def iteration(together, env, step):
     return own, {n: np.array(v) for n, v in metrics.items() if not n.startswith("seconds")}
 
 
+OF_MAMLS = {f"maml_{name}": lambda together, name=name: mamls(together, name) for name in MAMLS}
 CASES = {
-    **{f"maml_{name}": lambda together, name=name: mamls(together, name) for name in MAMLS},
+    **{name: case for name, case in OF_MAMLS.items() if name != "maml_conv4"},
     "compiled_loop": compiled_loop,
     "evaluations": evaluations,
     "trust_region": trust_region,
     "reinforcement_learning": reinforcement_learning,
 }
 ENVIRONMENTS = ("point_navigation", "half_cheetah_direction", "ant_direction", OWN)
-SLOW_CASES = {f"iteration_{env}": lambda together, env=env: whole_iteration(together, env) for env in ENVIRONMENTS}
+ITERATIONS = {f"iteration_{env}": lambda together, env=env: whole_iteration(together, env) for env in ENVIRONMENTS}
+SLOW_CASES = {  # XLA takes seconds for each phase of the loop
+    **ITERATIONS,
+    "maml_conv4": OF_MAMLS["maml_conv4"],
+    "compiled_loop_by_xla": lambda together: compiled_loop(together, jit=True),
+}
 
 GOLDENS = [("s1", "float32"), ("o1", "float64")]
 SLOW_GOLDENS = [("s1", "float64"), ("o1", "float32"), ("m1", "float32"), ("m1", "float64")]
