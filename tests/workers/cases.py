@@ -57,16 +57,12 @@ def dropout(**options):
     return keras.layers.Dropout(0.5, **options)
 
 
-def conv():
+def conv(*blocks):
+    """The first blocks of `networks.conv4`, and an output."""
     keras.utils.set_random_seed(0)
-    return networks.conv4((16, 16, 1), 3, 4, dtype="float64")
-
-
-def pooled():
-    """The first block of `networks.conv4` with max-pooling, and an output."""
-    keras.utils.set_random_seed(0)
-    inputs = keras.Input((8, 8, 1), dtype="float64")
-    x = networks.pooled_first_block(inputs, 1, 4, "batch_norm", max_pool=True, dtype="float64")
+    x = inputs = keras.Input((8, 8, 1), dtype="float64")
+    for i, block in enumerate(blocks, start=1):
+        x = block(x, i, 4, "batch_norm", max_pool=block is networks.pooled_first_block, dtype="float64")
     return keras.Model(inputs, head(dtype="float64")(keras.layers.Flatten(dtype="float64")(x)))
 
 
@@ -90,18 +86,23 @@ MAMLS = {  # name -> (network, its inputs, tasks, settings)
     "all_updates": (lambda: dense(head), (4,), 4, {**MAPPED, "query_weights": annealed_query_weights(2, 10)}),
     "reptile": (lambda: dense(head), (4,), 5, {**MAPPED, "algorithm": "reptile", "inner_optimizer": "adam"}),
     "minibatches": (lambda: dense(head), (4,), 5, {**MAPPED, "minibatch": 2}),
-    "conv": (conv, (16, 16, 1), 3, ONCE),
-    "conv_vectorised": (pooled, (8, 8, 1), 3, {**ONCE, "task_axis": "vectorize"}),
+    "conv": (lambda: conv(networks.folded_block, networks.conv_block), (8, 8, 1), 3, ONCE),
+    "conv4": (lambda: conv(networks.folded_block, *3 * [networks.conv_block]), (8, 8, 1), 3, ONCE),
+    "conv_vectorised": (lambda: conv(networks.pooled_first_block), (8, 8, 1), 3, {**ONCE, "task_axis": "vectorize"}),
     "clipped": (lambda: dense(head), (4,), 5, ONCE),
 }
 
 
-def mamls(together, name):
-    network, shape, count, settings = MAMLS[name]
-    model, whole = network(), tasks(count, *shape)
+@functools.cache  # so that what a case has compiled serves another, too
+def maml_of(together, name):
+    network, _, _, settings = MAMLS[name]
     optimizer = None if "algorithm" in settings else adam(1e-3, clip=CLIP if name in CLIPPED else None)
-    maml = MAML(model, **{**CLASSES, **settings}, step_size=0.1, optimizer=optimizer, workers=together)
-    first, own = own_of(together, whole)
+    return MAML(network(), **{**CLASSES, **settings}, step_size=0.1, optimizer=optimizer, workers=together)
+
+
+def mamls(together, name):
+    _, shape, count, _ = MAMLS[name]
+    maml, (first, own) = maml_of(together, name), own_of(together, tasks(count, *shape))
     found = {}
     if name in BY_THEMSELVES:
         found = {f"gradient{i}": g.numpy() for i, g in enumerate(maml.meta_gradients(own, first=first))}
@@ -121,11 +122,11 @@ def mamls(together, name):
     return found
 
 
-def compiled_loop(together):
+def compiled_loop(together, jit=False):
     """25 sinusoids a step, which two workers share as 13 and 12, in the compiled loop: 50 steps, 10 of pretraining."""
     settings = {**SINUSOID, "meta_batch_size": 25}
     experiment = small(settings, 40, pretrain_iterations=10)
-    maml = build.build(experiment, Sinusoid(3), workers=together)
+    maml = build.build(experiment, Sinusoid(3), jit=jit, workers=together)
     found = {}
     with steps_for(maml, experiment, Sinusoid(3)) as steps:
         for first, last in ((0, 10), (10, 30), (30, 50)):
@@ -137,11 +138,12 @@ def compiled_loop(together):
 def evaluations(together):
     """More tasks than workers, of uneven shares, and fewer; mapped, so that every task is computed alone.
 
-    With a random layer, whose numbers depend on a task's place in a call.
+    With a random layer, whose numbers depend on a task's place in a call, after training.
     """
-    maml = MAML(dense(dropout, head), **CLASSES, step_size=0.1, workers=together, **MAPPED)
-    maml.train_step(Tasks(*(v[: together.share(4)[1]] for v in tasks(4, 4))))
-    maml.copied = [variable.assign(np.ones(variable.shape) / 7) for variable in maml.weights]
+    maml = maml_of(together, "random")
+    assert maml.optimizer.iterations == 3  # the steps of its own case
+    for variable in maml.weights:  # which differ by rounding from those of another number of workers
+        variable.assign(np.ones(variable.shape) / 7)
     listed, found = tasks(13, 4, seed=1), {}
     for count, in_call in ((13, 3), (1, 3)):
         result = evaluation.evaluate(
@@ -232,15 +234,21 @@ def iteration(together, env, step):
     return own, {n: np.array(v) for n, v in metrics.items() if not n.startswith("seconds")}
 
 
+OF_MAMLS = {f"maml_{name}": lambda together, name=name: mamls(together, name) for name in MAMLS}
 CASES = {
-    **{f"maml_{name}": lambda together, name=name: mamls(together, name) for name in MAMLS},
+    **{name: case for name, case in OF_MAMLS.items() if name != "maml_conv4"},
     "compiled_loop": compiled_loop,
     "evaluations": evaluations,
     "trust_region": trust_region,
     "reinforcement_learning": reinforcement_learning,
 }
 ENVIRONMENTS = ("point_navigation", "half_cheetah_direction", "ant_direction", OWN)
-SLOW_CASES = {f"iteration_{env}": lambda together, env=env: whole_iteration(together, env) for env in ENVIRONMENTS}
+ITERATIONS = {f"iteration_{env}": lambda together, env=env: whole_iteration(together, env) for env in ENVIRONMENTS}
+SLOW_CASES = {  # XLA takes seconds for each phase of the loop
+    **ITERATIONS,
+    "maml_conv4": OF_MAMLS["maml_conv4"],
+    "compiled_loop_by_xla": lambda together: compiled_loop(together, jit=True),
+}
 
 GOLDENS = [("s1", "float32"), ("o1", "float64")]
 SLOW_GOLDENS = [("s1", "float64"), ("o1", "float32"), ("m1", "float32"), ("m1", "float64")]

@@ -2,11 +2,13 @@
 
 import csv
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from maml_tf.runs import lock
 from maml_tf.runs.checkpoints import available
 from tests.data_generators.synthetic_omniglot import snapshot
 from tests.maml_tf.small_runs import assert_same_numbers, contents
@@ -25,10 +27,11 @@ def trained(tmp_path_factory):
     """(the launcher's outcome, the logdir, that of one process) of a short run by two workers and by one process."""
     two, one = (tmp_path_factory.mktemp(name) for name in ("two", "one"))
     arguments = "--metatrain_iterations=600", "--save_interval=200", "--validation_interval=300"
-    with Started(one, [*SINUSOID, *arguments, "--logdir={folder}/runs"], count=1) as process:
-        outcome = launched("main.py", *SMALL, *arguments, f"--logdir={two}")
-        assert process.codes() == [0], process.texts()
-    return outcome, two, one / "runs"
+    with ThreadPoolExecutor() as pool:  # the launcher first: its workers load TensorFlow while the fork's origin does
+        outcome = pool.submit(launched, "main.py", *SMALL, *arguments, f"--logdir={two}")
+        with Started(one, [*SINUSOID, *arguments, "--logdir={folder}/runs"], count=1) as process:
+            assert process.codes() == [0], process.texts()
+    return outcome.result(), two, one / "runs"
 
 
 def test_two_workers_train_validate_and_test(trained):
@@ -41,6 +44,10 @@ def test_two_workers_train_validate_and_test(trained):
     one, two = (contents(f / "model600") for f in (of_one, folder))
     for name, expected in one.items():
         np.testing.assert_allclose(two[name], expected, rtol=1e-3, atol=1e-5, err_msg=name)
+    # As in test_equality.py, but after 600 steps in loops that XLA has compiled.
+    weights = [name for name in one if "_trainable_variables" in name]
+    one, two = (np.concatenate([arrays[name].ravel() for name in weights]) for arrays in (one, two))
+    assert np.linalg.norm(two - one) <= 1e-6 * np.linalg.norm(one)
     one, two = (list(csv.reader(next(f.glob("test*_tasks20.csv")).open())) for f in (of_one, folder))
     assert one[0] == two[0]
     np.testing.assert_allclose(np.float64(two[1]), np.float64(one[1]), rtol=1e-4)
@@ -50,12 +57,13 @@ def test_one_process_continues_what_two_have_begun_and_two_what_one_has(trained,
     _, logdir, _ = trained
     one = fork(ROOT, *INTERPRETED, "--metatrain_iterations=700", f"--logdir={logdir}")
     assert "Resuming from the checkpoint of iteration 600" in one.stdout, one.stderr
-    both = worked(tmp_path, *INTERPRETED, "--metatrain_iterations=800", f"--logdir={logdir}")
-    assert "Resuming from the checkpoint of iteration 700" in both
-    assert available(run_folder(logdir))[-1] == 800
+    command = *INTERPRETED, "--metatrain_iterations=800", f"--logdir={logdir}"
     which = "--train=False", "--test_iter=600"  # not the latest, which alone the other worker would have
-    tested = worked(tmp_path, *INTERPRETED, "--metatrain_iterations=800", *which, f"--logdir={logdir}")
-    assert "Testing the checkpoint of iteration 600" in tested
+    with Started(tmp_path / "both", command) as both, Started(tmp_path / "tested", [*command, *which]) as tested:
+        assert both.codes() + tested.codes() == [0] * 4, both.texts() + tested.texts()
+    assert "Resuming from the checkpoint of iteration 700" in both.texts()[0]
+    assert available(run_folder(logdir))[-1] == 800
+    assert "Testing the checkpoint of iteration 600" in tested.texts()[0]
 
 
 @pytest.mark.slow
@@ -95,14 +103,14 @@ def test_an_error_of_one_ends_all(tmp_path):
 def test_a_killed_worker_is_noticed_and_a_stopped_one_stops_all(tmp_path, victim):
     """A kill of either; then, resumed, a request to stop either."""
     command = [*ENDLESS, f"--logdir={tmp_path / 'runs'}"]
-    (tmp_path / "runs").mkdir()
     with Started(tmp_path, command) as workers:
-        workers.wait_until(lambda: any(map(available, (tmp_path / "runs").iterdir())))
+        workers.wait_until(lambda: any(file.read_text() for file in tmp_path.glob(f"runs/*/{lock.NAME}")))
         with Started(tmp_path / "second", command) as second:
             assert second.codes() == [2, 2], second.texts()
             (chief,), (other,) = second.errors()
         assert chief.startswith(f"another process trains in {run_folder(tmp_path / 'runs')} (process ")
         assert other.startswith("another worker has ended with an error")
+        workers.wait_until(lambda: available(run_folder(tmp_path / "runs")))
         workers.processes[victim].kill()
         codes = workers.codes()
         texts = workers.texts()

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from tests.workers.cases import CASES, GOLDENS, SLOW_CASES, SLOW_GOLDENS
+from tests.workers.cases import CASES, GOLDENS, ITERATIONS, SLOW_CASES, SLOW_GOLDENS
 from tests.workers.started import compared
 
 FLOAT64, FLOAT32 = 1e-12, 1e-6
 # Of evaluations and samples, every number is of one task, and so the same to the last bit.
 EXACT_CASES = ("evaluations", "reinforcement_learning")
-IN_FLOAT32 = ("maml_dense_float32", "compiled_loop")
+IN_FLOAT32 = ("maml_dense_float32", "compiled_loop", "compiled_loop_by_xla")
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,13 @@ def test_two_workers_compute_what_one_process_does(found, case):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", SLOW_CASES)
+@pytest.mark.parametrize("case", [case for case in SLOW_CASES if case not in ITERATIONS])
+def test_two_workers_compute_slowly_what_one_process_does(slowly_found, case):
+    check_case(slowly_found, case)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ITERATIONS)
 def test_two_workers_do_a_whole_iteration_as_one_process_does(slowly_found, case):
     """From the first sample to the weights after the step of the trust region, which is taken."""
     check_case(slowly_found, case, least=1)  # losses near 0 are means of numbers near 1
