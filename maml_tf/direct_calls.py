@@ -56,6 +56,10 @@ class Direct:
             self._graphs.setdefault(kind, known[0])
         return results
 
+    def trace(self, *args: Any) -> None:
+        """Compiles the function for arguments of this kind, without a call."""
+        self._function(_kind(args, _items(args))).get_concrete_function(*args)
+
     def _function(self, kind):
         if kind not in self._functions:
             self._functions.setdefault(kind, self._compile())  # two threads may be here at once

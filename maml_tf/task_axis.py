@@ -244,9 +244,18 @@ class _Compiled:
         functools.update_wrapper(self, method)
 
     def __call__(self, *args, **kwargs):
+        function, args = self._given(args, kwargs)
+        return function(*args)
+
+    def trace(self, *args, **kwargs):
+        """Compiles it for such arguments without calling it, so that a call need not wait for that."""
+        function, args = self._given(args, kwargs)
+        function.trace(*args)
+
+    def _given(self, args, kwargs):
         given = self._signature.bind(*args, **kwargs)  # tensors may be given by their names, too
         key = tuple(sorted(given.kwargs.items()))
         if key not in self._known:
             function = functools.partial(self.graph, **given.kwargs)
             self._known.setdefault(key, Direct(lambda: self._compiler(function)))  # two threads may be here at once
-        return self._known[key](*map(checks.arrays, given.args))
+        return self._known[key], map(checks.arrays, given.args)

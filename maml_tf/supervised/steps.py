@@ -43,6 +43,7 @@ class HostSteps(contextlib.AbstractContextManager):
         self._batches: Prefetcher[Tasks] | None = None
         self._next: int | None = None
         self._measures = {}
+        self._ahead: threading.Thread | None = None
 
     def run(self, start: int, stop: int, every_seconds: float = 0.2) -> Iterator[tuple[int, Metrics]]:
         """Does iterations start ... stop - 1, all of one phase.
@@ -54,6 +55,7 @@ class HostSteps(contextlib.AbstractContextManager):
         if self._next != start:
             self.close()
             self._batches = Prefetcher(self._draw, start, self._experiment.iterations)
+        self._end_ahead()
         method, told = step_at(self._maml, self._experiment, start)
         step = functools.partial(method, **told)
         metrics, shown = [], time.monotonic()
@@ -79,9 +81,33 @@ class HostSteps(contextlib.AbstractContextManager):
         Returns:
             The structure, of arrays.
         """
+        tasks = self._draw(iteration)
         if function not in self._measures:
             self._measures[function] = self._maml.compiler(function)
-        return tf.nest.map_structure(lambda t: t.numpy(), self._measures[function](self._draw(iteration)))
+            self._measures[function].get_concrete_function(tasks)  # traces it
+            self._trace_ahead(iteration, tasks)
+        return tf.nest.map_structure(lambda t: t.numpy(), self._measures[function](tasks))
+
+    def _trace_ahead(self, iteration, tasks):
+        """Traces the step of an iteration in another thread while TensorFlow optimises and runs something else.
+
+        An error is left to the step itself. Several workers do without, since their sums are numbered as they are
+        traced.
+        """
+        if self._ahead is not None or self._maml.workers.count > 1:
+            return
+        method, told = step_at(self._maml, self._experiment, iteration)
+
+        def trace():
+            with contextlib.suppress(Exception):
+                method.trace(tasks, **told)
+
+        self._ahead = threading.Thread(target=trace, name="trace ahead", daemon=True)
+        self._ahead.start()
+
+    def _end_ahead(self):
+        if self._ahead is not None:
+            self._ahead.join()
 
     def close(self) -> None:
         """Ends the drawing thread."""
@@ -90,6 +116,7 @@ class HostSteps(contextlib.AbstractContextManager):
         self._batches = self._next = None
 
     def __exit__(self, *error):
+        self._end_ahead()  # the process must not end in the midst of a tracing
         self.close()
 
 

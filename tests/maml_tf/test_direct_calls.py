@@ -30,6 +30,8 @@ class Counted:
         class Searching:
             _list_all_concrete_functions = compiled._list_all_concrete_functions
 
+            get_concrete_function = compiled.get_concrete_function
+
             def __call__(_, *args):
                 self.searches += 1
                 return compiled(*args)
@@ -49,6 +51,16 @@ def test_each_kind_of_tensors_is_searched_for_once():
         np.testing.assert_array_equal(add(a[:1], b[:1]), [4])  # another shape
         np.testing.assert_array_equal(add(np.float64([1]), np.float64([2])), [3])  # another dtype
     assert (add.traces, add.searches) == (4, 4)
+
+
+def test_what_is_traced_before_is_not_traced_again():
+    called = Counted()
+    a, b = np.float32([1, 2]), tf.constant([3.0, 4.0])
+    called.direct.trace(a, b)
+    assert called.traces == 1
+    for _ in range(2):
+        np.testing.assert_array_equal(called(a, b), [4, 6])
+    assert (called.traces, called.searches) == (1, 1)
 
 
 @pytest.mark.parametrize(

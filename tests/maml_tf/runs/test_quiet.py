@@ -63,3 +63,29 @@ print(matplotlib.pyplot.__name__)
     root = Path(__file__).parents[3]
     done = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == ["tensorflow ['tensorflow']", "matplotlib.pyplot"]
+
+
+COLLECTIONS = """
+import gc
+import sys
+{before}
+from maml_tf.runs.process import quiet_import
+sys.modules["keras"] = None  # so that it takes no time
+with quiet_import():
+    print(gc.isenabled(), end=" ")
+print(gc.isenabled(), gc.get_freeze_count() > 0, gc.get_threshold()[0] == 50_000)
+"""
+
+
+@pytest.mark.parametrize(
+    ("before", "then"),
+    [
+        ("", "False True True True\n"),
+        ("sys.modules['tensorflow'] = None", "True True False False\n"),  # as if a program had loaded it
+        ("gc.disable()", "False False False False\n"),
+    ],
+)
+def test_the_garbage_collector_rests_while_a_command_loads(before, then):
+    command = [sys.executable, "-c", COLLECTIONS.format(before=before)]
+    root = Path(__file__).parents[3]
+    assert subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout == then

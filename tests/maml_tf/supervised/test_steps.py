@@ -1,3 +1,4 @@
+import functools
 import itertools
 import threading
 import time
@@ -5,6 +6,7 @@ import time
 import numpy as np
 import pytest
 
+from data_generators.errors import UserError
 from maml_tf.distribution import ALONE
 from maml_tf.supervised import build
 from maml_tf.supervised.steps import CompiledSteps, HostSteps, steps_for
@@ -23,6 +25,7 @@ class Recorder:
 
     def compiler(self, function, jit=True):
         self.functions.append(function)
+        function.get_concrete_function = lambda tasks: None
         return function
 
     def train_step(self, tasks):
@@ -186,6 +189,50 @@ def test_measures_are_of_the_tasks_of_that_iteration_and_compiled_once(recorder)
     steps = HostSteps(recorder, EXPERIMENT, Counting())
     assert [steps.measure(twice, iteration) for iteration in (7, 3)] == [{"twice": 14}, {"twice": 6}]
     assert recorder.functions == [twice]
+
+
+def test_the_step_is_traced_once_while_a_measure_runs_and_changes_nothing_until_it_is_called():
+    source = build.load(EXPERIMENT).source
+    maml = build.build(EXPERIMENT, source, jit=False)
+    initial, traced = [variable.numpy() for variable in variables(maml)], []
+
+    def noted(step, tasks):
+        traced.append(threading.current_thread().name)
+        return step(tasks)
+
+    maml.pretrain_step.graph = functools.partial(noted, maml.pretrain_step.graph)
+    with HostSteps(maml, EXPERIMENT, source) as steps:
+        steps.measure(lambda tasks: tasks.query_y, 0)
+        steps._ahead.join()
+        assert traced == ["trace ahead"]
+        for variable, value in zip(variables(maml), initial, strict=True):
+            np.testing.assert_array_equal(variable.numpy(), value)
+        metrics = [new for _, new in steps.run(0, 2)]
+        steps.measure(lambda tasks: tasks.query_x, 2)
+        metrics += [new for _, new in steps.run(2, 4)]
+    assert traced == ["trace ahead"]
+    other = build.build(EXPERIMENT, source, jit=False)
+    with HostSteps(other, EXPERIMENT, source) as steps:
+        expected = [new for _, new in steps.run(0, 4)]
+    both = [np.concatenate([new["pre_loss"] for new in news]) for news in (metrics, expected)]
+    np.testing.assert_array_equal(*both)
+    for variable, value in zip(variables(maml), variables(other), strict=True):
+        np.testing.assert_array_equal(variable.numpy(), value.numpy())
+
+
+def test_an_error_of_tracing_ahead_is_left_to_the_step():
+    source = build.load(EXPERIMENT).source
+    maml = build.build(EXPERIMENT, source, jit=False)
+
+    def fails(tasks):
+        raise UserError("of the step")
+
+    maml.pretrain_step.graph = fails
+    with HostSteps(maml, EXPERIMENT, source) as steps:
+        steps.measure(lambda tasks: tasks.query_y, 0)
+        with pytest.raises(UserError, match="of the step"):
+            list(steps.run(0, 2))
+    assert not any(thread.name == "trace ahead" for thread in threading.enumerate())
 
 
 def test_compiled_measures_are_of_the_tasks_of_that_iteration():
