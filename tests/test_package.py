@@ -21,7 +21,7 @@ RUNTIME = {"tensorflow", "keras", "tensorboard", "numpy", "pillow", "absl-py", "
 EXTRAS = {
     "rl": {"gymnasium", "mujoco", "tensorflow-probability", "tf-keras", "setuptools", "matplotlib"},
     "dev": {"pytest", "pytest-xdist", "pyyaml", "ruff", "mypy", "nbclient", "ipykernel"},
-    "docs": {"mkdocs", "mkdocs-material", "mkdocstrings-python", "ruff"},
+    "docs": {"latex2mathml", "mkdocs", "mkdocs-material", "mkdocstrings-python", "ruff"},
 }
 BUILD = "import sys; from setuptools import build_meta; print(build_meta.build_wheel(sys.argv[1]))"
 DISTRIBUTIONS = {"PIL": "pillow", "absl": "absl-py"}  # whose name is not that of the module

@@ -23,7 +23,8 @@ def quiet_import() -> Iterator[None]:
 
     Without it, every command on a machine without a GPU begins with "Could not find cuda drivers" and "failed call to
     cuInit". Where TF_CPP_MIN_LOG_LEVEL is set in the environment, it holds, and nothing is held back. If the import
-    fails, what was held back is shown. Keras, where it is not loaded yet, is loaded first, on TensorFlow.
+    fails, what was held back is shown. Keras, where it is not loaded yet, is loaded first, on TensorFlow. Python's
+    garbage collector rests meanwhile, and runs rarely afterwards.
     """
     with _quiet(), _few_collections():
         _load_keras()
@@ -32,7 +33,7 @@ def quiet_import() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _few_collections():
-    """While TensorFlow is loaded, Python's garbage collector rests; later it runs rarely, and past what was loaded.
+    """While TensorFlow loads, Python's garbage collector rests; later it runs rarely, and leaves out what was loaded.
 
     Loading and tracing make much and drop almost nothing: the collector took a tenth of the time to the first step.
     """
@@ -43,7 +44,7 @@ def _few_collections():
     try:
         yield
         gc.freeze()
-        gc.set_threshold(50_000, 20, 20)
+        gc.set_threshold(50_000, 20, 5)
     finally:
         gc.enable()
 

@@ -11,8 +11,8 @@ import json
 import os
 import re
 import signal
-import tarfile
 import tempfile
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -207,8 +207,8 @@ def own_folder(workers: Alone, folder: Path, iteration: int | str | None = None)
     with tempfile.TemporaryDirectory(prefix="worker") as around:
         own = Path(around, "run")  # beside which an earlier run may be put aside
         own.mkdir()
-        with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
-            archive.extractall(own, filter="data")
+        with zipfile.ZipFile(io.BytesIO(packed)) as archive:
+            archive.extractall(own)
         yield own
 
 
@@ -222,8 +222,8 @@ def _packed(folder, iteration):
     files += [file for i in available(inside) for file in inside.glob(f"model{i}.*")]
     files += [file for kind in ("csv", "json", "npz") for file in folder.glob(f"*.{kind}")]
     stream = io.BytesIO()
-    with tarfile.open(fileobj=stream, mode="w", dereference=True) as archive:
+    with zipfile.ZipFile(stream, "w", strict_timestamps=False) as archive:
         for file in files:
             with contextlib.suppress(FileNotFoundError):
-                archive.add(file, file.relative_to(folder))
+                archive.write(file, file.relative_to(folder))
     return stream.getvalue()

@@ -43,6 +43,7 @@ class HostSteps(contextlib.AbstractContextManager):
         self._batches: Prefetcher[Tasks] | None = None
         self._next: int | None = None
         self._measures = {}
+        self._to_trace = False
         self._ahead: threading.Thread | None = None
 
     def run(self, start: int, stop: int, every_seconds: float = 0.2) -> Iterator[tuple[int, Metrics]]:
@@ -69,7 +70,11 @@ class HostSteps(contextlib.AbstractContextManager):
                 metrics, shown = [], time.monotonic()
 
     def compile_ahead(self, start: int, *others: Callable[[], Any]) -> None:
-        """Does nothing: what is compiled here is compiled in a moment, and would only slow down the steps."""
+        """Has the first `measure` trace the step of its iteration meanwhile; `others` are compiled in a moment.
+
+        Several workers do without, since their sums are numbered as they are traced.
+        """
+        self._to_trace = self._maml.workers.count == 1
 
     def measure(self, function: Callable[[Tasks], Any], iteration: int) -> Any:
         """What a function gives of the tasks of an iteration, by the weights as they are now.
@@ -83,19 +88,17 @@ class HostSteps(contextlib.AbstractContextManager):
         """
         tasks = self._draw(iteration)
         if function not in self._measures:
+            self._end_ahead()  # one thread traces at a time
             self._measures[function] = self._maml.compiler(function)
             self._measures[function].get_concrete_function(tasks)  # traces it
             self._trace_ahead(iteration, tasks)
         return tf.nest.map_structure(lambda t: t.numpy(), self._measures[function](tasks))
 
     def _trace_ahead(self, iteration, tasks):
-        """Traces the step of an iteration in another thread while TensorFlow optimises and runs something else.
-
-        An error is left to the step itself. Several workers do without, since their sums are numbered as they are
-        traced.
-        """
-        if self._ahead is not None or self._maml.workers.count > 1:
+        """Traces the step in another thread while TensorFlow optimises and runs something else; errors are its own."""
+        if not self._to_trace:
             return
+        self._to_trace = False
         method, told = step_at(self._maml, self._experiment, iteration)
 
         def trace():

@@ -90,7 +90,7 @@ class Environment:
     name: str
     title: str
     gym_id: str
-    entry_point: str = ""
+    entry_point: str
     arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     make: Callable[[int, int, int, bool, int | None], TaskVector] | None = None
     horizon: int = 200
@@ -248,8 +248,8 @@ ENVIRONMENTS = {
 
 
 def _own(env: str) -> Environment:
-    """A user's environment, which is evaluated as the ant's goal velocity is."""
-    return Environment(name=env, title=env, gym_id=env, goals=OwnGoals(env))
+    """A user's environment, which is evaluated by the usual protocol."""
+    return Environment(name=env, title=env, gym_id=env, entry_point="", goals=OwnGoals(env))
 
 
 def _known(name: str) -> str:

@@ -59,7 +59,6 @@ def dropout(**options):
 
 def conv(*blocks):
     """The first blocks of `networks.conv4`, and an output."""
-    keras.utils.set_random_seed(0)
     x = inputs = keras.Input((8, 8, 1), dtype="float64")
     for i, block in enumerate(blocks, start=1):
         x = block(x, i, 4, "batch_norm", max_pool=block is networks.pooled_first_block, dtype="float64")
@@ -87,7 +86,7 @@ MAMLS = {  # name -> (network, its inputs, tasks, settings)
     "reptile": (lambda: dense(head), (4,), 5, {**MAPPED, "algorithm": "reptile", "inner_optimizer": "adam"}),
     "minibatches": (lambda: dense(head), (4,), 5, {**MAPPED, "minibatch": 2}),
     "conv": (lambda: conv(networks.folded_block, networks.conv_block), (8, 8, 1), 3, ONCE),
-    "conv4": (lambda: conv(networks.folded_block, *3 * [networks.conv_block]), (8, 8, 1), 3, ONCE),
+    "conv4": (lambda: networks.conv4((16, 16, 1), 3, 4, dtype="float64"), (16, 16, 1), 3, ONCE),
     "conv_vectorised": (lambda: conv(networks.pooled_first_block), (8, 8, 1), 3, {**ONCE, "task_axis": "vectorize"}),
     "clipped": (lambda: dense(head), (4,), 5, ONCE),
 }
@@ -96,6 +95,7 @@ MAMLS = {  # name -> (network, its inputs, tasks, settings)
 @functools.cache  # so that what a case has compiled serves another, too
 def maml_of(together, name):
     network, _, _, settings = MAMLS[name]
+    keras.utils.set_random_seed(0)
     optimizer = None if "algorithm" in settings else adam(1e-3, clip=CLIP if name in CLIPPED else None)
     return MAML(network(), **{**CLASSES, **settings}, step_size=0.1, optimizer=optimizer, workers=together)
 
@@ -141,7 +141,7 @@ def evaluations(together):
     With a random layer, whose numbers depend on a task's place in a call, after training.
     """
     maml = maml_of(together, "random")
-    assert maml.optimizer.iterations == 3  # the steps of its own case
+    assert maml.optimizer.iterations == 3, "the case maml_random comes first, and takes three steps"
     for variable in maml.weights:  # which differ by rounding from those of another number of workers
         variable.assign(np.ones(variable.shape) / 7)
     listed, found = tasks(13, 4, seed=1), {}

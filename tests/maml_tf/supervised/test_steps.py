@@ -2,6 +2,7 @@ import functools
 import itertools
 import threading
 import time
+import types
 
 import numpy as np
 import pytest
@@ -202,6 +203,7 @@ def test_the_step_is_traced_once_while_a_measure_runs_and_changes_nothing_until_
 
     maml.pretrain_step.graph = functools.partial(noted, maml.pretrain_step.graph)
     with HostSteps(maml, EXPERIMENT, source) as steps:
+        steps.compile_ahead(0)
         steps.measure(lambda tasks: tasks.query_y, 0)
         steps._ahead.join()
         assert traced == ["trace ahead"]
@@ -229,10 +231,22 @@ def test_an_error_of_tracing_ahead_is_left_to_the_step():
 
     maml.pretrain_step.graph = fails
     with HostSteps(maml, EXPERIMENT, source) as steps:
+        steps.compile_ahead(0)
         steps.measure(lambda tasks: tasks.query_y, 0)
         with pytest.raises(UserError, match="of the step"):
             list(steps.run(0, 2))
     assert not any(thread.name == "trace ahead" for thread in threading.enumerate())
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_no_step_is_traced_ahead_unasked_or_by_several_workers(workers, monkeypatch, recorder):
+    monkeypatch.setattr(Recorder, "workers", types.SimpleNamespace(count=workers, share=lambda batch: (0, batch)))
+    steps = HostSteps(recorder, EXPERIMENT, Counting())
+    steps._draw = np.int64
+    if workers == 2:
+        steps.compile_ahead(0)
+    steps.measure(lambda tasks: {"twice": 2 * tasks}, 0)
+    assert steps._ahead is None
 
 
 def test_compiled_measures_are_of_the_tasks_of_that_iteration():
