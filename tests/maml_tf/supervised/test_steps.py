@@ -6,6 +6,7 @@ import types
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from data_generators.errors import UserError
 from maml_tf.distribution import ALONE
@@ -242,7 +243,7 @@ def test_an_error_of_tracing_ahead_is_left_to_the_step():
 def test_no_step_is_traced_ahead_unasked_or_by_several_workers(workers, monkeypatch, recorder):
     monkeypatch.setattr(Recorder, "workers", types.SimpleNamespace(count=workers, share=lambda batch: (0, batch)))
     steps = HostSteps(recorder, EXPERIMENT, Counting())
-    steps._draw = np.int64
+    steps._draw = tf.constant
     if workers == 2:
         steps.compile_ahead(0)
     steps.measure(lambda tasks: {"twice": 2 * tasks}, 0)
