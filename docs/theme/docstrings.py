@@ -18,7 +18,7 @@ class Forms(Extension):
 
 
 def _listed(paragraph):
-    """A paragraph as a list, if each of its lines is `name: meaning` or goes on with one."""
+    """A paragraph as a list, if each of its lines is `name: meaning` or continues the line before."""
     if all(_FIELD.match(line) or line.startswith("    ") for line in paragraph.split("\n")):
         return _FIELD.sub("- **`\\1`** \u2013 ", paragraph)
     return paragraph
