@@ -18,7 +18,7 @@ from tests.workers.started import ROOT, Started, compared, launched, run_folder,
 
 SMALL = ("--meta_batch_size=5", "--update_batch_size=3", "--test_tasks=20", "--validation_interval=0")
 SINUSOID = ("main", *SMALL)
-INTERPRETED = (*SINUSOID, "--jit=false")  # what XLA compiles, for seconds, is in the first test and in test_equality.py
+INTERPRETED = (*SINUSOID, "--jit=false", "--log=false")  # XLA and summaries take seconds, and are in the first test
 ENDLESS = (*INTERPRETED, "--metatrain_iterations=10000000", "--save_interval=200")
 
 
