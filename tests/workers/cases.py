@@ -5,14 +5,12 @@ worker's own tasks; the others are the same for all workers.
 """
 
 import functools
-import os
 import sys
 import tempfile
 
 import gymnasium
 import keras
 import numpy as np
-import tensorflow as tf
 
 from data_generators.sinusoid import Sinusoid
 from data_generators.tasks import Tasks
@@ -147,13 +145,16 @@ def evaluations(together):
     for variable in maml.weights:  # which differ by rounding from those of another number of workers
         variable.assign(np.ones(variable.shape) / 7)
     listed, found = tasks(13, 4, seed=1), {}
-
-    def given(first, size):
-        return Tasks(*(values[first : first + size] for values in listed))
-
     for count, in_call in ((13, 3), (1, 3)):
-        settings = {"num_tasks": count, "num_updates": 2, "tasks_per_call": in_call, "label": None}
-        result = evaluation.evaluate(maml, given, **settings, workers=together)
+        result = evaluation.evaluate(
+            maml,
+            lambda first, size: Tasks(*(values[first : first + size] for values in listed)),
+            num_tasks=count,
+            num_updates=2,
+            tasks_per_call=in_call,
+            label=None,
+            workers=together,
+        )
         found |= {f"query{count}": result.query, f"support{count}": result.support, f"losses{count}": result.losses}
     return found
 
@@ -283,9 +284,6 @@ def what_the_chief_gives(together):
 def main(path, which="quick"):
     """Computes the quick cases, or the slow ones, as a worker, or alone, and writes them."""
     cases, goldens = (SLOW_CASES, SLOW_GOLDENS) if which == "slow" else (CASES, GOLDENS)
-    if which == "quick":  # what is compiled runs a few times only; the slow cases are optimised as always
-        os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0"
-        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
     process.configure(process.TASKS_SIDE_BY_SIDE)
     with workers.joined() as together:
         found = numbers_of(cases, together)
