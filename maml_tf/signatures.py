@@ -4,7 +4,7 @@ The checks are part of the graph, so they hold wherever the model is loaded.
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from maml_tf.backend import keras, tf
@@ -29,14 +29,22 @@ def finite(value: tf.Tensor, name: str) -> tf.Tensor:
     return tf.debugging.check_numerics(value, f"{name} must be finite") if value.dtype.is_floating else value
 
 
-def same_number_of_examples(
-    support_inputs: tf.Tensor, support_labels: tf.Tensor, inputs: tf.TensorSpec, targets: tf.TensorSpec
-) -> None:
-    """Fails where the support is empty, or has not a label for each input; `inputs` and `targets` are their specs."""
-    examples, labels = tf.shape(support_inputs)[0], tf.shape(support_labels)[0]
-    expected = f"expected support_inputs {text(inputs)} and support_labels {text(targets)}"
-    tf.debugging.assert_positive(examples, f"the support is empty: {expected}, with at least one example")
-    tf.debugging.assert_equal(labels, examples, f"{expected}, with as many labels as inputs")
+def equally_many(values: Sequence[tf.Tensor], empty: str, unequal: str) -> list[tf.Tensor]:
+    """The values of arguments; running any fails where their first axes have the size 0, or differ.
+
+    The values wait for the checks. TensorFlow runs what does not depend on each other in any order, so that an
+    operation that the sizes break could fail before the check, with a message that names no argument.
+
+    Args:
+        values: tensors, each of a first axis at least.
+        empty: the message where there is nothing.
+        unequal: the message where they differ.
+    """
+    number, *others = (tf.shape(value)[0] for value in values)
+    checks = [tf.debugging.assert_positive(number, empty)]
+    checks += [tf.debugging.assert_equal(other, number, unequal) for other in others]
+    with tf.control_dependencies(checks):
+        return [tf.identity(value) for value in values]
 
 
 def at_least_one(value: tf.Tensor, name: str) -> tf.Tensor:
@@ -156,7 +164,7 @@ class Signatures:
     def _adapt(self, support_inputs, support_labels, step_size=None, num_updates=None):
         support_inputs = shaped(support_inputs, self._inputs, "support_inputs")
         support_labels = shaped(support_labels, self._targets, "support_labels")
-        same_number_of_examples(support_inputs, support_labels, self._inputs, self._targets)
+        support_inputs, support_labels = self._equally_many(support_inputs, support_labels)
         if num_updates is not None:
             num_updates = at_least_one(num_updates, "num_updates")
             step_size = finite(step_size, "step_size")
@@ -164,6 +172,11 @@ class Signatures:
         # As a tensor even where it is known, which makes the graph hold one update rather than all.
         num_updates = tf.constant(self._maml.num_updates) if num_updates is None else num_updates
         return self._learner.adapted(self._maml.start(step_size), support_inputs, support_labels, num_updates)
+
+    def _equally_many(self, *support):
+        expected = f"expected support_inputs {text(self._inputs)} and support_labels {text(self._targets)}"
+        empty = f"the support is empty: {expected}, with at least one example"
+        return equally_many(support, empty, f"{expected}, with as many labels as inputs")
 
     def _predict(self, start, inputs):
         pure = self._learner.model

@@ -131,19 +131,16 @@ class PolicySignatures:
 
     def _update(self, params, samples, step_size):
         samples = [checks.shaped(value, spec, spec.name) for value, spec in zip(samples, self._samples, strict=True)]
-        self._check_number_of(samples)
+        samples = self._equally_many(samples)
         # The policy gradient does not ask for the distributions that the actions were drawn from.
         samples = Samples(*samples, mask=tf.ones_like(samples[-1]), means=None, log_stds=None)
         params = vpg.update(self._policy, params, samples, step_size)
         return dict(zip(self.weight_names, params, strict=True))
 
-    def _check_number_of(self, samples):
-        """Fails where there are no samples, or not the same number of all that describes them."""
+    def _equally_many(self, samples):
         expected = ", ".join(f"{spec.name} {checks.text(spec, 'samples')}" for spec in self._samples)
-        number, *others = (tf.shape(value)[0] for value in samples)
-        tf.debugging.assert_positive(number, f"there are no samples: expected {expected}, with at least one sample")
-        for other in others:
-            tf.debugging.assert_equal(other, number, f"expected {expected}, with the same number of samples")
+        empty = f"there are no samples: expected {expected}, with at least one sample"
+        return checks.equally_many(samples, empty, f"expected {expected}, with the same number of samples")
 
     def _checked(self, weights):
         return [checks.shaped(weights[spec.name], spec, spec.name) for spec in self._weights]

@@ -11,6 +11,7 @@ from maml_tf.maml import MAML
 
 WAYS = 5
 SIDE = 8
+TIMES = 100  # calls of what may fail in two ways; unless checks come first, one in ten at least fails in the other
 SETTINGS = {"task_axis": "map", "jit": False}
 
 

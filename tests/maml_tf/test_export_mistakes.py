@@ -15,7 +15,8 @@ from data_generators.errors import UserError
 from maml_tf import losses, networks
 from maml_tf.export import DESCRIPTION, export
 from maml_tf.maml import MAML
-from tests.maml_tf.exports import SETTINGS, SIDE, WAYS, call, images, labels
+from maml_tf.signatures import Signatures
+from tests.maml_tf.exports import SETTINGS, SIDE, TIMES, WAYS, call, images, labels
 
 TASK = {
     "support_inputs": images(5),
@@ -69,6 +70,15 @@ def test_wrong_argument_of_the_other_signatures(images_export):
     adapted["output_bias"] = adapted["output_bias"][:3]
     with pytest.raises(tf.errors.InvalidArgumentError, match=r"output_bias\S* \[3\] is not .* expected shape \[5\]"):
         call(loaded, "predict_with", inputs=images(3), **adapted)
+
+
+@pytest.mark.parametrize(("inputs", "targets"), [(5, 4), (5, 0), (0, 5)])
+def test_the_number_of_labels_is_checked_before_anything_uses_them(small, inputs, targets):
+    x, y = (tf.TensorSpec([None, 1], tf.float32, name) for name in ("support_inputs", "support_labels"))
+    adapt = tf.function(Signatures(small, False, x, y).adapt, autograph=False).get_concrete_function(x, y)
+    for _ in range(TIMES):  # TensorFlow chooses the order anew each time
+        with pytest.raises(tf.errors.InvalidArgumentError, match=r"expected support_inputs \[examples, 1\] and"):
+            adapt(tf.ones([inputs, 1]), tf.ones([targets, 1]))
 
 
 def test_description(images_export):
