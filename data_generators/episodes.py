@@ -92,6 +92,8 @@ class Episodes:
         self.splits = dict(splits)
         self.ways = ways
         self.shots = shots
+        if isinstance(queries, Mapping) and (missing := self.splits.keys() - queries.keys()):
+            raise UserError(f"queries has no number for the split {min(missing)!r}: give one for each split")
         self.queries = {split: queries[split] if isinstance(queries, Mapping) else queries for split in self.splits}
         self.rotate, self.augment = rotate, augment
         self._flags = flags
@@ -170,6 +172,11 @@ class Episodes:
                 f"A {self.ways}-way task needs {self.ways} classes, but the {split} split has {data.num_classes}: "
                 f"{fewer}add classes{enough}."
             )
+        if data.images.dtype != np.uint8:
+            raise UserError(
+                f"Images must be uint8, from 0 to 255, and those of the {split} split are {data.images.dtype}: convert "
+                "them, such as by (255 * images).round().astype('uint8') if they are from 0 to 1."
+            )
         height, width = data.images.shape[1:3]
         if self.rotate and height != width:
             raise UserError(f"Only square images can be rotated, and those of the {split} split are {height}x{width}.")
@@ -202,7 +209,7 @@ class Episodes:
 
 def _random_words(seed: int, split: str, first: int, num_tasks: int, words: int) -> np.ndarray:
     """Random uint64 [num_tasks, words]: task t reads its own blocks of Philox's counter, whatever is drawn with it."""
-    key = np.array([seed % 2**64, zlib.crc32(split.encode())], np.uint64)
+    key = np.array([int(seed) % 2**64, zlib.crc32(split.encode())], np.uint64)
     blocks = -(-words // 4)  # one step of the counter gives four words
     random = np.random.Philox(key=key, counter=first * blocks)
     return random.random_raw(num_tasks * blocks * 4).reshape(num_tasks, blocks * 4)[:, :words]

@@ -76,6 +76,8 @@ class Sinusoid:
         Returns:
             Tasks of float32 tensors: inputs [num_tasks, points, 1 or 3], targets [num_tasks, points, 1].
         """
+        if split not in _SPLITS:
+            raise UserError(f"there is no split {split!r}: the splits are train, val and test")
         stream = tf.cast(seed, tf.int64) * len(_SPLITS) + _SPLITS.index(split)
         key = tf.stack([stream, tf.cast(iteration, tf.int64)])
         points = self.num_support + self.num_query

@@ -56,7 +56,9 @@ def dataset(
     if stop is not None:
         iterations = iterations.take(max(stop - first, 0))
     if source.in_graph:
-        return iterations.map(lambda i: pairs(source.sample(seed, split, i, num_tasks))).prefetch(_AHEAD)
+        # As it stands: AutoGraph would make another kind of error of a UserError.
+        in_graph = tf.autograph.experimental.do_not_convert(lambda i: pairs(source.sample(seed, split, i, num_tasks)))
+        return iterations.map(in_graph).prefetch(_AHEAD)
     # One task tells the structure, the types and the shapes.
     example = pairs(source.sample(seed, split, first, num_tasks, (0, 1)))
     specs = [tf.TensorSpec([num_tasks, *value.shape[1:]], value.dtype) for value in tf.nest.flatten(example)]

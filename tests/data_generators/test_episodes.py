@@ -1,5 +1,6 @@
 """Episodes from images whose pixels tell their class, their index within it, and how they were turned."""
 
+import dataclasses
 import subprocess
 import sys
 from collections import Counter
@@ -265,3 +266,23 @@ def test_only_square_images_can_be_rotated():
 def test_image_data_need_no_tensorflow():
     code = "import sys, data_generators.omniglot, data_generators.prefetch; sys.exit('tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_images_that_are_not_uint8_are_refused():
+    data = class_images([8] * 6)
+    message = r"must be uint8, from 0 to 255, and those of the train split are .*: convert"
+    for images in (data.images / 255, data.images.astype(np.float32), data.images.astype(int)):
+        with pytest.raises(UserError, match=message):
+            Episodes({"train": dataclasses.replace(data, images=images)}, 5, 2, 3)
+
+
+def test_queries_by_split_are_given_for_each():
+    data = class_images([8] * 6)
+    with pytest.raises(UserError, match="queries has no number for the split 'val': give one for each split"):
+        Episodes({"train": data, "val": data}, 5, 2, {"train": 3})
+
+
+def test_seeds_of_numpy_are_numbers():
+    for seed in (3, 2**63 + 1):
+        assert same(episodes().sample(np.uint64(seed), "train", 0, 2), episodes().sample(seed, "train", 0, 2))
+    assert same(episodes().sample(np.int64(-3), "train", 0, 2), episodes().sample(-3, "train", 0, 2))
