@@ -89,7 +89,7 @@ def accuracy(logits: Any, labels: Any) -> tf.Tensor:
     """
     logits = tf.convert_to_tensor(logits)
     if logits.shape[-1] == 1:
-        raise UserError("accuracy needs an output for each class: for a single one, take keras.metrics.BinaryAccuracy")
+        raise UserError("accuracy needs an output for each class: for a single one, take 'binary_accuracy'")
     labels, are_ids = _labels(labels, logits)
     # An id that is no class is no hit, whatever the logits are.
     hits = tf.equal(tf.argmax(logits, axis=-1), labels if are_ids else tf.argmax(labels, axis=-1))

@@ -5,6 +5,8 @@ The file is a zip of three:
     maml.json             the arguments of the MAML, and the network as Keras describes it
     network.weights.h5    the network's weights, by Keras, which leaves seeds out
     state.npz             statistics and seeds, step sizes, slots of the inner optimizer, both optimizers' variables
+
+and the files of layers that hold more than weights, such as a vocabulary: assets/<number of the layer>/...
 """
 
 import functools
@@ -22,10 +24,13 @@ from data_generators.errors import UserError, first_line
 from data_generators.files import reading, replacing, writing
 from maml_tf import losses
 from maml_tf.backend import keras
+from maml_tf.pure_model import sublayers
+from maml_tf.users_losses import in_keras_order, targets_first
 
 _FORMAT = 1
-_SETTINGS, _WEIGHTS, _STATE = "maml.json", "network.weights.h5", "state.npz"
+_SETTINGS, _WEIGHTS, _STATE, _ASSETS = "maml.json", "network.weights.h5", "state.npz", "assets"
 _OURS = {"mse": losses.mse, "accuracy": losses.accuracy}
+_SWAPPED = "@targets_first"  # of a function of the user's (targets, outputs)
 _PLAIN = bool, int, float, str, type(None)
 
 
@@ -55,6 +60,11 @@ class Saved:
             weights = Path(folder, _WEIGHTS)
             self.model.save_weights(weights)
             file.write(weights, _WEIGHTS)
+            for layer, assets in with_assets(self.model, folder):
+                assets.mkdir(parents=True)
+                layer.save_assets(str(assets))
+                for path_of_one in filter(Path.is_file, assets.rglob("*")):
+                    file.write(path_of_one, path_of_one.relative_to(folder))
             file.writestr(_SETTINGS, json.dumps(_described(self), indent=2))
             np.savez(Path(folder, _STATE), *(variable.numpy() for variable in _variables(self)))
             file.write(Path(folder, _STATE), _STATE)
@@ -84,7 +94,8 @@ class Saved:
         remedy = "give a file that MAML.save wrote"
         with TemporaryDirectory() as folder:
             with reading(path, remedy), zipfile.ZipFile(path) as file:
-                for name in (_SETTINGS, _WEIGHTS, _STATE):
+                assets = [name for name in file.namelist() if name.startswith(f"{_ASSETS}/")]
+                for name in (_SETTINGS, _WEIGHTS, _STATE, *assets):
                     file.extract(name, folder)
                 with np.load(Path(folder, _STATE)) as state:
                     values = [state[name] for name in state.files]
@@ -93,8 +104,11 @@ class Saved:
             if version != _FORMAT:
                 raise UserError(f"{path} has the format {version} of a later version: update this library to read it")
             model = model or _network(network, path)
+            for layer, of_layer in with_assets(model, folder) if assets else ():
+                layer.load_assets(str(of_layer))
             with reading(path, "give the network that it was saved with"):
                 model.load_weights(Path(folder, _WEIGHTS))
+        given = {name: _in_the_order_of(settings.get(name), value) for name, value in given.items()}
         maml = cls(model, **{**_restored(settings, given, path), **given})
         _refuse_unfitting(maml, given, values, path)
         with reading(path, remedy):
@@ -102,6 +116,12 @@ class Saved:
                 # NumPy reads what it does not know, such as bfloat16, as mere bytes.
                 variable.assign(value.view(np.dtype(variable.dtype)) if value.dtype.kind == "V" else value)
         return maml
+
+
+def with_assets(model: keras.Model, folder: str) -> list[tuple[keras.layers.Layer, Path]]:
+    """(layer, path of its files below a folder) of the layers that hold more than weights, such as a vocabulary."""
+    layers = enumerate(sublayers(model))
+    return [(layer, Path(folder, _ASSETS, str(i))) for i, layer in layers if hasattr(layer, "save_assets")]
 
 
 def _described(maml):
@@ -131,7 +151,16 @@ def _restored(settings, given, path):
             found[name] = decoded(settings[name])
         except Missing as error:
             raise UserError(f"{path} cannot hold the {name} {error}: give it, load(path, {name}=...)") from error
+    if isinstance(settings.get("step_size"), list) and "step_size" in found:
+        found["step_size"] = list(found["step_size"])  # one for each variable: where learned ones started is not kept
     return found
+
+
+def _in_the_order_of(described, given):
+    """A function that is given, which takes (targets, outputs) where the one in the file did."""
+    if isinstance(given, dict) and isinstance(described, dict):
+        return {name: _in_the_order_of(described.get(name), function) for name, function in given.items()}
+    return targets_first(given) if isinstance(described, dict) and _SWAPPED in described else given
 
 
 def _refuse_unfitting(maml, given, values, path):
@@ -180,6 +209,8 @@ def encoded(value: Any) -> Any:
     for name, function in _OURS.items():
         if value is function:
             return {"@ours": name}
+    if getattr(value, "func", None) is in_keras_order:
+        return {_SWAPPED: encoded(*value.args)}
     return _of_keras(value) or {"@own": name_of(value)}
 
 
@@ -227,6 +258,8 @@ def decoded(value: Any) -> Any:
     if "@ours" in value:
         is_loss = value["@ours"] == "SoftmaxCrossEntropy"
         return losses.SoftmaxCrossEntropy(value["shots"]) if is_loss else _OURS[value["@ours"]]
+    if _SWAPPED in value:
+        return targets_first(decoded(value[_SWAPPED]))
     if "@keras" in value:
         try:
             return keras.saving.deserialize_keras_object(value["@keras"])

@@ -3,6 +3,7 @@
 And the adapted model as an ordinary keras.Model.
 """
 
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from data_generators.errors import UserError, first_line
@@ -10,6 +11,7 @@ from maml_tf import checks, step_sizes
 from maml_tf.backend import keras, tf
 from maml_tf.layers import BatchNorm, Conv2D
 from maml_tf.pure_model import sublayers
+from maml_tf.saving import with_assets
 from maml_tf.task_axis import MAP, Compiler
 from maml_tf.task_learner import Adapted
 
@@ -93,6 +95,9 @@ def adapted_model(
     values |= {id(v): value for v, value in zip(maml.pure.state, fast.state, strict=True)}
     for variable, own in zip(model.variables, maml.model.variables, strict=True):
         variable.assign(values[id(own)])
+    for layer in sublayers(model):
+        if isinstance(layer, keras.layers.Normalization):
+            layer.finalize_state()  # its call takes not the variables, but what this makes of them
     return model
 
 
@@ -100,6 +105,12 @@ def _second(model, x):
     """A model like another, with variables of its own; x: inputs."""
     try:
         second = keras.models.clone_model(model)
+        with TemporaryDirectory() as folder:
+            pairs = zip(with_assets(model, folder), with_assets(second, folder), strict=True)
+            for (own, assets), (layer, _) in pairs:
+                assets.mkdir(parents=True)
+                own.save_assets(str(assets))
+                layer.load_assets(str(assets))
         second(x, training=False)  # a model without an Input gets its variables by this
     except Exception as error:  # Keras documents no list of what the code of a user's class may raise
         raise UserError(

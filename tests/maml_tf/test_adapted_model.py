@@ -7,6 +7,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from data_generators.errors import UserError
 from maml_tf import layers, losses, networks
@@ -61,6 +62,12 @@ def frozen():
     return model
 
 
+def normalised():
+    norm = keras.layers.Normalization()
+    norm.adapt(3 * X + 2)
+    return keras.Sequential([keras.Input((12, 12, 1)), norm, keras.layers.Flatten(), keras.layers.Dense(2)])
+
+
 KINDS = {
     "conv4": lambda: networks.conv4((12, 12, 1), 2, 4),
     "per update": lambda: networks.conv4((12, 12, 1), 2, 4, norm="per_update_batch_norm", num_updates=2),
@@ -68,6 +75,7 @@ KINDS = {
     "frozen": frozen,
     "subclassed": lambda: built(Subclassed()),
     "nested": nested,
+    "normalised": normalised,
 }
 
 
@@ -122,3 +130,12 @@ def test_a_model_that_keras_cannot_clone_is_refused_in_one_sentence():
     maml = maml_of(built(NoConfig(3)))
     with pytest.raises(UserError, match=r"Keras cannot clone model .*: give its class, .* a get_config"):
         maml.adapted_model(X, Y)
+
+
+def test_an_adapted_model_has_the_vocabulary():
+    words = keras.layers.TextVectorization(max_tokens=9, output_mode="multi_hot")
+    words.adapt(["the cat sat", "the dog ran"])
+    maml = maml_of(keras.Sequential([keras.Input((1,), dtype="string"), words, keras.layers.Dense(2)]))
+    x, y = tf.constant([["the cat"], ["a dog"]]), np.eye(2, dtype=np.float32)
+    expected = maml.predict(x, maml.adapt(x, y))
+    np.testing.assert_array_equal(maml.adapted_model(x, y)(x), expected)

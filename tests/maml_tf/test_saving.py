@@ -7,6 +7,8 @@ import zipfile
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
+from keras import ops
 
 import maml_tf
 from data_generators.errors import UserError
@@ -168,3 +170,42 @@ def test_arguments_that_do_not_fit_what_was_learned_are_refused(tmp_path):
 def test_a_lambda_is_noted_without_a_warning(recwarn):
     assert encoded(lambda y_true, y_pred: y_true) == {"@own": "<lambda>"}
     assert not recwarn.list
+
+
+def pinball(y_true, y_pred):
+    error = y_true - y_pred
+    return ops.mean(ops.maximum(0.9 * error, -0.1 * error))
+
+
+@keras.saving.register_keras_serializable("tests")
+def registered_pinball(y_true, y_pred):
+    return pinball(y_true, y_pred)
+
+
+@pytest.mark.parametrize("function", [pinball, registered_pinball])
+def test_an_own_function_of_a_maml_model_keeps_the_order_of_its_arguments(function, tmp_path):
+    made = model(network(), function, [function], first_order=True).maml
+    path = made.save(tmp_path / "of.maml")
+    expected = made.evaluate(tasks(1), 1)
+    own = {"loss": function, "accuracy": {function.__name__: function}} if function is pinball else {}
+    again = maml_tf.load(maml_tf.load(path, **own).save(path), **own)
+    for name, values in again.evaluate(tasks(1), 1).items():
+        np.testing.assert_array_equal(values, expected[name])
+
+
+def test_a_list_of_step_sizes(tmp_path):
+    sizes = [0.1, 0.2, 0.3, 0.4]
+    made = maml(learn_step_size=False, step_size=sizes, first_order=True)
+    assert maml_tf.load(made.save(tmp_path / "of.maml")).step_size == sizes
+
+
+def test_a_vocabulary_is_saved_with_the_layer_that_has_learned_it(tmp_path):
+    words = keras.layers.TextVectorization(max_tokens=9, output_mode="multi_hot")
+    words.adapt(["the cat sat", "the dog ran"])
+    net = keras.Sequential([keras.Input((1,), dtype="string"), words, keras.layers.Dense(1)])
+    made = MAML(net, "mse", task_axis="map", jit=False, first_order=True)
+    texts = tf.constant([["the cat"], ["a dog"]])
+    expected = made.predict(texts)
+    loaded = maml_tf.load(made.save(tmp_path / "of.maml"))
+    np.testing.assert_array_equal(loaded.predict(texts), expected)
+    np.testing.assert_array_equal(maml_tf.load(loaded.save(tmp_path / "2"), model=net).predict(texts), expected)

@@ -104,7 +104,7 @@ def test_targets_of_another_shape_are_refused(function):
 
 
 def test_accuracy_of_a_single_output_is_refused():
-    with pytest.raises(UserError, match="BinaryAccuracy"):
+    with pytest.raises(UserError, match="binary_accuracy"):
         losses.accuracy(np.zeros((4, 1)), np.zeros((4, 1)))
 
 

@@ -1,0 +1,113 @@
+"""Losses and metrics of Keras on what a model gives: logits or probabilities, masked, one output or several."""
+
+import functools
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from data_generators.errors import UserError
+from maml_tf import losses, users_losses
+from maml_tf.pure_model import PureModel
+
+L = keras.layers
+IMAGES = np.random.default_rng(0).normal(size=(1, 6, 8, 8, 1)).astype(np.float32)
+LABELS = np.eye(3, dtype=np.float32)[None, [0, 1, 2, 0, 1, 2]]
+BINARY = tf.constant([[0.3], [0.2], [-0.4]]), tf.constant([[1.0], [1.0], [0.0]])  # logits that are right in all cases
+
+
+def ending(*layers):
+    return keras.Sequential([keras.Input((8, 8, 1)), *layers])
+
+
+def as_metric(metric, loss):
+    """A metric beside a loss, of a model that ends in a linear layer."""
+    model = keras.Sequential([keras.Input((1,)), L.Dense(1)])
+    return users_losses.as_accuracy(metric, model, users_losses.as_loss(loss, model))
+
+
+@pytest.mark.parametrize(
+    ("layers", "are_logits"),
+    [
+        ([L.Conv2D(3, 3), L.GlobalAveragePooling2D()], True),
+        ([L.Conv2D(3, 3, activation="softmax"), L.GlobalAveragePooling2D()], False),
+        ([L.Flatten(), L.Dense(3), L.Reshape((3,)), L.Dropout(0.5)], True),
+        ([L.Flatten(), L.Dense(3, "softmax"), L.Reshape((3,))], False),
+        ([ending(L.Flatten(), L.Dense(3))], True),
+        ([ending(L.Flatten(), L.Dense(3), L.Softmax())], False),
+        ([L.Reshape((4, 16)), L.TimeDistributed(L.Dense(3)), L.GlobalMaxPooling1D()], True),
+    ],
+)
+def test_logits_are_known_behind_layers_that_only_reshape_or_pool(layers, are_logits):
+    model = ending(*layers)
+    expected = keras.losses.CategoricalCrossentropy(from_logits=are_logits)(LABELS[0], model(IMAGES[0]))
+    found = users_losses.as_loss("categorical_crossentropy", model)(model(IMAGES[0]), tf.constant(LABELS[0]))
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    if are_logits:
+        with pytest.raises(UserError, match="takes probabilities"):
+            users_losses.as_loss(keras.losses.CategoricalCrossentropy(), model)
+
+
+@pytest.mark.parametrize("loss", ["binary_crossentropy", keras.losses.BinaryCrossentropy(from_logits=True)])
+@pytest.mark.parametrize("metric", ["binary_accuracy", "BinaryAccuracy", "Precision", "recall"])
+def test_metrics_by_name_compare_logits_with_0(loss, metric):
+    assert as_metric(metric, loss)(*BINARY) == 1
+
+
+@pytest.mark.parametrize(
+    "metric", [keras.metrics.BinaryAccuracy(), keras.metrics.binary_accuracy, keras.metrics.Recall(), "BinaryIoU"]
+)
+def test_metrics_that_compare_logits_with_a_probability_are_refused(metric):
+    with pytest.raises(UserError, match="compares probabilities with a threshold, but the loss takes logits"):
+        as_metric(metric, "binary_crossentropy")
+    as_metric(metric, "mse")  # whose outputs are near 0 and 1
+
+
+@pytest.mark.parametrize(
+    "metric",
+    [keras.metrics.Recall(thresholds=0), functools.partial(keras.metrics.binary_accuracy, threshold=0.0), "AUC"],
+)
+def test_a_threshold_of_0_and_what_takes_logits_are_left_alone(metric):
+    np.testing.assert_allclose(as_metric(metric, "binary_crossentropy")(*BINARY), 1, rtol=1e-6)
+
+
+CROSS_ENTROPY = keras.losses.sparse_categorical_crossentropy
+
+
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+def test_masked_values_do_not_count(dtype):
+    words, classes = np.array([[1, 2, 0, 0], [3, 0, 0, 0]]), tf.constant([[0, 1, 2, 0], [1, 2, 0, 1]])
+    keras.utils.set_random_seed(0)
+    embedding = L.Embedding(5, 4, embeddings_initializer="normal", mask_zero=True, dtype=dtype)
+    pure = PureModel(
+        keras.Sequential([keras.Input((4,), dtype="int32"), embedding, L.Dense(3, "softmax", dtype=dtype)])
+    )
+    outputs = pure(pure.adapted, [], [], tf.constant(words))[0]
+    by_function, by_name = keras.losses.sparse_categorical_crossentropy, "sparse_categorical_crossentropy"
+    values = by_function(classes, outputs).numpy()
+    expected = values[words > 0].mean()
+    assert abs(expected - values.mean()) > 1e-3
+    for loss in (by_function, by_name, keras.losses.SparseCategoricalCrossentropy()):
+        np.testing.assert_allclose(users_losses.as_loss(loss)(outputs, classes), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("loss", ["mse", keras.losses.MeanSquaredError(), keras.losses.mean_squared_error])
+def test_a_loss_of_one_output_is_refused_for_several(loss):
+    listed = [tf.ones([3, 1]), tf.ones([3, 2])]
+    for several in (listed, dict(zip("ab", listed, strict=True))):
+        with pytest.raises(UserError, match="compares one output with one target, but the model has 2: give"):
+            users_losses.as_loss(loss)(several, several)
+    summed = users_losses.as_loss(lambda outputs, targets: sum(map(losses.mse, outputs, targets)))
+    assert summed(listed, listed) == 0
+
+
+def test_a_metric_called_loss_is_refused():
+    with pytest.raises(UserError, match="a metric is called 'loss'"):
+        as_metric({"loss": "mae"}, "mse")
+
+
+def test_an_own_function_that_does_not_fit_is_told_in_one_sentence():
+    function = users_losses.as_loss(users_losses.targets_first(lambda y_true, y_pred: y_true - y_pred))
+    with pytest.raises(UserError, match=r"cannot compare targets of the shape \(2,\) with outputs of the shape \(2,\)"):
+        function(tf.ones([2]), tf.ones([2], tf.int64))
