@@ -4,6 +4,8 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from data_generators.errors import UserError
 from data_generators.tasks import Tasks, refuse_ragged
 from maml_tf.backend import tf
@@ -56,8 +58,38 @@ def tensors(value: Any, dtype: tf.DType, single: bool | None = None) -> Any:
         return {name: tensors(item, dtype, single) for name, item in value.items()}
     if isinstance(value, list | tuple) and not single and any(map(_is_array, value)):
         return [tensors(item, dtype) for item in value]
-    tensor = tf.convert_to_tensor(value)
+    if hasattr(value, "row_splits"):
+        raise UserError(
+            "a tf.RaggedTensor has examples of different sizes: give a tensor of one size, such as value.to_tensor()"
+        )
+    tensor = _nested(value) if isinstance(value, float | list | tuple) else tf.convert_to_tensor(value)
     return tf.cast(tensor, dtype) if tensor.dtype.is_floating else tensor
+
+
+def _nested(value):
+    """Nested numbers of Python, with all their digits: TensorFlow would make float32 of them."""
+    tensor = tf.convert_to_tensor(value)
+    if tensor.dtype != tf.float32 or not hasattr(tensor, "numpy"):
+        return tensor
+    array = np.asarray(value)
+    return tf.constant(array) if array.dtype == np.float64 else tensor
+
+
+def floats_as(value: Any, dtype: tf.DType) -> Any:
+    """A structure of tensors, its floating-point ones in a dtype; a mask that Keras's layers gave them stays."""
+
+    def cast(tensor):
+        found = tf.cast(tensor, dtype) if tensor.dtype.is_floating else tensor
+        if mask_of(tensor) is not None:
+            found._keras_mask = tensor._keras_mask
+        return found
+
+    return tf.nest.map_structure(cast, value)
+
+
+def mask_of(outputs: Any) -> Any:
+    """The mask that Keras's layers gave outputs, or None."""
+    return getattr(outputs, "_keras_mask", None)
 
 
 def arrays(value: Any) -> Any:
@@ -70,7 +102,7 @@ def arrays(value: Any) -> Any:
     if isinstance(value, Tasks):
         refuse_ragged(value)
     nested = [isinstance(item, list | tuple) and not any(map(_is_array, item)) for item in value]
-    return tuple(tf.convert_to_tensor(v) if is_nested else v for v, is_nested in zip(value, nested, strict=True))
+    return tuple(_nested(v) if is_nested else v for v, is_nested in zip(value, nested, strict=True))
 
 
 def any_number(value: Any, specs: list[tf.TensorSpec] | None = None) -> Any:

@@ -164,6 +164,11 @@ class MAMLModel(keras.Model):
         return checks.count(chosen, "test_updates", 0)
 
     @property
+    def trainable_weights(self) -> list[keras.Variable]:
+        """What the optimizer changes, in its order: Keras assigns its averages (`use_ema`) to them by position."""
+        return super().trainable_weights if self._maml is None else self._maml.meta_variables
+
+    @property
     def metrics(self) -> list[keras.metrics.Metric]:
         """Means over tasks of all that is reported."""
         return list(self._means.by_name.values()) if self.compiled else []

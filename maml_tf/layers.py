@@ -80,7 +80,8 @@ class Conv2D(keras.layers.Layer):
         normalise: float | None = None,
         **kwargs: Any,
     ):
-        super().__init__(**kwargs)
+        # Moments are taken in the dtype of the weights, under mixed precision too: sums of float16 end at 65,504.
+        super().__init__(autocast=moments != "patches", **kwargs)
         if moments not in (None, "output", "patches"):
             raise ValueError(f"moments must be None, 'output' or 'patches', not {moments!r}")
         if pool and moments != "patches":
@@ -96,18 +97,20 @@ class Conv2D(keras.layers.Layer):
 
     def build(self, x_shape: tuple, patch_mean_shape: Any = None, patch_covariance_shape: Any = None) -> None:
         shape = (3, 3, x_shape[-1], self.filters)
-        self.kernel = self.add_weight(name="kernel", shape=shape, initializer="glorot_uniform")
-        self.bias = self.add_weight(name="bias", shape=(self.filters,), initializer="zeros")
+        cast = {"autocast": self.autocast}
+        self.kernel = self.add_weight(name="kernel", shape=shape, initializer="glorot_uniform", **cast)
+        self.bias = self.add_weight(name="bias", shape=(self.filters,), initializer="zeros", **cast)
 
     def call(
         self, x: Any, patch_mean: Any = None, patch_covariance: Any = None, training: bool | None = None
     ) -> tf.Tensor | tuple:
         if self.moments == "patches":
             known = () if patch_mean is None else (patch_mean, patch_covariance)
+            x = tf.cast(x, self.variable_dtype)
             return self._with_moments_of_patches(x, known, self.normalise if training in (None, True) else None)
         y = self._convolved(x)
         y = y if self.bias_cancels else y + self.bias
-        return y if self.moments is None else (y, *channel_moments(y))
+        return y if self.moments is None else (y, *channel_moments(tf.cast(y, self.variable_dtype)))
 
     def patch_moments(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Mean [size] and covariance [size, size] of the patches of x; the weights take no part in them."""

@@ -19,10 +19,10 @@ from maml_tf.backend import keras, tf
 from maml_tf.curves import after_each_update
 from maml_tf.distribution import ALONE, Alone
 from maml_tf.inner_optimizers import InnerOptimizer
-from maml_tf.optimizers import adam, optimizer_of
+from maml_tf.optimizers import adam, optimizer_of, steps_of
 from maml_tf.pure_model import PureModel
 from maml_tf.saving import Saved
-from maml_tf.task_axis import Compiler, compiled, mean_over_tasks, resolve
+from maml_tf.task_axis import Compiler, Fixed, compiled, mean_over_tasks, resolve
 from maml_tf.task_learner import Adapted, Metrics, Start, TaskLearner
 
 __all__ = ["MAML", "Adapted", "adam"]
@@ -30,7 +30,7 @@ __all__ = ["MAML", "Adapted", "adam"]
 Curves = dict[str, np.ndarray]
 
 
-class MAML(Saved):
+class MAML(Saved, Fixed):
     """Model-agnostic meta-learning of a Keras model's initial weights.
 
     Args:
@@ -95,10 +95,11 @@ class MAML(Saved):
     ):
         self.given = {name: value for name, value in locals().items() if name not in ("self", "model", "workers")}
         self.num_updates, self.first_order = checks.count(num_updates, "num_updates", 1), first_order
-        self.loss, self.accuracy = users_losses.as_loss(loss, model), users_losses.as_accuracy(accuracy, model)
-        adapts = None if adapts == "all" else adapts
-        only_maml = {"adapts": adapts, "learn_step_size": learn_step_size, "query_weights": query_weights}
-        self.reptile, self.remat = checks.is_reptile(algorithm, **only_maml, remat=remat), remat
+        self.loss = users_losses.as_loss(loss, model)
+        self.accuracy = users_losses.as_accuracy(accuracy, model, self.loss)
+        adapts, step_size = None if adapts == "all" else adapts, step_sizes.checked(step_size)
+        only_maml = {"learn_step_size": learn_step_size, "query_weights": query_weights, "remat": remat}
+        self.reptile, self.remat = checks.is_reptile(algorithm, adapts=adapts, **only_maml), remat
         self.pure = PureModel(model, adapts or ("everything" if self.reptile else None))
         self.model, self.dtype = model, self.pure.dtype
         inner = inner_optimizers.find(inner_optimizer, self.reptile)
@@ -216,7 +217,7 @@ class MAML(Saved):
             tasks: Tasks.
             num_updates: inner updates.
             step_size: a number; a list, for each adapted variable one; or an array [num_updates]. Default, as trained.
-            transductive: as for `predict`; by default as in the paper's tests, each query set by its own statistics.
+            transductive: as for `predict`; by default as in the paper's tests. A network with Dropout wants False.
 
         Returns:
             dict of arrays: `support_loss` [tasks] before adaptation, `losses` [tasks, 1 + num_updates] on the query
@@ -262,10 +263,10 @@ class MAML(Saved):
         Args:
             x: [examples, ...], or a structure of such where the model has several inputs.
             adapted: what `adapt` returned.
-            transductive: normalise x by its own batch statistics, as the original does in its tests, so that an answer
-                depends on what else is asked; otherwise by those in the state of `adapted`, the support's (the model is
-                then called with training=False). Stock Keras layers keep moving averages there, which every pass over
-                the support moves a little towards its own.
+            transductive: call the model as in training: Dropout drops, and x is normalised by its own batch statistics,
+                as in the original's tests, so that an answer depends on what else is asked; otherwise with
+                training=False, by the statistics in the state of `adapted`, the support's. Stock Keras layers keep
+                moving averages there, which every pass over the support moves a little towards its own.
         """
         return self._server.predict(x, adapted, transductive)
 
@@ -277,18 +278,17 @@ class MAML(Saved):
         params, shared, state, learned = ([tf.convert_to_tensor(v) for v in group] for group in groups)
         fresh, slots = self.learner.optimizer.init(params), [tf.convert_to_tensor(v) for v in self.slots]
         slots = tf.nest.pack_sequence_as(fresh, slots) if slots else fresh
-        if step_size is not None:
-            step_size = step_sizes.by_update(step_size)
-        elif learned:
+        if step_size is None and learned:
             step_size = step_sizes.as_adapt_takes(self.learn_step_size, learned, self.num_updates)
-        return Start(params, shared, state, self.step_size if step_size is None else step_size, learned, slots)
+        step_size = self.step_size if step_size is None else step_sizes.by_update(step_size)
+        return Start(params, shared, state, step_size, learned, slots)
 
     def _elements(self, tasks, first=0, queries=True):
         """Tasks, each with its own seeds for random layers and its order of examples; and their number."""
         tasks = self.pure.tasks(tasks)
         if tf.is_tensor(tasks.support_y):
             self.target_spec = tf.TensorSpec([None, *tasks.support_y.shape[2:]], tasks.support_y.dtype)
-        iteration = self.optimizer.iterations + self.pretrain_optimizer.iterations
+        iteration = steps_of(self.optimizer) + steps_of(self.pretrain_optimizer)
         count = checks.number_of(tasks, queries)
         seeds = [s[first:] for s in self.pure.seeds_per_task(iteration, first + count)]
         examples = checks.size(tf.nest.flatten(tasks.support_x)[0], 1)

@@ -4,6 +4,8 @@
 wrong, and with it that of `keras.layers.BatchNormalization`, `LayerNormalization` and `GroupNormalization`, so that
 second-order MAML on those follows a wrong meta-gradient without any sign of it. Here the variance is the mean of the
 squared deviations, differentiated as it stands.
+
+Under mixed precision they compute in the dtype of their weights, as Keras's do: float16 ends at 65,504.
 """
 
 from typing import Any
@@ -47,18 +49,24 @@ class BatchNorm(keras.layers.Layer):
     meta_only = True
 
     def __init__(self, epsilon: float = EPSILON, normalised: bool = False, inductive: bool = False, **kwargs: Any):
-        super().__init__(**kwargs)
+        super().__init__(autocast=False, **kwargs)
         self.epsilon = epsilon
         self.normalised = normalised
         self.inductive = inductive
 
     def build(self, x_shape: tuple, mean_shape: tuple | None = None, variance_shape: tuple | None = None) -> None:
-        channels = (x_shape[-1],)
-        self.beta = self.add_weight(name="beta", shape=self._offset_shape(*channels), initializer="zeros")
-        self.mean = self.add_weight(name="mean", shape=channels, initializer="zeros", trainable=False)
-        self.variance = self.add_weight(name="variance", shape=channels, initializer="ones", trainable=False)
+        channels, fixed = (x_shape[-1],), {"trainable": False, "autocast": False}
+        offsets = self._offset_shape(*channels)
+        self.beta = self.add_weight(name="beta", shape=offsets, initializer="zeros", autocast=False)
+        self.mean = self.add_weight(name="mean", shape=channels, initializer="zeros", **fixed)
+        self.variance = self.add_weight(name="variance", shape=channels, initializer="ones", **fixed)
 
     def call(self, x: Any, mean: Any = None, variance: Any = None, training: bool | None = None) -> tf.Tensor:
+        wide = self.variable_dtype  # under mixed precision, too
+        mean, variance = (None if value is None else tf.cast(value, wide) for value in (mean, variance))
+        return tf.cast(self._normalised(tf.cast(x, wide), mean, variance, training), self.compute_dtype)
+
+    def _normalised(self, x, mean, variance, training):
         if training is None:
             training = not self.inductive
         if not training:
@@ -146,19 +154,20 @@ class LayerNorm(keras.layers.Layer):
     meta_only = True
 
     def __init__(self, epsilon: float = 1e-12, **kwargs: Any):
-        super().__init__(**kwargs)
+        super().__init__(autocast=False, **kwargs)
         self.epsilon = epsilon
 
     def build(self, input_shape: tuple) -> None:
         channels = (input_shape[-1],)
-        self.gamma = self.add_weight(name="gamma", shape=channels, initializer="ones")
-        self.beta = self.add_weight(name="beta", shape=channels, initializer="zeros")
+        self.gamma = self.add_weight(name="gamma", shape=channels, initializer="ones", autocast=False)
+        self.beta = self.add_weight(name="beta", shape=channels, initializer="zeros", autocast=False)
 
     def call(self, x: Any) -> tf.Tensor:
+        x = tf.cast(x, self.variable_dtype)  # under mixed precision, too: in float16 epsilon is 0
         _, variance, centred = moments(x, axes=list(range(1, len(x.shape))))
         scale = tf.math.rsqrt(variance + tf.constant(self.epsilon, variance.dtype))
         scale = tf.reshape(scale, [-1] + [1] * (len(x.shape) - 1))
-        return centred * scale * self.gamma + self.beta
+        return tf.cast(centred * scale * self.gamma + self.beta, self.compute_dtype)
 
     def get_config(self) -> dict:
         return {**super().get_config(), "epsilon": self.epsilon}

@@ -80,13 +80,21 @@ def optimizer_of(given: keras.optimizers.Optimizer | str | None) -> keras.optimi
     Every other name is Keras's with Keras's settings. `keras.optimizers.Adam()` is Keras's own Adam, of epsilon 1e-7.
 
     Raises:
-        UserError: Keras has none of that name.
+        UserError: Keras has none of that name; or it divides gradients by a scale of the loss, which has none here.
     """
     if not given or (isinstance(given, str) and given.lower() == "adam"):
         return adam()
     try:
-        return keras.optimizers.get(given)
+        found = keras.optimizers.get(given)
     except (ValueError, TypeError) as error:
         raise UserError(
             f"Keras has no optimizer {given!r}: give another name, or a keras.optimizers.Optimizer"
         ) from error
+    if isinstance(found, keras.optimizers.LossScaleOptimizer) or getattr(found, "loss_scale_factor", None):
+        raise UserError("MAML scales no loss: give the optimizer without LossScaleOptimizer and loss_scale_factor")
+    return found
+
+
+def steps_of(optimizer: keras.optimizers.Optimizer) -> Any:
+    """Calls of `apply` so far; `iterations` counts those that change the weights (`gradient_accumulation_steps`)."""
+    return getattr(optimizer, "_iterations", optimizer.iterations)

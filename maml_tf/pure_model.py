@@ -123,11 +123,12 @@ class PureModel:
                 outputs = self._knowing([x.x, *x.moments], training=training)
             else:
                 outputs = self.model(x, training=training)
-            penalties = self.model.losses
+            penalties = [tf.cast(penalty, self.dtype) for penalty in self.model.losses]
         new_state = [tf.convert_to_tensor(scope.get_current_value(v)) for v in self.state]
         if training:
             self._assigned = [new is not old for new, old in zip(new_state, state, strict=True)]
-        return self._in_our_dtype(outputs), new_state, tf.add_n(penalties) if penalties else tf.zeros([], self.dtype)
+        penalty = tf.add_n(penalties) if penalties else tf.zeros([], self.dtype)
+        return checks.floats_as(outputs, self.dtype), new_state, penalty
 
     @functools.cached_property
     def _first(self):
@@ -152,12 +153,12 @@ class PureModel:
         """The tf.TensorSpec of `moments`; none where no layer takes any."""
         if self._first is None:
             return ()
-        size, dtype = 9 * self.model.inputs[0].shape[-1], self._first[0].compute_dtype
+        size, dtype = 9 * self.model.inputs[0].shape[-1], self._first[0].variable_dtype
         return tf.TensorSpec([size], dtype), tf.TensorSpec([size, size], dtype)
 
     def moments(self, x: Any) -> tuple:
         """What `Known` holds beside one task's inputs x, so that it is computed once, not for each update."""
-        return self._first[0].patch_moments(tf.cast(x, self._first[0].compute_dtype)) if self._first else ()
+        return self._first[0].patch_moments(tf.cast(x, self._first[0].variable_dtype)) if self._first else ()
 
     @property
     def dtype(self) -> tf.DType:
@@ -218,12 +219,6 @@ class PureModel:
         support_x, support_y, query_x, query_y = tasks
         support = self.inputs(support_x, "support_x"), self.targets(support_y)
         return Tasks(*support, self.inputs(query_x, "query_x"), self.targets(query_y))
-
-    def _in_our_dtype(self, outputs):
-        def cast(tensor):
-            return tf.cast(tensor, self.dtype) if tensor.dtype.is_floating else tensor
-
-        return tf.nest.map_structure(cast, outputs)
 
     def observe(self, x: Any) -> None:
         """Finds out which part of the state the model assigns when it is called, unless that is known already.

@@ -1,5 +1,7 @@
 """alpha, the step size of the inner loop, in the forms in which it can be meta-learned or given."""
 
+import math
+import numbers
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,6 +12,24 @@ from maml_tf.backend import keras, tf
 
 PER_UPDATE, PER_WEIGHT = "per_update", "per_weight"
 FORMS = (False, True, PER_UPDATE, PER_WEIGHT)
+
+
+def checked(step_size: Any) -> Any:
+    """alpha as MAML is given it, each number of it a float.
+
+    Raises:
+        UserError: it holds what is no finite number.
+
+    Example:
+        >>> checked([np.float32(0.5), 1])
+        [0.5, 1.0]
+    """
+    if isinstance(step_size, list | tuple):
+        return type(step_size)(map(checked, step_size))
+    is_number = isinstance(step_size, numbers.Real) and not isinstance(step_size, bool)
+    if step_size is None or isinstance(step_size, str | bool) or (is_number and not math.isfinite(step_size)):
+        raise UserError(f"step_size must be a finite number, or a list with one for each variable, not {step_size!r}")
+    return float(step_size) if is_number else step_size
 
 
 def learned(

@@ -106,6 +106,16 @@ def _vectorized(function, tasks):
         raise
 
 
+class Fixed:
+    """Refuses to change an argument, since the compiled methods of an object hold its arguments as they were."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """As of any object; `given`, a dict, has the arguments by their names."""
+        if name in self.__dict__ and name in self.__dict__.get("given", ()):
+            raise UserError(f"{name} cannot be changed, since it is compiled: make another MAML of the same model")
+        super().__setattr__(name, value)
+
+
 def mean_over_tasks(function: Callable, tasks: Any, signature: Any, task_axis: str) -> Any:
     """The mean over tasks of a function's results, which must be floating point.
 
@@ -113,14 +123,23 @@ def mean_over_tasks(function: Callable, tasks: Any, signature: Any, task_axis: s
 
     Args and result as in `map_tasks`, without the task axis.
 
+    Raises:
+        UserError: there is no task.
+
     Example:
         >>> scalar = tf.TensorSpec([], tf.float32)
         >>> float(mean_over_tasks(tf.square, tf.constant([1.0, 2.0, 3.0, 4.0]), scalar, MAP))
         7.5
     """
+    count, needed = checks.size(tf.nest.flatten(tasks)[0]), "the meta-batch is empty: it needs at least one task"
+    if isinstance(count, int) and count == 0:
+        raise UserError(needed)
     if task_axis == VECTORIZE:
         return tf.nest.map_structure(lambda r: tf.reduce_mean(r, 0), map_tasks(function, tasks, signature, task_axis))
-    count = checks.size(tf.nest.flatten(tasks)[0])
+
+    if not isinstance(count, int):
+        with tf.control_dependencies([tf.debugging.assert_positive(count, needed)]):
+            count = tf.identity(count)
 
     def add_one(i, total):
         results = function(tf.nest.map_structure(lambda t: tf.gather(t, i), tasks))

@@ -62,7 +62,7 @@ def test_other_counts_are_refused(number):
 def small(loss=mse, **settings):
     keras.utils.set_random_seed(0)
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3, "tanh"), keras.layers.Dense(1)])
-    return MAML(model, loss, step_size=0.1, **({"task_axis": "map", "jit": False} | settings))
+    return MAML(model, loss, **({"step_size": 0.1, "task_axis": "map", "jit": False} | settings))
 
 
 def test_numpys_integers_are_numbers_of_updates():
@@ -182,3 +182,55 @@ def test_optimizers_by_name():
     assert small().optimizer.epsilon == 1e-8  # that of TensorFlow 1
     with pytest.raises(UserError, match="Keras has no optimizer 'foo'"):
         small(optimizer="foo")
+
+
+@pytest.mark.parametrize("settings", [{}, {"task_axis": "map"}, {"task_axis": "map", "jit": False}])
+def test_a_meta_batch_without_tasks_is_refused(settings):
+    maml = MAML(keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]), "mse", **settings)
+    before = [v.numpy() for v in maml.weights]
+    for step in (maml.train_step, maml.pretrain_step, maml.meta_gradients):
+        with pytest.raises(UserError, match="the meta-batch is empty: it needs at least one task"):
+            step(Tasks(*(value[:0] for value in GOOD)))
+    if settings.get("jit") is False:  # where the number of tasks is open, as in a tf.data.Dataset
+        specs = [tf.TensorSpec([None, *np.shape(value)[1:]], tf.float32) for value in GOOD]
+        step = tf.function(lambda *tasks: maml.train_step(Tasks(*tasks))).get_concrete_function(*specs)
+        with pytest.raises(tf.errors.InvalidArgumentError, match="the meta-batch is empty"):
+            step(*(tf.zeros([0, *spec.shape[1:]]) for spec in specs))
+    for variable, value in zip(maml.weights, before, strict=True):
+        np.testing.assert_array_equal(variable, value)
+
+
+@pytest.mark.parametrize("step_size", [None, "0.1", float("nan"), np.float32(np.inf), True, [0.1, None]])
+def test_what_is_no_step_size_is_refused(step_size):
+    with pytest.raises(UserError, match="step_size must be a finite number, or a list with one for each variable, not"):
+        small(step_size=step_size)
+
+
+def test_a_step_size_of_numpy_is_a_number(tmp_path):
+    maml = small(step_size=np.float32(0.5))
+    assert (type(maml.step_size), maml.step_size) == (float, 0.5)
+    maml.export(tmp_path / "1")
+
+
+def test_arguments_that_are_compiled_cannot_be_changed():
+    maml = small()
+    for name, value in (("step_size", 0.0), ("num_updates", 7), ("optimizer", keras.optimizers.SGD()), ("loss", mse)):
+        with pytest.raises(UserError, match=f"{name} cannot be changed, since it is compiled"):
+            setattr(maml, name, value)
+    maml.optimizer.learning_rate = 0.5  # a variable
+
+
+def test_ragged_inputs_are_refused():
+    with pytest.raises(UserError, match=r"a tf.RaggedTensor has examples of different sizes"):
+        small().adapt(tf.ragged.constant([[1.0], [2.0, 3.0]]), np.ones((2, 1)))
+
+
+def test_nested_numbers_keep_their_digits():
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, dtype="float64")])
+    maml = MAML(model, mse, step_size=0.1, task_axis="map", jit=False)
+    x, y = [[0.1, 0.2], [0.3, 0.7]], [[1 / 3], [0.9]]
+    for found, expected in zip(maml.adapt(x, y).params, maml.adapt(np.array(x), np.array(y)).params, strict=True):
+        np.testing.assert_array_equal(found, expected)
+    nested, arrays = (maml.meta_gradients(Tasks(*[cast(v) for v in ([x], [y], [x], [y])])) for cast in (list, np.array))
+    for found, expected in zip(nested, arrays, strict=True):
+        np.testing.assert_array_equal(found, expected)

@@ -86,7 +86,7 @@ def test_mixed_precision():
         inputs, layers.BatchNorm(dtype=dtype)(*layers.Conv2D(2, moments="patches", dtype=dtype)(inputs))
     )
     pure, x = PureModel(model), tf.constant(RNG.random((4, 8, 8, 2)), tf.float32)
-    assert [spec.dtype for spec in pure.moment_specs] == [tf.bfloat16] * 2
+    assert [spec.dtype for spec in pure.moment_specs] == [tf.float32] * 2
     groups = [[tf.convert_to_tensor(v) for v in g] for g in (pure.adapted, pure.shared, pure.state)]
     outputs = pure(*groups, Known(x, pure.moments(x)))[0]
-    np.testing.assert_allclose(outputs, pure(*groups, x)[0], atol=0.05)
+    np.testing.assert_allclose(outputs, pure(*groups, x)[0], atol=0.01)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from maml_tf import fast_conv, layers, networks, normalisation
+from maml_tf import MAML, Tasks, fast_conv, layers, networks, normalisation
 from maml_tf.fast_conv import max_pool_2x2
 from tests.maml_tf.derivatives import derivatives, relative_error
 
@@ -246,3 +246,27 @@ def test_saving_and_loading_a_network(build, tmp_path):
     x = random(6, *model.input_shape[1:])
     for training in (False, True):
         np.testing.assert_array_equal(loaded(x, training=training), model(x, training=training))
+
+
+def test_under_mixed_precision_moments_are_those_of_the_weights_dtype():
+    x = np.array([[0.0], [600.0]])  # whose variance float16 cannot hold
+    np.testing.assert_allclose(layers.BatchNorm(dtype="mixed_float16")(x), [[-1.0], [1.0]])
+    np.testing.assert_array_equal(layers.LayerNorm(dtype="mixed_float16")(np.zeros((2, 3))), np.zeros((2, 3)))
+    images = np.random.default_rng(0).uniform(0, 300, (8, 84, 84, 3))
+    for moments in ("output", "patches"):
+        normalised = {}
+        for dtype in ("float32", "mixed_float16"):
+            keras.utils.set_random_seed(0)
+            convolution = layers.Conv2D(2, moments=moments, dtype=dtype)
+            normalised[dtype] = layers.BatchNorm(dtype=dtype)(*convolution(images))
+        assert normalised["mixed_float16"].dtype == tf.float16
+        difference = tf.cast(normalised["mixed_float16"], tf.float32) - normalised["float32"]
+        assert float(tf.reduce_max(tf.abs(difference))) < 0.02
+
+
+def test_penalties_of_a_layer_in_float16_are_added_up():
+    first = keras.layers.Dense(3, activity_regularizer="l2", kernel_regularizer="l2", dtype="mixed_float16")
+    model = keras.Sequential([keras.Input((1,)), first, keras.layers.Dense(1)])
+    maml = MAML(model, "mse", first_order=True, task_axis="map", jit=False)
+    x = np.ones((2, 3, 1))
+    assert np.isfinite(maml.train_step(Tasks(x, x, x, x))["post_loss"])
