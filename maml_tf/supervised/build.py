@@ -19,7 +19,7 @@ from maml_tf.runs.checkpoints import Checkpoints, available, is_tf1
 from maml_tf.supervised import original_checkpoints
 from maml_tf.supervised.conditions import USUAL, ZERO, Conditions
 from maml_tf.supervised.datasets import Shapes
-from maml_tf.supervised.experiment import Experiment
+from maml_tf.supervised.experiment import COMMON, Experiment
 from maml_tf.supervised.task_data import TaskData
 
 _LEARNED = {"fixed": False, "per_variable": True}  # as MAML has them; the others by the same name
@@ -80,7 +80,8 @@ def build(
         query_weights=annealed_query_weights(updates, annealing) if experiment.query_loss == "all_updates" else None,
         accuracy=accuracy,
         optimizer=keras.optimizers.SGD(meta_lr) if reptile else adam(meta_lr, clip=dataset.clip),
-        pretrain_optimizer=adam(experiment.meta_lr),
+        # Reptile's meta_lr is the part of the way to the adapted weights, often 1, and no step of Adam.
+        pretrain_optimizer=adam(COMMON["meta_lr"] if reptile else experiment.meta_lr),
         adapts=None if experiment.adapt == "all" else experiment.adapt,
         algorithm=experiment.algorithm,
         inner_optimizer=experiment.inner_optimizer,
