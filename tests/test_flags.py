@@ -125,6 +125,13 @@ def test_folders_of_images_each_have_their_own_log_folder():
     assert Experiment.of(datasource="omniglot").dataset.logdir("birds") is None
 
 
+def test_a_tilde_in_any_folder_is_the_home_folder(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/ada")
+    names = "logdir", "data_dir", "export_dir", "splits"
+    values = main.parse(["main.py", *(f"--{name}=~/my/{name}" for name in names)])
+    assert [getattr(values, name) for name in names] == [f"/home/ada/my/{name}" for name in names]
+
+
 def test_help_lists_every_flag_without_tensorflow(tmp_path):
     for flag in ("--help", "-h"):
         result = command.run(tmp_path, flag)
