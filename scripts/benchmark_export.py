@@ -8,6 +8,7 @@ normalises queries by their own statistics, so that only exports with `--export_
 
 import functools
 import json
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -106,9 +107,8 @@ def read_description(export_dir: str) -> dict:
     try:
         description = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise UserError(
-            f"{path} cannot be read: make an export by `python main.py --export_dir={export_dir}`"
-        ) from error
+        command = f"python main.py {shlex.quote(f'--export_dir={export_dir}')}"
+        raise UserError(f"{path} cannot be read: make an export by `{command}`") from error
     if not isinstance(description, dict) or not {"datasource", "settings"} <= description.keys():
         raise UserError(f"{export_dir} is no export of a run of main.py: name one that is")
     return description

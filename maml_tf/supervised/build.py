@@ -1,5 +1,6 @@
 """From an Experiment to its data and its MAML, new or restored from a run."""
 
+import shlex
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -152,7 +153,7 @@ def load_run(
     """
     folder = trained_folder(experiment, logdir)
     if not available(folder):
-        raise UserError(f"no trained run in {folder}: make it by `{train_command(experiment, logdir)}`")
+        raise UserError(f"no trained run in {folder}: make it by `{train_command(experiment, logdir, data_dir)}`")
     how: dict[str, Any] = {"data_dir": data_dir, "task_axis": task_axis, "jit": jit, "workers": workers}
     return prepare(experiment, folder, shots=shots, conditions=conditions, **how).at(iteration)
 
@@ -260,7 +261,13 @@ def run_folder(experiment: Experiment, logdir: str | Path | None = None) -> Path
     return Path(logdir or Path("logs", experiment.dataset.name)) / experiment.name
 
 
-def train_command(experiment: Experiment, logdir: str | Path | None = None) -> str:
-    """The command that trains an experiment: the flags that differ from the paper's values; logdir as in `load_run`."""
-    folder = [f"--logdir={logdir}"] if logdir else []
-    return " ".join([as_called_here("python main.py"), *experiment.flags(), *folder])
+def train_command(experiment: Experiment, logdir: str | Path | None = None, data_dir: str | Path | None = None) -> str:
+    """The command that trains an experiment, for a shell: the flags that differ from the paper's values.
+
+    Args:
+        experiment: Experiment.
+        logdir, data_dir: as in `load_run`; without effect where they are None.
+    """
+    folders = {"data_dir": data_dir, "logdir": logdir}
+    flags = [*experiment.flags(), *(f"--{name}={folder}" for name, folder in folders.items() if folder)]
+    return " ".join([as_called_here("python main.py"), *map(shlex.quote, flags)])
