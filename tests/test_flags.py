@@ -115,6 +115,22 @@ def test_settings_of_training_and_test_may_differ():
         experiments("--train_update_lr=0.01 --update_lr=-1")
 
 
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("--train_update_batch_size=0", "--train_update_batch_size must be at least 1, not 0"),
+        ("--train_update_batch_size=-2", "--train_update_batch_size must be at least 1, not -2"),
+        ("--preset=reptile --train_update_batch_size=0", "--train_update_batch_size must be at least 1, not 0"),
+        ("--train_update_batch_size=10001", "--train_update_batch_size must be at most 10000, not 10001"),
+        ("--train_update_lr=0", "--train_update_lr must be a positive number, not 0"),
+        ("--train_update_lr=nan", "--train_update_lr must be a positive number, not nan"),
+    ],
+)
+def test_a_mistake_in_a_flag_of_training_is_told_by_its_own_name(line, message):
+    with pytest.raises(UserError, match=f"^{message}"):
+        experiments(line)
+
+
 def test_folders_of_images_each_have_their_own_log_folder():
     line = "--datasource=folder --data_dir=pictures/birds/"
 
