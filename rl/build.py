@@ -1,5 +1,6 @@
 """From an RLExperiment to its policy and its learner, new or restored from a run."""
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -69,9 +70,9 @@ def env_folder(env: str) -> str:
 
 
 def train_command(experiment: RLExperiment, logdir: str | Path | None = None) -> str:
-    """The command that trains an experiment: the flags that differ from the paper's values."""
-    folder = [f"--logdir={logdir}"] if logdir else []
-    return " ".join([as_called_here("python -m scripts.train_rl"), *experiment.flags(), *folder])
+    """The command that trains an experiment, for a shell: the flags that differ from the paper's values."""
+    flags = [*experiment.flags(), *([f"--logdir={logdir}"] if logdir else [])]
+    return " ".join([as_called_here("python -m scripts.train_rl"), *map(shlex.quote, flags)])
 
 
 def load_policy(

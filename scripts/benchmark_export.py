@@ -6,7 +6,9 @@ The settings in the export's description find the run that was exported, for its
 normalises queries by their own statistics, so that only exports with `--export_transductive` should equal it.
 """
 
+import functools
 import json
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -25,7 +27,7 @@ from maml_tf.supervised.experiment import Experiment
 def define(flags: Flags) -> None:
     """Defines the flags."""
     flags.string("export_dir", None, "folder of the export", required=True)
-    flags.string("logdir", None, "folder of the runs; default: logs/<datasource>")
+    flags.string("logdir", None, "folder of the runs; default: logs/<datasource>, or logs/folder/<data_dir>")
     flags.string("data_dir", None, "folder of the data; default: data/<datasource>")
     flags.integer("tasks", 100, "test tasks to adapt to", least=1, most=10**6)
     flags.integer("calls", 1000, "calls to time of each kind", least=1, most=10**7)
@@ -37,9 +39,10 @@ def run(flags: Flags) -> None:
         from maml_tf.supervised import build
 
     description = read_description(flags.export_dir)
-    experiment = Experiment(**description["settings"])
-    made = build.load_run(experiment, flags.logdir, iteration=description["iteration"], data_dir=flags.data_dir)
-    tasks = made.data.evaluation_tasks("test", 0, flags.tasks)
+    experiment = Experiment.of(**description["settings"])
+    logdir = flags.logdir or experiment.dataset.logdir(flags.data_dir)
+    made = build.load_run(experiment, logdir, iteration=description["iteration"], data_dir=flags.data_dir)
+    tasks = made.data.evaluation_tasks(made.data.split_to_test(), 0, flags.tasks)
     export = load(flags.export_dir, description, _task(tasks, 0))
     print(*_metrics(export, made, tasks), *_speed(export, _task(tasks, 0), flags), sep="\n")
 
@@ -49,23 +52,41 @@ class Exported(NamedTuple):
 
     model: what loading it gives.
     description: dict of what it says of itself.
+    labels: tf.TensorSpec of the labels that it takes.
     first_answer: seconds from loading to the first answer of `adapt_and_predict`.
     """
 
     model: object
     description: dict
+    labels: object
     first_answer: float
 
-    def adapt_and_predict(self, task, num_updates):
-        """Query outputs for one task, its arrays without the task axis, by the step size of training."""
+    @property
+    def only_updates(self):
+        """The one number of updates that it makes by the step sizes of training; None where it makes any number."""
+        return self.description["num_updates"] if self._step_size is None else None
+
+    @property
+    def _step_size(self):
+        """That of training as `adapt_and_predict_with` takes it, which takes none per update or per weight: None."""
         step_size = self.description["step_size"]
         step_size = list(step_size.values()) if isinstance(step_size, dict) else step_size
-        answer = self.model.signatures["adapt_and_predict_with"](
+        return None if isinstance(step_size, str) or np.ndim(step_size) > 1 else step_size
+
+    def adapt_and_predict(self, task, num_updates):
+        """Query outputs for one task, its arrays without the task axis, by the step sizes of training.
+
+        num_updates: `only_updates`, if it makes no others.
+        """
+        name, settings = "adapt_and_predict", {}
+        if self.only_updates is None:
+            name += "_with"
+            settings = {"step_size": _tensor(self._step_size), "num_updates": _tensor(num_updates, "int32")}
+        answer = self.model.signatures[name](
             support_inputs=_tensor(task.support_x),
-            support_labels=_tensor(task.support_y),
+            support_labels=_labels(task.support_y, self.labels),
             query_inputs=_tensor(task.query_x),
-            step_size=_tensor(step_size),
-            num_updates=_tensor(num_updates, "int32"),
+            **settings,
         )
         return answer["query_outputs"].numpy()
 
@@ -86,10 +107,9 @@ def read_description(export_dir: str) -> dict:
     try:
         description = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise UserError(
-            f"{path} cannot be read: make an export by `python main.py --export_dir={export_dir}`"
-        ) from error
-    if "settings" not in description:
+        command = f"python main.py {shlex.quote(f'--export_dir={export_dir}')}"
+        raise UserError(f"{path} cannot be read: make an export by `{command}`") from error
+    if not isinstance(description, dict) or not {"datasource", "settings"} <= description.keys():
         raise UserError(f"{export_dir} is no export of a run of main.py: name one that is")
     return description
 
@@ -98,12 +118,13 @@ def load(export_dir, description, task):
     """Loads an export and has it answer once; returns Exported."""
     import tensorflow as tf
 
-    support = {"support_inputs": _tensor(task.support_x), "support_labels": _tensor(task.support_y)}
-    query = _tensor(task.query_x)
+    inputs = {"support_inputs": _tensor(task.support_x), "query_inputs": _tensor(task.query_x)}
     start = time.perf_counter()
     model = tf.saved_model.load(str(export_dir))
-    model.signatures["adapt_and_predict"](**support, query_inputs=query)["query_outputs"].numpy()
-    return Exported(model, description, time.perf_counter() - start)
+    signature = model.signatures["adapt_and_predict"]
+    labels = signature.structured_input_signature[1]["support_labels"]
+    signature(**inputs, support_labels=_labels(task.support_y, labels))["query_outputs"].numpy()
+    return Exported(model, description, labels, time.perf_counter() - start)
 
 
 def metrics_of_export(export, maml, tasks, num_updates):
@@ -113,7 +134,7 @@ def metrics_of_export(export, maml, tasks, num_updates):
     with progress(len(tasks.query_y), "Through the export", "task", leave=False) as bar:
         for task in (_task(tasks, i) for i in range(len(tasks.query_y))):
             outputs = export.adapt_and_predict(task, num_updates)
-            found.append(float(metric(_tensor(outputs), _tensor(task.query_y))))
+            found.append(float(metric(_tensor(outputs), task.query_y)))
             bar.update()
     return np.array(found)
 
@@ -121,7 +142,12 @@ def metrics_of_export(export, maml, tasks, num_updates):
 def _metrics(export, made, tasks):
     updates, count = made.experiment.reported_update, len(tasks.query_y)
     found = metrics_of_export(export, made.maml, tasks, updates)
-    ours = evaluate(made.maml, lambda first, n: type(tasks)(*(v[first : first + n] for v in tasks)), num_tasks=count)
+    ours = evaluate(
+        made.maml,
+        lambda first, n: type(tasks)(*(v[first : first + n] for v in tasks)),
+        num_tasks=count,
+        num_updates=made.experiment.test_updates,
+    )
     test = ours.query[:, updates]
     return [
         f"{ours.kind} after {updates} updates on {count} test tasks, queries normalised by "
@@ -134,16 +160,16 @@ def _metrics(export, made, tasks):
 def _speed(export, task, flags):
     size = sum(file.stat().st_size for file in Path(flags.export_dir).rglob("*") if file.is_file())
     shape = f"{len(task.support_x)} support and {len(task.query_x)} query examples"
+    kinds = {
+        f"adapt_and_predict, {updates} update{'s' * (updates > 1)}": functools.partial(
+            export.adapt_and_predict, task, updates
+        )
+        for updates in ([1, 10] if export.only_updates is None else [export.only_updates])
+    }
+    kinds["predict"] = functools.partial(export.predict, task)
     return [
         f"latency over {flags.calls} calls, {shape}:",
-        *(
-            f"  {name:30} {_latency(call, flags.calls)}"
-            for name, call in (
-                ("adapt_and_predict, 1 update", lambda: export.adapt_and_predict(task, 1)),
-                ("adapt_and_predict, 10 updates", lambda: export.adapt_and_predict(task, 10)),
-                ("predict", lambda: export.predict(task)),
-            )
-        ),
+        *(f"  {name:30} {_latency(call, flags.calls)}" for name, call in kinds.items()),
         f"from loading to the first answer: {export.first_answer:.2f} s",
         f"size on disk: {size / 1e6:.2f} MB",
     ]
@@ -162,6 +188,13 @@ def _latency(call, calls):
 def _task(tasks, index):
     """One of the tasks, without the task axis."""
     return type(tasks)(*(values[index] for values in tasks))
+
+
+def _labels(values, spec):
+    """Labels as an export takes them: class ids as they are, or one-hot where it takes the latter."""
+    import tensorflow as tf
+
+    return _tensor(tf.one_hot(values, spec.shape[-1]) if spec.shape.rank > np.ndim(values) else values, spec.dtype)
 
 
 def _tensor(value, dtype="float32"):

@@ -47,7 +47,8 @@ def flags_page(scripts: Iterable[str]) -> str:
         "# Flags",
         "Every flag of every command. `python -m scripts.docs_pages --page=flags` makes this page from the commands "
         "themselves; `--help` prints them too. [Experiments](experiments.md) says which flags an experiment needs. "
-        "A flag is given as `--name=value`; a truth value also as `--name` or `--noname`.",
+        "A flag is given as `--name=value`; a truth value also as `--name` or `--noname`. `~` at the start of "
+        "a text is your home folder.",
         "## main.py",
         "Trains, tests and exports; `maml` in an installation. A default that is not given here is among the "
         "[usual values](#usual-values-of-mainpy).",

@@ -2,18 +2,21 @@
 
 python -m scripts.plot_validation logs/omniglot/cls_5.mbs_32.ubs_1.numstep1.updatelr0.4batchnorm --name=omniglot
 
-Reads the run's TensorBoard summaries, and writes <name>_validation.csv and .png into the run's folder; --out names
-another folder, or a .png or .pdf. The dashed horizontal line is the published number, which is of the test split.
+Reads the run's TensorBoard summaries and its validation.csv, which has fewer numbers of updates, and writes
+<name>_validation.csv and .png into the run's folder; --out names another folder, or a .png or .pdf. The dashed
+horizontal line is the published number, which is of the test split.
 """
 
 import functools
+import itertools
+import math
 import re
 import sys
 from pathlib import Path
 
 from data_generators.errors import UserError
 from data_generators.files import reading
-from maml_tf.runs import style
+from maml_tf.runs import log, style
 from maml_tf.runs.flags import Flags, command
 from maml_tf.runs.process import quiet_import
 
@@ -40,16 +43,21 @@ def run(flags: Flags) -> None:
     if "datasource" not in settings:
         raise UserError(f"{folder} is no run of main.py: scripts.plot_rl draws those of scripts.train_rl")
     experiment = Experiment.of(**settings)
-    rows = numbers(folder)
+    rows = numbers(folder, experiment.reported_update)
     name = flags.name or folder.resolve().name
     (path,) = style.paths(flags, [f"{name}_validation"], folder)
     style.write(path, rows, functools.partial(draw, row=experiment.published_row), SIZE)
 
 
-def numbers(folder: str | Path) -> list[dict]:
-    """Rows of iteration, updates and the mean metric on the validation tasks, from a run's TensorBoard summaries.
+def numbers(folder: str | Path, reported_update: int) -> list[dict]:
+    """Rows of iteration, updates and the mean metric on the validation tasks.
 
-    Where a run was resumed from an earlier checkpoint, the later metric of an iteration replaces the earlier one.
+    From a run's TensorBoard summaries; and, where they lack a validation, from its validation.csv. Where a run was
+    resumed from an earlier checkpoint, the later metric of an iteration replaces the earlier one.
+
+    Args:
+        folder: of the run.
+        reported_update: number of updates after which validation.csv has metrics; it has those before adaptation too.
 
     Raises:
         UserError: there are none, or they cannot be read.
@@ -59,7 +67,9 @@ def numbers(folder: str | Path) -> list[dict]:
     found, remedy = {}, "remove the damaged one of its files events.out.tfevents.*"
     try:
         with reading(f"a summary in {folder}", remedy):
-            for kind, updates, iteration, metric in _summaries(folder):
+            for kind, updates, iteration, metric in itertools.chain(
+                _table(folder, reported_update), _summaries(folder)
+            ):
                 found[iteration, updates] = (kind, metric)
     except DecodeError as error:
         raise UserError(f"a summary in {folder} is damaged ({error}): {remedy}") from error
@@ -71,6 +81,18 @@ def numbers(folder: str | Path) -> list[dict]:
         {"iteration": iteration, "updates": updates, kind: metric}
         for (iteration, updates), (kind, metric) in sorted(found.items())
     ]
+
+
+def _table(folder, reported_update):
+    """As `_summaries`, from validation.csv; like them, without numbers that are not finite."""
+    from maml_tf.supervised.training import VALIDATION
+
+    updates = {"before": 0, "after": reported_update}
+    columns = {f"{kind}_{when}": (kind, number) for kind in ("accuracy", "loss") for when, number in updates.items()}
+    for row in log.Table(Path(folder, VALIDATION), columns).rows():
+        for column, of in columns.items():
+            if row[column] and math.isfinite(float(row[column])):
+                yield *of, int(row[log.ITERATION]), float(row[column])
 
 
 def _summaries(folder):

@@ -115,6 +115,22 @@ def test_settings_of_training_and_test_may_differ():
         experiments("--train_update_lr=0.01 --update_lr=-1")
 
 
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("--train_update_batch_size=0", "--train_update_batch_size must be at least 1, not 0"),
+        ("--train_update_batch_size=-2", "--train_update_batch_size must be at least 1, not -2"),
+        ("--preset=reptile --train_update_batch_size=0", "--train_update_batch_size must be at least 1, not 0"),
+        ("--train_update_batch_size=10001", "--train_update_batch_size must be at most 10000, not 10001"),
+        ("--train_update_lr=0", "--train_update_lr must be a positive number, not 0"),
+        ("--train_update_lr=nan", "--train_update_lr must be a positive number, not nan"),
+    ],
+)
+def test_a_mistake_in_a_flag_of_training_is_told_by_its_own_name(line, message):
+    with pytest.raises(UserError, match=f"^{message}"):
+        experiments(line)
+
+
 def test_folders_of_images_each_have_their_own_log_folder():
     line = "--datasource=folder --data_dir=pictures/birds/"
 
@@ -123,6 +139,13 @@ def test_folders_of_images_each_have_their_own_log_folder():
     assert trained.dataset.logdir("pictures/birds/") == "logs/folder/pictures/birds"
     assert trained.dataset.logdir("/somewhere/else/birds") == "logs/folder/somewhere/else/birds"
     assert Experiment.of(datasource="omniglot").dataset.logdir("birds") is None
+
+
+def test_a_tilde_in_any_folder_is_the_home_folder(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/ada")
+    names = "logdir", "data_dir", "export_dir", "splits"
+    values = main.parse(["main.py", *(f"--{name}=~/my/{name}" for name in names)])
+    assert [getattr(values, name) for name in names] == [f"/home/ada/my/{name}" for name in names]
 
 
 def test_help_lists_every_flag_without_tensorflow(tmp_path):

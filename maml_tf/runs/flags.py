@@ -1,6 +1,8 @@
 """The flags of one command, over absl's: `--name=value`, `--name value`, `--name` and `--noname`, `--flagfile=FILE`."""
 
 import dataclasses
+import functools
+import os
 import sys
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -45,13 +47,13 @@ class Flags:
         self._exclusive: list[tuple[str, str, str]] = []
 
     def string(self, name: str, default: str | None, help: str, *, required: bool = False) -> None:
-        """Defines a text."""
-        flags.DEFINE_string(name, default, help, flag_values=self._values)
+        """Defines a text; as in `path`, `~` at its start is the home folder."""
+        _define_text(name, default, help, flag_values=self._values)
         self._required += [name] * required
 
     def path(self, name: str, default: str | None, help: str) -> None:
         """Defines the path of a file or folder."""
-        flags.DEFINE(_Path(), name, default, help, self._values, flags.ArgumentSerializer())
+        flags.DEFINE(_Text(Path), name, default, help, self._values, flags.ArgumentSerializer())
 
     def integer(
         self,
@@ -83,7 +85,7 @@ class Flags:
     def several(self, name: str, kind: type[int] | type[Path] | Iterable[str], help: str) -> None:
         """Defines a flag that may be repeated: a list of integers, paths or names; None if not given."""
         if isinstance(kind, type):
-            parser = _PARSERS[kind]()
+            parser: flags.ArgumentParser = flags.IntegerParser() if kind is int else _Text(Path)
         else:
             parser, help = flags.EnumParser(list(kind)), f"<{'|'.join(kind)}>: {help}"
         flags.DEFINE_multi(parser, flags.ArgumentSerializer(), name, None, help, flag_values=self._values)
@@ -107,7 +109,7 @@ class Flags:
         for field in dataclasses.fields(kind):
             if defaults is not None and field.name not in defaults:
                 continue
-            define, default = _DEFINE.get(field.type, flags.DEFINE_string), (defaults or {}).get(field.name)
+            define, default = _DEFINE.get(field.type, _define_text), (defaults or {}).get(field.name)
             define(field.name, default, field.metadata["help"], flag_values=self._values)
             self._of_settings[field.name] = field.metadata["range"]
             if defaults is not None:
@@ -239,9 +241,15 @@ _DEFINE: dict[object, Callable] = {
 }
 
 
-class _Path(flags.ArgumentParser):
+class _Text(flags.ArgumentParser):
+    def __init__(self, kind):
+        self.kind = kind
+
     def parse(self, argument):
-        return Path(argument)
+        return self.kind(os.path.expanduser(argument))  # shells leave a `~` after `--name=` as it is
+
+
+_define_text = functools.partial(flags.DEFINE, _Text(str), serializer=flags.ArgumentSerializer())
 
 
 class _Integer(flags.IntegerParser):
@@ -256,9 +264,6 @@ class _Integer(flags.IntegerParser):
             return super().parse(argument)
         except ValueError as error:
             raise ValueError(f"give an integer, or {' or '.join(self.words)}" if self.words else error) from error
-
-
-_PARSERS: dict[type, Callable[[], flags.ArgumentParser]] = {int: flags.IntegerParser, Path: _Path}
 
 
 class _Numbers(flags.ArgumentParser):

@@ -1,5 +1,6 @@
 """From an Experiment to its data and its MAML, new or restored from a run."""
 
+import shlex
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +20,7 @@ from maml_tf.runs.checkpoints import Checkpoints, available, is_tf1
 from maml_tf.supervised import original_checkpoints
 from maml_tf.supervised.conditions import USUAL, ZERO, Conditions
 from maml_tf.supervised.datasets import Shapes
-from maml_tf.supervised.experiment import Experiment
+from maml_tf.supervised.experiment import COMMON, Experiment
 from maml_tf.supervised.task_data import TaskData
 
 _LEARNED = {"fixed": False, "per_variable": True}  # as MAML has them; the others by the same name
@@ -80,7 +81,8 @@ def build(
         query_weights=annealed_query_weights(updates, annealing) if experiment.query_loss == "all_updates" else None,
         accuracy=accuracy,
         optimizer=keras.optimizers.SGD(meta_lr) if reptile else adam(meta_lr, clip=dataset.clip),
-        pretrain_optimizer=adam(experiment.meta_lr),
+        # Reptile's meta_lr is the part of the way to the adapted weights, often 1, and no step of Adam.
+        pretrain_optimizer=adam(COMMON["meta_lr"] if reptile else experiment.meta_lr),
         adapts=None if experiment.adapt == "all" else experiment.adapt,
         algorithm=experiment.algorithm,
         inner_optimizer=experiment.inner_optimizer,
@@ -151,7 +153,7 @@ def load_run(
     """
     folder = trained_folder(experiment, logdir)
     if not available(folder):
-        raise UserError(f"no trained run in {folder}: make it by `{train_command(experiment, logdir)}`")
+        raise UserError(f"no trained run in {folder}: make it by `{train_command(experiment, logdir, data_dir)}`")
     how: dict[str, Any] = {"data_dir": data_dir, "task_axis": task_axis, "jit": jit, "workers": workers}
     return prepare(experiment, folder, shots=shots, conditions=conditions, **how).at(iteration)
 
@@ -259,7 +261,13 @@ def run_folder(experiment: Experiment, logdir: str | Path | None = None) -> Path
     return Path(logdir or Path("logs", experiment.dataset.name)) / experiment.name
 
 
-def train_command(experiment: Experiment, logdir: str | Path | None = None) -> str:
-    """The command that trains an experiment: the flags that differ from the paper's values; logdir as in `load_run`."""
-    folder = [f"--logdir={logdir}"] if logdir else []
-    return " ".join([as_called_here("python main.py"), *experiment.flags(), *folder])
+def train_command(experiment: Experiment, logdir: str | Path | None = None, data_dir: str | Path | None = None) -> str:
+    """The command that trains an experiment, for a shell: the flags that differ from the paper's values.
+
+    Args:
+        experiment: Experiment.
+        logdir, data_dir: as in `load_run`; without effect where they are None.
+    """
+    folders = {"data_dir": data_dir, "logdir": logdir}
+    flags = [*experiment.flags(), *(f"--{name}={folder}" for name, folder in folders.items() if folder)]
+    return " ".join([as_called_here("python main.py"), *map(shlex.quote, flags)])

@@ -3,8 +3,11 @@
 Settings that are not given take the values of the paper for the datasource and the number of classes.
 """
 
+import dataclasses
+
 from maml_tf.runs import process
 from maml_tf.runs.flags import Flags, command
+from maml_tf.runs.settings import check
 from maml_tf.supervised.conditions import HEADS, TRAINED
 from maml_tf.supervised.datasets import DATASETS, EVALUATION_TASKS
 from maml_tf.supervised.experiment import Experiment
@@ -94,7 +97,10 @@ def experiments(flags: Flags) -> tuple[Experiment, Experiment]:
         given = preset(flags.preset, given)
         if "train_update_batch_size" in given:
             in_training["update_batch_size"] = given.pop("train_update_batch_size")
+    ranges = {field.name: field.metadata["range"] for field in dataclasses.fields(Experiment)}
     for name in ("update_batch_size", "update_lr"):
-        if getattr(flags, f"train_{name}") != -1:
-            in_training[name] = getattr(flags, f"train_{name}")
+        value = getattr(flags, f"train_{name}")
+        if value != -1:
+            check(f"train_{name}", value, **ranges[name])  # here, for its error to name this flag
+            in_training[name] = value
     return Experiment.of(**(given | in_training)), Experiment.of(**given)

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from data_generators.errors import UserError
+from maml_tf.runs.settings import check as check_range
+from maml_tf.supervised.datasets import SINUSOID, find
 
 if TYPE_CHECKING:
     from maml_tf.supervised.experiment import Experiment
@@ -135,8 +137,13 @@ def preset(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
 
     Returns:
         dict of all settings; `train_update_batch_size` is main.py's flag.
+
+    Raises:
+        UserError: there is no such datasource, or the ways, by which presets divide, are too few for it.
     """
-    settings = PRESETS[name](given.get("datasource", "sinusoid"), given.get("num_classes", 5)) | given
+    datasource, ways = given.get("datasource", SINUSOID.name), given.get("num_classes", 5)
+    check_range("num_classes", ways, least=find(datasource).least_ways)
+    settings = PRESETS[name](datasource, ways) | given
     if settings.get("query_loss") == "last" and "query_loss_iterations" not in given:
         settings.pop("query_loss_iterations", None)
     return settings

@@ -4,8 +4,9 @@ python -m scripts.evaluate_rl --env=point_navigation
 python -m scripts.evaluate_rl --env=point_navigation --policy=maml --update=trpo
 
 Give the flags of the MAML training. The latest checkpoint is evaluated unless --test_iter or --best names another. The
-baselines have the paper's settings, with the same network, horizon and seed. A policy that was not trained is left out
-with a note of the command that trains it; if --policy names it, that is an error.
+baselines, which --policy names and not --baseline, have the paper's settings, with the same network, horizon and seed.
+A policy that was not trained is left out with a note of the command that trains it; if --policy names it, that is an
+error.
 
 Writes, into <logdir>/<env> or the folder --out, <env>_returns.csv and .png (return against gradient steps), and for 2D
 navigation <env>_trajectories.csv and .png; with --update=trpo, <env>_trpo_returns.csv and so on.
@@ -39,7 +40,12 @@ def define(flags: Flags) -> None:
 
 def run(flags: Flags) -> None:
     """Evaluates."""
-    experiment = RLExperiment.of(**flags.given(RLExperiment) | {"baseline": "maml"})
+    if flags.baseline in POLICIES and flags.baseline != "maml":
+        raise UserError(
+            f"--baseline={flags.baseline} is a flag of the training: give --policy={flags.baseline} in its place, and "
+            "the other flags as the MAML run has them"
+        )
+    experiment = RLExperiment.of(**flags.given(RLExperiment))
     if flags.update == "trpo" and experiment.adapt != "all":
         raise UserError("--update=trpo changes all parameters: leave it out for a policy of --adapt=head")
     what = ["returns", "trajectories"] if envs.find(experiment.env).draws_trajectories else ["returns"]

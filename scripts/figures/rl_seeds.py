@@ -1,5 +1,6 @@
 """Picture of the returns during several trainings, to compare seeds, networks and codes."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -31,7 +32,7 @@ def numbers(lines: Sequence[str]) -> list[dict]:
             raise UserError(f"--line={line} must be a name and, after a '=', the folder of a run or a csv")
         if any(row["line"] == name for row in rows):
             raise UserError(f"two lines are named {name!r}: give each a name of its own")
-        rows += [{"line": name} | row for row in _returns(Path(path))]
+        rows += [{"line": name} | row for row in _returns(Path(os.path.expanduser(path)))]
     return rows
 
 

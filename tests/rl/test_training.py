@@ -147,6 +147,7 @@ def test_no_such_run_says_how_to_make_it(tmp_path):
     command = f"python -m scripts.train_rl --fast_lr=0.25 --seed=3 --logdir={tmp_path}"
     with pytest.raises(UserError, match=f"no trained policy in .*: make it by `{command}`"):
         build.load_policy(experiment, tmp_path)
+    assert build.train_command(experiment, "my runs").endswith(" --seed=3 '--logdir=my runs'")
 
 
 def test_log_drops_what_is_computed_again(tmp_path):

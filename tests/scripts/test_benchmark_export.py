@@ -1,18 +1,27 @@
-"""The benchmark of an export, on a run of the sinusoid."""
+"""The benchmark of an export, on runs of the sinusoid and of data of a user's own."""
 
+import json
 import re
 
 import pytest
 
 import main
+from maml_tf.export import DESCRIPTION
 from maml_tf.runs import process
+from maml_tf.supervised import build
 from scripts import benchmark_export
+from tests.maml_tf.supervised.points import NAME, NAME_OF_KERAS
+
+
+@pytest.fixture(autouse=True)
+def configured(monkeypatch):
+    """Threads can only be configured once in a process."""
+    monkeypatch.setattr(process, "configure", lambda kind, **arithmetic: None)
 
 
 @pytest.fixture
-def export(logdir, monkeypatch, tmp_path):
+def export(logdir, tmp_path):
     """The folder of an export."""
-    monkeypatch.setattr(process, "configure", lambda kind, **arithmetic: None)
     folder = tmp_path / "out"
     assert main.main(["main.py", f"--logdir={logdir}", "--metatrain_iterations=200", f"--export_dir={folder}"]) == 0
     return folder
@@ -29,6 +38,62 @@ def test_figures_equal_those_of_our_test(call, export, logdir):
     assert float(difference) < 1e-4 * float(ours)
     assert len(re.findall(r"median +\d+\.\d\d ms, 99th percentile +\d+\.\d\d ms", result.stdout)) == 3
     assert re.search(r"to the first answer: \d+\.\d\d s\nsize on disk: 0\.\d\d MB\n", result.stdout)
+
+
+OF_POINTS = ("--num_classes=3", "--update_batch_size=2", "--norm=None")
+TIMED = re.compile(r"adapt_and_predict, (\d+ updates?) ")
+
+
+@pytest.mark.parametrize(
+    ("flags", "after", "timed"),
+    [
+        (["--preset=reptile"], "loss after 50 updates", ["1 update", "10 updates"]),
+        (["--preset=meta_sgd"], "loss after 1 updates", ["1 update"]),
+        (["--preset=maml_plus_plus", "--num_updates=12"], "loss after 12 updates", ["12 updates"]),
+        pytest.param(
+            *(["--learn_update_lr"], "loss after 10 updates", ["1 update", "10 updates"]), marks=pytest.mark.slow
+        ),
+        pytest.param(
+            *([f"--datasource={NAME}", *OF_POINTS], "accuracy after 10 updates", ["1 update", "10 updates"]),
+            marks=pytest.mark.slow,
+        ),
+        ([f"--datasource={NAME_OF_KERAS}", *OF_POINTS], "accuracy after 10 updates", ["1 update", "10 updates"]),
+    ],
+    ids=lambda value: value[0].partition(":")[2] or value[0] if isinstance(value, list) else None,
+)
+def test_exports_of_every_kind_are_measured(call, flags, after, timed, tmp_path):
+    experiment, _ = main.experiments(main.parse(["main.py", *flags]))
+    maml = build.build(experiment, build.load(experiment).source, "map", False)
+    build.store(build.run_folder(experiment, "runs"), maml, experiment).save(3)  # untrained, but that is no matter
+    assert main.main(["main.py", *flags, "--logdir=runs", "--export_dir=out"]) == 0
+    result = call(benchmark_export.main, "--export_dir=out", "--logdir=runs", "--tasks=5", "--calls=2")
+    assert result.returncode == 0, result.stderr
+    assert f"{after} on 5 test tasks" in result.stdout
+    ours, difference = re.findall(r"same tasks: (\S+); largest difference on a task: (\S+)\n", result.stdout)[0]
+    assert float(difference) <= 1e-4 * float(ours)
+    assert TIMED.findall(result.stdout) == timed
+
+
+def described(folder, **description):
+    (folder / DESCRIPTION).parent.mkdir(parents=True)
+    (folder / DESCRIPTION).write_text(json.dumps(description))
+    return folder
+
+
+def test_an_export_that_is_older_than_a_setting_finds_its_run(call, logdir, tmp_path):
+    settings = {"datasource": "sinusoid", "metatrain_iterations": 200}
+    folder = described(tmp_path / "old", datasource="sinusoid", settings=settings, iteration=77)
+    result = call(benchmark_export.main, f"--export_dir={folder}", f"--logdir={logdir}")
+    assert result.returncode == 2
+    assert "no checkpoint of iteration 77 in " in result.stderr
+
+
+@pytest.mark.parametrize("description", [{"settings": {"env": "point_navigation"}, "env": "point_navigation"}, {}])
+def test_an_export_of_something_else(call, description, tmp_path):
+    folder = described(tmp_path / "other", **description)
+    result = call(benchmark_export.main, f"--export_dir={folder}")
+    assert result.returncode == 2
+    assert f"{folder} is no export of a run of main.py: name one that is" in result.stderr
 
 
 def test_a_folder_that_is_no_export(call, tmp_path):

@@ -31,6 +31,11 @@ def test_writes_the_returns_after_the_update_by_line(call, runs, tmp_path):
     assert (tmp_path / "out" / "seeds_training.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_tilde_after_the_name_is_the_home_folder(runs, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert [row["after"] for row in rl_seeds.numbers(["a=~/runs/other.csv"])] == [7]
+
+
 def test_the_original_is_black_and_a_group_has_one_colour():
     names = ["ReLU, seed 1", "original, seed 1", "ReLU, seed 2", "tanh, seed 1", "original, seed 2"]
     figure = Figure()

@@ -34,7 +34,7 @@ def folder(tmp_path_factory):
 
 
 def test_numbers_are_those_of_the_last_validation_at_each_iteration(folder):
-    rows = plot_validation.numbers(folder)
+    rows = plot_validation.numbers(folder, 10)
     assert [(row["iteration"], row["updates"]) for row in rows] == [(i, update) for i in (2, 4) for update in range(11)]
     again = small_runs.training(small_runs.small(small_runs.SINUSOID, LAST), folder, jit=False)
     again.store.restore(LAST)
@@ -48,9 +48,31 @@ def test_command_writes_the_picture_and_its_numbers(folder, call, tmp_path):
     assert result.stdout.split() == ["pictures/sines_validation.csv", "pictures/sines_validation.pdf"]
     with open(tmp_path / "pictures" / "sines_validation.csv", newline="") as file:
         assert [float(row["loss"]) for row in csv.DictReader(file)] == pytest.approx(
-            [row["loss"] for row in plot_validation.numbers(folder)], rel=1e-6
+            [row["loss"] for row in plot_validation.numbers(folder, 10)], rel=1e-6
         )
     assert (tmp_path / "pictures" / "sines_validation.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_a_run_without_summaries_is_drawn_from_its_table(folder, call, tmp_path):
+    run = shutil.copytree(folder, tmp_path / "run", ignore=shutil.ignore_patterns("events*"))
+    rows = [row for row in plot_validation.numbers(folder, 10) if row["updates"] in (0, 10)]
+    found = plot_validation.numbers(run, 10)
+    assert [(row["iteration"], row["updates"]) for row in found] == [(2, 0), (2, 10), (4, 0), (4, 10)]
+    assert [row["loss"] for row in found] == pytest.approx([row["loss"] for row in rows], rel=1e-6)
+    with open(run / "validation.csv", "a") as file:
+        file.write("6,nan,0.5,0,0.5,0\n8,0.5,inf,0,0.5,1\nhalf a r")
+    assert [row["iteration"] for row in plot_validation.numbers(run, 10)[4:]] == [6, 8]
+    assert call(plot_validation.main, run).returncode == 0
+    with open(events(tmp_path / "later", (LOSS, 0.25)) / "validation.csv", "w") as file:  # begun with --log=False
+        file.write("iteration,loss_before,loss_after\n5,4.0,3.0\n10,2.0,0.75\n")
+    both = [tuple(row.values()) for row in plot_validation.numbers(tmp_path / "later", 1)]
+    assert both == [(5, 0, 4.0), (5, 1, 3.0), (10, 0, 2.0), (10, 1, 0.25)]
+
+
+def test_accuracies_without_summaries_are_drawn_without_those_between():
+    rows = [{"iteration": 10, "updates": updates, "accuracy": 0.5} for updates in (0, 5)]
+    picture = style.make(plot_validation.draw, rows, *plot_validation.SIZE)
+    assert [line.get_label() for line in picture.axes[0].get_lines()] == ["after 5 updates"]
 
 
 def test_picture_goes_to_the_folder_of_the_run(folder, call, tmp_path):
@@ -116,7 +138,7 @@ ACCURACY, LOSS = "Validation accuracy, step 1", "Validation loss, step 1"
 )
 def test_summaries_that_cannot_be_drawn(tmp_path, values, message):
     with pytest.raises(UserError, match=message):
-        plot_validation.numbers(events(tmp_path / "run", *values))
+        plot_validation.numbers(events(tmp_path / "run", *values), 1)
 
 
 def test_damaged_files_of_summaries(tmp_path):
@@ -125,11 +147,11 @@ def test_damaged_files_of_summaries(tmp_path):
     for content in (whole[:-5], whole[: len(whole) // 2], bytes(99), b""):
         file.write_bytes(content)
         with pytest.raises(UserError, match="no validation metrics in"):
-            plot_validation.numbers(file.parent)
+            plot_validation.numbers(file.parent, 1)
     with tf.io.TFRecordWriter(str(file)) as writer:
         writer.write(b"\xff\xff")  # a whole record that holds no event
     with pytest.raises(UserError, match=r"a summary in .* is damaged"):
-        plot_validation.numbers(file.parent)
+        plot_validation.numbers(file.parent, 1)
 
 
 def test_a_run_of_reinforcement_learning_is_told_its_command(call):

@@ -107,6 +107,17 @@ def test_flags_of_a_command():
         _ = flags.table
 
 
+def test_a_tilde_is_the_home_folder_since_no_shell_expands_it_after_an_equals_sign(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", "/home/ada")
+    (tmp_path / "flags").write_text("--name=~/cakes\n")
+    flags = parse("gas", "--out=~/here", f"--flagfile={tmp_path / 'flags'}")
+    assert (flags.out, flags.name) == (Path("/home/ada/here"), "/home/ada/cakes")
+    tins = parse("gas", "--tin=~", "--tin=a~", "--tin", "~/b").tin
+    assert tins == [Path("/home/ada"), Path("a~"), Path("/home/ada/b")]
+    flags = parse("gas", "--out=./~", "--name=~nobody_of_this_name/x")  # as a shell does, too
+    assert (flags.out, flags.name) == (Path("~"), "~nobody_of_this_name/x")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -72,6 +72,13 @@ def test_settings_reach_the_meta_learner():
     assert [float(size.numpy()) for size in learned.step_sizes] == [0.25] * len(learned.pure.adapted)
 
 
+def test_pretraining_before_reptile_takes_the_steps_of_pretraining_before_maml():
+    for given in ({}, {"meta_lr": 0.5}):
+        maml = build.build(Experiment.of(algorithm="reptile", pretrain_iterations=5, **given), Sinusoid(10))
+        assert float(maml.optimizer.learning_rate) == given.get("meta_lr", 1.0)
+        assert float(maml.pretrain_optimizer.learning_rate) == np.float32(Experiment.of().meta_lr)
+
+
 @pytest.mark.parametrize("datasource", ["miniimagenet", "folder"])
 def test_only_miniimagenet_meta_training_clips(datasource):
     maml = built(84, 3, datasource=datasource, num_filters=2)

@@ -1,3 +1,4 @@
+import os
 import shlex
 
 import numpy as np
@@ -68,11 +69,21 @@ def test_a_run_that_is_missing_or_of_other_settings(trained):
 )
 def test_the_command_trains_that_experiment(settings):
     experiment = Experiment.of(**settings)
-    program, *arguments = shlex.split(train_command(experiment, "some/logs"))
-    assert program == "python"
-    values = main.parse(arguments)
-    assert main.experiments(values)[0] == experiment
-    assert values.logdir == "some/logs"
+    for logdir, data_dir in (("some/logs", None), ("my logs", "~/birds & 'bees'")):
+        program, *arguments = shlex.split(train_command(experiment, logdir, data_dir))
+        assert program == "python"
+        values = main.parse(arguments)
+        assert main.experiments(values)[0] == experiment
+        assert (values.logdir, values.data_dir) == (logdir, data_dir and os.path.expanduser(data_dir))
+
+
+def test_the_advice_can_be_pasted_and_names_the_data(tmp_path):
+    experiment, data_dir = Experiment.of(datasource="folder"), tmp_path / "my birds"
+    with pytest.raises(UserError) as raised:
+        load_run(experiment, tmp_path / "my runs", data_dir=data_dir)
+    command = str(raised.value).partition("make it by `")[2].removesuffix("`")
+    flags = [f"--data_dir={data_dir}", f"--logdir={tmp_path / 'my runs'}"]
+    assert shlex.split(command) == ["python", "main.py", "--datasource=folder", *flags]
 
 
 def test_the_command_has_no_needless_flags():

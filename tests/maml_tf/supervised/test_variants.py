@@ -128,6 +128,14 @@ def test_what_makes_no_sense_is_refused(given, message):
         Experiment.of(**given)
 
 
+@pytest.mark.parametrize(("datasource", "least"), [("omniglot", 2), ("miniimagenet", 2), ("sinusoid", 1)])
+@pytest.mark.parametrize("name", PRESETS)
+def test_too_few_ways_are_refused_before_a_preset_divides_by_them(name, datasource, least):
+    for ways in (0, -3):
+        with pytest.raises(UserError, match=f"--num_classes must be at least {least}, not {ways}"):
+            of(f"--preset={name}", f"--datasource={datasource}", f"--num_classes={ways}")
+
+
 def test_older_checkpoints_lack_these_settings():
     experiment = Experiment.of(learn_update_lr=True)
     older = {"learn_update_lr", "norm", "stop_grad", "num_updates"}
