@@ -93,6 +93,15 @@ class Dataset(abc.ABC):
             UserError: the data are missing or malformed, or too few for the ways and shots.
         """
 
+    def tasks_to_train(
+        self, experiment: "Experiment", data_dir: Folder = None, shots: Size = None, **test: int
+    ) -> "TaskData":
+        """The data to train on, which may leave the test to `tasks`; arguments and errors as of that.
+
+        Here without what is of the test, since `tasks` may draw the training tasks with the shots that it is given.
+        """
+        return self.tasks(experiment, data_dir)
+
     @abc.abstractmethod
     def network(self, experiment: "Experiment", input_shape: tuple[int, ...], outputs: int) -> "keras.Model":
         """A freshly initialised model."""
@@ -187,6 +196,12 @@ class ImageDataset(Dataset):
         splits, trained = self.images(experiment, data_dir), experiment.update_batch_size
         sizes = experiment.num_classes, trained, shots or trained, experiment.queries or self.queries
         return task_data.of_images(splits, *sizes, self.rotate, augment=experiment.augment != "none", **test)
+
+    def tasks_to_train(
+        self, experiment: "Experiment", data_dir: Folder = None, shots: Size = None, **test: int
+    ) -> "TaskData":
+        """As `tasks`: the images need be enough for the test that is asked for, and for no other."""
+        return self.tasks(experiment, data_dir, shots, **test)
 
     def network(self, experiment: "Experiment", input_shape: tuple[int, ...], outputs: int) -> "keras.Model":
         from maml_tf import networks

@@ -124,6 +124,29 @@ def test_queries_of_sinusoids():
         np.testing.assert_array_equal(found, expected[1:])
 
 
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        ("--update_batch_size=15", "--queries=5", "--test_queries=5"),
+        ("--train_update_batch_size=15", "--queries=5", "--update_batch_size=1", "--test_queries=1"),
+        ("--preset=reptile", "--update_batch_size=1", "--queries=5"),  # which trains with 15 shots
+        ("--num_classes=5", "--test_ways=3"),  # classes of the test split
+    ],
+)
+def test_training_needs_no_more_data_than_itself_and_the_test_that_is_asked_for(run_main, tmp_path, sizes):
+    result = run_main(*BLOBS, *sizes, "--test_tasks=2")
+    assert result.returncode == 0, result.stderr
+    (table,) = (tmp_path / "runs").glob("*/test_*_tasks2.csv")
+    assert len(metrics(table.with_suffix(".pkl"))) == 2
+
+
+def test_a_training_has_its_own_shots_whatever_those_of_the_test():
+    for settings, size in (({"update_batch_size": 3}, 3), (SMALL | {"num_classes": 2, "update_batch_size": 3}, 6)):
+        data = build.load_to_train(Experiment.of(**settings), None, 4, Conditions(queries=5))
+        for tasks in (data.source.sample(0, "train", 0, 2), data.validation_tasks(0, 2)):
+            assert (tasks.support_x.shape[1], tasks.query_x.shape[1]) == (size, size)
+
+
 @pytest.mark.parametrize("split", ["val", "test"])
 @pytest.mark.parametrize("settings", [{}, SMALL | {"num_classes": 2}])
 def test_more_tasks_continue_the_list(settings, split):
