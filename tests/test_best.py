@@ -83,6 +83,18 @@ def test_a_best_checkpoint_that_is_the_last_is_tested_once(run_main, tmp_path):
     assert not list(tmp_path.glob("runs/*/*_best.csv"))
 
 
+def test_a_test_of_an_earlier_best_is_written_anew_on_either_split(run_main, monkeypatch, tmp_path):
+    """Where the last is now the best, a file of the best must not stay that of an earlier one."""
+    ranks = itertools.chain([0.0, 1.0], itertools.count(-1.0, -1.0))
+    monkeypatch.setattr(training, "rank", lambda evaluation: (0.0, next(ranks)))
+    command = (*RUN, "--validation_interval=2", "--test_set=False")
+    assert run_main(*command).returncode == 0  # best at 2 of 4
+    assert run_main(*command, "--metatrain_iterations=6").returncode == 0  # best at 6
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert (folder / f"{FILES}_val_best.csv").read_bytes() == (folder / f"{FILES}_val.csv").read_bytes()
+    assert len(results(folder)) == 4
+
+
 def test_ensembles_have_files_of_their_own(trained, run_main):
     _, folder = trained
     test = (*RUN, "--train=False", "--transductive=false")

@@ -80,6 +80,7 @@ def _train_and_test(trained, tested, flags, conditions, logdir, folder, together
         iteration = _iteration_to_test(flags)
         run = load_run(trained, logdir, shots=shots, iteration=iteration, conditions=conditions, **how)
         workers.refuse_other_data(together, run.data.fingerprint)
+    conditions = _of_split(conditions, flags, run.data)  # before any name of a file is made
     if flags.ensemble:
         _test_ensemble(flags, tested, conditions, run)
     else:
@@ -156,6 +157,12 @@ def _conditions(flags, tested):
     if flags.export_dir is not None and conditions != USUAL:
         raise UserError("an export is no test: leave out --test_queries, --test_tasks, --test_ways and --test_head")
     return conditions
+
+
+def _of_split(conditions, flags, data):
+    """The Conditions with the split that is tested, where that is not the usual one."""
+    split = data.split_to_test(flags.test_set)
+    return conditions if split == data.split_to_test() else dataclasses.replace(conditions, split=split)
 
 
 def _iteration_to_test(flags):
@@ -237,8 +244,6 @@ def _test(flags, tested, conditions, run, learner=None):
         workers=run.maml.workers,
     )
     print(report(result, trained, split, shots, conditions))
-    if split != run.data.split_to_test():
-        conditions = dataclasses.replace(conditions, split=split)
     print(f"Written to {evaluation.write(result, run.folder, shots, tested.update_lr, conditions)}")
 
 

@@ -82,6 +82,11 @@ class Conditions:
         return f"ensemble of the {self.checkpoint.removeprefix('ensemble')} best on validation"
 
     @property
+    def is_usual(self) -> bool:
+        """Whether published results are of such a test, whatever the split."""
+        return dataclasses.replace(self, split=None) == USUAL
+
+    @property
     def sizes(self) -> dict[str, int]:
         """The sizes of tasks that differ, by their names in `Dataset.tasks`."""
         return _of_data(self.queries, self.ways)
