@@ -77,6 +77,16 @@ def test_a_training_tests_its_last_checkpoint_and_then_the_best(trained, run_mai
     assert (folder / f"{FILES}.csv").read_text() != (folder / f"{FILES}_best.csv").read_text()
 
 
+def test_a_test_of_another_iteration_has_files_of_its_own(trained, run_main):
+    _, folder = trained
+    tested = results(folder)
+    result = run_main(*RUN, "--train=False", "--test_iter=2")
+    assert "Testing the checkpoint of iteration 2\n" in result.stdout
+    assert result.stdout.endswith(f"{FILES}_iter2.csv\n")
+    of_best = {name: tested[f"{FILES}_best.{name}"] for name in ("csv", "pkl")}  # which is of the same iteration
+    assert results(folder) == tested | {f"{FILES}_iter2.{name}": content for name, content in of_best.items()}
+
+
 def test_a_best_checkpoint_that_is_the_last_is_tested_once(run_main, tmp_path):
     result = run_main(*RUN, "--validation_interval=4")
     assert result.stdout.count("Testing the checkpoint") == 1

@@ -84,7 +84,8 @@ def _train_and_test(trained, tested, flags, conditions, logdir, folder, together
     if flags.ensemble:
         _test_ensemble(flags, tested, conditions, run)
     else:
-        _test(flags, tested, conditions.at(flags.test_iter), run)
+        latest = max(checkpoints.available(folder), default=None)
+        _test(flags, tested, conditions.at(_iteration_to_test(flags), latest), run)
     if flags.train:
         _test_best(flags, tested, conditions, run)
     return 0

@@ -230,6 +230,7 @@ def test_report_of_other_queries_is_not_beside_the_authors_sinusoid():
     found = Evaluation("loss", np.ones(600), np.ones([600, 11]))
     assert "original MAML" in report(found, Experiment.of(), "val")
     assert "original MAML" in report(found, Experiment.of(), "val", conditions=Conditions(split="val"))
+    assert "original MAML" in report(found, Experiment.of(), "test", conditions=Conditions().at(900, latest=1000))
     assert "original MAML" not in report(found, Experiment.of(), "test", conditions=Conditions(queries=5))
     assert "original MAML" not in report(found, Experiment.of(queries=5), "test")
     assert SINUSOID.original()
