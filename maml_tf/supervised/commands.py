@@ -39,7 +39,7 @@ def run(trained: Experiment, tested: Experiment, flags: Flags) -> int:
     Raises:
         UserError: see its message.
     """
-    conditions = _conditions(flags, tested)
+    conditions = _conditions(flags, trained, tested)
     logdir = flags.logdir or trained.dataset.logdir(flags.data_dir)
     trains = flags.train and flags.export_dir is None
     folder = (run_folder if trains else trained_folder)(trained, logdir)
@@ -152,11 +152,19 @@ def _check_flags(flags, trained, folder):
         raise UserError("--ensemble goes with --train=False: train first, and then test the ensemble")
 
 
-def _conditions(flags, tested):
-    """The Conditions of the test that the flags ask for."""
+def _conditions(flags, trained, tested):
+    """The Conditions of the test that the flags ask for; an export, which is none, takes no flag of a test."""
     conditions = Conditions.of(tested, flags.test_queries, flags.test_ways, flags.test_head, flags.test_tasks)
-    if flags.export_dir is not None and conditions != USUAL:
-        raise UserError("an export is no test: leave out --test_queries, --test_tasks, --test_ways and --test_head")
+    if flags.export_dir is None:
+        return conditions
+    if conditions != USUAL or flags.test_set is not None:
+        options = "--test_queries, --test_tasks, --test_ways, --test_head and --test_set"
+        raise UserError(f"an export is no test: leave out {options}")
+    if tested.update_lr != trained.update_lr:
+        raise UserError(
+            f"an export adapts with the step size of training unless a request names another: give --update_lr="
+            f"{trained.update_lr}, and leave out --train_update_lr"
+        )
     return conditions
 
 

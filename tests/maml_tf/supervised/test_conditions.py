@@ -201,6 +201,13 @@ def test_files_and_report_of_a_test_say_how_it_departs(run_main, tmp_path, monke
         (("--test_tasks=0",), "--test_tasks must be at least 1, not 0"),
         (("--queries=0",), "--queries must be at least 1, not 0"),
         (("--export_dir=x", "--test_queries=3"), "an export is no test: leave out --test_queries"),
+        (("--export_dir=x", "--test_set=False"), "an export is no test: leave out --test_queries"),
+        (
+            ("--export_dir=x", "--update_lr=0.005", "--train_update_lr=0.02"),
+            "an export adapts with the step size of training unless a request names another: give --update_lr=0.02, ",
+        ),
+        (("--export_dir=x", "--transductive"), "do not go together: --export_transductive is the flag of an export"),
+        (("--export_dir=x", "--log_gradient_cosine"), "do not go together: an export trains nothing"),
         ((*BLOBS, "--test_queries=20"), "1 support and 20 query images per class need 21 images"),  # before training
     ],
 )
