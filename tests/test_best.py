@@ -132,6 +132,25 @@ def test_the_best_is_exported_and_loaded(trained, run_main, tmp_path):
     assert not np.array_equal(best.maml.weights[0], latest.maml.weights[0])
 
 
+def test_a_run_that_was_killed_before_its_first_checkpoint_but_the_best(trained, run_main):
+    """It is tested, and without --resume it is put aside as others are."""
+    _, folder = trained
+    tested = results(folder)
+    for file in [*folder.glob("model*"), *folder.glob("test_*")]:
+        file.unlink()
+    before = snapshot(folder / "best")
+    for logdir in ("--logdir=runs", f"--logdir={folder}"):
+        result = run_main(*RUN, logdir, "--train=False", "--test_iter=best")
+        assert result.returncode == 0, result.stderr
+        assert results(folder) == {name: tested[name] for name in tested if "_best." in name}
+    assert_refused(run_main(*RUN, "--train=False"), "no checkpoint in ")
+    result = run_main(*RUN, "--resume=False", "--metatrain_iterations=1", "--validation_interval=0")
+    assert result.returncode == 0, result.stderr
+    aside = folder.with_name(f"{folder.name}.old1")
+    assert snapshot(aside / "best") == before
+    assert available(folder) == [1]
+
+
 def test_a_run_without_best_checkpoints_says_what_to_do(run_main, tmp_path):
     assert run_main(*RUN, "--validation_interval=0").returncode == 0
     (folder,) = (tmp_path / "runs").iterdir()
