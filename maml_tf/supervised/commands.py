@@ -184,6 +184,8 @@ def _train(flags: Flags, experiment: Experiment, data: TaskData, folder: Path, t
     """Returns the finished Run, or None if it was interrupted."""
     training = _training(flags, experiment, data, folder, together)
     store = build.store(folder, training.maml, experiment)
+    if flags.resume:
+        training.refuse_other_images()
     if not loop.run(training, store, resume=flags.resume, workers=together):
         return None
     return Run(experiment, training.maml, data, max(checkpoints.available(folder)), folder)
