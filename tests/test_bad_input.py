@@ -40,6 +40,30 @@ def test_images_without_a_split_that_training_needs(run_main, tmp_path):
     assert not (tmp_path / "logs").exists()
 
 
+def test_a_run_is_not_resumed_on_other_images(run_main, tmp_path):
+    """It may be tested on them; and runs of earlier versions do not tell theirs."""
+    for name, last in (("mine", "d"), ("yours", "e")):
+        classes = dict.fromkeys(["val/a", "val/b", "train/c", f"train/{last}"], 2)
+        write(tmp_path / name, tree(classes, width=16, height=16))
+    sizes = ("--num_classes=2", "--queries=1", "--image_size=16", "--num_filters=2", "--test_tasks=2")
+    command = (*QUICK, "--datasource=folder", *sizes, "--logdir=runs")
+    assert run_main(*command, "--data_dir=mine").returncode == 0
+    before = snapshot(tmp_path / "runs")
+    other = (*command, "--data_dir=yours")
+    for more in ((), ("--metatrain_iterations=6",)):
+        assert_refused(run_main(*other, *more), "was trained on other images, 2 classes, 4 images (")
+        assert snapshot(tmp_path / "runs") == before
+    assert run_main(*other, "--train=False").returncode == 0
+    result = run_main(*command, "--data_dir=mine", "--metatrain_iterations=5")
+    assert "Resuming from the checkpoint of iteration 4" in result.stdout
+    (file,) = tmp_path.glob("runs/*/data.json")
+    file.unlink()
+    assert run_main(*other, "--metatrain_iterations=6").returncode == 0
+    assert not file.exists()
+    assert run_main(*other, "--resume=False").returncode == 0
+    assert_refused(run_main(*command, "--data_dir=mine"), "was trained on other images")
+
+
 def test_more_classes_or_images_than_there_are(run_main, small_omniglot, tmp_path):
     before = snapshot(tmp_path)
     assert_refused(run_main("--datasource=omniglot", "--num_classes=4"), "A 4-way task needs 4 classes")

@@ -77,10 +77,32 @@ def test_a_training_tests_its_last_checkpoint_and_then_the_best(trained, run_mai
     assert (folder / f"{FILES}.csv").read_text() != (folder / f"{FILES}_best.csv").read_text()
 
 
+def test_a_test_of_another_iteration_has_files_of_its_own(trained, run_main):
+    _, folder = trained
+    tested = results(folder)
+    result = run_main(*RUN, "--train=False", "--test_iter=2")
+    assert "Testing the checkpoint of iteration 2\n" in result.stdout
+    assert result.stdout.endswith(f"{FILES}_iter2.csv\n")
+    of_best = {name: tested[f"{FILES}_best.{name}"] for name in ("csv", "pkl")}  # which is of the same iteration
+    assert results(folder) == tested | {f"{FILES}_iter2.{name}": content for name, content in of_best.items()}
+
+
 def test_a_best_checkpoint_that_is_the_last_is_tested_once(run_main, tmp_path):
     result = run_main(*RUN, "--validation_interval=4")
     assert result.stdout.count("Testing the checkpoint") == 1
     assert not list(tmp_path.glob("runs/*/*_best.csv"))
+
+
+def test_a_test_of_an_earlier_best_is_written_anew_on_either_split(run_main, monkeypatch, tmp_path):
+    """Where the last is now the best, a file of the best must not stay that of an earlier one."""
+    ranks = itertools.chain([0.0, 1.0], itertools.count(-1.0, -1.0))
+    monkeypatch.setattr(training, "rank", lambda evaluation: (0.0, next(ranks)))
+    command = (*RUN, "--validation_interval=2", "--test_set=False")
+    assert run_main(*command).returncode == 0  # best at 2 of 4
+    assert run_main(*command, "--metatrain_iterations=6").returncode == 0  # best at 6
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert (folder / f"{FILES}_val_best.csv").read_bytes() == (folder / f"{FILES}_val.csv").read_bytes()
+    assert len(results(folder)) == 4
 
 
 def test_ensembles_have_files_of_their_own(trained, run_main):
@@ -108,6 +130,25 @@ def test_the_best_is_exported_and_loaded(trained, run_main, tmp_path):
     assert (best.iteration, latest.iteration, best.folder.resolve()) == (2, 4, folder)
     assert load_run(experiment, "runs", iteration=2, jit=False).iteration == 2  # is in best/ only
     assert not np.array_equal(best.maml.weights[0], latest.maml.weights[0])
+
+
+def test_a_run_that_was_killed_before_its_first_checkpoint_but_the_best(trained, run_main):
+    """It is tested, and without --resume it is put aside as others are."""
+    _, folder = trained
+    tested = results(folder)
+    for file in [*folder.glob("model*"), *folder.glob("test_*")]:
+        file.unlink()
+    before = snapshot(folder / "best")
+    for logdir in ("--logdir=runs", f"--logdir={folder}"):
+        result = run_main(*RUN, logdir, "--train=False", "--test_iter=best")
+        assert result.returncode == 0, result.stderr
+        assert results(folder) == {name: tested[name] for name in tested if "_best." in name}
+    assert_refused(run_main(*RUN, "--train=False"), "no checkpoint in ")
+    result = run_main(*RUN, "--resume=False", "--metatrain_iterations=1", "--validation_interval=0")
+    assert result.returncode == 0, result.stderr
+    aside = folder.with_name(f"{folder.name}.old1")
+    assert snapshot(aside / "best") == before
+    assert available(folder) == [1]
 
 
 def test_a_run_without_best_checkpoints_says_what_to_do(run_main, tmp_path):

@@ -100,7 +100,7 @@ def test_trained_run_is_tested_with_other_shots_and_step_size(run_main, real_run
     assert "Loss on 600 val tasks" in result.stdout
     assert "K = 5, step size 0.02; " in result.stdout
     assert "trained with K = 10, 1 update" in result.stdout
-    check_results(folder, "test_ubs5_stepsize0.02_val")
+    check_results(folder, "test_ubs5_stepsize0.02_val_iter900")
     after = snapshot(folder)
     assert {name: after[name] for name in before} == before
 

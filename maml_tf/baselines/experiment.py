@@ -1,15 +1,12 @@
 """The settings of a classifier, on whose embedding both baselines work. Imports no TensorFlow."""
 
 import dataclasses
-import zlib
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-import numpy as np
-
-from data_generators.episodes import ClassImages
 from data_generators.errors import UserError
 from maml_tf.runs.settings import LARGEST_SEED, Settings, setting
+from maml_tf.supervised.task_data import describe as describe
 
 # A step works on the parts of a minibatch side by side, one core for each, and normalises each by its own statistics.
 # Constant rather than the number of cores, so that the numbers do not depend on the machine.
@@ -51,9 +48,3 @@ class ClassifierSettings(Settings):
     def part_size(self) -> int:
         """Images in one part of a minibatch."""
         return self.batch_size // PARTS
-
-
-def describe(data: ClassImages) -> str:
-    """A line that differs for other classes, or other numbers of images of them."""
-    contents = repr([*zip(data.names, np.asarray(data.lengths).tolist(), strict=True)]).encode()
-    return f"{data.num_classes} classes, {int(np.sum(data.lengths))} images ({zlib.crc32(contents):08x})"

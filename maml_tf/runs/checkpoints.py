@@ -195,11 +195,10 @@ class Checkpoints:
 
     def is_whole(self) -> bool:
         """Whether there is a checkpoint, and the latest can be read to its last byte."""
-        latest = max(available(self.folder), default=None)
-        if latest is None:
+        if not available(self.folder):
             return False
         try:
-            reader = tf.train.load_checkpoint(str(self.folder / f"model{latest}"))
+            reader = tf.train.load_checkpoint(str(self.folder / f"model{find(self.folder)}"))
             for name in reader.get_variable_to_shape_map():
                 reader.get_tensor(name)
         except Exception:  # TensorFlow documents no list of what a damaged checkpoint may raise
@@ -216,6 +215,11 @@ def available(folder: str | Path) -> list[int]:
     """The iterations of the whole checkpoints in a folder, ascending."""
     names = (re.fullmatch(r"model(\d+)\.index", file.name) for file in Path(folder).glob("model*.index"))
     return sorted(int(name[1]) for name in names if name)
+
+
+def any_available(folder: str | Path) -> bool:
+    """Whether a run has whole checkpoints, be they only in best/: those come first where validations are frequent."""
+    return bool(available(folder) or available(Path(folder) / BEST))
 
 
 def find(folder: str | Path, iteration: int | None = None) -> int:
@@ -241,7 +245,7 @@ def put_aside(folder: str | Path) -> Path | None:
     Raises:
         UserError: it cannot be renamed.
     """
-    if not available(folder):
+    if not any_available(folder):
         return None
     aside = free_name(folder, "old")
     try:

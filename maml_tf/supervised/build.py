@@ -16,7 +16,7 @@ from maml_tf.optimizers import annealed_query_weights, decayed
 from maml_tf.pixels import set_pixels
 from maml_tf.runs.best import BestCheckpoints, locate
 from maml_tf.runs.boundary import as_called_here
-from maml_tf.runs.checkpoints import Checkpoints, available, is_tf1
+from maml_tf.runs.checkpoints import Checkpoints, any_available, available, is_tf1
 from maml_tf.supervised import original_checkpoints
 from maml_tf.supervised.conditions import USUAL, ZERO, Conditions
 from maml_tf.supervised.datasets import Shapes
@@ -34,6 +34,16 @@ def load(
 ) -> TaskData:
     """Loads or makes the data of an experiment; see `Dataset.tasks`."""
     return experiment.dataset.tasks(experiment, data_dir, shots, **conditions.sizes)
+
+
+def load_to_train(
+    experiment: Experiment,
+    data_dir: str | Path | None = None,
+    shots: int | None = None,
+    conditions: Conditions = USUAL,
+) -> TaskData:
+    """Loads or makes the data to train on before a test of these shots and conditions; see `Dataset.tasks_to_train`."""
+    return experiment.dataset.tasks_to_train(experiment, data_dir, shots, **conditions.sizes)
 
 
 def build(
@@ -152,7 +162,7 @@ def load_run(
             other settings or architecture, or not of that iteration; the data are missing.
     """
     folder = trained_folder(experiment, logdir)
-    if not available(folder):
+    if not (available(folder) if iteration is None else any_available(folder)):
         raise UserError(f"no trained run in {folder}: make it by `{train_command(experiment, logdir, data_dir)}`")
     how: dict[str, Any] = {"data_dir": data_dir, "task_axis": task_axis, "jit": jit, "workers": workers}
     return prepare(experiment, folder, shots=shots, conditions=conditions, **how).at(iteration)
@@ -253,7 +263,7 @@ def _take_all_but_head(maml, trained):
 def trained_folder(experiment: Experiment, logdir: str | Path | None = None) -> Path:
     """The folder that has an experiment's checkpoints: its own or, where only that has any, logdir itself."""
     folder = run_folder(experiment, logdir)
-    return Path(logdir) if logdir and available(logdir) and not available(folder) else folder
+    return Path(logdir) if logdir and any_available(logdir) and not any_available(folder) else folder
 
 
 def run_folder(experiment: Experiment, logdir: str | Path | None = None) -> Path:

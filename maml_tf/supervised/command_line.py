@@ -29,6 +29,7 @@ def define(flags: Flags) -> None:
     flags.boolean("log", True, "write TensorBoard summaries")
     cosine = "record the cosine of first- and second-order meta-gradient, in summaries and gradient_cosine.csv"
     flags.boolean("log_gradient_cosine", False, cosine)
+    flags.exclusive("log_gradient_cosine", "export_dir", "do not go together: an export trains nothing")
     flags.boolean("resume", True, "resume from the latest checkpoint; false: rename the folder of an earlier run")
     flags.boolean("train", True, "train, then test; false: only test")
     iteration = "with --train=False or --export_dir, iteration of the checkpoint; -1 or latest; or best, on validation"
@@ -42,6 +43,7 @@ def define(flags: Flags) -> None:
     flags.boolean("test_set", None, "test on the test split (default); false: on validation")
     inductive = "test with queries normalised by their own batch statistics, as the original; false: by the support's"
     flags.boolean("transductive", True, inductive)
+    flags.exclusive("transductive", "export_dir", "do not go together: --export_transductive is the flag of an export")
     flags.integer("train_update_batch_size", -1, "shots of training, if they differ from those of the test")
     flags.number("train_update_lr", -1, "inner step size of training, if it differs from the test's")
     queries = "query examples per class, or points of a sinusoid, in the test; default: as many as shots"

@@ -39,7 +39,7 @@ def run(trained: Experiment, tested: Experiment, flags: Flags) -> int:
     Raises:
         UserError: see its message.
     """
-    conditions = _conditions(flags, tested)
+    conditions = _conditions(flags, trained, tested)
     logdir = flags.logdir or trained.dataset.logdir(flags.data_dir)
     trains = flags.train and flags.export_dir is None
     folder = (run_folder if trains else trained_folder)(trained, logdir)
@@ -64,7 +64,7 @@ def _train_and_test(trained, tested, flags, conditions, logdir, folder, together
     other_test = shots != trained.update_batch_size or conditions.sizes or conditions.head != TRAINED
     if flags.train:
         with together.chief_first():
-            data = build.load(trained, flags.data_dir)
+            data = build.load_to_train(trained, flags.data_dir, shots, conditions)
         workers.refuse_other_data(together, data.fingerprint)
         if flags.estimate:
             print(estimate(_training(flags, trained, data, folder, together)).text())
@@ -80,10 +80,12 @@ def _train_and_test(trained, tested, flags, conditions, logdir, folder, together
         iteration = _iteration_to_test(flags)
         run = load_run(trained, logdir, shots=shots, iteration=iteration, conditions=conditions, **how)
         workers.refuse_other_data(together, run.data.fingerprint)
+    conditions = _of_split(conditions, flags, run.data)  # before any name of a file is made
     if flags.ensemble:
         _test_ensemble(flags, tested, conditions, run)
     else:
-        _test(flags, tested, conditions.at(flags.test_iter), run)
+        latest = max(checkpoints.available(folder), default=None)
+        _test(flags, tested, conditions.at(_iteration_to_test(flags), latest), run)
     if flags.train:
         _test_best(flags, tested, conditions, run)
     return 0
@@ -150,12 +152,26 @@ def _check_flags(flags, trained, folder):
         raise UserError("--ensemble goes with --train=False: train first, and then test the ensemble")
 
 
-def _conditions(flags, tested):
-    """The Conditions of the test that the flags ask for."""
+def _conditions(flags, trained, tested):
+    """The Conditions of the test that the flags ask for; an export, which is none, takes no flag of a test."""
     conditions = Conditions.of(tested, flags.test_queries, flags.test_ways, flags.test_head, flags.test_tasks)
-    if flags.export_dir is not None and conditions != USUAL:
-        raise UserError("an export is no test: leave out --test_queries, --test_tasks, --test_ways and --test_head")
+    if flags.export_dir is None:
+        return conditions
+    if conditions != USUAL or flags.test_set is not None:
+        options = "--test_queries, --test_tasks, --test_ways, --test_head and --test_set"
+        raise UserError(f"an export is no test: leave out {options}")
+    if tested.update_lr != trained.update_lr:
+        raise UserError(
+            f"an export adapts with the step size of training unless a request names another: give --update_lr="
+            f"{trained.update_lr}, and leave out --train_update_lr"
+        )
     return conditions
+
+
+def _of_split(conditions, flags, data):
+    """The Conditions with the split that is tested, where that is not the usual one."""
+    split = data.split_to_test(flags.test_set)
+    return conditions if split == data.split_to_test() else dataclasses.replace(conditions, split=split)
 
 
 def _iteration_to_test(flags):
@@ -168,6 +184,8 @@ def _train(flags: Flags, experiment: Experiment, data: TaskData, folder: Path, t
     """Returns the finished Run, or None if it was interrupted."""
     training = _training(flags, experiment, data, folder, together)
     store = build.store(folder, training.maml, experiment)
+    if flags.resume:
+        training.refuse_other_images()
     if not loop.run(training, store, resume=flags.resume, workers=together):
         return None
     return Run(experiment, training.maml, data, max(checkpoints.available(folder)), folder)
@@ -237,8 +255,6 @@ def _test(flags, tested, conditions, run, learner=None):
         workers=run.maml.workers,
     )
     print(report(result, trained, split, shots, conditions))
-    if split != run.data.split_to_test():
-        conditions = dataclasses.replace(conditions, split=split)
     print(f"Written to {evaluation.write(result, run.folder, shots, tested.update_lr, conditions)}")
 
 

@@ -20,7 +20,7 @@ class Conditions:
     head: where the output layer starts: TRAINED, or ZERO, at a kernel and a bias of zeros for any number of ways.
     tasks: how many, if not 600.
     split: what is tested, if not the split that a test takes by itself.
-    checkpoint: "best" on validation, or "ensemble<N>" of the N best; if not the latest, or that of an iteration.
+    checkpoint: "best" on validation, "ensemble<N>" of the N best, or "iter<N>" of iteration N; if not the latest.
     """
 
     queries: int | None = None
@@ -69,17 +69,29 @@ class Conditions:
         shots = tested.update_batch_size
         return cls(unless(shots, queries), unless(outputs, ways), head, unless(EVALUATION_TASKS, tasks))
 
-    def at(self, checkpoint: str | int) -> "Conditions":
-        """These for a checkpoint: "best", or "ensemble<N>"; others are as usual."""
-        named = str(checkpoint)
-        return dataclasses.replace(self, checkpoint=named if named.startswith(("best", "ensemble")) else None)
+    def at(self, checkpoint: str | int | None, latest: int | None = None) -> "Conditions":
+        """These for a checkpoint: "best", "ensemble<N>" or an iteration; None and the latest are as usual."""
+        if isinstance(checkpoint, int):
+            checkpoint = None if checkpoint == latest else f"iter{checkpoint}"
+        return dataclasses.replace(self, checkpoint=checkpoint)
 
     @property
     def which(self) -> str:
-        """The checkpoint in words, "best on validation", or ""."""
-        if self.checkpoint in (None, "best"):
-            return "best on validation" if self.checkpoint else ""
+        """The checkpoint in words, "best on validation", or "" for that of an iteration, which is told beside it."""
+        if self._is_of_an_iteration:
+            return ""
+        if self.checkpoint == "best":
+            return "best on validation"
         return f"ensemble of the {self.checkpoint.removeprefix('ensemble')} best on validation"
+
+    @property
+    def is_usual(self) -> bool:
+        """Whether published results are of such a test, whatever the split and the iteration."""
+        return self._is_of_an_iteration and dataclasses.replace(self, split=None, checkpoint=None) == USUAL
+
+    @property
+    def _is_of_an_iteration(self):
+        return self.checkpoint is None or self.checkpoint.startswith("iter")
 
     @property
     def sizes(self) -> dict[str, int]:

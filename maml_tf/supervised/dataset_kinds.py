@@ -93,6 +93,15 @@ class Dataset(abc.ABC):
             UserError: the data are missing or malformed, or too few for the ways and shots.
         """
 
+    def tasks_to_train(
+        self, experiment: "Experiment", data_dir: Folder = None, shots: Size = None, **test: int
+    ) -> "TaskData":
+        """The data to train on, which may leave the test to `tasks`; arguments and errors as of that.
+
+        Here without what is of the test, since `tasks` may draw the training tasks with the shots that it is given.
+        """
+        return self.tasks(experiment, data_dir)
+
     @abc.abstractmethod
     def network(self, experiment: "Experiment", input_shape: tuple[int, ...], outputs: int) -> "keras.Model":
         """A freshly initialised model."""
@@ -185,8 +194,26 @@ class ImageDataset(Dataset):
         from maml_tf.supervised import task_data
 
         splits, trained = self.images(experiment, data_dir), experiment.update_batch_size
+        self._refuse_other_shapes(splits, experiment)
         sizes = experiment.num_classes, trained, shots or trained, experiment.queries or self.queries
         return task_data.of_images(splits, *sizes, self.rotate, augment=experiment.augment != "none", **test)
+
+    def tasks_to_train(
+        self, experiment: "Experiment", data_dir: Folder = None, shots: Size = None, **test: int
+    ) -> "TaskData":
+        """As `tasks`: the images need be enough for the test that is asked for, and for no other."""
+        return self.tasks(experiment, data_dir, shots, **test)
+
+    def _refuse_other_shapes(self, splits, experiment):
+        """The network of an export is made by the shape alone."""
+        expected = self.shapes(experiment).input_shape
+        for split, classes in splits.items():
+            if tuple(classes.images.shape[1:]) != tuple(expected):
+                found, name = list(classes.images.shape[1:]), experiment.datasource
+                raise UserError(
+                    f"the images of the {split} split are {found}, and the shape of --datasource={name} is "
+                    f"{list(expected)}: correct it, or have load give images of that shape"
+                )
 
     def network(self, experiment: "Experiment", input_shape: tuple[int, ...], outputs: int) -> "keras.Model":
         from maml_tf import networks

@@ -24,8 +24,10 @@ def check(experiment: "Experiment") -> None:
         for option in ("image_size", "image_channels"):
             if getattr(made, option) is not None:
                 raise UserError(f"--{option} goes with --datasource=folder: {name} has its own")
-        if made.conv and made.max_pool and 0 < made.image_side < LEAST_SIDE:
-            raise UserError(f"images of {made.image_side} pixels are too small for --max_pool: give {LEAST_SIDE}")
+        sides = (getattr(made.dataset, "shape", None) or ())[:2]
+        if made.conv and made.max_pool and sides and min(sides) < LEAST_SIDE:
+            size = "x".join(str(side) for side in dict.fromkeys(sides))  # one number for a square
+            raise UserError(f"images of {size} pixels are too small for --max_pool: give {LEAST_SIDE}")
         return
     least = LEAST_SIDE if made.conv and made.max_pool else 1
     check_range("image_size", made.image_size, least=least, most=MOST_SIDE)

@@ -96,7 +96,7 @@ def _regression_lines(evaluation, experiment, split, shots, conditions):
     """Our losses, beside those of the authors' code where the settings are the same."""
     (header, columns), note = _columns(evaluation), []
     original = experiment.dataset.original()
-    same_test = shots == experiment.update_batch_size and conditions == USUAL
+    same_test = shots == experiment.update_batch_size and conditions.is_usual
     if original and same_test and _is_original(evaluation, experiment):
         header += ["original MAML", "original pretrained"]
         columns += [_original(original[learner], len(columns[0])) for learner in ("maml", "pretrained")]

@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import zlib
 from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple
 
@@ -44,6 +45,11 @@ class TaskData(NamedTuple):
             raise UserError(_no_classes_of(split))
         return split
 
+    def description(self) -> str | None:
+        """`describe` of the training images, or None where there are none."""
+        images = self.source.splits if isinstance(self.source, Episodes) else {}
+        return describe(images["train"]) if "train" in images else None
+
     def fingerprint(self) -> bytes:
         """What tells these data from others, without reading all of them: sizes, some images, and the first tasks."""
         images = self.source.splits if isinstance(self.source, Episodes) else {}
@@ -53,6 +59,12 @@ class TaskData(NamedTuple):
         for values in tasks:
             found.update(b"".join(np.ascontiguousarray(value).tobytes() for value in values))
         return found.digest()
+
+
+def describe(data: ClassImages) -> str:
+    """A line that differs for other classes, or other numbers of images of them."""
+    contents = repr([*zip(data.names, np.asarray(data.lengths).tolist(), strict=True)]).encode()
+    return f"{data.num_classes} classes, {int(np.sum(data.lengths))} images ({zlib.crc32(contents):08x})"
 
 
 def fingerprint_of(splits: Mapping[str, ClassImages]) -> bytes:

@@ -1,22 +1,26 @@
 """The training of an experiment, for `runs.loop.run`: its steps, summaries, validations and the best checkpoints.
 
 `validation.csv` has every validation. `gradient_cosine.csv` says how near the first-order meta-gradient is to the true
-one, by iteration; the paper (section 5.2) attributes their similarity to ReLU.
+one, by iteration; the paper (section 5.2) attributes their similarity to ReLU. `data.json` describes the images.
 """
 
 import contextlib
 import functools
 import itertools
+import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from data_generators.errors import UserError
+from data_generators.files import reading, replacing
 from data_generators.progress import say
 from maml_tf.maml import MAML
 from maml_tf.runs.best import Rank
-from maml_tf.runs.log import ITERATION, Table, summaries
+from maml_tf.runs.checkpoints import available
+from maml_tf.runs.log import ITERATION, Dispensable, Table, summaries
 from maml_tf.runs.loop import Event, NotFinite
 from maml_tf.supervised import build, evaluation
 from maml_tf.supervised.datasets import EVALUATION_TASKS
@@ -28,6 +32,7 @@ from maml_tf.supervised.task_data import TaskData
 
 GRADIENT_COSINE = "Cosine of first- and second-order meta-gradient"
 VALIDATION = "validation.csv"
+DATA = "data.json"
 
 
 class Schedule(NamedTuple):
@@ -104,12 +109,36 @@ class SupervisedTraining:
             Event(self.schedule.validate, self._validate, at_end=True, missed=self._missed_validation),
         ]
 
+    def refuse_other_images(self) -> None:
+        """Refuses to resume on other classes than those of the training so far, which runs of 0.1.0 do not tell.
+
+        Raises:
+            UserError: they are others, or `data.json` is damaged.
+        """
+        path, now = self.folder / DATA, self.data.description()
+        if now is None or not available(self.folder) or not path.exists():
+            return
+        with reading(path, "delete it"):
+            made = json.loads(path.read_text(encoding="utf-8"))["train"]
+        if made != now:
+            raise UserError(
+                f"the run in {self.folder} was trained on other images, {made}, than these, {now}: give the same "
+                f"--data_dir, test it on these with --train=False, or delete {path} to resume on these; "
+                f"{self.experiment.anew}"
+            )
+
+    def _describe_images(self):
+        with replacing(self.folder / DATA) as part:
+            part.write_text(json.dumps({"train": self.data.description()}), encoding="utf-8")
+
     @contextlib.contextmanager
     def opened(self, iteration: int) -> Iterator[None]:
         """Holds the thread that draws tasks, the tables and the summaries open."""
         if self.schedule.validate or self._validations.path.exists():
             self._validations.begin(iteration + 1)
         self._best.begin(iteration)
+        if iteration == 0 and self.data.description() is not None:
+            Dispensable(self.folder / DATA)(self._describe_images)
         if self.log_gradient_cosine:
             self._cosines = Table(self.folder / "gradient_cosine.csv", ["cosine"])
             rows = self._cosines.begin(iteration)

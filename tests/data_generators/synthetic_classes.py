@@ -7,17 +7,17 @@ import numpy as np
 from data_generators.episodes import ClassImages
 
 
-def classes(names, per_class=20, side=16, noise=0.3):
-    """ClassImages [., side, side, 3]; the same names give the same images, whatever the others."""
-    images = np.concatenate([_of_class(name, per_class, side, noise) for name in names])
+def classes(names, per_class=20, side=16, noise=0.3, channels=3):
+    """ClassImages [., side, side, channels]; the same names give the same images, whatever the others."""
+    images = np.concatenate([_of_class(name, per_class, side, noise)[..., :channels] for name in names])
     lengths = np.full(len(names), per_class)
     return ClassImages(images, np.cumsum(lengths) - lengths, lengths, tuple(names))
 
 
-def splits(per_class=20):
-    """Six training, six validation and three test classes."""
+def splits(per_class=20, **others):
+    """Six training, six validation and three test classes; arguments as of `classes`."""
     sizes = {"train": 6, "val": 6, "test": 3}
-    return {split: classes([f"{split}{i}" for i in range(size)], per_class) for split, size in sizes.items()}
+    return {split: classes([f"{split}{i}" for i in range(size)], per_class, **others) for split, size in sizes.items()}
 
 
 def _of_class(name, per_class, side, noise):

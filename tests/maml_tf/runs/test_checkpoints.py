@@ -125,6 +125,18 @@ def test_earlier_run_is_put_aside_whole(saved):
     assert snapshot(aside) == before
 
 
+def test_an_earlier_run_that_has_only_best_checkpoints_is_put_aside_too(saved):
+    _, folder, _ = saved
+    (folder / checkpoints.BEST).mkdir()
+    for file in folder.glob("model*"):
+        file.rename(folder / checkpoints.BEST / file.name)
+    before = snapshot(folder)
+    assert before
+    aside = checkpoints.put_aside(folder)
+    assert aside is not None
+    assert snapshot(aside) == before
+
+
 def test_a_run_that_cannot_be_put_aside_is_one_sentence(saved, monkeypatch):
     _, folder, _ = saved
 

@@ -124,6 +124,29 @@ def test_queries_of_sinusoids():
         np.testing.assert_array_equal(found, expected[1:])
 
 
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        ("--update_batch_size=15", "--queries=5", "--test_queries=5"),
+        ("--train_update_batch_size=15", "--queries=5", "--update_batch_size=1", "--test_queries=1"),
+        ("--preset=reptile", "--update_batch_size=1", "--queries=5"),  # which trains with 15 shots
+        ("--num_classes=5", "--test_ways=3"),  # classes of the test split
+    ],
+)
+def test_training_needs_no_more_data_than_itself_and_the_test_that_is_asked_for(run_main, tmp_path, sizes):
+    result = run_main(*BLOBS, *sizes, "--test_tasks=2")
+    assert result.returncode == 0, result.stderr
+    (table,) = (tmp_path / "runs").glob("*/test_*_tasks2.csv")
+    assert len(metrics(table.with_suffix(".pkl"))) == 2
+
+
+def test_a_training_has_its_own_shots_whatever_those_of_the_test():
+    for settings, size in (({"update_batch_size": 3}, 3), (SMALL | {"num_classes": 2, "update_batch_size": 3}, 6)):
+        data = build.load_to_train(Experiment.of(**settings), None, 4, Conditions(queries=5))
+        for tasks in (data.source.sample(0, "train", 0, 2), data.validation_tasks(0, 2)):
+            assert (tasks.support_x.shape[1], tasks.query_x.shape[1]) == (size, size)
+
+
 @pytest.mark.parametrize("split", ["val", "test"])
 @pytest.mark.parametrize("settings", [{}, SMALL | {"num_classes": 2}])
 def test_more_tasks_continue_the_list(settings, split):
@@ -178,6 +201,13 @@ def test_files_and_report_of_a_test_say_how_it_departs(run_main, tmp_path, monke
         (("--test_tasks=0",), "--test_tasks must be at least 1, not 0"),
         (("--queries=0",), "--queries must be at least 1, not 0"),
         (("--export_dir=x", "--test_queries=3"), "an export is no test: leave out --test_queries"),
+        (("--export_dir=x", "--test_set=False"), "an export is no test: leave out --test_queries"),
+        (
+            ("--export_dir=x", "--update_lr=0.005", "--train_update_lr=0.02"),
+            "an export adapts with the step size of training unless a request names another: give --update_lr=0.02, ",
+        ),
+        (("--export_dir=x", "--transductive"), "do not go together: --export_transductive is the flag of an export"),
+        (("--export_dir=x", "--log_gradient_cosine"), "do not go together: an export trains nothing"),
         ((*BLOBS, "--test_queries=20"), "1 support and 20 query images per class need 21 images"),  # before training
     ],
 )
@@ -206,6 +236,8 @@ def test_report_beside_the_paper_s_result_for_the_ways_of_the_test():
 def test_report_of_other_queries_is_not_beside_the_authors_sinusoid():
     found = Evaluation("loss", np.ones(600), np.ones([600, 11]))
     assert "original MAML" in report(found, Experiment.of(), "val")
+    assert "original MAML" in report(found, Experiment.of(), "val", conditions=Conditions(split="val"))
+    assert "original MAML" in report(found, Experiment.of(), "test", conditions=Conditions().at(900, latest=1000))
     assert "original MAML" not in report(found, Experiment.of(), "test", conditions=Conditions(queries=5))
     assert "original MAML" not in report(found, Experiment.of(queries=5), "test")
     assert SINUSOID.original()

@@ -97,6 +97,29 @@ def test_images_of_a_user_s_own_loader(module):
         Experiment.of(datasource=f"{name}:MINE", image_size=20)
 
 
+@pytest.mark.parametrize(
+    ("shape", "given", "expected"),
+    [
+        ("(20, 20, 3)", {}, "[20, 20, 3]"),
+        ("(16, 16, 1)", {}, "[16, 16, 1]"),
+        ("None", {"image_size": 32}, "[32, 32, 3]"),
+    ],
+)
+def test_images_that_are_not_of_the_shape_are_refused(module, shape, given, expected):
+    name = module(
+        f"""
+        from maml_tf.supervised.datasets import ImageDataset
+        from tests.data_generators.synthetic_classes import splits
+        load = lambda folder, experiment: splits()
+        MINE = ImageDataset(name="mine", load=load, shape={shape}, data_dir="nowhere")
+        """
+    )
+    with pytest.raises(UserError) as raised:
+        build.load(Experiment.of(datasource=f"{name}:MINE", **TESTS_ON, **given))
+    message = f"the images of the train split are [16, 16, 3], and the shape of --datasource={name}:MINE is {expected}"
+    assert str(raised.value) == f"{message}: correct it, or have load give images of that shape"
+
+
 def test_tasks_that_are_no_images(module):
     name = module(
         """
@@ -132,6 +155,7 @@ def test_tasks_that_are_no_images(module):
     [
         ("paper=lambda ways: {'lr': 1.0}", {}, "dataset 'birds' has unknown settings: lr"),
         ("shape=(8, 8, 3)", {}, "images of 8 pixels are too small for --max_pool: give 16"),
+        ("shape=(32, 8, 3)", {}, "images of 32x8 pixels are too small for --max_pool: give 16"),
         ("shape=(8, 8, 3)", {"max_pool": False, "update_lr": 0.0}, "--update_lr must be a positive number, not 0.0"),
     ],
 )
@@ -172,7 +196,7 @@ def test_dataset_that_is_not_there(module, text, datasource, message):
 
 @pytest.mark.parametrize("settings", [{}, TESTS_ON | {"datasource": "omniglot"}])
 def test_parts_of_a_meta_batch_are_the_whole(settings, monkeypatch):
-    monkeypatch.setattr(omniglot, "load_omniglot", lambda folder: splits())
+    monkeypatch.setattr(omniglot, "load_omniglot", lambda folder: splits(side=28, channels=1))
     source = build.load(Experiment.of(**settings)).source
     whole = source.sample(3, "train", 5, 4)
     parts = [source.sample(3, "train", 5, 4, part) for part in ((0, 1), (1, 3))]
