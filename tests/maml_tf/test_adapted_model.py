@@ -120,10 +120,10 @@ def test_an_adapted_model_is_trained_further_as_any_model():
     model = maml_of(KINDS["conv4"]()).adapted_model(X, Y)
     kept = next(layer for layer in model.layers if isinstance(layer, layers.BatchNorm)).mean.numpy()
     model.compile("sgd", keras.losses.CategoricalCrossentropy(from_logits=True))
-    model.fit(X, Y, verbose=0)
+    model.fit(2 * X + 1, Y, verbose=0)  # of X alone the statistics are those that are kept
     norm = next(layer for layer in model.layers if isinstance(layer, layers.BatchNorm))
     assert norm.inductive
-    assert not np.array_equal(norm.mean, kept)  # statistics of the batch, as in any training
+    assert np.abs(norm.mean - kept).max() > 0.01  # statistics of the batch, as in any training
 
 
 def test_a_model_that_keras_cannot_clone_is_refused_in_one_sentence():
