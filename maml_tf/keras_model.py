@@ -166,7 +166,7 @@ class MAMLModel(keras.Model):
     @property
     def trainable_weights(self) -> list[keras.Variable]:
         """What the optimizer changes, in its order: Keras assigns its averages (`use_ema`) to them by position."""
-        return super().trainable_weights if self._maml is None else self._maml.meta_variables
+        return super().trainable_weights if self._maml is None or not self.trainable else self._maml.meta_variables
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:

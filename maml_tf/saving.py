@@ -1,6 +1,6 @@
 """A MAML as a file, which `MAML.load` makes a MAML of that trains on as the first would have.
 
-The file is a zip of three:
+The file is a zip of these three:
 
     maml.json             the arguments of the MAML, and the network as Keras describes it
     network.weights.h5    the network's weights, by Keras, which leaves seeds out
@@ -79,7 +79,8 @@ class Saved:
             model: the built network, where Keras cannot make it from its description: of layers of one's own that are
                 not registered by `keras.saving.register_keras_serializable`. Its weights become those of the file.
             given: arguments of `MAML` in place of those in the file. Functions of one's own must be given, unless they
-                are registered with Keras, since a file does not hold them.
+                are registered with Keras, since a file does not hold them. Where the file is of `MAMLModel.maml`, they
+                take (y_true, y_pred) as there.
 
         Raises:
             UserError: the file is damaged or none that `save` wrote; or something must be given that is not.
@@ -104,10 +105,10 @@ class Saved:
             if version != _FORMAT:
                 raise UserError(f"{path} has the format {version} of a later version: update this library to read it")
             model = model or _network(network, path)
-            for layer, of_layer in with_assets(model, folder) if assets else ():
-                layer.load_assets(str(of_layer))
             with reading(path, "give the network that it was saved with"):
                 model.load_weights(Path(folder, _WEIGHTS))
+                for layer, of_layer in with_assets(model, folder) if assets else ():  # which may need the weights
+                    layer.load_assets(str(of_layer))
         given = {name: _in_the_order_of(settings.get(name), value) for name, value in given.items()}
         maml = cls(model, **{**_restored(settings, given, path), **given})
         _refuse_unfitting(maml, given, values, path)

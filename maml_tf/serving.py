@@ -101,6 +101,13 @@ def adapted_model(
     return model
 
 
+def _held(layer):
+    """What a layer keeps beside its variables, by name."""
+    store: dict = {}
+    layer.save_own_variables(store)
+    return store
+
+
 def _second(model, x):
     """A model like another, with variables of its own; x: inputs."""
     try:
@@ -108,6 +115,7 @@ def _second(model, x):
         with TemporaryDirectory() as folder:
             pairs = zip(with_assets(model, folder), with_assets(second, folder), strict=True)
             for (own, assets), (layer, _) in pairs:
+                layer.load_own_variables(_held(own))
                 assets.mkdir(parents=True)
                 own.save_assets(str(assets))
                 layer.load_assets(str(assets))

@@ -124,7 +124,7 @@ def mean_over_tasks(function: Callable, tasks: Any, signature: Any, task_axis: s
     Args and result as in `map_tasks`, without the task axis.
 
     Raises:
-        UserError: there is no task.
+        UserError: there is no task. Where their number is open, an error of TensorFlow, unless XLA compiles.
 
     Example:
         >>> scalar = tf.TensorSpec([], tf.float32)
@@ -134,12 +134,12 @@ def mean_over_tasks(function: Callable, tasks: Any, signature: Any, task_axis: s
     count, needed = checks.size(tf.nest.flatten(tasks)[0]), "the meta-batch is empty: it needs at least one task"
     if isinstance(count, int) and count == 0:
         raise UserError(needed)
-    if task_axis == VECTORIZE:
-        return tf.nest.map_structure(lambda r: tf.reduce_mean(r, 0), map_tasks(function, tasks, signature, task_axis))
-
     if not isinstance(count, int):
         with tf.control_dependencies([tf.debugging.assert_positive(count, needed)]):
-            count = tf.identity(count)
+            tasks = tf.nest.map_structure(tf.identity, tasks)
+    if task_axis == VECTORIZE:
+        return tf.nest.map_structure(lambda r: tf.reduce_mean(r, 0), map_tasks(function, tasks, signature, task_axis))
+    count = checks.size(tf.nest.flatten(tasks)[0])
 
     def add_one(i, total):
         results = function(tf.nest.map_structure(lambda t: tf.gather(t, i), tasks))

@@ -29,7 +29,6 @@ def define(flags: Flags) -> None:
     flags.boolean("log", True, "write TensorBoard summaries")
     cosine = "record the cosine of first- and second-order meta-gradient, in summaries and gradient_cosine.csv"
     flags.boolean("log_gradient_cosine", False, cosine)
-    flags.exclusive("log_gradient_cosine", "export_dir", "do not go together: an export trains nothing")
     flags.boolean("resume", True, "resume from the latest checkpoint; false: rename the folder of an earlier run")
     flags.boolean("train", True, "train, then test; false: only test")
     iteration = "with --train=False or --export_dir, iteration of the checkpoint; -1 or latest; or best, on validation"

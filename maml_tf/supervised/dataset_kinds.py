@@ -202,6 +202,8 @@ class ImageDataset(Dataset):
         self, experiment: "Experiment", data_dir: Folder = None, shots: Size = None, **test: int
     ) -> "TaskData":
         """As `tasks`: the images need be enough for the test that is asked for, and for no other."""
+        if type(self).tasks is not ImageDataset.tasks:  # one that may take the shots for those of training
+            return super().tasks_to_train(experiment, data_dir, shots, **test)
         return self.tasks(experiment, data_dir, shots, **test)
 
     def _refuse_other_shapes(self, splits, experiment):

@@ -132,8 +132,9 @@ def test_a_model_that_keras_cannot_clone_is_refused_in_one_sentence():
         maml.adapted_model(X, Y)
 
 
-def test_an_adapted_model_has_the_vocabulary():
-    words = keras.layers.TextVectorization(max_tokens=9, output_mode="multi_hot")
+@pytest.mark.parametrize("mode", ["multi_hot", "tf_idf"])
+def test_an_adapted_model_has_the_vocabulary(mode):
+    words = keras.layers.TextVectorization(max_tokens=9, output_mode=mode)
     words.adapt(["the cat sat", "the dog ran"])
     maml = maml_of(keras.Sequential([keras.Input((1,), dtype="string"), words, keras.layers.Dense(2)]))
     x, y = tf.constant([["the cat"], ["a dog"]]), np.eye(2, dtype=np.float32)

@@ -184,7 +184,7 @@ def test_optimizers_by_name():
         small(optimizer="foo")
 
 
-@pytest.mark.parametrize("settings", [{}, {"task_axis": "map"}, {"task_axis": "map", "jit": False}])
+@pytest.mark.parametrize("settings", [{}, {"task_axis": "map", "jit": False}, {"task_axis": "vectorize", "jit": False}])
 def test_a_meta_batch_without_tasks_is_refused(settings):
     maml = MAML(keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]), "mse", **settings)
     before = [v.numpy() for v in maml.weights]

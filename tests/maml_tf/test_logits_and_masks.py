@@ -64,6 +64,20 @@ def test_metrics_that_compare_logits_with_a_probability_are_refused(metric):
     as_metric(metric, "mse")  # whose outputs are near 0 and 1
 
 
+@pytest.mark.parametrize("metric", ["binary_accuracy", "Precision", keras.metrics.Recall(class_id=1)])
+@pytest.mark.parametrize("loss", [losses.SoftmaxCrossEntropy(), "categorical_crossentropy"])
+def test_thresholds_beside_logits_of_classes_are_refused(metric, loss):
+    with pytest.raises(UserError, match="but the loss takes logits: take 'accuracy', or end the model in a softmax"):
+        as_metric(metric, loss)
+
+
+def test_what_takes_probabilities_takes_the_logits_of_the_loss_of_any_model():
+    loss = users_losses.as_loss(keras.losses.BinaryCrossentropy(from_logits=True))
+    np.testing.assert_allclose(users_losses.as_accuracy("AUC", None, loss)(*BINARY), 1, rtol=1e-6)
+    with pytest.raises(UserError, match="AUC takes probabilities"):
+        users_losses.as_accuracy(keras.metrics.AUC(), None, loss)
+
+
 @pytest.mark.parametrize(
     "metric",
     [keras.metrics.Recall(thresholds=0), functools.partial(keras.metrics.binary_accuracy, threshold=0.0), "AUC"],
@@ -108,6 +122,26 @@ def test_a_metric_called_loss_is_refused():
 
 
 def test_an_own_function_that_does_not_fit_is_told_in_one_sentence():
-    function = users_losses.as_loss(users_losses.targets_first(lambda y_true, y_pred: y_true - y_pred))
-    with pytest.raises(UserError, match=r"cannot compare targets of the shape \(2,\) with outputs of the shape \(2,\)"):
+    own = users_losses.as_loss(users_losses.targets_first(lambda y_true, y_pred: y_true - y_pred))
+    function = tf.function(own, autograph=False)  # as in a step
+    with pytest.raises(UserError, match=r"cannot compare targets of int64 with outputs of float32 .*: give"):
         function(tf.ones([2]), tf.ones([2], tf.int64))
+    with pytest.raises(TypeError, match="has no len"):  # a mistake of another kind is left as it is
+        users_losses.as_loss(users_losses.targets_first(lambda y_true, y_pred: len(None)))(tf.ones(2), tf.ones(2))
+
+
+class Summed(keras.losses.Loss):
+    def call(self, y_true, y_pred):
+        return sum(tf.reduce_mean((t - p) ** 2, -1) for t, p in zip(y_true, y_pred, strict=True))
+
+
+class AboveOne(keras.metrics.MeanMetricWrapper):
+    def __init__(self):
+        super().__init__(lambda y_true, y_pred: tf.cast(tf.sigmoid(y_pred) > self.threshold, tf.float32), "above")
+        self.threshold = 0.5
+
+
+def test_own_subclasses_of_keras_are_called_as_they_are():
+    several = [tf.ones([3, 1]), tf.ones([3, 1])]
+    assert users_losses.as_loss(Summed())([2 * value for value in several], several) == 2
+    np.testing.assert_allclose(as_metric(AboveOne(), "binary_crossentropy")(*BINARY), 2 / 3, rtol=1e-6)

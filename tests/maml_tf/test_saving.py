@@ -199,8 +199,9 @@ def test_a_list_of_step_sizes(tmp_path):
     assert maml_tf.load(made.save(tmp_path / "of.maml")).step_size == sizes
 
 
-def test_a_vocabulary_is_saved_with_the_layer_that_has_learned_it(tmp_path):
-    words = keras.layers.TextVectorization(max_tokens=9, output_mode="multi_hot")
+@pytest.mark.parametrize("mode", ["multi_hot", "tf_idf"])
+def test_a_vocabulary_is_saved_with_the_layer_that_has_learned_it(mode, tmp_path):
+    words = keras.layers.TextVectorization(max_tokens=9, output_mode=mode)
     words.adapt(["the cat sat", "the dog ran"])
     net = keras.Sequential([keras.Input((1,), dtype="string"), words, keras.layers.Dense(1)])
     made = MAML(net, "mse", task_axis="map", jit=False, first_order=True)

@@ -207,7 +207,6 @@ def test_files_and_report_of_a_test_say_how_it_departs(run_main, tmp_path, monke
             "an export adapts with the step size of training unless a request names another: give --update_lr=0.02, ",
         ),
         (("--export_dir=x", "--transductive"), "do not go together: --export_transductive is the flag of an export"),
-        (("--export_dir=x", "--log_gradient_cosine"), "do not go together: an export trains nothing"),
         ((*BLOBS, "--test_queries=20"), "1 support and 20 query images per class need 21 images"),  # before training
     ],
 )

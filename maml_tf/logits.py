@@ -1,0 +1,113 @@
+"""Whether losses and metrics of Keras take logits or probabilities, and which of them a model gives."""
+
+import functools
+import inspect
+from typing import Any
+
+from maml_tf.backend import keras, tf
+from maml_tf.losses import SoftmaxCrossEntropy
+
+
+def innermost(function: Any) -> Any:
+    """The function of a partial."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    return function
+
+
+def takes_targets_first(function: Any) -> bool:
+    """Whether it is one of Keras or TensorFlow, whose losses and metrics take (targets, outputs)."""
+    function = innermost(function)
+    function = getattr(function, "__self__", function)  # a method of a loss
+    for kind in (function, *type(function).__mro__):
+        package, *modules = (getattr(kind, "__module__", None) or "").split(".")
+        of_losses = {"losses", "metrics"} & set(modules) or "crossentropy" in getattr(kind, "__name__", "")
+        if package in ("keras", "tf_keras", "tensorflow") and of_losses:
+            return True
+    return False
+
+
+def takes_probabilities(function: Any) -> bool:
+    """Whether it is one of those that have `from_logits`, and has it False."""
+    function = getattr(function, "__self__", function)
+    for name in ("from_logits", "_from_logits"):  # the latter of AUC
+        if hasattr(function, name):
+            return not getattr(function, name)
+    settings = inspect.signature(function).parameters if inspect.isroutine(innermost(function)) else {}
+    return "from_logits" in settings and not settings["from_logits"].default
+
+
+def of_logits(function: Any) -> Any:
+    """The same cross-entropy, of logits."""
+    if isinstance(function, keras.metrics.Metric | keras.losses.Loss):
+        return type(function).from_config({**function.get_config(), "from_logits": True})
+    return functools.partial(function, from_logits=True)
+
+
+BINARY, CLASSES = "binary", "classes"
+ADVICE = {
+    BINARY: "take 'binary_accuracy', or give a threshold of 0, as keras.metrics.Precision(thresholds=0)",
+    CLASSES: "take 'accuracy', or end the model in a softmax and take a loss of probabilities",
+}
+
+
+def takes_logits(loss: Any) -> str | None:
+    """`BINARY` or `CLASSES` of a cross-entropy of logits, as `as_loss` gives it; None of any other loss."""
+    given = (*getattr(loss, "args", ()), loss)[0]
+    if not (getattr(given, "keywords", {}).get("from_logits") or getattr(given, "from_logits", False)):
+        return CLASSES if isinstance(loss, SoftmaxCrossEntropy) else None
+    return BINARY if name_of(given).lower().startswith("binary") else CLASSES
+
+
+def is_keras_own(function: Any) -> bool:
+    """Whether it is one of Keras or TensorFlow itself, and no subclass of the user's."""
+    function = innermost(function)
+    kind = function if inspect.isroutine(function) else type(function)
+    return takes_targets_first(function) and kind.__module__.split(".")[0] in ("keras", "tf_keras", "tensorflow")
+
+
+def thresholds(function: Any) -> list:
+    """The numbers that a metric of Keras compares outputs with, beyond which they count as positive."""
+    if not is_keras_own(function) or getattr(function, "_from_logits", False):
+        return []
+    if inspect.isroutine(innermost(function)):
+        parameter = inspect.signature(function).parameters.get("threshold")
+        return [] if parameter is None else [parameter.default]
+    found = [getattr(function, name, None) for name in ("threshold", "thresholds")]
+    return [threshold for threshold in tf.nest.flatten(found) if threshold is not None]
+
+
+def from_zero(function: Any) -> Any:
+    """The same metric, which counts logits above 0 as positive; None where Keras has none."""
+    if isinstance(function, keras.metrics.BinaryAccuracy) or function is keras.metrics.binary_accuracy:
+        return functools.partial(keras.metrics.binary_accuracy, threshold=0.0)
+    config = function.get_config() if isinstance(function, keras.metrics.Metric) else {}
+    return type(function).from_config({**config, "thresholds": 0.0}) if "thresholds" in config else None
+
+
+def ends_in_logits(model: keras.Model | None) -> bool:
+    """Whether the only output of a model with an Input comes of a linear activation, through pooling and the like."""
+    outputs = getattr(model, "outputs", None) or []  # of a model that has an Input
+    return len(outputs) == 1 and _is_linear(*outputs[0]._keras_history)
+
+
+def _is_linear(layer, node, index):
+    """Whether an output of a layer of a model comes of a linear activation, and then only through `_THROUGH`."""
+    if isinstance(layer, keras.Model):
+        inner = getattr(layer, "outputs", None)
+        return bool(inner) and _is_linear(*inner[index]._keras_history)
+    if isinstance(layer, _THROUGH):
+        return _is_linear(*layer._inbound_nodes[node].input_tensors[0]._keras_history)
+    layer = layer.layer if isinstance(layer, keras.layers.TimeDistributed) else layer
+    return getattr(layer, "activation", None) is keras.activations.linear
+
+
+_KINDS = ["Reshape", "Flatten", "Permute", "Dropout", "GaussianNoise", "GaussianDropout", "AlphaDropout"]
+_KINDS += [f"SpatialDropout{n}D" for n in (1, 2, 3)] + [f"Cropping{n}D" for n in (1, 2, 3)]
+_KINDS += [f"{how}{what}Pooling{n}D" for how in ("", "Global") for what in ("Average", "Max") for n in (1, 2, 3)]
+_THROUGH = tuple(getattr(keras.layers, kind) for kind in _KINDS)
+
+
+def name_of(function: Any) -> str:
+    """The name of a function or, of an object, that of its class."""
+    return getattr(innermost(function), "__name__", type(function).__name__)
