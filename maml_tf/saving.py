@@ -60,7 +60,8 @@ class Saved:
             weights = Path(folder, _WEIGHTS)
             self.model.save_weights(weights)
             file.write(weights, _WEIGHTS)
-            for layer, assets in with_assets(self.model, folder):
+            for i, layer in enumerate(with_assets(self.model)):
+                assets = Path(folder, _ASSETS, str(i))
                 assets.mkdir(parents=True)
                 layer.save_assets(str(assets))
                 for path_of_one in filter(Path.is_file, assets.rglob("*")):
@@ -107,8 +108,8 @@ class Saved:
             model = model or _network(network, path)
             with reading(path, "give the network that it was saved with"):
                 model.load_weights(Path(folder, _WEIGHTS))
-                for layer, of_layer in with_assets(model, folder) if assets else ():  # which may need the weights
-                    layer.load_assets(str(of_layer))
+                for i, layer in enumerate(with_assets(model) if assets else ()):  # which may need the weights
+                    layer.load_assets(str(Path(folder, _ASSETS, str(i))))
         given = {name: _in_the_order_of(settings.get(name), value) for name, value in given.items()}
         maml = cls(model, **{**_restored(settings, given, path), **given})
         _refuse_unfitting(maml, given, values, path)
@@ -119,10 +120,9 @@ class Saved:
         return maml
 
 
-def with_assets(model: keras.Model, folder: str) -> list[tuple[keras.layers.Layer, Path]]:
-    """(layer, path of its files below a folder) of the layers that hold more than weights, such as a vocabulary."""
-    layers = enumerate(sublayers(model))
-    return [(layer, Path(folder, _ASSETS, str(i))) for i, layer in layers if hasattr(layer, "save_assets")]
+def with_assets(model: keras.Model) -> list[keras.layers.Layer]:
+    """The layers that hold more than weights, such as a vocabulary, and write it to files."""
+    return [layer for layer in sublayers(model) if hasattr(layer, "save_assets")]
 
 
 def _described(maml):

@@ -112,13 +112,11 @@ def _second(model, x):
     """A model like another, with variables of its own; x: inputs."""
     try:
         second = keras.models.clone_model(model)
-        with TemporaryDirectory() as folder:
-            pairs = zip(with_assets(model, folder), with_assets(second, folder), strict=True)
-            for (own, assets), (layer, _) in pairs:
-                layer.load_own_variables(_held(own))
-                assets.mkdir(parents=True)
-                own.save_assets(str(assets))
-                layer.load_assets(str(assets))
+        for own, layer in zip(with_assets(model), with_assets(second), strict=True):
+            layer.load_own_variables(_held(own))
+            with TemporaryDirectory() as assets:
+                own.save_assets(assets)
+                layer.load_assets(assets)
         second(x, training=False)  # a model without an Input gets its variables by this
     except Exception as error:  # Keras documents no list of what the code of a user's class may raise
         raise UserError(

@@ -131,12 +131,7 @@ def mean_over_tasks(function: Callable, tasks: Any, signature: Any, task_axis: s
         >>> float(mean_over_tasks(tf.square, tf.constant([1.0, 2.0, 3.0, 4.0]), scalar, MAP))
         7.5
     """
-    count, needed = checks.size(tf.nest.flatten(tasks)[0]), "the meta-batch is empty: it needs at least one task"
-    if isinstance(count, int) and count == 0:
-        raise UserError(needed)
-    if not isinstance(count, int):
-        with tf.control_dependencies([tf.debugging.assert_positive(count, needed)]):
-            tasks = tf.nest.map_structure(tf.identity, tasks)
+    tasks = _not_empty(tasks)
     if task_axis == VECTORIZE:
         return tf.nest.map_structure(lambda r: tf.reduce_mean(r, 0), map_tasks(function, tasks, signature, task_axis))
     count = checks.size(tf.nest.flatten(tasks)[0])
@@ -148,6 +143,17 @@ def mean_over_tasks(function: Callable, tasks: Any, signature: Any, task_axis: s
     zeros = tf.nest.map_structure(lambda s: tf.zeros(s.shape, s.dtype), signature)
     _, total = tf.while_loop(lambda i, *_: i < count, add_one, (0, zeros), parallel_iterations=_parallel_iterations())
     return tf.nest.map_structure(lambda t: t / tf.cast(count, t.dtype), total)
+
+
+def _not_empty(tasks):
+    """Tasks, of which there is one at least."""
+    count, needed = checks.size(tf.nest.flatten(tasks)[0]), "the meta-batch is empty: it needs at least one task"
+    if isinstance(count, int):
+        if count == 0:
+            raise UserError(needed)
+        return tasks
+    with tf.control_dependencies([tf.debugging.assert_positive(count, needed)]):
+        return tf.nest.map_structure(tf.identity, tasks)
 
 
 def _as_it_is(function):

@@ -12,12 +12,13 @@ import sys
 from pathlib import Path
 
 from data_generators.errors import UserError
-from maml_tf.baselines.experiment import ClassifierSettings, describe
+from maml_tf.baselines.experiment import ClassifierSettings
 from maml_tf.runs import process
 from maml_tf.runs.flags import Flags, command
 from maml_tf.runs.process import quiet_import
 from maml_tf.supervised.datasets import ImageDataset
 from maml_tf.supervised.experiment import Experiment
+from maml_tf.supervised.task_data import describe
 
 
 def define(flags: Flags) -> None:

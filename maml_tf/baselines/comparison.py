@@ -17,7 +17,6 @@ from data_generators.errors import UserError
 from data_generators.files import DAMAGE, replacing, writing
 from data_generators.minibatches import halves
 from data_generators.tasks import Tasks
-from maml_tf.baselines.experiment import describe
 from maml_tf.baselines.learners import Choice, NearestNeighbor, StepSizes, choose, fine_tuning
 from maml_tf.distribution import ALONE, Alone
 from maml_tf.maml import MAML
@@ -25,6 +24,7 @@ from maml_tf.runs.settings import check
 from maml_tf.supervised import evaluation
 from maml_tf.supervised.datasets import EVALUATION_TASKS
 from maml_tf.supervised.evaluation import Evaluation
+from maml_tf.supervised.task_data import describe
 
 CHOICE, VAL, TEST = "choice", "val", "test"
 NEAREST_NEIGHBOR, FINE_TUNING = "nearest_neighbor_baseline", "fine_tuning_baseline"  # as in published.json

@@ -6,7 +6,6 @@ from typing import Any, ClassVar
 
 from data_generators.errors import UserError
 from maml_tf.runs.settings import LARGEST_SEED, Settings, setting
-from maml_tf.supervised.task_data import describe as describe
 
 # A step works on the parts of a minibatch side by side, one core for each, and normalises each by its own statistics.
 # Constant rather than the number of cores, so that the numbers do not depend on the machine.

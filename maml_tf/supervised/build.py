@@ -36,16 +36,6 @@ def load(
     return experiment.dataset.tasks(experiment, data_dir, shots, **conditions.sizes)
 
 
-def load_to_train(
-    experiment: Experiment,
-    data_dir: str | Path | None = None,
-    shots: int | None = None,
-    conditions: Conditions = USUAL,
-) -> TaskData:
-    """Loads or makes the data to train on before a test of these shots and conditions; see `Dataset.tasks_to_train`."""
-    return experiment.dataset.tasks_to_train(experiment, data_dir, shots, **conditions.sizes)
-
-
 def build(
     experiment: Experiment,
     source: TaskSource | Shapes,

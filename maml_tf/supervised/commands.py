@@ -64,7 +64,7 @@ def _train_and_test(trained, tested, flags, conditions, logdir, folder, together
     other_test = shots != trained.update_batch_size or conditions.sizes or conditions.head != TRAINED
     if flags.train:
         with together.chief_first():
-            data = build.load_to_train(trained, flags.data_dir, shots, conditions)
+            data = trained.dataset.tasks_to_train(trained, flags.data_dir, shots, **conditions.sizes)
         workers.refuse_other_data(together, data.fingerprint)
         if flags.estimate:
             print(estimate(_training(flags, trained, data, folder, together)).text())

@@ -3,8 +3,9 @@
 import pytest
 
 from maml_tf.baselines import training
-from maml_tf.baselines.experiment import ClassifierSettings, describe
+from maml_tf.baselines.experiment import ClassifierSettings
 from maml_tf.baselines.training import ClassifierTraining, build
+from maml_tf.supervised.task_data import describe
 from tests.data_generators.synthetic_classes import splits
 
 TRAIN = splits()["train"]

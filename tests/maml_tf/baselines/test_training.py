@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 from data_generators.errors import UserError
-from maml_tf.baselines.experiment import ClassifierSettings, describe
+from maml_tf.baselines.experiment import ClassifierSettings
 from maml_tf.baselines.training import build, iterations_done
 from maml_tf.runs import lock
 from maml_tf.runs.checkpoints import available
 from maml_tf.supervised import evaluation
 from maml_tf.supervised.evaluation import Evaluation
+from maml_tf.supervised.task_data import describe
 from tests.data_generators.synthetic_classes import classes, splits
 from tests.data_generators.synthetic_omniglot import snapshot
 from tests.maml_tf.small_runs import assert_same_numbers

@@ -142,7 +142,8 @@ def test_training_needs_no_more_data_than_itself_and_the_test_that_is_asked_for(
 
 def test_a_training_has_its_own_shots_whatever_those_of_the_test():
     for settings, size in (({"update_batch_size": 3}, 3), (SMALL | {"num_classes": 2, "update_batch_size": 3}, 6)):
-        data = build.load_to_train(Experiment.of(**settings), None, 4, Conditions(queries=5))
+        experiment = Experiment.of(**settings)
+        data = experiment.dataset.tasks_to_train(experiment, None, 4, **Conditions(queries=5).sizes)
         for tasks in (data.source.sample(0, "train", 0, 2), data.validation_tasks(0, 2)):
             assert (tasks.support_x.shape[1], tasks.query_x.shape[1]) == (size, size)
 
