@@ -136,10 +136,10 @@ def restore_policies(
 
     Args:
         experiment: RLExperiment of the MAML run. The baselines are those of the paper's settings, with the same
-            network, horizon and seed.
+            network, horizon and seed. Or that of a baseline, which then is the only policy to name.
         names: some of POLICIES.
         logdir: folder of the runs, as for `build.run_folder`.
-        iteration, best: of MAML's policy, as for `build.load_policy`; of the others, the latest is taken.
+        iteration, best: of the experiment's own policy, as for `build.load_policy`; of the others, the latest is taken.
         required: whether a policy that was not trained is an error; otherwise it is left out.
 
     Returns:
@@ -150,7 +150,7 @@ def restore_policies(
     """
     found, missing = {}, []
     for name in names:
-        chosen = (iteration, best) if name == "maml" else ()
+        chosen = (iteration, best) if name == experiment.baseline else ()
         try:
             found[name] = _restore(_of_policy(experiment, name), name, logdir, *chosen)
         except build.NotTrained as error:
@@ -164,8 +164,8 @@ def restore_policies(
 
 
 def _of_policy(experiment, name):
-    """The settings of a policy that is compared with that of a MAML run."""
-    if name == "maml":
+    """The settings of a policy that is compared with that of a run, or of the run's own."""
+    if name == experiment.baseline:
         return experiment
     if name == "random":
         nonlinearity = find(experiment.env).random_nonlinearity or experiment.nonlinearity
@@ -194,7 +194,7 @@ def evaluate(
     """Adapts policies to the published test goals of an environment.
 
     Args:
-        experiment: RLExperiment of the MAML run.
+        experiment: RLExperiment, as for `restore_policies`.
         policies: by name, of `restore_policies`.
         update: as for `adapt_to_goals`.
         num_updates: None takes as many as the original; an oracle does not adapt.
@@ -246,7 +246,7 @@ def adapt_by_protocol(
     """Adapts a policy as the environment's EvaluationProtocol does.
 
     Args:
-        experiment: RLExperiment of the MAML run.
+        experiment: RLExperiment, as for `restore_policies`.
         name: of the policy, one of POLICIES.
         policy: GaussianPolicy.
         goals: [goals, goal_dim].

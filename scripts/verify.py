@@ -241,9 +241,7 @@ def _policy(script, arguments, line, logdir, data_dir):
         if iteration not in available(_checkpoints(line, build.run_folder(experiment, logdir))):
             raise Skipped(f"not in {logdir}/")
         policies = {name: build.load_policy(experiment, logdir, None if best else iteration, best)[0]}
-    network = {key: getattr(experiment, key) for key in ("env", "seed", "hidden_size", "nonlinearity", "horizon")}
-    maml = experiment if experiment.is_maml else RLExperiment.of(**network)
     update = flags.update if evaluates else evaluation.VPG
-    found = evaluation.evaluate(maml, policies, update=update, required=True)[name]
+    found = evaluation.evaluate(experiment, policies, update=update, required=True)[name]
     numbers = zip(found.mean, found.ci95, strict=True)
     return {str(n): (float(mean), float(ci95)) for n, (mean, ci95) in enumerate(numbers)}

@@ -4,12 +4,14 @@ python -m scripts.evaluate_rl --env=point_navigation
 python -m scripts.evaluate_rl --env=point_navigation --policy=maml --update=trpo
 
 Give the flags of the MAML training. The latest checkpoint is evaluated unless --test_iter or --best names another. The
-baselines, which --policy names and not --baseline, have the paper's settings, with the same network, horizon and seed.
-A policy that was not trained is left out with a note of the command that trains it; if --policy names it, that is an
-error.
+baselines beside it, which --policy names, have the paper's settings, with the same network, horizon and seed. A policy
+that was not trained is left out with a note of the command that trains it; if --policy names it, that is an error.
+
+With --baseline, give the flags of that baseline's training: it is evaluated alone, whatever its settings.
 
 Writes, into <logdir>/<env> or the folder --out, <env>_returns.csv and .png (return against gradient steps), and for 2D
-navigation <env>_trajectories.csv and .png; with --update=trpo, <env>_trpo_returns.csv and so on.
+navigation <env>_trajectories.csv and .png; with --update=trpo, <env>_trpo_returns.csv and so on; with
+--baseline=oracle, <env>_oracle_returns.csv and so on.
 """
 
 from data_generators.errors import UserError
@@ -31,8 +33,8 @@ def define(flags: Flags) -> None:
     )
     trajectories = "trajectories per goal and update; default: the original's, 20 or 40"
     flags.integer("trajectories", None, trajectories, least=1, most=100_000)
-    flags.integer("test_iter", None, "iteration of the MAML checkpoint; default: the latest")
-    flags.boolean("best", False, "take MAML's policy with the best training return")
+    flags.integer("test_iter", None, "iteration of the checkpoint; default: the latest")
+    flags.boolean("best", False, "take the policy with the best training return")
     flags.exclusive("best", "test_iter", "name different checkpoints")
     flags.string("name", None, "name of the files, in place of <env>")
     style.define(flags, "<logdir>/<env>, which the runs share")
@@ -40,15 +42,16 @@ def define(flags: Flags) -> None:
 
 def run(flags: Flags) -> None:
     """Evaluates."""
-    if flags.baseline in POLICIES and flags.baseline != "maml":
-        raise UserError(
-            f"--baseline={flags.baseline} is a flag of the training: give --policy={flags.baseline} in its place, and "
-            "the other flags as the MAML run has them"
-        )
     experiment = RLExperiment.of(**flags.given(RLExperiment))
+    if not experiment.is_maml and flags.policy:
+        raise UserError(
+            f"--baseline={experiment.baseline} evaluates that baseline alone, by the flags of its training: leave "
+            "--policy out; or leave --baseline out and give the flags of the MAML run"
+        )
     if flags.update == "trpo" and experiment.adapt != "all":
         raise UserError("--update=trpo changes all parameters: leave it out for a policy of --adapt=head")
-    what = ["returns", "trajectories"] if envs.find(experiment.env).draws_trajectories else ["returns"]
+    drawn = experiment.is_maml and envs.find(experiment.env).draws_trajectories
+    what = ["returns", "trajectories"] if drawn else ["returns"]
     style.check(flags, len(what))
     with quiet_import():
         from maml_tf.runs import process
@@ -57,16 +60,17 @@ def run(flags: Flags) -> None:
         from rl.figures import RETURNS, TRAJECTORIES, return_table
 
     process.configure(process.TASKS_SIDE_BY_SIDE)
-    required = bool(flags.policy)
+    named = flags.policy or ([] if experiment.is_maml else [experiment.baseline])
     policies = restore_policies(
         experiment,
-        flags.policy or POLICIES,
+        named or POLICIES,
         logdir=flags.logdir,
         iteration=flags.test_iter,
         best=flags.best,
-        required=required,
+        required=bool(named),
     )
-    name = (flags.name or env_folder(experiment.env)) + ("" if flags.update == "vpg" else f"_{flags.update}")
+    parts = env_folder(experiment.env), *([] if experiment.is_maml else [experiment.baseline])
+    name = (flags.name or "_".join(parts)) + ("" if flags.update == "vpg" else f"_{flags.update}")
     returns, *trajectories = style.paths(
         flags, [f"{name}_{shown}" for shown in what], run_folder(experiment, flags.logdir).parent
     )
@@ -76,7 +80,7 @@ def run(flags: Flags) -> None:
         update=flags.update,
         num_updates=flags.num_updates,
         trajectories=flags.trajectories,
-        required=required,
+        required=bool(named),
     )
     rows = RETURNS.numbers(adaptations, flags.update, experiment.env)
     print(*return_table(rows), sep="\n")

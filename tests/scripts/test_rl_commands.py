@@ -66,6 +66,24 @@ def test_train_then_test_then_export(run, tmp_path, monkeypatch):
     check_a_policy_that_diverges(run, tmp_path, monkeypatch, test)
 
 
+def test_a_baseline_with_settings_of_its_own_is_evaluated_by_the_flags_of_its_training(run, tmp_path):
+    flags = "--baseline=oracle", "--fast_batch_size=2", "--horizon=5", "--hidden_size=4", "--logdir=runs"
+    code, _, err = run(train_rl, *flags, "--iterations=2", "--log=false")
+    assert code == 0, err
+    code, out, err = run(evaluate_rl, *flags, "--trajectories=2", "--out=out")
+    assert code == 0, err
+    assert "oracle: the policy of iteration 2" in out
+    assert "left out" not in out
+    assert {file.name for file in (tmp_path / "out").iterdir()} == {
+        f"point_navigation_oracle_returns.{ending}" for ending in ("csv", "png")
+    }
+    with open(tmp_path / "out" / "point_navigation_oracle_returns.csv", newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert (row["policy"], row["updates"], row["published_mean"][:4]) == ("oracle", "0", "-2.2")
+    code, _, err = run(evaluate_rl, *flags, "--trajectories=2", "--test_iter=9")
+    assert (code, err.splitlines()[-1][:36]) == (2, "error: no checkpoint of iteration 9 ")
+
+
 def check_a_policy_that_diverges(run, tmp_path, monkeypatch, test):
     """It is told, and does not keep the others from their test."""
     new_policy = build.new_policy
@@ -131,8 +149,13 @@ def test_benchmark(run, monkeypatch):
         (train_rl, ["--env=:Id"], "Gymnasium cannot make the environment ':Id'"),
         (evaluate_rl, ["--best", "--test_iter=3"], "name different checkpoints"),
         (evaluate_rl, ["--update=trpo", "--adapt=head"], "--update=trpo changes all parameters: leave it out"),
-        (evaluate_rl, ["--baseline=pretrained", "--optimizer=adam"], "give --policy=pretrained in its place"),
-        (evaluate_rl, ["--baseline=oracle", "--policy=oracle"], "give --policy=oracle in its place"),
+        (
+            evaluate_rl,
+            ["--baseline=pretrained", "--optimizer=trpo"],
+            "scripts.train_rl --baseline=pretrained --optimizer=trpo",
+        ),
+        (evaluate_rl, ["--baseline=oracle", "--policy=maml"], "--baseline=oracle evaluates that baseline alone"),
+        (evaluate_rl, ["--baseline=oracle", "--adapt=head"], "--baseline=oracle has no inner updates"),
         (evaluate_rl, ["--baseline=none"], "unknown baseline 'none': choose one of maml, pretrained, oracle"),
         (evaluate_rl, ["--baseline=maml", "--seed=3"], "make it by `python -m scripts.train_rl --seed=3`"),
         (export_rl, ["--export_dir=out", "--best", "--test_iter=3"], "name different checkpoints"),
