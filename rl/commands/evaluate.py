@@ -60,7 +60,8 @@ def run(flags: Flags) -> None:
         from rl.figures import RETURNS, TRAJECTORIES, return_table
 
     process.configure(process.TASKS_SIDE_BY_SIDE)
-    named = flags.policy or ([] if experiment.is_maml else [experiment.baseline])
+    own = [] if experiment.is_maml else [experiment.baseline]
+    named = flags.policy or own
     policies = restore_policies(
         experiment,
         named or POLICIES,
@@ -69,8 +70,8 @@ def run(flags: Flags) -> None:
         best=flags.best,
         required=bool(named),
     )
-    parts = env_folder(experiment.env), *([] if experiment.is_maml else [experiment.baseline])
-    name = (flags.name or "_".join(parts)) + ("" if flags.update == "vpg" else f"_{flags.update}")
+    name = flags.name or "_".join([env_folder(experiment.env), *own])
+    name += "" if flags.update == "vpg" else f"_{flags.update}"
     returns, *trajectories = style.paths(
         flags, [f"{name}_{shown}" for shown in what], run_folder(experiment, flags.logdir).parent
     )

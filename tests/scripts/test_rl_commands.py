@@ -155,6 +155,7 @@ def test_benchmark(run, monkeypatch):
             "scripts.train_rl --baseline=pretrained --optimizer=trpo",
         ),
         (evaluate_rl, ["--baseline=oracle", "--policy=maml"], "--baseline=oracle evaluates that baseline alone"),
+        (evaluate_rl, ["--baseline=oracle", "--policy=oracle"], "--baseline=oracle evaluates that baseline alone"),
         (evaluate_rl, ["--baseline=oracle", "--adapt=head"], "--baseline=oracle has no inner updates"),
         (evaluate_rl, ["--baseline=none"], "unknown baseline 'none': choose one of maml, pretrained, oracle"),
         (evaluate_rl, ["--baseline=maml", "--seed=3"], "make it by `python -m scripts.train_rl --seed=3`"),
