@@ -248,7 +248,14 @@ def _by_mask(x, maximum):
         function -> 1 where they are, else 0).
     """
     mask = tf.stop_gradient(_first_maxima(x, maximum))
-    return lambda u: mask * tf.repeat(tf.repeat(u, 2, axis=1), 2, axis=2), lambda: mask
+    return lambda u: mask * _twice(_twice(u, 1), 2), lambda: mask
+
+
+def _twice(x, axis):
+    """tf.repeat(x, 2, axis=axis) of images, whose sizes are known: 6 operations to trace, where it takes 24."""
+    copies = tf.tile(tf.expand_dims(x, axis + 1), [1] * (axis + 1) + [2] + [1] * (3 - axis))
+    sizes = [2 * size if i == axis else size for i, size in enumerate(x.shape)]
+    return tf.reshape(copies, [-1, *sizes[1:]])
 
 
 def _by_onednns_gradient(x, maximum):

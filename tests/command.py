@@ -12,7 +12,7 @@ _ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "TF
 
 
 # The run that several tests look at, with little to compile, and the folder of its checkpoints below that of the runs.
-ARGUMENTS = ("--metatrain_iterations=1000", "--save_interval=20", "--validation_interval=500", "--jit=false")
+ARGUMENTS = ("--metatrain_iterations=1000", "--save_interval=50", "--validation_interval=500", "--jit=false")
 ARGUMENTS += ("--logdir=runs",)
 NAME = "cls_5.mbs_25.ubs_10.numstep1.updatelr0.01nonorm"
 

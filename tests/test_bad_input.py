@@ -45,8 +45,8 @@ def test_a_run_is_not_resumed_on_other_images(run_main, tmp_path):
     for name, last in (("mine", "d"), ("yours", "e")):
         classes = dict.fromkeys(["val/a", "val/b", "train/c", f"train/{last}"], 2)
         write(tmp_path / name, tree(classes, width=16, height=16))
-    sizes = ("--num_classes=2", "--queries=1", "--image_size=16", "--num_filters=2", "--test_tasks=2")
-    command = (*QUICK, "--datasource=folder", *sizes, "--logdir=runs")
+    sizes = ("--num_classes=2", "--queries=1", "--image_size=16", "--conv=False", "--norm=None", "--test_tasks=2")
+    command = (*QUICK, "--datasource=folder", *sizes, "--num_updates=1", "--logdir=runs")
     assert run_main(*command, "--data_dir=mine").returncode == 0
     before = snapshot(tmp_path / "runs")
     other = (*command, "--data_dir=yours")

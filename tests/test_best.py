@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 
 from maml_tf.runs.checkpoints import available
-from maml_tf.supervised import commands, training
+from maml_tf.supervised import build, commands, training
 from maml_tf.supervised.build import load_run
 from maml_tf.supervised.experiment import Experiment
 from tests.command import assert_refused
 from tests.data_generators.synthetic_omniglot import snapshot
+from tests.maml_tf.built_once import BuiltOnce
 
 RUN = (
-    *("--log=False", "--jit=false", "--logdir=runs"),
+    *("--log=False", "--jit=false", "--task_axis=map", "--logdir=runs"),
     *("--meta_batch_size=2", "--metatrain_iterations=4", "--meta_lr=0.1"),
 )
 FILES = "test_ubs10_stepsize0.01"
@@ -25,6 +26,23 @@ FILES = "test_ubs10_stepsize0.01"
 def _few_tasks(monkeypatch):
     monkeypatch.setattr(training, "EVALUATION_TASKS", 20)
     monkeypatch.setattr(commands, "EVALUATION_TASKS", 20)
+
+
+@pytest.fixture(scope="module")
+def built_once():
+    return BuiltOnce()
+
+
+@pytest.fixture
+def run_main(run_main, built_once, monkeypatch):
+    """As `run_main`, but all commands have the same MAML."""
+
+    def call(*arguments):
+        with monkeypatch.context() as patch:
+            patch.setattr(build, "build", built_once)
+            return run_main(*arguments)
+
+    return call
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -167,21 +166,31 @@ def test_body_of_the_grpc_request(sinusoid):
     assert f"http://localhost:8501/v1/models/{name}:predict" in PAGE
 
 
-def tool(name):
-    """The path of a program that TensorFlow installs beside Python."""
-    return str(Path(sys.executable).with_name(name))
+# Does what the program saved_model_cli does, once for each line on its input, as TensorFlow is loaded once for all.
+COMMAND_LINES = """
+import shlex
+import sys
+from tensorflow.python.tools.saved_model_cli import main
 
-
-def run_elsewhere(folder, *command):
-    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stderr
-    return result.stdout
+for line in sys.stdin:
+    sys.argv = ["saved_model_cli", *shlex.split(line)]
+    try:
+        main()
+    except SystemExit as end:
+        assert not end.code, line
+    print("END OF A COMMAND")
+"""
 
 
 def test_saved_model_cli(sinusoid):
     folder, maml, _ = sinusoid
+    assert Path(sys.executable).with_name("saved_model_cli").exists()
     commands = re.findall(r"^    saved_model_cli (.*)$", PAGE.replace("\\\n", ""), re.MULTILINE)
-    show, run = (run_elsewhere(folder, tool("saved_model_cli"), *shlex.split(command)) for command in commands)
+    command, lines = [sys.executable, "-c", COMMAND_LINES], "\n".join(commands)
+    result = subprocess.run(command, cwd=folder, input=lines, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    show, run, rest = result.stdout.split("END OF A COMMAND\n")
+    assert rest == ""
     for name in ("support_inputs", "support_labels", "query_inputs"):
         assert re.search(rf"inputs\['{name}'\] tensor_info:\s+dtype: DT_FLOAT\s+shape: \(-1, 1\)", show)
     assert "outputs['query_outputs'] tensor_info:" in show

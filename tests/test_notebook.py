@@ -1,15 +1,13 @@
 """The command from a notebook: no stream that can be configured, no main thread, TensorFlow in use already."""
 
-import os
-import subprocess
 import sys
 import threading
-from pathlib import Path
+
+import tensorflow as tf
 
 import main
+from maml_tf.runs import process
 from tests import command
-
-ROOT = Path(__file__).parents[1]
 
 
 class Stream:
@@ -30,7 +28,8 @@ def test_main_runs_in_a_thread_of_a_notebook(run_main, monkeypatch):
     stream, codes = Stream(), []
     monkeypatch.setattr(sys, "stdout", stream)
     monkeypatch.setattr(sys, "stderr", Stream())
-    arguments = ["main.py", *map(str, command.ARGUMENTS), "--metatrain_iterations=2"]
+    few = "--metatrain_iterations=2", "--test_tasks=20", "--task_axis=map"
+    arguments = ["main.py", *map(str, command.ARGUMENTS), *few]
     thread = threading.Thread(target=lambda: codes.append(main.main(arguments)))
     thread.start()
     thread.join()
@@ -39,10 +38,14 @@ def test_main_runs_in_a_thread_of_a_notebook(run_main, monkeypatch):
     assert sys.stdout is stream
 
 
-def test_threads_stay_where_tensorflow_runs_already():
-    code = "import tensorflow as tf; tf.zeros(1)\nfrom maml_tf.runs import process\n"
-    code += "process.configure(process.LARGE_PRODUCTS, cores=3)"
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "keeps its threads" in done.stderr
+def test_threads_stay_where_tensorflow_runs_already(monkeypatch, caplog):
+    """As it does in this process; tests/maml_tf/runs/test_runtime.py has a process in which nobody collects the log."""
+    monkeypatch.setattr(process, "_keep_freed_memory", lambda: None)
+    threads, tf32 = tf.config.threading, tf.config.experimental.tensor_float_32_execution_enabled()
+    tf.zeros(1)
+    before = threads.get_intra_op_parallelism_threads(), threads.get_inter_op_parallelism_threads()
+    assert before != (3, 1)
+    process.configure(process.LARGE_PRODUCTS, cores=3)
+    tf.config.experimental.enable_tensor_float_32_execution(tf32)
+    assert "keeps its threads" in caplog.text
+    assert (threads.get_intra_op_parallelism_threads(), threads.get_inter_op_parallelism_threads()) == before

@@ -31,7 +31,7 @@ FLAGS, ARCHITECTURE, FROM_SCRATCH = "docs/flags.md", "docs/architecture.md", "do
 USERS_FILES = {"blobs.py", "reach.py"}  # which the reader is to write; and those of docs/extending.md:
 USERS_FILES |= {"maml_tf/supervised/rings.py", "tests/maml_tf/supervised/test_rings.py"}
 USERS_FILES |= {"rl/envs/corridor.py", "tests/rl/envs/test_corridor.py"}
-FEWER = {"range(2000)": "range(400)", "epochs=4, steps_per_epoch=500": "epochs=1, steps_per_epoch=400"}
+FEWER = {"range(2000)": "range(200)", "epochs=4, steps_per_epoch=500": "epochs=1, steps_per_epoch=200"}
 FLAG = re.compile(r"--(?:\[no\])?(\w+)")
 
 
@@ -138,7 +138,7 @@ def check_environment(name):
 
 
 def test_own_dataset(own_dataset):
-    experiment = Experiment.of(datasource="blobs:BLOBS", num_filters=2)
+    experiment = Experiment.of(datasource="blobs:BLOBS", conv=False, norm="None")
     maml = build.build(experiment, experiment.dataset.shapes(experiment), jit=False)
     metrics = maml.evaluate(build.load(experiment).evaluation_tasks("test", 0, 2), 1)
     assert metrics["accuracies"].shape == (2, 2)

@@ -6,8 +6,9 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from maml_tf import losses, networks
+from maml_tf import losses
 from maml_tf.maml import MAML
+from tests.maml_tf.small_models import conv2
 
 WAYS = 5
 SIDE = 8
@@ -31,7 +32,7 @@ def exported(maml, folder, **settings):
 
 def classifier(model=None, shots=1, **settings):
     """A small convolutional MAML whose every variable, statistics included, has numbers of its own."""
-    model = model or fill(networks.conv4((SIDE, SIDE, 1), WAYS, 4))
+    model = model or fill(conv2((SIDE, SIDE, 1), WAYS, 4))
     loss = losses.SoftmaxCrossEntropy(shots)
     return MAML(model, loss, **({"step_size": 0.1, "num_updates": 2} | SETTINGS | settings))
 

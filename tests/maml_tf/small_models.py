@@ -1,12 +1,20 @@
-"""Small MAMLModels, and the tasks they learn: y = a x, or classes by the sign of x."""
+"""Small networks and MAMLModels, and the tasks these learn: y = a x, or classes by the sign of x."""
 
 import keras
 import numpy as np
 
-from maml_tf import MAML, Tasks, adam
+from maml_tf import MAML, Tasks, adam, networks
 from maml_tf.keras_model import MAMLModel
 
 SETTINGS = {"step_size": 0.05, "num_updates": 2, "learn_step_size": True}
+
+
+def conv2(*arguments, **settings):
+    """conv4 without its third and fourth block, which are as its second."""
+    whole = networks.conv4(*arguments, **settings)
+    *_, flatten, output = whole.layers
+    outputs = keras.layers.Dense.from_config(output.get_config())(flatten(whole.get_layer("conv3").input))
+    return keras.Model(whole.input, outputs, name="conv2")
 
 
 def network(outputs=1, dropout=0.0):
@@ -44,10 +52,15 @@ def stream(first=0):
         first += 1
 
 
-def learned(learner):
-    """All that a MAML or a MAMLModel has learned, and its optimizer's variables."""
+def variables(learner):
+    """Those of all that a MAML or a MAMLModel learns, and its optimizer's."""
     of = getattr(learner, "maml", learner)
-    return [v.numpy() for v in [*of.model.variables, *of.step_sizes, *of.slots, *of.optimizer.variables]]
+    return [*of.model.variables, *of.step_sizes, *of.slots, *of.optimizer.variables]
+
+
+def learned(learner):
+    """The values of `variables`."""
+    return [v.numpy() for v in variables(learner)]
 
 
 def assert_same(one, other):

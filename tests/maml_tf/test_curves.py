@@ -11,6 +11,7 @@ from data_generators.tasks import Tasks
 from maml_tf import layers, losses, networks
 from maml_tf.maml import MAML
 from maml_tf.pure_model import Known, PureModel
+from tests.maml_tf.small_models import conv2
 
 RNG = np.random.default_rng(0)
 TASKS = Tasks(*(RNG.random((2, 4, *shape)) for shape in ((21, 20, 2), (3,), (21, 20, 2), (3,))))
@@ -18,12 +19,12 @@ TASKS = Tasks(*(RNG.random((2, 4, *shape)) for shape in ((21, 20, 2), (3,), (21,
 
 def network(max_pool, dtype="float64"):
     keras.utils.set_random_seed(0)
-    return networks.conv4((21, 20, 2), 3, 4, max_pool=max_pool, dtype=dtype)
+    return conv2((21, 20, 2), 3, 4, max_pool=max_pool, dtype=dtype)
 
 
 def evaluated(max_pool, settings, transductive):
     maml = MAML(network(max_pool), losses.mse, step_size=0.1, jit=False, **settings)
-    return maml.evaluate(TASKS, 3, transductive=transductive)["losses"]
+    return maml.evaluate(TASKS, 2, transductive=transductive)["losses"]
 
 
 MAPPED, IN_PARTS = {"task_axis": "map"}, {"task_axis": "map", "minibatch": 2}

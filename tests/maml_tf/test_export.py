@@ -164,7 +164,8 @@ def test_a_users_own_model_and_loss(tmp_path):
 
 def test_a_model_trained_on_class_ids_takes_class_ids(tmp_path):
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    ours = MAML(keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)]), loss, step_size=0.5)
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    ours = MAML(model, loss, step_size=0.5, first_order=True, **SETTINGS)
     rng = np.random.default_rng(0)
     x, ids = rng.normal(size=(2, 6, 4)).astype(np.float32), rng.integers(3, size=(2, 6))
     ours.train_step(Tasks(x, ids, x, ids))

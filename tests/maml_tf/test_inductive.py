@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 
 from data_generators.tasks import Tasks
-from maml_tf import layers, losses, networks
+from maml_tf import layers, losses
 from maml_tf.maml import MAML
+from tests.maml_tf.small_models import conv2
 
-UPDATES = 3
+UPDATES = 2
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +70,7 @@ def test_evaluating_is_predicting_by_the_state_that_adapting_returns(task_axis):
     rng = np.random.default_rng(0)
     shapes = ((4, 16, 16, 1), (4, 2), (6, 16, 16, 1), (6, 2))
     tasks = Tasks(*(rng.random((2, *shape)) for shape in shapes))
-    model = networks.conv4((16, 16, 1), 2, 3, max_pool=True, dtype="float64")
+    model = conv2((16, 16, 1), 2, 3, max_pool=True, dtype="float64")
     maml = MAML(model, losses.mse, step_size=0.1, task_axis=task_axis, jit=False)
     found = maml.evaluate(tasks, 2, transductive=False)["losses"]
     for i, update in ((0, 0), (1, 2)):

@@ -11,9 +11,10 @@ from data_generators.errors import UserError
 from maml_tf import MAML, Tasks, losses
 from maml_tf.keras_data import as_pairs
 from maml_tf.keras_model import MAMLModel
-from tests.maml_tf.small_models import assert_same, maml, model, network, stream, tasks
+from tests.maml_tf.small_models import assert_same, maml, model, network, stream, tasks, variables
 
 STEPS = 4
+SMALLEST = {"task_axis": "map", "num_updates": 1, "learn_step_size": False}  # which take the least to trace
 
 
 class Sequence(keras.utils.PyDataset):
@@ -52,9 +53,28 @@ FORMS = {
 }
 
 
+@pytest.fixture(scope="module")
+def usual():
+    """A model with settings as usual, which stays as it was made, and tests after three updates."""
+    made = model(test_updates=3)
+    start = [v.numpy() for v in variables(made)]
+    yield made
+    for variable, value in zip(variables(made), start, strict=True):
+        np.testing.assert_array_equal(variable, value)
+
+
+@pytest.fixture
+def untrained(usual):
+    """The same for a test that trains it; what is traced stays."""
+    start = [v.numpy() for v in variables(usual)]
+    yield usual
+    for variable, value in zip(variables(usual), start, strict=True):
+        variable.assign(value)
+
+
 @pytest.mark.parametrize("form", FORMS)
-def test_fit_is_train_step_bit_for_bit(form):
-    made, (learner, means) = model(), trained_as_usual()
+def test_fit_is_train_step_bit_for_bit(form, untrained):
+    made, (learner, means) = untrained, trained_as_usual()
     history = made.fit(FORMS[form](), steps_per_epoch=STEPS, shuffle=False, verbose=0).history
     assert_same(made, learner)
     names = {"loss": "post_loss", "mae": "post_mae", "support_loss": "pre_loss", "support_mae": "pre_mae"}
@@ -88,30 +108,31 @@ def test_several_steps_of_an_execution_are_train_steps_bit_for_bit(settings):
 
 @pytest.mark.parametrize("jit", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_batches_may_differ_in_their_number_of_tasks(jit):
-    made, learner = model(jit_compile=jit, task_axis="vectorize"), maml(jit=jit, task_axis="vectorize")
+    settings = {**SMALLEST, "task_axis": "vectorize"}
+    made, learner = model(jit_compile=jit, **settings), maml(jit=jit, **settings)
     batches = [tasks(0, 4), tasks(1, 2)]
     loss = made.fit(dataset(batches), verbose=0).history["loss"][0]
     found = [float(learner.train_step(batch)["post_loss"]) for batch in batches]
     assert_same(made, learner)
     np.testing.assert_allclose(loss, np.average(found, weights=[4, 2]), rtol=1e-6)
-    curves = learner.evaluate(tasks(2, 6), 2)["losses"]
+    curves = learner.evaluate(tasks(2, 6), 1)["losses"]
     measured = made.evaluate(dataset([tasks(2, 6), tasks(2, 6)]), return_dict=True, verbose=0)
-    np.testing.assert_allclose(measured["loss"], curves[:, 2].mean(), rtol=1e-5)
+    np.testing.assert_allclose(measured["loss"], curves[:, 1].mean(), rtol=1e-5)
 
 
 def test_tasks_of_arrays_are_batched():
-    made = model(steps_per_execution=1, jit_compile=False)
+    made = model(**SMALLEST)
     made.fit(tasks(0, 6), batch_size=4, epochs=2, validation_data=tasks(1), validation_batch_size=2, verbose=0)
     assert int(made.optimizer.iterations) == 4
     np.testing.assert_allclose(
         made.evaluate(tasks(1, 5), batch_size=2, return_dict=True, verbose=0)["loss"],
-        made.maml.evaluate(tasks(1, 5), 2)["losses"][:, 2].mean(),
+        made.maml.evaluate(tasks(1, 5), 1)["losses"][:, 1].mean(),
         rtol=1e-5,
     )
 
 
-def test_evaluate_measures_after_each_update():
-    made = model(test_updates=3)
+def test_evaluate_measures_after_each_update(usual):
+    made = usual
     curves = made.maml.evaluate(tasks(0), 5)
     for updates, given in ((3, {}), (5, {"test_updates": 5}), (3, {})):
         found = made.evaluate(tasks(0), return_dict=True, verbose=0, **given)
@@ -125,8 +146,8 @@ def test_evaluate_measures_after_each_update():
     assert made.evaluate(tasks(0), verbose=0)[:2] == pytest.approx([found["loss"], found["mae"]])
 
 
-def test_predict_is_adapt_and_predict_of_each_task():
-    made, many = model(test_updates=3), tasks(0, 5)
+def test_predict_is_adapt_and_predict_of_each_task(usual):
+    made, many = usual, tasks(0, 5)
     (x, y), (query_x, _) = as_pairs(many)
     each = [made.maml.predict(query_x[i], made.maml.adapt(x[i], y[i], 3)) for i in range(5)]
     for data in (((x, y), query_x), many, as_pairs(many), dataset([many])):
@@ -141,7 +162,7 @@ def test_metrics_have_their_own_names_and_may_be_functions():
         return keras.ops.square(y_true - 2 * y_pred)
 
     metrics = ["mae", bias, keras.metrics.MeanSquaredError(name="square"), losses.mse]
-    made = model(loss=own, metrics=metrics)
+    made = model(loss=own, metrics=metrics, **SMALLEST)
     found = made.evaluate(tasks(0), return_dict=True, verbose=0)
     y = tasks(0).query_y
     predicted = made.maml.predict
@@ -154,27 +175,32 @@ def test_metrics_have_their_own_names_and_may_be_functions():
 
 def test_class_ids():
     made = model(
-        network(2), keras.losses.SparseCategoricalCrossentropy(from_logits=True), ["accuracy"], inner_step_size=0.5
+        network(2),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        ["accuracy"],
+        inner_step_size=0.5,
+        **SMALLEST,
     )
     history = made.fit((tasks(i, 8, ids=True) for i in range(1000)), steps_per_epoch=40, verbose=0).history
     assert history["accuracy"][0] > history["support_accuracy"][0]
     found = made.evaluate(tasks(0, 8, ids=True), return_dict=True, verbose=0)
-    curves = made.maml.evaluate(tasks(0, 8, ids=True), 2)
-    assert found["accuracy"] == pytest.approx(curves["accuracies"][:, 2].mean())
+    curves = made.maml.evaluate(tasks(0, 8, ids=True), 1)
+    assert found["accuracy"] == pytest.approx(curves["accuracies"][:, 1].mean())
 
 
 def test_num_updates_changes_by_compiling_again():
-    made = model(learn_step_size=False)
+    made = model(**SMALLEST)
     made.fit(tasks(0), verbose=0)
-    made.num_updates = 3
+    made.num_updates = 2
     made.compile(made.optimizer, "mse", jit_compile=False)
-    learner = maml(learn_step_size=False)
+    learner = maml(**SMALLEST)
     learner.train_step(tasks(0))
-    again = MAML(learner.model, "mse", step_size=0.05, num_updates=3, optimizer=learner.optimizer, jit=False)
+    settings = {"step_size": 0.05, "num_updates": 2, "task_axis": "map", "jit": False}
+    again = MAML(learner.model, "mse", optimizer=learner.optimizer, **settings)
     made.fit(tasks(0), verbose=0)
     again.train_step(tasks(0))
     assert_same(made, again)
-    assert "loss_after_3" in made.evaluate(tasks(0), return_dict=True, verbose=0)
+    assert "loss_after_2" in made.evaluate(tasks(0), return_dict=True, verbose=0)
 
 
 def test_optimizer_by_name_is_that_of_the_original():
@@ -229,8 +255,8 @@ def test_mistakes_are_told_in_one_sentence():
         MAMLModel(network(), colour="red")
 
 
-def test_tasks_of_nested_numbers():
-    arrays, made = tasks(0), model()
+def test_tasks_of_nested_numbers(usual):
+    arrays, made = tasks(0), usual
     found = made.evaluate(Tasks(*(value.tolist() for value in arrays)), verbose=0)
     assert found == made.evaluate(arrays, verbose=0)
 
@@ -238,7 +264,7 @@ def test_tasks_of_nested_numbers():
 def test_one_of_a_batch_of_several_inputs():
     inputs = [keras.Input((1,)), keras.Input((1,))]
     net = keras.Model(inputs, keras.layers.Dense(1)(keras.layers.Concatenate()(inputs)))
-    made, of = model(net, learn_step_size=False), tasks(0)
+    made, of = model(net, **SMALLEST), tasks(0)
     many = Tasks((of.support_x, of.support_x), of.support_y, (of.query_x, of.query_x), of.query_y)
     made.fit(many, verbose=0)
     for data in (many, as_pairs(many), (*as_pairs(many)[:1], many.query_x)):

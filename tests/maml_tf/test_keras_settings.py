@@ -91,6 +91,7 @@ def test_data_need_no_tensorflow():
 @pytest.mark.parametrize("use", ["from maml_tf import MAML", "from maml_tf.maml import MAML"])
 def test_another_backend_that_is_loaded_already_is_refused_in_one_sentence(use):
     code = "import sys, types; k = sys.modules['keras'] = types.ModuleType('keras')\n"
+    code += "sys.modules['tensorflow'] = types.ModuleType('tensorflow')  # which would take seconds to load\n"
     code += f"k.backend = types.SimpleNamespace(backend=lambda: 'jax')\nimport maml_tf\n{use}"
     result = in_a_process(code)
     assert "UserError: maml_tf needs Keras on TensorFlow, but it runs on jax: set" in result.stderr.splitlines()[-1]

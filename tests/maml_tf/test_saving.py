@@ -18,7 +18,7 @@ from tests.maml_tf.small_models import assert_same, maml, model, network, tasks
 
 KINDS = {
     "learned step sizes": {"learn_step_size": "per_weight", "step_size": (0.01, 0.1)},
-    "one step size": {"learn_step_size": False, "step_size": np.float32(0.3), "first_order": True},
+    "one step size": {"learn_step_size": False, "step_size": np.float32(0.3), "first_order": True, "num_updates": 2},
     "Reptile": {"learn_step_size": False, "algorithm": "reptile", "inner_optimizer": "adam", "minibatch": 2},
     "names": {"loss": "mae", "optimizer": "rmsprop", "accuracy": "mse", "adapts": "body"},
     "Keras's": {
@@ -36,7 +36,7 @@ KINDS = {
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_training_resumes_bit_for_bit(kind, tmp_path):
-    made = maml(network(dropout=0.2), task_axis="map", **KINDS[kind])
+    made = maml(network(dropout=0.2), task_axis="map", **{"num_updates": 1, **KINDS[kind]})
     made.train_step(tasks(0))
     if kind == "names":
         made.pretrain_step(tasks(1))
@@ -54,7 +54,7 @@ def test_training_resumes_bit_for_bit(kind, tmp_path):
 def test_normalisation_statistics_and_frozen_layers(tmp_path):
     net = keras.Sequential([keras.Input((1,)), keras.layers.Dense(3), layers.BatchNorm(), keras.layers.Dense(1)])
     net.layers[0].trainable = False
-    made = maml(net)
+    made = maml(net, learn_step_size=False, num_updates=1, task_axis="map")
     made.train_step(tasks(0))
     loaded = MAML.load(made.save(tmp_path / "of.maml"))
     assert_same(made, loaded)
@@ -63,7 +63,7 @@ def test_normalisation_statistics_and_frozen_layers(tmp_path):
 
 
 def test_the_maml_of_a_model(tmp_path):
-    made = model(network(dropout=0.2), task_axis="map")
+    made = model(network(dropout=0.2), task_axis="map", num_updates=1)
     made.fit(tasks(0), verbose=0)
     loaded = MAML.load(made.maml.save(tmp_path / "of.maml"))
     assert_same(made, loaded)
@@ -109,7 +109,7 @@ def test_a_network_of_ones_own_is_given(tmp_path):
         net(np.ones((1, 1)))
         return net
 
-    made = maml(built())
+    made = maml(built(), num_updates=1, task_axis="map")
     made.train_step(tasks(0))
     path = made.save(tmp_path / "of.maml")
     with pytest.raises(UserError, match=r"cannot make the network .*give load\(path, model=\.\.\.\)"):
@@ -184,7 +184,7 @@ def registered_pinball(y_true, y_pred):
 
 @pytest.mark.parametrize("function", [pinball, registered_pinball])
 def test_an_own_function_of_a_maml_model_keeps_the_order_of_its_arguments(function, tmp_path):
-    made = model(network(), function, [function], first_order=True).maml
+    made = model(network(), function, [function], first_order=True, task_axis="map", num_updates=1).maml
     path = made.save(tmp_path / "of.maml")
     expected = made.evaluate(tasks(1), 1)
     own = {"loss": function, "accuracy": {function.__name__: function}} if function is pinball else {}

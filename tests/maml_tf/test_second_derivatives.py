@@ -18,6 +18,7 @@ from maml_tf.second_derivatives import Finding, find, sentence
 from tests.maml_tf import stock_layers
 from tests.maml_tf.finite_differences import objective, verdict
 from tests.maml_tf.own_layers import OWN, SLOW, Own, normalised, own_model, softmax_by_hand
+from tests.maml_tf.small_models import conv2
 
 # One of each kind: right; with integers; without a second derivative, or a first; silently wrong in either way.
 SOME = ("Dense", "Embedding", "Activation softsign", "Resizing area", "UpSampling2D bilinear", "LayerNormalization")
@@ -202,8 +203,8 @@ def test_the_networks_of_this_project_are_right(form):
     with form():
         for norm in ("batch_norm", "layer_norm"):
             assert found(networks.mlp((2, 2), 2, (4, 4), norm)) == []
-            assert found(networks.conv4((20, 20, 1), 3, 2, norm)) == []
-            assert found(networks.conv4((20, 20, 1), 3, 2, norm, max_pool=True, flatten=True)) == []
+            assert found(conv2((20, 20, 1), 3, 2, norm)) == []
+            assert found(conv2((20, 20, 1), 3, 2, norm, max_pool=True, flatten=True)) == []
 
 
 def test_models_and_tensorflow_are_left_as_they_were():
@@ -235,6 +236,10 @@ def test_within_a_function_that_is_traced():
         (
             Finding("bn", "BatchNormalization", "StopGradient", False),
             r"layer 'bn' \(BatchNormalization\) has wrong second derivatives .*layers.BatchNorm or .* first_order=True",
+        ),
+        (
+            Finding("gn", "GroupNormalization", "StopGradient", False),
+            r"layer 'gn' \(GroupNormalization\) has wrong second derivatives .*layers.BatchNorm or .* first_order=True",
         ),
         (
             Finding("up", "UpSampling2D", "ResizeBilinearGrad", False),
@@ -269,7 +274,7 @@ def test_a_model_that_can_be_traced_only_for_its_tasks_is_looked_at_then(reason)
 
     model = Stacked()
     model(np.ones((5, 3)))
-    maml = MAML(model, losses.mse, task_axis="map", jit=False)
+    maml = MAML(model, losses.mse, task_axis="map", jit=False, optimizer="sgd")
     tasks = Tasks(*(np.ones((2, 5, n)) for n in (3, 1, 3, 1)))
     with pytest.warns(UserWarning, match="'culprit' .LayerNormalization.* has wrong second derivatives"):
         maml.train_step(tasks)

@@ -137,9 +137,9 @@ def test_maml_trains_by_names(settings, ids):
     kind = K.SparseCategoricalCrossentropy if ids else K.CategoricalCrossentropy
     maml = MAML(model, kind(from_logits=True), accuracy="accuracy", optimizer="adam", step_size=0.5, **settings)
     metrics = maml.train_step(tasks)
-    curves = maml.evaluate(tasks, 5)
+    curves = maml.evaluate(tasks, 3)
     assert 0 < float(metrics["pre_loss"]) < 5
-    assert curves["accuracies"][:, 5].mean() > curves["accuracies"][:, 0].mean() + 0.1
+    assert curves["accuracies"][:, 3].mean() > curves["accuracies"][:, 0].mean() + 0.1
     assert (curves["losses"] > 0).all()
 
 

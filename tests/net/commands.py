@@ -44,7 +44,7 @@ def fork(folder, program, *arguments):
 def start(folder, program, *arguments, streams, environment=(), cores=None):
     """Starts what `fork` waits for, its two streams going to files; returns the multiprocessing.Process."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tensorflow", "keras", "maml_tf.supervised.commands", "rl.training"])
+    context.set_forkserver_preload(["tests.net.loaded"])
     whole = str(folder), name_in(ROOT, program), arguments, streams, dict(environment), cores
     process = context.Process(target=_run, args=whole)
     process.start()

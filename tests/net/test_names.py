@@ -11,8 +11,10 @@ from tests.net import commands, data
 from tests.net.test_flag_names import RL_SETTINGS, SETTINGS
 
 _SMALL = ("--meta_batch_size=2", "--metatrain_iterations=1", "--validation_interval=1", "--jit=false", "--logdir=runs")
-_SINE = ("main", *_SMALL, "--learn_update_lr", "--log_gradient_cosine")
-_OMNIGLOT = ("main", *_SMALL, "--datasource=omniglot", "--data_dir=omniglot", "--num_classes=2", "--num_filters=2")
+_FEW = ("--validation_tasks=2", "--test_tasks=2")
+_SINE = ("main", *_SMALL, "--learn_update_lr")
+_OMNIGLOT = ("main", *_SMALL, *_FEW, "--datasource=omniglot", "--data_dir=omniglot", "--num_classes=2")
+_OMNIGLOT += ("--num_filters=2", "--stop_grad")  # second derivatives have no names
 _POLICY = ("--meta_batch_size=2", "--fast_batch_size=2", "--horizon=5", "--hidden_size=4", "--logdir=runs")
 _words = str.split
 
@@ -27,7 +29,8 @@ def _run(folder, *lines):
 @pytest.fixture(scope="module")
 def sinusoid(tmp_path_factory):
     """A folder with a small run of the sinusoid, and its export."""
-    return _run(tmp_path_factory.mktemp("sinusoid"), _SINE, (*_SINE[:-1], "--export_dir=export"))
+    folder = tmp_path_factory.mktemp("sinusoid")
+    return _run(folder, (*_SINE, *_FEW, "--log_gradient_cosine"), (*_SINE, "--export_dir=export"))
 
 
 @pytest.fixture(scope="module")

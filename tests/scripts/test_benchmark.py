@@ -1,41 +1,49 @@
 """The benchmark: its command, and what its worker measures, on networks too small to say anything about speed."""
 
 import csv
-import subprocess
-import sys
-from pathlib import Path
+import functools
+import importlib
 
 import numpy as np
 import pytest
 
 from maml_tf.supervised.experiment import Experiment
-from scripts import benchmark, benchmark_worker
+from scripts import benchmark, benchmark_worker, flops
 
-ROOT = Path(__file__).parents[2]
 TINY = {"num_filters": 2, "meta_batch_size": 2}
 
 
-def run(*flags):
-    command = [sys.executable, "-m", "scripts.benchmark", *flags]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-
-
-def test_command_prints_a_table_and_writes_it(tmp_path):
-    result = run("--workload=sinusoid", "--steps=3", f"--csv={tmp_path}/benchmark.csv")
-    assert result.returncode == 0, result.stderr
-    first, blank, titles, row = result.stdout.splitlines()
-    assert "sgemm" in first
+def test_command_prints_a_table_and_writes_it(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(benchmark, "sgemm_rate", lambda: 50.0)  # takes seconds to measure
+    flags = "--workload=sinusoid", "--steps=3", "--jit=false", f"--csv={tmp_path}/benchmark.csv"
+    assert benchmark.main([*flags]) == 0, capsys.readouterr().err
+    first, blank, titles, row = capsys.readouterr().out.splitlines()
+    assert first.endswith("NumPy's sgemm does 50 GFLOP/s")
     assert blank == ""
     assert [title for column in benchmark.COLUMNS for title in column.title.split()] == titles.split()
     assert row.startswith("sinusoid ")
     with (tmp_path / "benchmark.csv").open() as file:
         (written,) = csv.DictReader(file)
     assert written["workload"] == "sinusoid"
+    assert (written["task_axis"], written["jit"]) == ("vectorize", "False")
     assert float(written["ms_per_step"]) > 0
+    assert float(written["sgemm_share"]) == pytest.approx(float(written["gflop_per_second"]) / 50, rel=1e-6)
     # 25 tasks of 10 and 10 points through layers of 40, 1600 and 40 weights, once adapted (see test_flops.py).
     assert float(written["gflop_per_step"]) == pytest.approx(2 * 25 * 10 * (6 * 40 + 12 * 1640) / 1e9)
     assert 1 < float(written["first_step_seconds"]) < 60
     assert 100 < float(written["peak_mb"]) < 4000
+
+
+def test_rate_of_the_machine_is_what_flops_prints(monkeypatch, capsys):
+    """As in a process of its own, but in this one, and by products that take no time."""
+    monkeypatch.setattr(flops, "sgemm", functools.partial(flops.sgemm, size=64, repeats=3))
+
+    def printed(module):
+        assert importlib.import_module(module).main([]) == 0
+        return capsys.readouterr().out
+
+    monkeypatch.setattr(benchmark, "_printed", printed)
+    assert 0.01 < benchmark.sgemm_rate() < 1e5
 
 
 @pytest.mark.parametrize(
@@ -88,8 +96,8 @@ def test_training_loop_compares_itself_with_bare_steps(tmp_path, monkeypatch):
 
 
 def test_operations_of_a_variant_are_not_those_of_maml():
-    tiny = {"num_filters": 2, "meta_batch_size": 2}
+    tiny = {"conv": False, "meta_batch_size": 2}
     plain, anil = (Experiment.of(datasource="omniglot", adapt=adapt, **tiny) for adapt in ("all", "head"))
-    assert benchmark_worker.measure(plain, "steps", 1)["gflop_per_step"] > 0
-    assert benchmark_worker.measure(anil, "steps", 1)["gflop_per_step"] is None
+    assert benchmark_worker.measure(plain, "steps", 1, jit=False)["gflop_per_step"] > 0
+    assert benchmark_worker.measure(anil, "steps", 1, jit=False)["gflop_per_step"] is None
     assert benchmark.COLUMNS[4].text({"gflop_per_step": None}) == "-"

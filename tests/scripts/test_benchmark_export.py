@@ -1,5 +1,6 @@
 """The benchmark of an export, on runs of the sinusoid and of data of a user's own."""
 
+import functools
 import json
 import re
 
@@ -9,14 +10,25 @@ import main
 from maml_tf.export import DESCRIPTION
 from maml_tf.runs import process
 from maml_tf.supervised import build
+from maml_tf.supervised.experiment import Experiment
 from scripts import benchmark_export
+from tests.maml_tf import small_runs
 from tests.maml_tf.supervised.points import NAME, NAME_OF_KERAS
 
 
 @pytest.fixture(autouse=True)
 def configured(monkeypatch):
-    """Threads can only be configured once in a process."""
+    """Threads can only be configured once in a process; and what runs once is not worth to compile by XLA."""
     monkeypatch.setattr(process, "configure", lambda kind, **arithmetic: None)
+    monkeypatch.setattr(build, "load_run", functools.partial(build.load_run, task_axis="map", jit=False))
+
+
+@pytest.fixture(scope="module")
+def logdir(tmp_path_factory):
+    """The folder of a run, the only one that these tests look at."""
+    folder, experiment = tmp_path_factory.mktemp("sinusoid"), Experiment.of(metatrain_iterations=200)
+    small_runs.training(experiment, folder / experiment.name, jit=False).run()
+    return folder
 
 
 @pytest.fixture
@@ -48,7 +60,7 @@ TIMED = re.compile(r"adapt_and_predict, (\d+ updates?) ")
     ("flags", "after", "timed"),
     [
         (["--preset=reptile"], "loss after 50 updates", ["1 update", "10 updates"]),
-        (["--preset=meta_sgd"], "loss after 1 updates", ["1 update"]),
+        pytest.param(["--preset=meta_sgd"], "loss after 1 updates", ["1 update"], marks=pytest.mark.slow),
         (["--preset=maml_plus_plus", "--num_updates=12"], "loss after 12 updates", ["12 updates"]),
         pytest.param(
             *(["--learn_update_lr"], "loss after 10 updates", ["1 update", "10 updates"]), marks=pytest.mark.slow

@@ -14,14 +14,21 @@ from scripts.figures import sinusoid
 from scripts.figures.sinusoid import PICTURES
 from tests.scripts.conftest import SEEDS
 
+POINTS = 11  # of the step sizes along the gradient, rather than 41
+
 
 @pytest.fixture(scope="module")
 def numbers(learners, error_rows):
-    return {
-        "fits": PICTURES["fits"].numbers(learners),
-        "errors": error_rows,
-        "sensitivity": PICTURES["sensitivity"].numbers(learners),
-    }
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sinusoid, "POINTS", POINTS)
+        sensitivity = PICTURES["sensitivity"].numbers(learners)
+    return {"fits": PICTURES["fits"].numbers(learners), "errors": error_rows, "sensitivity": sensitivity}
+
+
+@pytest.fixture(scope="module")
+def tuned(learners):
+    """The tuned step size of the pretrained baseline on five points."""
+    return learners.pretrained.tune(5)[0]
 
 
 @pytest.fixture
@@ -89,10 +96,10 @@ def test_pdf_and_a_choice_of_pictures(plot, tmp_path):
 
 
 def test_one_picture_s_format_by_its_file_s_ending(plot, tmp_path):
-    for name, begin in (("fits.PDF", b"%PDF"), ("fits.png", b"\x89PNG")):
-        assert plot("--figure=fits", f"--out=pictures/{name}").returncode == 0
+    for name, begin in (("errors.PDF", b"%PDF"), ("errors.png", b"\x89PNG")):
+        assert plot("--figure=errors", f"--out=pictures/{name}").returncode == 0
         assert (tmp_path / "pictures" / name).read_bytes().startswith(begin)
-    assert sorted(path.name for path in (tmp_path / "pictures").iterdir()) == ["fits.PDF", "fits.csv", "fits.png"]
+    assert sorted(path.name for path in (tmp_path / "pictures").iterdir()) == ["errors.PDF", "errors.csv", "errors.png"]
 
 
 @pytest.mark.parametrize(
@@ -135,12 +142,12 @@ def test_true_sine_and_support_points_are_those_of_the_test_tasks(numbers):
 
 
 @pytest.mark.parametrize("updates", [0, 1, 10])
-def test_fits_are_the_predictions_after_gradient_steps(numbers, learners, updates):
+def test_fits_are_the_predictions_after_gradient_steps(numbers, learners, tuned, updates):
     keys = {"task": "task 2", "shots": 5}
     x, y = (values(numbers["fits"], name, **keys, what="support")[:, None] for name in "xy")
     found = chosen(numbers["fits"], **keys, what="fit", learner="pretrained", updates=updates)
     (step_size,) = {row["step_size"] for row in found}
-    assert step_size == learners.pretrained.tune(5)[0]
+    assert step_size == tuned
     model = tf.keras.models.clone_model(learners.pretrained.maml.model)
     model.set_weights(learners.pretrained.maml.model.get_weights())
     for _ in range(updates):
@@ -160,8 +167,8 @@ def test_sensitivity_agrees_with_the_errors_at_its_ends(numbers):
             numbers["errors"], "mse", learner=learner, seed=seed, shots=10, split="test", points="query", step_size=0.01
         )
         along = chosen(numbers["sensitivity"], learner=learner, quantity="query loss")
-        assert [along[i]["step_size"] for i in (0, 20, 40)] == pytest.approx([0, 0.01, 0.02])
-        assert [along[i]["mean"] for i in (0, 20)] == pytest.approx(errors[:2], rel=1e-5)
+        assert [along[i]["step_size"] for i in (0, 5, 10)] == pytest.approx([0, 0.01, 0.02])
+        assert [along[i]["mean"] for i in (0, 5)] == pytest.approx(errors[:2], rel=1e-5)
         (decrease,) = values(numbers["sensitivity"], "mean", learner=learner, quantity="decrease of query loss")
         assert decrease == pytest.approx(errors[0] - errors[1], rel=1e-4)
 

@@ -12,13 +12,20 @@ from maml_tf.runs.published import Row
 from maml_tf.supervised import evaluation, training
 from maml_tf.supervised.training import Schedule
 from scripts import plot_validation
-from tests.maml_tf import small_runs
+from tests.maml_tf.small_runs import SINUSOID
+from tests.maml_tf.supervised.trainings import Runs
 
 LAST = 4
+ITERATIONS = {"pretrain_iterations": 0, "metatrain": LAST}
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def runs():
+    return Runs(SINUSOID)
+
+
+@pytest.fixture(scope="module")
+def folder(runs, tmp_path_factory):
     """A run of sinusoids with validations at 2 and twice at 4, the second time with fewer tasks."""
     folder = tmp_path_factory.mktemp("validation") / "run"
     for tasks in (30, 20):
@@ -26,17 +33,14 @@ def folder(tmp_path_factory):
             file.unlink()
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(training, "EVALUATION_TASKS", tasks)
-            schedule = Schedule(summary=0, save=2, validate=2)
-            small_runs.training(
-                small_runs.small(small_runs.SINUSOID, LAST), folder, schedule, log=True, jit=False
-            ).run()
+            runs.training(folder, Schedule(summary=0, save=2, validate=2), log=True, **ITERATIONS).run()
     return folder
 
 
-def test_numbers_are_those_of_the_last_validation_at_each_iteration(folder):
+def test_numbers_are_those_of_the_last_validation_at_each_iteration(runs, folder):
     rows = plot_validation.numbers(folder, 10)
     assert [(row["iteration"], row["updates"]) for row in rows] == [(i, update) for i in (2, 4) for update in range(11)]
-    again = small_runs.training(small_runs.small(small_runs.SINUSOID, LAST), folder, jit=False)
+    again = runs.training(folder, **ITERATIONS)
     again.store.restore(LAST)
     expected = evaluation.evaluate(again.maml, again.data.validation_tasks, num_tasks=20, num_updates=10).mean
     assert [row["loss"] for row in rows[11:]] == pytest.approx(expected, rel=1e-5)

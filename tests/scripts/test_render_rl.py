@@ -1,5 +1,6 @@
 """The command that films a policy before and after adaptation: which pictures a film shows, and its file."""
 
+import functools
 import itertools
 import os
 import subprocess
@@ -158,6 +159,7 @@ def test_files_that_cannot_be_written_are_refused_beforehand(monkeypatch, tmp_pa
         render_rl.check_format(tmp_path / "film.mp4", 100)
 
 
+@functools.cache
 def has_opengl():
     """Whether MuJoCo can draw here; asked in another process, since failing may end it."""
     draw = "import mujoco; mujoco.Renderer(mujoco.MjModel.from_xml_string('<mujoco/>'), 8, 8).render()"

@@ -15,6 +15,7 @@ from scripts import record, reproduce, verify
 from scripts.record import Line, Number
 from scripts.results import RESULTS
 from scripts.rows import Options
+from tests.maml_tf.built_once import BuiltOnce
 from tests.scripts.conftest import ITERATIONS
 
 ROOT = Path(__file__).parents[2]
@@ -67,9 +68,15 @@ def test_an_interval_may_differ_by_its_rounding_where_numbers_must_agree(update,
     assert (checked.verdict, checked.differs) == (verdict, verdict != "ok")
 
 
+@pytest.fixture(scope="module")
+def built_once():
+    return BuiltOnce()
+
+
 @pytest.fixture
-def runs(monkeypatch, logdir, tmp_path):
-    """A folder with the small runs of sinusoids, where `verify` looks for them."""
+def runs(monkeypatch, built_once, logdir, tmp_path):
+    """A folder with the small runs of sinusoids, where `verify` looks for them; all its tests have the same MAML."""
+    monkeypatch.setattr(build, "build", built_once)
     monkeypatch.setattr(process, "configure", lambda kind, **arithmetic: None)  # can only be done once in a process
     (tmp_path / "all").mkdir()
     (tmp_path / "all" / "sinusoid").symlink_to(logdir)

@@ -18,7 +18,7 @@ from maml_tf import losses, networks
 from maml_tf.maml import MAML, adam
 from maml_tf.optimizers import annealed_query_weights
 from maml_tf.runs import process, workers
-from maml_tf.supervised import build, evaluation
+from maml_tf.supervised import evaluation
 from maml_tf.supervised.steps import gradient_cosine, steps_for
 from rl import vpg
 from rl.advantages import Samples
@@ -44,9 +44,7 @@ def tasks(count, *shape, classes=3, seed=0):
 
 def dense(*layers, dtype="float64"):
     keras.utils.set_random_seed(0)
-    options = {"dtype": dtype}
-    parts = [layer(**options) if callable(layer) else layer for layer in layers]
-    return keras.Sequential([keras.Input((4,)), keras.layers.Dense(6, "tanh", **options), *parts])
+    return keras.Sequential([keras.Input((4,)), *(layer(dtype=dtype) for layer in layers)])
 
 
 def head(**options):
@@ -57,11 +55,10 @@ def dropout(**options):
     return keras.layers.Dropout(0.5, **options)
 
 
-def conv(*blocks):
-    """The first blocks of `networks.conv4`, and an output."""
-    x = inputs = keras.Input((8, 8, 1), dtype="float64")
-    for i, block in enumerate(blocks, start=1):
-        x = block(x, i, 4, "batch_norm", max_pool=block is networks.pooled_first_block, dtype="float64")
+def conv(block):
+    """The first block of `networks.conv4`, and an output."""
+    inputs = keras.Input((8, 8, 1), dtype="float64")
+    x = block(inputs, 1, 4, "batch_norm", max_pool=block is networks.pooled_first_block, dtype="float64")
     return keras.Model(inputs, head(dtype="float64")(keras.layers.Flatten(dtype="float64")(x)))
 
 
@@ -74,22 +71,25 @@ def own_of(together, whole):
 CLASSES = {"loss": losses.SoftmaxCrossEntropy(), "accuracy": losses.accuracy, "num_updates": 2}
 MAPPED, XLA = {"task_axis": "map", "jit": False}, {"task_axis": "vectorize", "jit": True}
 CLIP, CLIPPED = 1e-3, ("clipped", "conv_vectorised")  # which bites
-ONCE = {**MAPPED, "num_updates": 1}
-PRETRAINED = ("dense_float32", "random", "conv", "clipped")  # which sees nothing of what tells the others apart
-BY_THEMSELVES = ("reptile", "all_updates")  # their gradients are computed without a step, too
+ONCE, SIDE_BY_SIDE = ({"num_updates": 1, "task_axis": axis, "jit": False} for axis in ("map", "vectorize"))
 MAMLS = {  # name -> (network, its inputs, tasks, settings)
     "dense_float32": (lambda: dense(head, dtype="float32"), (4,), 5, {**XLA, "num_updates": 1}),
     "first_order": (lambda: dense(head), (4,), 5, {**ONCE, "first_order": True}),
     "learned": (lambda: dense(head), (4,), 5, {**ONCE, "learn_step_size": "per_weight"}),
-    "random": (lambda: dense(dropout, head), (4,), 5, MAPPED),
+    "random": (lambda: dense(dropout, head), (4,), 5, ONCE),
     "all_updates": (lambda: dense(head), (4,), 4, {**MAPPED, "query_weights": annealed_query_weights(2, 10)}),
     "reptile": (lambda: dense(head), (4,), 5, {**MAPPED, "algorithm": "reptile", "inner_optimizer": "adam"}),
-    "minibatches": (lambda: dense(head), (4,), 5, {**MAPPED, "minibatch": 2}),
-    "conv": (lambda: conv(networks.folded_block, networks.conv_block), (8, 8, 1), 3, ONCE),
+    "minibatches": (lambda: dense(head), (4,), 5, {**ONCE, "minibatch": 2}),
+    "conv": (lambda: conv(networks.folded_block), (8, 8, 1), 3, ONCE),
     "conv4": (lambda: networks.conv4((16, 16, 1), 3, 4, dtype="float64"), (16, 16, 1), 3, ONCE),
-    "conv_vectorised": (lambda: conv(networks.pooled_first_block), (8, 8, 1), 3, {**ONCE, "task_axis": "vectorize"}),
+    "conv_vectorised": (lambda: conv(networks.pooled_first_block), (8, 8, 1), 3, {**SIDE_BY_SIDE, "first_order": True}),
+    "conv_second_order": (lambda: conv(networks.pooled_first_block), (8, 8, 1), 3, SIDE_BY_SIDE),
     "clipped": (lambda: dense(head), (4,), 5, ONCE),
 }
+# What is computed beside the training steps. It sees nothing of what tells the others apart, which SLOWLY has.
+PRETRAINED, GRADIENTS = ("random", "conv"), ("first_order",)
+WHOLE = ("conv4", "conv_second_order")  # of which other cases are parts
+SLOWLY = {"dense_float32": "pretrained", "clipped": "pretrained", "reptile": "gradients", "all_updates": "gradients"}
 
 
 @functools.cache  # so that what a case has compiled serves another, too
@@ -100,11 +100,11 @@ def maml_of(together, name):
     return MAML(network(), **{**CLASSES, **settings}, step_size=0.1, optimizer=optimizer, workers=together)
 
 
-def mamls(together, name):
+def mamls(together, name, slowly=None):
     _, shape, count, _ = MAMLS[name]
     maml, (first, own) = maml_of(together, name), own_of(together, tasks(count, *shape))
     found = {}
-    if name in BY_THEMSELVES:
+    if name in GRADIENTS or slowly == "gradients":
         found = {f"gradient{i}": g.numpy() for i, g in enumerate(maml.meta_gradients(own, first=first))}
     # What depends on a task's place in the meta-batch.
     if name == "minibatches":
@@ -115,7 +115,7 @@ def mamls(together, name):
         found |= {f"{k}{step}": v.numpy() for k, v in maml.train_step(own, first=first).items()}
         if step == 0:  # Adam's moments are multiples of the gradient and of its square
             found |= {f"optimizer{i}": np.asarray(v) for i, v in enumerate(maml.optimizer.variables)}
-    if name in PRETRAINED:
+    if name in PRETRAINED or slowly == "pretrained":
         found |= {f"{k}_pretrained": v.numpy() for k, v in maml.pretrain_step(own, first=first).items()}
     learned = [*maml.model.variables, *maml.step_sizes, *maml.slots]
     found |= {f"after{i}_{v.name}": np.asarray(v) for i, v in enumerate(learned)}
@@ -124,9 +124,9 @@ def mamls(together, name):
 
 def compiled_loop(together, jit=False):
     """25 sinusoids a step, which two workers share as 13 and 12, in the compiled loop: 50 steps, 10 of pretraining."""
-    settings = {**SINUSOID, "meta_batch_size": 25}
-    experiment = small(settings, 40, pretrain_iterations=10)
-    maml = build.build(experiment, Sinusoid(3), jit=jit, workers=together)
+    experiment = small({**SINUSOID, "meta_batch_size": 25}, 40, pretrain_iterations=10)
+    keras.utils.set_random_seed(0)
+    maml = MAML(networks.mlp((1,), 1, (8,)), losses.mse, jit=jit, workers=together)
     found = {}
     with steps_for(maml, experiment, Sinusoid(3)) as steps:
         for first, last in ((0, 10), (10, 30), (30, 50)):
@@ -162,7 +162,7 @@ def evaluations(together):
 def trust_region(together):
     """A TRPO step by exact products, on 5 tasks of unequal numbers of samples; and a step of pretraining."""
     generator, found = np.random.default_rng(2), {}
-    policy = GaussianPolicy(gaussian_mlp(3, 2, (5,), "tanh", seed=0, dtype="float64"))
+    policy = GaussianPolicy(gaussian_mlp(3, 2, (), seed=0, dtype="float64"))
     mask = (np.arange(40) < generator.integers(10, 40, (5, 1))).astype(np.float64)
 
     def samples():
@@ -185,7 +185,7 @@ def trust_region(together):
 def reinforcement_learning(together):
     """The first iteration of 5 tasks, without the step: its samples and what is noted of them."""
     found = {}
-    for env in ("point_navigation", "half_cheetah_direction", OWN):
+    for env in ("half_cheetah_direction", OWN):  # which draw more than the other kind does
         own, metrics = iteration(together, env, lambda *of_step: {})
         found |= {f"own_{env}_{n}": v for n, v in own.items()} | {f"{env}_{n}": v for n, v in metrics.items()}
     return found
@@ -234,9 +234,12 @@ def iteration(together, env, step):
     return own, {n: np.array(v) for n, v in metrics.items() if not n.startswith("seconds")}
 
 
-OF_MAMLS = {f"maml_{name}": lambda together, name=name: mamls(together, name) for name in MAMLS}
+def of_mamls(names, slowly=lambda name: None):
+    return {f"maml_{name}": lambda together, name=name: mamls(together, name, slowly(name)) for name in names}
+
+
 CASES = {
-    **{name: case for name, case in OF_MAMLS.items() if name != "maml_conv4"},
+    **of_mamls(name for name in MAMLS if name not in ("clipped", *WHOLE)),
     "compiled_loop": compiled_loop,
     "evaluations": evaluations,
     "trust_region": trust_region,
@@ -246,7 +249,7 @@ ENVIRONMENTS = ("point_navigation", "half_cheetah_direction", "ant_direction", O
 ITERATIONS = {f"iteration_{env}": lambda together, env=env: whole_iteration(together, env) for env in ENVIRONMENTS}
 SLOW_CASES = {  # XLA takes seconds for each phase of the loop
     **ITERATIONS,
-    "maml_conv4": OF_MAMLS["maml_conv4"],
+    **of_mamls([*WHOLE, *SLOWLY], SLOWLY.get),
     "compiled_loop_by_xla": lambda together: compiled_loop(together, jit=True),
 }
 

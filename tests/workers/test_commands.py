@@ -19,14 +19,14 @@ from tests.workers.started import ROOT, Started, compared, launched, run_folder,
 SMALL = ("--meta_batch_size=5", "--update_batch_size=3", "--test_tasks=20", "--validation_interval=0")
 SINUSOID = ("main", *SMALL)
 INTERPRETED = (*SINUSOID, "--jit=false", "--log=false")  # XLA and summaries take seconds, and are in the first test
-ENDLESS = (*INTERPRETED, "--metatrain_iterations=10000000", "--save_interval=200")
+ENDLESS = (*INTERPRETED, "--metatrain_iterations=10000000", "--save_interval=20")
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """(the launcher's outcome, the logdir, that of one process) of a short run by two workers and by one process."""
     two, one = (tmp_path_factory.mktemp(name) for name in ("two", "one"))
-    arguments = "--metatrain_iterations=600", "--save_interval=200", "--validation_interval=300"
+    arguments = "--metatrain_iterations=150", "--save_interval=50", "--validation_interval=75", "--validation_tasks=20"
     with ThreadPoolExecutor() as pool:  # the launcher first: its workers load TensorFlow while the fork's origin does
         outcome = pool.submit(launched, "main.py", *SMALL, *arguments, f"--logdir={two}")
         with Started(one, [*SINUSOID, *arguments, "--logdir={folder}/runs"], count=1) as process:
@@ -37,14 +37,14 @@ def trained(tmp_path_factory):
 def test_two_workers_train_validate_and_test(trained):
     outcome, *logdirs = trained
     assert outcome.returncode == 0, outcome.stderr
-    assert outcome.stdout.count("Testing the checkpoint of iteration 600") == 1  # of the chief alone
+    assert outcome.stdout.count("Testing the checkpoint of iteration 150") == 1  # of the chief alone
     folder, of_one = map(run_folder, logdirs)
-    assert available(folder) == [200, 400, 600]
-    assert sorted(available(folder / "best")) == [300, 600]
-    one, two = (contents(f / "model600") for f in (of_one, folder))
+    assert available(folder) == [50, 100, 150]
+    assert sorted(available(folder / "best")) == [75, 150]
+    one, two = (contents(f / "model150") for f in (of_one, folder))
     for name, expected in one.items():
         np.testing.assert_allclose(two[name], expected, rtol=1e-3, atol=1e-5, err_msg=name)
-    # As in test_equality.py, but after 600 steps in loops that XLA has compiled.
+    # As in test_equality.py, but after 150 steps in loops that XLA has compiled.
     weights = [name for name in one if "_trainable_variables" in name]
     one, two = (np.concatenate([arrays[name].ravel() for name in weights]) for arrays in (one, two))
     assert np.linalg.norm(two - one) <= 1e-6 * np.linalg.norm(one)
@@ -55,15 +55,15 @@ def test_two_workers_train_validate_and_test(trained):
 
 def test_one_process_continues_what_two_have_begun_and_two_what_one_has(trained, tmp_path):
     _, logdir, _ = trained
-    one = fork(ROOT, *INTERPRETED, "--metatrain_iterations=700", f"--logdir={logdir}")
-    assert "Resuming from the checkpoint of iteration 600" in one.stdout, one.stderr
-    command = *INTERPRETED, "--metatrain_iterations=800", f"--logdir={logdir}"
-    which = "--train=False", "--test_iter=600"  # not the latest, which alone the other worker would have
+    one = fork(ROOT, *INTERPRETED, "--metatrain_iterations=160", f"--logdir={logdir}")
+    assert "Resuming from the checkpoint of iteration 150" in one.stdout, one.stderr
+    command = *INTERPRETED, "--metatrain_iterations=170", f"--logdir={logdir}"
+    which = "--train=False", "--test_iter=150"  # not the latest, which alone the other worker would have
     with Started(tmp_path / "both", command) as both, Started(tmp_path / "tested", [*command, *which]) as tested:
         assert both.codes() + tested.codes() == [0] * 4, both.texts() + tested.texts()
-    assert "Resuming from the checkpoint of iteration 700" in both.texts()[0]
-    assert available(run_folder(logdir))[-1] == 800
-    assert "Testing the checkpoint of iteration 600" in tested.texts()[0]
+    assert "Resuming from the checkpoint of iteration 160" in both.texts()[0]
+    assert available(run_folder(logdir))[-1] == 170
+    assert "Testing the checkpoint of iteration 150" in tested.texts()[0]
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ import tensorflow as tf
 from data_generators.errors import UserError
 from maml_tf.distribution import ALONE, Alone
 from maml_tf.runs import workers
-from tests.workers.started import alone
+from scripts import local_workers
 
 ADDRESSES = ["localhost:20001", "localhost:20002"]
 
@@ -154,7 +154,7 @@ def test_shares_are_consecutive_and_even(number, count):
         (["--workers=0", "main.py"], "workers must be at least 1"),
     ],
 )
-def test_the_launcher_refuses(arguments, said):
-    outcome = alone("-m", "scripts.local_workers", *arguments, CUDA_VISIBLE_DEVICES="")
-    assert outcome.returncode == 2
-    assert said in outcome.stderr
+def test_the_launcher_refuses(arguments, said, monkeypatch, capsys):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert local_workers.main(arguments) == 2
+    assert said in capsys.readouterr().err

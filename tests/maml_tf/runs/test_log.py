@@ -10,13 +10,21 @@ from maml_tf.runs.log import Table, summaries
 from maml_tf.supervised import training
 from maml_tf.supervised.evaluation import Evaluation
 from maml_tf.supervised.training import Schedule, validation_scalars
-from tests.maml_tf.small_runs import IMAGES, assert_same_numbers
-from tests.maml_tf.supervised.trainings import END
+from tests.maml_tf.small_runs import IMAGES, assert_same_numbers, use_small_omniglot
+from tests.maml_tf.supervised.trainings import END, Runs
 
 COLUMNS = ("return", "loss", "seconds")
 HEADER = "iteration,return,loss,seconds\n"
 ROWS = ["0,-70.5,,1.5\n", "1,-60.25,1e-05,1.25\n", "2,-50,nan,1\n"]
 WHOLE = HEADER + "".join(ROWS)
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    """Trainings on the small Omniglot, of the network that takes the least time to trace."""
+    with pytest.MonkeyPatch.context() as patch:
+        use_small_omniglot(patch, tmp_path_factory.mktemp("omniglot"))
+        return Runs(IMAGES | {"conv": False, "norm": "None"})
 
 
 def test_summaries_are_the_original_s(images, tmp_path, monkeypatch):

@@ -111,23 +111,24 @@ def pixels(maml):
 
 
 def test_pixels_are_normalised_by_the_training_classes_in_the_checkpoint_and_the_export(tmp_path):
-    data = build.load(NORMALIZED)
-    maml = build.build(NORMALIZED, data.source, jit=False)
+    experiment = Experiment.of(**SMALL, metatrain_iterations=2, normalize="per_channel", conv=False)
+    data = build.load(experiment)
+    maml = build.build(experiment, data.source, jit=False)
     mean, deviation = splits()["train"].pixel_moments()
     np.testing.assert_allclose(pixels(maml), [mean, deviation], rtol=1e-6)
     before = pixels(maml)
     maml.train_step(data.source.sample(0, "train", 0, 2))
     assert np.array_equal(pixels(maml), before)  # to the last bit
-    build.store(tmp_path / NORMALIZED.name, maml, NORMALIZED).save(1)
+    build.store(tmp_path / experiment.name, maml, experiment).save(1)
 
-    restored = build.load_run(NORMALIZED, tmp_path, jit=False).maml
+    restored = build.load_run(experiment, tmp_path, jit=False).maml
     assert np.array_equal(pixels(restored), before)
     task = data.evaluation_tasks("test", 0, 1)
     x, y, query_x, _ = (values[0] for values in task)
     expected = maml.predict(query_x, maml.adapt(x, y))
 
-    without_images = build.build(NORMALIZED, NORMALIZED.dataset.shapes(NORMALIZED), "map", False)
-    build.restore(without_images, NORMALIZED, tmp_path / NORMALIZED.name)
+    without_images = build.build(experiment, experiment.dataset.shapes(experiment), "map", False)
+    build.restore(without_images, experiment, tmp_path / experiment.name)
     signatures = tf.saved_model.load(str(export(without_images, tmp_path / "export"))).signatures
     answer = signatures["adapt_and_predict"](
         support_inputs=tf.constant(x), support_labels=tf.constant(y), query_inputs=tf.constant(query_x)

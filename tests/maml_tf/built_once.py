@@ -1,0 +1,44 @@
+"""The MAML of several commands in one process, so that they compile it once."""
+
+import dataclasses
+
+import keras
+
+from maml_tf.distribution import ALONE
+from maml_tf.supervised import build
+
+_build = build.build
+_NOT_OF_A_MAML = dict.fromkeys(("pretrain_iterations", "metatrain_iterations"))
+
+
+class BuiltOnce:
+    """Takes the place of `build.build`: it gives the same MAML for the same settings, as it was when it was built.
+
+    A command must have ended before the next one of the same settings begins.
+    """
+
+    def __init__(self):
+        self._built = {}
+
+    def __call__(
+        self, experiment, source, task_axis="auto", jit="auto", shots=None, ways=None, workers=ALONE, remat=False
+    ):
+        assert workers.count == 1
+        assert experiment.meta_lr_decay == "none", "its optimizer would be that of another number of iterations"
+        settings = dataclasses.asdict(experiment) | _NOT_OF_A_MAML
+        how = task_axis, jit, shots or experiment.update_batch_size, ways
+        key = str((settings, source.input_shape, source.output_size, how, remat))
+        if key not in self._built:
+            maml = _build(experiment, source, *how, remat=remat)
+            self._built[key] = maml, [variable.numpy() for variable in _variables(maml)]
+        maml, initial = self._built[key]
+        keras.utils.set_random_seed(experiment.seed)
+        for variable, value in zip(_variables(maml), initial, strict=True):
+            variable.assign(value)
+        return maml
+
+
+def _variables(maml):
+    """All that a training changes."""
+    of_optimizers = maml.optimizer.variables + maml.pretrain_optimizer.variables
+    return [*maml.model.variables, *maml.step_sizes, *maml.slots, *of_optimizers]
