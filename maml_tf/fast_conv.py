@@ -252,7 +252,7 @@ def _by_mask(x, maximum):
 
 
 def _twice(x, axis):
-    """tf.repeat(x, 2, axis=axis) of images, whose sizes are known: 6 operations to trace, where it takes 24."""
+    """tf.repeat(x, 2, axis=axis) of images, whose sizes are known: 6 operations to trace, where it takes 31."""
     copies = tf.tile(tf.expand_dims(x, axis + 1), [1] * (axis + 1) + [2] + [1] * (3 - axis))
     sizes = [2 * size if i == axis else size for i, size in enumerate(x.shape)]
     return tf.reshape(copies, [-1, *sizes[1:]])

@@ -6,6 +6,7 @@ import keras
 
 from maml_tf.distribution import ALONE
 from maml_tf.supervised import build
+from tests.maml_tf.small_models import trained_variables
 
 _build = build.build
 _NOT_OF_A_MAML = dict.fromkeys(("pretrain_iterations", "metatrain_iterations"))
@@ -30,15 +31,9 @@ class BuiltOnce:
         key = str((settings, source.input_shape, source.output_size, how, remat))
         if key not in self._built:
             maml = _build(experiment, source, *how, remat=remat)
-            self._built[key] = maml, [variable.numpy() for variable in _variables(maml)]
+            self._built[key] = maml, [variable.numpy() for variable in trained_variables(maml)]
         maml, initial = self._built[key]
         keras.utils.set_random_seed(experiment.seed)
-        for variable, value in zip(_variables(maml), initial, strict=True):
+        for variable, value in zip(trained_variables(maml), initial, strict=True):
             variable.assign(value)
         return maml
-
-
-def _variables(maml):
-    """All that a training changes."""
-    of_optimizers = maml.optimizer.variables + maml.pretrain_optimizer.variables
-    return [*maml.model.variables, *maml.step_sizes, *maml.slots, *of_optimizers]

@@ -58,6 +58,11 @@ def variables(learner):
     return [*of.model.variables, *of.step_sizes, *of.slots, *of.optimizer.variables]
 
 
+def trained_variables(maml):
+    """All that pretraining and meta-training change, and a checkpoint has to bring back."""
+    return [*variables(maml), *maml.pretrain_optimizer.variables]
+
+
 def learned(learner):
     """The values of `variables`."""
     return [v.numpy() for v in variables(learner)]

@@ -8,6 +8,7 @@ import pytest
 from maml_tf.supervised import build, training
 from maml_tf.supervised.steps import steps_for
 from maml_tf.supervised.training import Schedule
+from tests.maml_tf.small_models import trained_variables
 from tests.maml_tf.small_runs import NEVER, Run, small
 
 PRETRAIN, METATRAIN = 3, 5
@@ -33,14 +34,8 @@ class Runs:
         self._compiled = {}
         self.data = build.load(self.experiment())
         self.maml = build.build(self.experiment(), self.data.source, jit=False)
+        self.variables = trained_variables(self.maml)
         self.initial = [variable.numpy() for variable in self.variables]
-
-    @property
-    def variables(self):
-        """All that a checkpoint has to bring back."""
-        maml = self.maml
-        optimizers = maml.optimizer.variables + maml.pretrain_optimizer.variables
-        return [*maml.model.variables, *maml.step_sizes, *optimizers]
 
     def experiment(self, metatrain=METATRAIN, **others):
         """The Experiment of these settings and others."""
