@@ -4,6 +4,7 @@ Imports no TensorFlow itself.
 """
 
 import contextlib
+import copy
 import ctypes
 import gc
 import logging
@@ -135,7 +136,26 @@ def configure(kind: str, cores: int | None = None, *, tf32: bool = False, determ
     for gpu in tf.config.list_physical_devices("GPU"):
         with contextlib.suppress(RuntimeError):  # it is in use already
             tf.config.experimental.set_memory_growth(gpu, True)  # otherwise TensorFlow takes all of it
+    _add_up_in_order()
     _keep_freed_memory()
+
+
+def _add_up_in_order():
+    """Has TensorFlow add up tensors in the order of the graph, so that the same graph always rounds the same.
+
+    Its memory optimizer would turn a sum of three or more into additions to a variable, each as soon as its tensor is
+    known, in every graph that it takes to need more than 205 MB on a CPU: that of a meta-step of miniImagenet is one.
+    """
+    import tensorflow as tf
+
+    with contextlib.suppress(ImportError, AttributeError):  # private, for tf.config.optimizer has no such option
+        from tensorflow.python.eager.context import context
+
+        config = copy.deepcopy(context()._config) or tf.compat.v1.ConfigProto()
+        rewriting = config.graph_options.rewrite_options
+        rewriting.memory_optimization = rewriting.NO_MEM_OPT
+        context()._config = config
+        context().function_call_options = None  # they are read from it again
 
 
 def _keep_freed_memory():

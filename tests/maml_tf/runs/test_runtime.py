@@ -48,6 +48,36 @@ def test_threads_and_arithmetic_until_tensorflow_works():
     assert ["keeps its threads" in text for text in run.stderr.split("now it is too late")] == [False, True]
 
 
+SUMS = """
+import tensorflow as tf
+from tensorflow.python.eager.context import context
+from maml_tf.runs import process
+
+@tf.function(autograph=False)
+def total(x):
+    return tf.reduce_sum(tf.add_n([tf.sin(x + i) for i in range(4)]))
+
+def operations():
+    context().enable_run_metadata()
+    total(tf.ones([2**24]))
+    graphs = context().export_run_metadata().function_graphs
+    context().disable_run_metadata()
+    return {node.op for graph in graphs for node in graph.post_optimization_graph.node}
+
+tf.config.threading.set_intra_op_parallelism_threads(2)
+assert {"AssignAdd", "TemporaryVariable"} <= operations(), "TensorFlow no longer rewrites sums of large tensors"
+process.configure(process.TASKS_SIDE_BY_SIDE)
+assert "AddN" in (found := operations()) and "AssignAdd" not in found
+assert tf.config.threading.get_intra_op_parallelism_threads() == 2
+"""
+
+
+def test_sums_are_added_up_in_the_order_of_the_graph():
+    root = Path(__file__).parents[3]
+    run = subprocess.run([sys.executable, "-c", SUMS], cwd=root, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+
+
 def test_available_cores_are_those_this_process_may_use(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 3, 5}, raising=False)
     assert process.available_cores() == 3
