@@ -57,7 +57,8 @@ def run(flags: Flags) -> None:
     print(f"{here['machine']}; {here['load']} processes wanted to run at the start\n")
     print("\n".join(style.aligned([("workload", "what", "workers", "cores", "tasks", "bytes", "ms"), *_medians(rows)])))
     for name in dict.fromkeys(row["workload"] for row in rows):
-        print(f"\n{name}: {scaling.ratio(rows, name):.3f} of the tasks per second of one process on all cores")
+        ratios = f"{scaling.ratio(rows, name):.3f} of the tasks per second of one process on all cores"
+        print(f"\n{name}: {ratios}, {scaling.ratio_of_fastest(rows, name):.3f} by the fastest block of each")
 
 
 def _medians(rows):

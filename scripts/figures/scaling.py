@@ -62,11 +62,22 @@ def medians(rows: Sequence[dict], workload: str | None = None) -> dict[tuple, fl
 
 def ratio(rows: Sequence[dict], workload: str) -> float:
     """Tasks per second of the workers over those of one process on as many cores: the median of the turns."""
+    return statistics.median(one / workers for one, workers in _compared(rows, workload))
+
+
+def ratio_of_fastest(rows: Sequence[dict], workload: str) -> float:
+    """As `ratio`, of the fastest block of each: what is left when a shared machine leaves all cores alone."""
+    ones, workers = zip(*_compared(rows, workload), strict=True)
+    return min(ones) / min(workers)
+
+
+def _compared(rows, workload):
+    """(ms of one process, ms of the workers on as many cores) of every turn."""
     steps = [row for row in rows if (row["workload"], row["what"]) == (workload, "step")]
     workers = {row["turn"]: row for row in steps if row["workers"] > 1}
     same = {turn: (1, row["cores"], row["tasks"]) for turn, row in workers.items()}
     ones = [row for row in steps if (row["workers"], row["cores"], row["tasks"]) == same[row["turn"]]]
-    return statistics.median(one["ms"] / workers[one["turn"]]["ms"] for one in ones)
+    return [(one["ms"], workers[one["turn"]]["ms"]) for one in ones]
 
 
 def all_reduce_ms(parts: Parts, workers: int, gbit: float) -> tuple[float, float]:

@@ -57,6 +57,15 @@ def test_parts_from_measurements():
     assert scaling.ratio(measured(), NAME) == pytest.approx(20 / 18)
 
 
+def test_the_fastest_blocks_may_be_of_different_turns():
+    rows = measured()
+    for turn, ms in enumerate((20, 16, 40)):
+        (workers,) = (r for r in rows if (r["what"], r["workers"], r["turn"]) == ("step", 2, turn))
+        workers["ms"] = ms
+    assert scaling.ratio(rows, NAME) == pytest.approx(30 / 40)  # of 10 / 20, 20 / 16 and 30 / 40
+    assert scaling.ratio_of_fastest(rows, NAME) == pytest.approx(10 / 16)
+
+
 def test_the_picture_has_a_line_for_each_meta_batch_and_network():
     figure = style.make(lambda f, rows: scaling.draw(f, rows, NAME), measured(), *scaling.SIZE)
     left, right = figure.axes
@@ -125,6 +134,7 @@ def test_the_measurement_writes_every_block(call, tmp_path):
     result = call(benchmark_workers.main, "--workload=sinusoid", "--turns=2", "--steps=2", f"--csv={path}")
     assert result.returncode == 0, result.stderr
     assert "of the tasks per second of one process on all cores" in result.stdout
+    assert "by the fastest block of each" in result.stdout
     rows = plot_scaling.read(path)
     blocks = [(r["what"], r["workers"], r["tasks"], r["bytes"]) for r in rows if r["turn"] == 1]
     # 40 + 40, 1,600 + 40 and 40 + 1 weights, two metrics and the weight of the mean, of four bytes each.
