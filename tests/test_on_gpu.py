@@ -17,7 +17,7 @@ from maml_tf.supervised.steps import HostSteps
 from tests.data_generators.synthetic_images import tree, write
 from tests.maml_tf import small_runs
 from tests.maml_tf.small_runs import assert_same_numbers, contents
-from tests.workers.started import alone, run_folder
+from tests.workers.started import run_folder, written
 
 GPUS = tf.config.list_physical_devices("GPU")
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not GPUS, reason="TensorFlow finds no GPU")]
@@ -36,13 +36,6 @@ SMALL_POLICY = ("--meta_batch_size=4", "--fast_batch_size=2", "--horizon=10", "-
 NO_GPU = {"CUDA_VISIBLE_DEVICES": "-1"}
 
 
-def run(*command, **environment):
-    """What a command wrote that ended well, in a process of its own."""
-    result = alone(*command, **environment)
-    assert result.returncode == 0, result.stdout + result.stderr
-    return result.stdout
-
-
 def assert_same_training(logdir, expected):
     """The checkpoints of two trainings of few steps hold the same numbers, but for rounding."""
     found, expected = (contents(run_folder(folder) / "model20") for folder in (logdir, expected))
@@ -55,7 +48,7 @@ def assert_same_training(logdir, expected):
 def trained(tmp_path_factory):
     """(logdir, what the command wrote) of a sinusoid trained on the GPU."""
     logdir = tmp_path_factory.mktemp("sinusoid")
-    return logdir, run(*SINUSOID, "--metatrain_iterations=300", f"--logdir={logdir}")
+    return logdir, written(*SINUSOID, "--metatrain_iterations=300", f"--logdir={logdir}")
 
 
 def test_main_trains_and_tests_on_the_gpu(trained):
@@ -67,30 +60,31 @@ def test_main_trains_and_tests_on_the_gpu(trained):
 
 
 def test_gpu_trains_what_the_cpu_trains(tmp_path):
-    run(*FEW_STEPS, f"--logdir={tmp_path}/gpu")
-    out = run(*FEW_STEPS, f"--logdir={tmp_path}/cpu", **NO_GPU)
+    written(*FEW_STEPS, f"--logdir={tmp_path}/gpu")
+    out = written(*FEW_STEPS, f"--logdir={tmp_path}/cpu", **NO_GPU)
     assert "\n  device                CPU" in out
     assert_same_training(tmp_path / "gpu", tmp_path / "cpu")
 
 
 def test_cpu_resumes_and_the_gpu_after_it(trained):
     logdir, _ = trained
-    out = run(*SINUSOID, "--metatrain_iterations=310", f"--logdir={logdir}", **NO_GPU)
+    out = written(*SINUSOID, "--metatrain_iterations=310", f"--logdir={logdir}", **NO_GPU)
     assert "Resuming from the checkpoint of iteration 300" in out
-    out = run(*SINUSOID, "--metatrain_iterations=320", f"--logdir={logdir}")
+    out = written(*SINUSOID, "--metatrain_iterations=320", f"--logdir={logdir}")
     assert "Resuming from the checkpoint of iteration 310" in out
 
 
 def test_export_of_a_gpu_answers_on_a_cpu(trained, tmp_path):
     logdir, _ = trained
-    run("main.py", "--metatrain_iterations=300", "--test_iter=300", f"--logdir={logdir}", f"--export_dir={tmp_path}/1")
+    export = "--test_iter=300", f"--export_dir={tmp_path}/1"
+    written("main.py", "--metatrain_iterations=300", f"--logdir={logdir}", *export)
     code = (
         "import sys, numpy as np, tensorflow as tf; model = tf.saved_model.load(sys.argv[1]);"
         "x = tf.reshape(tf.linspace(-5.0, 5.0, 10), [10, 1]);"
         "np.save(sys.argv[2], model.predict_with(x, model.adapt(x, tf.sin(x)))['outputs'])"
     )
     for name, environment in (("gpu", {}), ("cpu", NO_GPU)):
-        run("-c", code, tmp_path / "1", tmp_path / f"{name}.npy", **environment)
+        written("-c", code, tmp_path / "1", tmp_path / f"{name}.npy", **environment)
     gpu, cpu = (np.load(tmp_path / f"{name}.npy") for name in ("gpu", "cpu"))
     assert np.ptp(cpu) > 0.1
     np.testing.assert_allclose(gpu, cpu, rtol=0, atol=1e-3)  # TensorFlow by itself may multiply in TensorFloat-32
@@ -100,9 +94,9 @@ def test_deterministic_run_that_was_stopped_is_the_whole_one_to_the_bit(tmp_path
     classes = {f"{split}/{name}": 12 for split in ("train", "val", "test") for name in (f"{split}1", f"{split}2")}
     data = write(tmp_path / "data", tree(classes, width=28, height=28))
     command = (*IMAGES, "--deterministic", f"--data_dir={data}")
-    run(*command, "--metatrain_iterations=20", f"--logdir={tmp_path}/whole")
+    written(*command, "--metatrain_iterations=20", f"--logdir={tmp_path}/whole")
     for end in (10, 20):
-        run(*command, f"--metatrain_iterations={end}", f"--logdir={tmp_path}/parts")
+        written(*command, f"--metatrain_iterations={end}", f"--logdir={tmp_path}/parts")
     whole, parts = (run_folder(tmp_path / name) / "model20" for name in ("whole", "parts"))
     assert_same_numbers(parts, whole)
 
@@ -117,12 +111,12 @@ def test_batches_are_on_the_gpu_before_their_step(monkeypatch, tmp_path):
 
 def test_policy_trains_on_the_gpu(tmp_path):
     pytest.importorskip("mujoco")
-    out = run("-m", "scripts.train_rl", *SMALL_POLICY, f"--logdir={tmp_path}")
+    out = written("-m", "scripts.train_rl", *SMALL_POLICY, f"--logdir={tmp_path}")
     assert "Trained for 2 iterations" in out
 
 
 @pytest.mark.skipif(len(GPUS) < 2, reason="there is one GPU")
 def test_two_gpus_train_what_one_trains(tmp_path):
-    run("-m", "scripts.local_workers", "--workers=2", *FEW_STEPS, f"--logdir={tmp_path}/two")
-    run(*FEW_STEPS, f"--logdir={tmp_path}/one", CUDA_VISIBLE_DEVICES="0")
+    written("-m", "scripts.local_workers", "--workers=2", *FEW_STEPS, f"--logdir={tmp_path}/two")
+    written(*FEW_STEPS, f"--logdir={tmp_path}/one", CUDA_VISIBLE_DEVICES="0")
     assert_same_training(tmp_path / "two", tmp_path / "one")

@@ -101,6 +101,13 @@ def alone(*command, **environment):
     return subprocess.run(whole, cwd=ROOT, env=env, capture_output=True, text=True, timeout=2 * PATIENCE)
 
 
+def written(*command, **environment):
+    """What a command wrote that ended well, in a process of its own."""
+    result = alone(*command, **environment)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
+
+
 def launched(*command, **environment):
     """Runs a command by the launcher, as two workers."""
     return alone("-m", "scripts.local_workers", "--workers=2", *command, **PROXY | environment)

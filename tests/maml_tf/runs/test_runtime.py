@@ -2,12 +2,10 @@
 
 import ctypes
 import os
-import subprocess
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 from maml_tf.runs import process
+from tests.workers.started import alone, written
 
 THREADS = (
     "tf.config.threading.get_intra_op_parallelism_threads(), tf.config.threading.get_inter_op_parallelism_threads()"
@@ -42,8 +40,7 @@ print("kept")
 
 
 def test_threads_and_arithmetic_until_tensorflow_works():
-    root = Path(__file__).parents[3]
-    run = subprocess.run([sys.executable, "-c", PROGRAM], cwd=root, capture_output=True, text=True, check=False)
+    run = alone("-c", PROGRAM)
     assert run.stdout.split() == ["set", "kept"], run.stderr
     assert ["keeps its threads" in text for text in run.stderr.split("now it is too late")] == [False, True]
 
@@ -73,9 +70,7 @@ assert tf.config.threading.get_intra_op_parallelism_threads() == 2
 
 
 def test_sums_are_added_up_in_the_order_of_the_graph():
-    root = Path(__file__).parents[3]
-    run = subprocess.run([sys.executable, "-c", SUMS], cwd=root, capture_output=True, text=True, check=False)
-    assert run.returncode == 0, run.stderr
+    written("-c", SUMS)
 
 
 def test_available_cores_are_those_this_process_may_use(monkeypatch):
