@@ -10,6 +10,7 @@ checkpoint. Ctrl-C stops all: they save and end. A second one ends them at once,
 
 import contextlib
 import json
+import math
 import os
 import re
 import shutil
@@ -24,12 +25,14 @@ from collections.abc import Sequence
 
 from data_generators.errors import UserError
 from maml_tf.distribution import LOST
+from maml_tf.runs.boundary import ONE_REQUEST
 from maml_tf.runs.flags import Flags, command
 from maml_tf.runs.process import available_cores
 
 _GRACE_SECONDS = 30  # in which the others notice that one is gone, and end by themselves
 _PATIENT = 2  # requests to stop, after which workers are killed
-# Before the command: where this process is killed, Linux asks the worker to stop, as Ctrl-C does (1: PR_SET_PDEATHSIG).
+# Before the command: where this process is killed, Linux asks the worker to stop, as Ctrl-C does (1: PR_SET_PDEATHSIG);
+# perhaps once for every thread that this process has.
 _HEEDING = """
 import ctypes, os, signal, sys
 ctypes.CDLL(None).prctl(1, signal.SIGINT)
@@ -73,7 +76,8 @@ class _Group:
 
     def __init__(self, count, gpus, command):
         self._count, self._gpus, self._command = count, gpus, command
-        self._asked = 0
+        self._asked = self._told = 0  # requests to stop: that have come, and that are passed on
+        self._since = -math.inf  # when the latest came
         self._processes, self._readers = [], []
 
     def run(self):
@@ -81,7 +85,7 @@ class _Group:
         heeded = [signal.SIGINT, signal.SIGTERM]
         if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as under nohup
             heeded.append(signal.SIGHUP)
-        handlers = {number: signal.signal(number, self._pass_on) for number in heeded}
+        handlers = {number: signal.signal(number, self._note) for number in heeded}
         try:
             # For their temporary files, which those that are killed leave behind.
             with tempfile.TemporaryDirectory(prefix="workers", ignore_cleanup_errors=True) as folder:
@@ -130,6 +134,7 @@ class _Group:
     def _wait_for_all(self):
         since = None
         while running := self._running():
+            self._pass_on(running)
             if len(running) < len(self._processes):
                 since = since or time.monotonic()
                 if any(p.returncode for p in self._processes) and time.monotonic() - since > _GRACE_SECONDS:
@@ -147,11 +152,18 @@ class _Group:
         for reader in self._readers:
             reader.join(1)  # a child of the worker may hold its end of the pipe
 
-    def _pass_on(self, number, frame):
-        self._asked += 1
-        # Whatever it was: while workers wait for each other, TensorFlow takes no notice of SIGTERM.
-        for process in self._running():
-            process.send_signal(signal.SIGINT if self._asked <= _PATIENT else signal.SIGKILL)
+    def _note(self, number, frame):
+        """Only counts: it may come while a worker is being started."""
+        if time.monotonic() - self._since > ONE_REQUEST:
+            self._asked, self._since = self._asked + 1, time.monotonic()
+
+    def _pass_on(self, running):
+        """Tells the workers of a request to stop."""
+        if self._told < self._asked:
+            self._told += 1
+            # Whatever it was: while workers wait for each other, TensorFlow takes no notice of SIGTERM.
+            for process in running:
+                process.send_signal(signal.SIGINT if self._told <= _PATIENT else signal.SIGKILL)
 
 
 @contextlib.contextmanager
@@ -167,8 +179,9 @@ def _on(cores, all_cores):
 
 
 def _repeat(stream, index):
-    for line in stream:
-        print(f"worker {index}: {line.decode(errors='replace').rstrip()}", file=sys.stderr, flush=True)
+    with stream:
+        for line in stream:
+            print(f"worker {index}: {line.decode(errors='replace').rstrip()}", file=sys.stderr, flush=True)
 
 
 def free_ports(count: int) -> list[int]:

@@ -15,6 +15,10 @@ from typing import Any
 
 from data_generators.errors import exit_code, user_sentence
 
+# Seconds within which several signals are one request to stop: programs that start others pass on what a terminal has
+# sent to all of them already, `timeout` sends two, and Linux may repeat the one that it sends for a killed parent.
+ONE_REQUEST = 0.5
+
 
 def while_loading() -> None:
     """For commands, before they import what takes a moment; without effect where Ctrl-C has another meaning already."""

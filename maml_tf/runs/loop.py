@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 from data_generators.errors import UserError
 from data_generators.progress import progress
 from maml_tf.distribution import ALONE, Alone
+from maml_tf.runs.boundary import ONE_REQUEST
 from maml_tf.runs.checkpoints import Checkpoints
 
 
@@ -186,10 +188,14 @@ class NotFinite(UserError):
 
 
 class StopRequest:
-    """While entered, notes Ctrl-C and SIGTERM rather than letting them end a step early; a second one does."""
+    """While entered, notes Ctrl-C and SIGTERM rather than letting them end a step early; a second one does.
+
+    Those that come within `ONE_REQUEST` of the first are the same request.
+    """
 
     def __init__(self):
         self.requested = False
+        self._since = 0.0
         self._previous = {}
 
     def __enter__(self):
@@ -199,8 +205,12 @@ class StopRequest:
         return self
 
     def _note(self, number, frame):
-        self.requested = True
-        self.__exit__()
+        if self.requested:
+            if time.monotonic() - self._since > ONE_REQUEST:
+                self.__exit__()
+                signal.raise_signal(number)
+            return
+        self.requested, self._since = True, time.monotonic()
         with contextlib.suppress(OSError):  # nobody may be there to read it
             # Not `print`, which a signal may have interrupted.
             os.write(2, b"\nStopping after this step and saving; a second Ctrl-C stops at once.\n")

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from maml_tf.runs.boundary import ONE_REQUEST
+from scripts import local_workers
 from tests.workers.started import ROOT
 
 START = """
@@ -74,9 +76,7 @@ sys.exit(75)
     assert "started again" not in errors
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_request_to_stop_comes_to_all(program, tmp_path, number):
-    path = program("""
+STOPS = """
 def stop(number, frame):
     mark("stopped")
     print("saved", flush=True)
@@ -85,22 +85,40 @@ for number in (signal.SIGINT, signal.SIGTERM):
     signal.signal(number, stop)
 mark("started")
 time.sleep(60)
-""")
-    process = launcher("--workers=2", path, tmp_path)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_request_to_stop_comes_to_all(program, tmp_path, number):
+    process = launcher("--workers=2", program(STOPS), tmp_path)
     wait_for(tmp_path / "started0", tmp_path / "started1")
     process.send_signal(number)
     assert ended(process) == (130, "saved\n", "")
     assert (tmp_path / "stopped1").exists()
 
 
+def test_a_request_that_comes_while_a_worker_is_being_started_comes_to_it(program, tmp_path, monkeypatch):
+    class Interrupted(subprocess.Popen):
+        def __init__(self, *arguments, **options):
+            super().__init__(*arguments, **options)
+            if "stderr" in options:  # of the second worker
+                wait_for(tmp_path / "started0", tmp_path / "started1")
+                os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setattr(subprocess, "Popen", Interrupted)
+    assert local_workers.main(["--workers=2", str(program(STOPS)), str(tmp_path)]) == 130
+    assert (tmp_path / "stopped1").exists()
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux tells them")
 def test_the_workers_of_a_launcher_that_is_killed_stop(program, tmp_path):
+    """Each is told once or more often, as Linux likes."""
     path = program("""
-try:
-    mark("started")
-    time.sleep(60)
-except KeyboardInterrupt:
-    mark("stopped")
+signal.signal(signal.SIGINT, lambda number, frame: mark("stopped"))
+mark("started")
+while not list(here.glob(f"stopped{index}")):
+    time.sleep(0.01)
 """)
     process = launcher("--workers=2", path, tmp_path)
     wait_for(tmp_path / "started0", tmp_path / "started1")
@@ -125,6 +143,7 @@ while True:
         process.send_signal(signal.SIGINT)
         if number < 2:
             wait_for(*(tmp_path / f"ignored{number}of{index}" for index in range(2)))
+            time.sleep(1.1 * ONE_REQUEST)
     assert ended(process)[0] == 130
     folders = [Path((tmp_path / f"folder{index}").read_text()) for index in range(2)]
     assert not any(folder.exists() or folder.parent.exists() for folder in folders)

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import tensorflow as tf
 
 from data_generators.errors import UserError
 from data_generators.tasks import Tasks
+from maml_tf.runs.boundary import ONE_REQUEST
 from maml_tf.runs.checkpoints import available
 from maml_tf.supervised.training import Schedule
 from tests.maml_tf.small_runs import assert_same_numbers
@@ -65,12 +67,26 @@ def _heeds_ctrl_c():
 def test_second_ctrl_c_stops_at_once(sinusoids, tmp_path, capfd):
     def twice():
         ctrl_c()
+        time.sleep(1.1 * ONE_REQUEST)
         ctrl_c()
 
     run = at_save(sinusoids.training(tmp_path, EVERY), 2, twice)
     with pytest.raises(KeyboardInterrupt):
         run.run()
     assert available(tmp_path) == [1]
+    assert capfd.readouterr().err.count("a second Ctrl-C stops at once") == 1
+
+
+@pytest.mark.parametrize("numbers", [[signal.SIGINT] * 3, [signal.SIGTERM] * 2, [signal.SIGINT, signal.SIGTERM]])
+def test_what_comes_twice_at_once_is_one_request(sinusoids, tmp_path, capfd, numbers):
+    """As from `timeout`, or from the end of a launcher that has threads."""
+
+    def repeated():
+        for number in numbers:
+            signal.raise_signal(number)
+
+    assert not at_save(sinusoids.training(tmp_path, EVERY), 2, repeated).run()
+    assert available(tmp_path) == [1, 2]
     assert capfd.readouterr().err.count("a second Ctrl-C stops at once") == 1
 
 
