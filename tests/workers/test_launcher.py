@@ -142,9 +142,11 @@ while True:
     wait_for(tmp_path / "started0", tmp_path / "started1")
     for number in range(3):
         process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGTERM)  # at once, which makes them one request
         if number < 2:
             wait_for(*(tmp_path / f"ignored{number}of{index}" for index in range(2)))
             time.sleep(1.1 * ONE_REQUEST)
+            assert not list(tmp_path.glob(f"ignored{number + 1}of*"))
     assert ended(process)[0] == 130
     folders = [Path((tmp_path / f"folder{index}").read_text()) for index in range(2)]
     assert not any(folder.exists() or folder.parent.exists() for folder in folders)
