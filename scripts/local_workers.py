@@ -10,7 +10,6 @@ checkpoint. Ctrl-C stops all: they save and end. A second one ends them at once,
 
 import contextlib
 import json
-import math
 import os
 import re
 import shutil
@@ -25,7 +24,7 @@ from collections.abc import Sequence
 
 from data_generators.errors import UserError
 from maml_tf.distribution import LOST
-from maml_tf.runs.boundary import ONE_REQUEST
+from maml_tf.runs.boundary import Requests
 from maml_tf.runs.flags import Flags, command
 from maml_tf.runs.process import available_cores
 
@@ -76,8 +75,7 @@ class _Group:
 
     def __init__(self, count, gpus, command):
         self._count, self._gpus, self._command = count, gpus, command
-        self._asked = self._told = 0  # requests to stop: that have come, and that are passed on
-        self._since = -math.inf  # when the latest came
+        self._requests, self._passed_on = Requests(), 0
         self._processes, self._readers = [], []
 
     def run(self):
@@ -101,7 +99,7 @@ class _Group:
         failed = [code for code in codes if code > 0 and code != LOST]
         if failed:
             return failed[0], False
-        if self._asked and (any(codes) or len(codes) < self._count):
+        if self._requests.count and (any(codes) or len(codes) < self._count):
             return 130, False
         return (LOST, True) if any(codes) else (0, False)
 
@@ -110,7 +108,7 @@ class _Group:
         cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
         heeding = ["-I", "-c", _HEEDING, str(os.getpid())] if sys.platform == "linux" else []
         for index in range(self._count):
-            if self._asked:
+            if self._requests.count:
                 return
             config = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
             environment = {"TF_CONFIG": json.dumps(config), "TMPDIR": folder}
@@ -153,17 +151,15 @@ class _Group:
             reader.join(1)  # a child of the worker may hold its end of the pipe
 
     def _note(self, number, frame):
-        """Only counts: it may come while a worker is being started."""
-        if time.monotonic() - self._since > ONE_REQUEST:
-            self._asked, self._since = self._asked + 1, time.monotonic()
+        self._requests.note()  # no more, since it may come while a worker is being started
 
     def _pass_on(self, running):
         """Tells the workers of a request to stop."""
-        if self._told < self._asked:
-            self._told += 1
+        if self._passed_on < self._requests.count:
+            self._passed_on += 1
             # Whatever it was: while workers wait for each other, TensorFlow takes no notice of SIGTERM.
             for process in running:
-                process.send_signal(signal.SIGINT if self._told <= _PATIENT else signal.SIGKILL)
+                process.send_signal(signal.SIGINT if self._passed_on <= _PATIENT else signal.SIGKILL)
 
 
 @contextlib.contextmanager

@@ -4,20 +4,40 @@ Imports no TensorFlow, so that --help and mistakes are answered at once.
 """
 
 import contextlib
+import math
 import os
 import re
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from data_generators.errors import exit_code, user_sentence
 
-# Seconds within which several signals are one request to stop: programs that start others pass on what a terminal has
-# sent to all of them already, `timeout` sends two, and Linux may repeat the one that it sends for a killed parent.
-ONE_REQUEST = 0.5
+ONE_REQUEST = 0.5  # seconds within which several signals are one request to stop
+
+
+class Requests:
+    """Counts requests to stop, of which each may come as several signals.
+
+    Programs that start others pass on what a terminal has sent to all of them already, `timeout` sends two, and Linux
+    may repeat the one that it sends for a killed parent.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._latest = -math.inf
+
+    def note(self) -> bool:
+        """Notes a signal; returns whether it is a request of its own."""
+        now = time.monotonic()
+        if now - self._latest <= ONE_REQUEST:
+            return False
+        self.count, self._latest = self.count + 1, now
+        return True
 
 
 def while_loading() -> None:

@@ -4,7 +4,6 @@ import contextlib
 import os
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -15,7 +14,7 @@ import numpy as np
 from data_generators.errors import UserError
 from data_generators.progress import progress
 from maml_tf.distribution import ALONE, Alone
-from maml_tf.runs.boundary import ONE_REQUEST
+from maml_tf.runs.boundary import Requests
 from maml_tf.runs.checkpoints import Checkpoints
 
 
@@ -190,13 +189,17 @@ class NotFinite(UserError):
 class StopRequest:
     """While entered, notes Ctrl-C and SIGTERM rather than letting them end a step early; a second one does.
 
-    Those that come within `ONE_REQUEST` of the first are the same request.
+    Several signals at once are one: see `Requests`.
     """
 
     def __init__(self):
-        self.requested = False
-        self._since = 0.0
+        self._requests = Requests()
         self._previous = {}
+
+    @property
+    def requested(self) -> bool:
+        """Whether a request has come."""
+        return self._requests.count > 0
 
     def __enter__(self):
         in_main_thread = threading.current_thread() is threading.main_thread()  # which alone may take signals
@@ -205,12 +208,12 @@ class StopRequest:
         return self
 
     def _note(self, number, frame):
-        if self.requested:
-            if time.monotonic() - self._since > ONE_REQUEST:
-                self.__exit__()
-                signal.raise_signal(number)
+        if not self._requests.note():
             return
-        self.requested, self._since = True, time.monotonic()
+        if self._requests.count > 1:
+            self.__exit__()
+            signal.raise_signal(number)
+            return
         with contextlib.suppress(OSError):  # nobody may be there to read it
             # Not `print`, which a signal may have interrupted.
             os.write(2, b"\nStopping after this step and saving; a second Ctrl-C stops at once.\n")
