@@ -1,5 +1,6 @@
 """The launcher, on programs of a few lines in the place of workers."""
 
+import contextlib
 import json
 import os
 import signal
@@ -16,6 +17,7 @@ from tests.workers.started import ROOT
 
 START = """
 import json, os, pathlib, signal, sys, tempfile, time
+signal.alarm(120)  # whatever becomes of the test, the program ends
 index = json.loads(os.environ["TF_CONFIG"])["task"]["index"]
 here = pathlib.Path(sys.argv[1])
 def mark(name):
@@ -33,11 +35,21 @@ def program(tmp_path):
     return write
 
 
-def launcher(*arguments):
+@pytest.fixture
+def launcher():
+    """launcher(*arguments) starts it; what still runs after the test is killed, and its workers are told."""
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    command = [sys.executable, "-m", "scripts.local_workers", *map(str, arguments)]
     surroundings = {"cwd": ROOT, "env": os.environ | {"CUDA_VISIBLE_DEVICES": ""}}
-    return subprocess.Popen(command, preexec_fn=_heed_hangups, **surroundings, **pipes)
+
+    def start(*arguments):
+        command = [sys.executable, "-m", "scripts.local_workers", *map(str, arguments)]
+        process = subprocess.Popen(command, preexec_fn=_heed_hangups, **surroundings, **pipes)
+        started.enter_context(process)
+        started.callback(process.kill)
+        return process
+
+    with contextlib.ExitStack() as started:
+        yield start
 
 
 def _heed_hangups():
@@ -47,11 +59,7 @@ def _heed_hangups():
 
 def ended(process):
     """(exit code, output, errors)."""
-    try:
-        out, errors = process.communicate(timeout=60)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        raise
+    out, errors = process.communicate(timeout=60)
     return process.returncode, out, errors
 
 
@@ -62,7 +70,7 @@ def wait_for(*files):
         time.sleep(0.02)
 
 
-def test_an_error_of_one_is_told_to_its_last_line_and_not_tried_again(program, tmp_path):
+def test_an_error_of_one_is_told_to_its_last_line_and_not_tried_again(launcher, program, tmp_path):
     path = program("""
 mark("started")
 if index:
@@ -90,7 +98,7 @@ while True:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_request_to_stop_comes_to_all(program, tmp_path, number):
+def test_a_request_to_stop_comes_to_all(launcher, program, tmp_path, number):
     process = launcher("--workers=2", program(STOPS), tmp_path)
     wait_for(tmp_path / "started0", tmp_path / "started1")
     process.send_signal(number)
@@ -113,7 +121,7 @@ def test_a_request_that_comes_while_a_worker_is_being_started_comes_to_it(progra
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux tells them")
-def test_the_workers_of_a_launcher_that_is_killed_stop(program, tmp_path):
+def test_the_workers_of_a_launcher_that_is_killed_stop(launcher, program, tmp_path):
     """Each is told once or more often, as Linux likes."""
     path = program("""
 signal.signal(signal.SIGINT, lambda number, frame: mark("stopped"))
@@ -128,7 +136,7 @@ while not list(here.glob(f"stopped{index}")):
     assert ended(process)[0] == -signal.SIGKILL
 
 
-def test_the_third_request_kills(program, tmp_path):
+def test_the_third_request_kills(launcher, program, tmp_path):
     path = program("""
 def ignore(number, frame):
     mark(f"ignored{len(list(here.glob('ignored*%d' % index)))}of")
@@ -153,7 +161,7 @@ while True:
 
 
 @pytest.mark.parametrize(("flag", "starts"), [("--resume=False", 1), ("--noresume", 1), ("--resume=True", 2)])
-def test_what_would_begin_anew_is_not_started_again(program, tmp_path, flag, starts):
+def test_what_would_begin_anew_is_not_started_again(launcher, program, tmp_path, flag, starts):
     path = program("""
 mark(f"start{len(list(here.glob('start*0')))}of")
 if index:
@@ -165,7 +173,7 @@ sys.exit(75)
     assert ("without --" in errors) == (starts == 1)
 
 
-def test_every_worker_has_cores_of_its_own(program, tmp_path):
+def test_every_worker_has_cores_of_its_own(launcher, program, tmp_path):
     path = program("""
 (here / f"cores{index}").write_text(json.dumps(sorted(os.sched_getaffinity(0))))
 """)
