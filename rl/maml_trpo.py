@@ -119,10 +119,16 @@ class MetaObjective:
     ):
         self.policy = policy
         self.step_size = step_size
-        self.tasks = (before, after)
         self.task_axis = task_axis
         self.workers, self._num_tasks = workers, checks.size(after.mask)
         self._mean_samples = workers.mean(tf.reduce_mean(tf.reduce_sum(after.mask, axis=1)), self._num_tasks)
+        if task_axis == MAP:
+            befores, of_after = [_without_padding(samples) for samples in before], _without_padding(after)
+            self._tasks = tf.range(self._num_tasks)
+            self._samples = lambda i: (tuple(of_before(i) for of_before in befores), of_after(i))
+        else:  # all tasks at once need a common length
+            self._tasks = (before, after)
+            self._samples = lambda task: task
 
     def evaluate(self, theta: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """(loss, kl) at theta."""
@@ -179,14 +185,25 @@ class MetaObjective:
         signature = (tf.TensorSpec([], dtype),) * scalars + (vector,) * vectors
 
         def of_task(task):
-            before, after = task
-            return function((tuple(_taken(samples) for samples in before), _taken(after)))
+            return function(self._samples(task))
 
-        of_task = of_task if self.task_axis == MAP else function  # all tasks at once need a common length
-        return self.workers.mean(mean_over_tasks(of_task, self.tasks, signature, self.task_axis), self._num_tasks)
+        return self.workers.mean(mean_over_tasks(of_task, self._tasks, signature, self.task_axis), self._num_tasks)
 
 
-def _taken(samples):
-    """Samples of one task without its padding, which changes nothing but takes as long as the steps that were taken."""
-    steps = tf.where(samples.mask > 0)[:, 0]
-    return Samples(*(tf.gather(values, steps) for values in samples[:5]), samples.log_stds)
+def _without_padding(samples):
+    """Function: number of a task -> its Samples without padding, which changes nothing but takes as long as they do.
+
+    They are put together once for all gradients of a step, and the function reads them without copying them.
+    """
+    taken = samples.mask > 0
+    lengths = tf.math.count_nonzero(taken, axis=1)
+    of_steps = [_parts(tf.boolean_mask(values, taken), lengths) for values in samples[:5]]
+    return lambda i: Samples(*(part(i) for part in of_steps), samples.log_stds[i])
+
+
+def _parts(values, lengths):
+    """Function: number -> that part of values, whose parts have these lengths and follow one another."""
+    shape = [-1, *values.shape[1:]]
+    parts = tf.raw_ops.TensorListSplit(tensor=values, element_shape=shape, lengths=lengths)
+    read = functools.partial(tf.raw_ops.TensorListGetItem, element_shape=shape, element_dtype=values.dtype)
+    return lambda i: read(input_handle=parts, index=i)

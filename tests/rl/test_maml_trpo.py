@@ -213,16 +213,31 @@ def test_padding_takes_no_time(monkeypatch):
     theta, alpha, before, after = inputs(golden)
     mask = np.zeros(after.mask.shape)
     mask[0, 3:5], mask[1, ::4], mask[2] = 1, 1, 1
-    lengths = []
+    seen = []
     objective = parts_of(learner_of(golden)).objective(alpha, before, after._replace(mask=tf.constant(mask)))
 
     def of_task(theta, task):
-        lengths.append(len(task[1].observations))
+        seen.append(task[1])
         return theta[0], theta[0]
 
     monkeypatch.setattr(objective, "_of_task", of_task)
     objective.evaluate(theta)
-    assert lengths == [2, 10, 40]
+    assert [len(task.observations) for task in seen] == [2, 10, 40]
+    for i, task in enumerate(seen):
+        expected = [values[i][mask[i] > 0] for values in after[:5]] + [after.log_stds[i]]
+        for found, right in zip(task, expected, strict=True):
+            np.testing.assert_array_equal(found, right)
+
+
+def test_padding_is_left_out_once():
+    """Not anew by each of the two dozen gradients of a step, whose loops are functions of the graph's library."""
+    golden = Golden("small1", "float32")
+    theta, alpha, before, after = inputs(golden)
+    learner = learner_of(golden)
+    step = learner._compiled.get_concrete_function(theta, alpha, tf.constant(0.01), before, after).graph.as_graph_def()
+    assert len(step.library.function) > 4
+    assert [node.op for node in step.node].count("Where") == 10  # arrays of two batches of samples
+    assert not [f.signature.name for f in step.library.function for node in f.node_def if node.op == "Where"]
 
 
 def test_means_with_trajectories_of_unequal_length():
