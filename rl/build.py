@@ -34,8 +34,13 @@ def build_learner(
     task_axis = task_axis or usual_task_axis()
     if experiment.optimizer == "adam":
         return AdamPretraining(policy, task_axis, workers)
-    region = TrustRegion(delta=experiment.meta_step_size)
-    return MAMLTRPO(policy, experiment.fast_lr, region, experiment.hessian_product, task_axis, workers)
+    settings = experiment.fast_lr, trust_region(experiment), experiment.hessian_product
+    return MAMLTRPO(policy, *settings, task_axis, workers)
+
+
+def trust_region(experiment: RLExperiment) -> TrustRegion:
+    """That of an experiment's TRPO steps."""
+    return TrustRegion(delta=experiment.meta_step_size)
 
 
 def usual_task_axis() -> str:
@@ -91,13 +96,12 @@ def load_policy(
 
     Raises:
         NotTrained: there is no such run.
-        UserError: there is no whole policy in best/; or a checkpoint is damaged, of another environment, network or
-            other settings, or not of that iteration.
+        UserError: there is no such environment, or no whole policy in best/; or a checkpoint is damaged, of another
+            environment, network or other settings, or not of that iteration.
     """
-    folder = run_folder(experiment, logdir)
+    policy, folder = new_policy(experiment), run_folder(experiment, logdir)
     if not available(folder):
         raise NotTrained(f"no trained policy in {folder}: make it by `{train_command(experiment, logdir)}`")
-    policy = new_policy(experiment)
     objects = checkpoint_objects(policy, build_learner(experiment, policy))
     store = Checkpoints(folder / "best" if best else folder, experiment, objects)
     if best and not store.is_whole():
@@ -111,4 +115,5 @@ def load_policy(
 def new_policy(experiment: RLExperiment) -> GaussianPolicy:
     """The policy of an experiment before any training."""
     sizes = envs.make_vector(experiment.env, 1, 1, experiment.horizon, oracle=experiment.baseline == "oracle")
+    sizes.close()
     return build_policy(experiment, sizes.obs_dim, sizes.act_dim)

@@ -1,6 +1,7 @@
 """Evaluation: the return of policies on goals that they were not trained on, after 0, 1, ... updates."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,8 @@ def adapt_to_goals(
     gae_lambda: float = 1.0,
     on_batch: Callable[[], object] | None = None,
     keep_trajectories: bool = False,
+    region: TrustRegion = TrustRegion(),  # noqa: B008 - it is frozen
+    hessian_product: str = FINITE_DIFFERENCE,
 ) -> Adaptation:
     """Adapts a policy to every goal by itself and samples before and after every update.
 
@@ -69,10 +72,11 @@ def adapt_to_goals(
         envs: of `rl.envs.make_vector`, with as many tasks as there are goals.
         goals: [goals, goal_dim].
         step_sizes: of each update; as many updates are made. TRPO only takes their number.
-        update: VPG, the plain gradient step of the original's tests, or TRPO, a step in a trust region of 0.01.
+        update: VPG, the plain gradient step of the original's tests, or TRPO, a step in a trust region.
         discount, gae_lambda: of the advantages.
         on_batch: called after each batch of samples.
         keep_trajectories: whether the Adaptation has them; for ants they take hundreds of megabytes an update.
+        region, hessian_product: of TRPO's steps, see `TrustRegionUpdate`.
 
     Returns:
         Adaptation.
@@ -80,7 +84,9 @@ def adapt_to_goals(
     Raises:
         UserError: numbers are not finite.
     """
-    change = {VPG: TaskUpdate, TRPO: TrustRegionUpdate}[update](policy)
+    by_trpo = functools.partial(TrustRegionUpdate, region=region, hessian_product=hessian_product)
+    updates: dict[str, Callable] = {VPG: TaskUpdate, TRPO: by_trpo}
+    change = updates[update](policy)
     params, returns, kept = policy.stacked(len(goals)), [], []
     for number in range(len(step_sizes) + 1):
         trajectories = sample_tasks(policy, params, envs, goals, (*_SEED, number))
@@ -103,12 +109,7 @@ class TrustRegionUpdate:
         hessian_product: see `MAMLTRPO`.
     """
 
-    def __init__(
-        self,
-        policy: GaussianPolicy,
-        region: TrustRegion = TrustRegion(),  # noqa: B008 - it is frozen
-        hessian_product: str = FINITE_DIFFERENCE,
-    ):
+    def __init__(self, policy: GaussianPolicy, region: TrustRegion, hessian_product: str):
         self.policy = policy
         self.learner = MAMLTRPO(policy, region=region, hessian_product=hessian_product)
 
@@ -265,6 +266,7 @@ def adapt_by_protocol(
     vector = make_vector(experiment.env, *sizes, oracle=name == "oracle")
     step_sizes = protocol.alphas(name, num_updates, experiment.fast_lr) if num_updates else []
     settings |= {"discount": experiment.discount, "gae_lambda": experiment.gae_lambda}
+    settings |= {"region": build.trust_region(experiment), "hessian_product": experiment.hessian_product}
     try:
         return adapt_to_goals(policy, vector, goals, step_sizes, **settings)
     finally:

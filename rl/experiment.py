@@ -98,12 +98,23 @@ class RLExperiment(Settings):
         super().check()
         if self.is_maml:
             check("num_grad_updates", self.num_grad_updates, least=1)
-        elif self.num_grad_updates:
-            raise UserError(f"--baseline={self.baseline} has no inner updates: leave --num_grad_updates out")
-        if not self.is_maml and self.adapt != "all":
-            raise UserError(f"--baseline={self.baseline} has no inner updates: leave --adapt out")
         if self.is_maml and self.optimizer != "trpo":
             raise UserError("--optimizer=adam is for the baselines: MAML's meta-update is a TRPO step")
+        for name, reason in self._without_effect().items():
+            if name in self.unusual():
+                raise UserError(f"{reason}: leave --{name} out")
+
+    def _without_effect(self):
+        """Settings that such a run does not have, and why."""
+        of_inner_updates = () if self.is_maml else ("num_grad_updates", "adapt", "fast_lr")
+        of_trpo = () if self.optimizer == "trpo" else ("meta_step_size", "hessian_product")
+        return {name: f"--baseline={self.baseline} has no inner updates" for name in of_inner_updates} | {
+            name: f"--optimizer={self.optimizer} takes no TRPO step" for name in of_trpo
+        }
+
+    def differences(self, made: Mapping[str, Any], resuming: bool = False) -> list[str]:
+        """As of Settings, without what has no effect, which earlier versions let a run have."""
+        return super().differences({**made, **{name: getattr(self, name) for name in self._without_effect()}}, resuming)
 
     @property
     def is_maml(self) -> bool:

@@ -110,7 +110,7 @@ def learning_rows(experiments: Sequence[RLExperiment], logdir: str | None) -> li
         returns = _returns_of_run(experiment, logdir)
         rows += [_row("ours", experiment.seed, int(i), float(before), float(after)) for i, before, after in returns]
     curve = published.original_learning_curve(find(experiments[0].env).published)
-    if curve:
+    if curve and experiments[0].is_maml:
         rows += [_row("original", 1, i, *returns) for i, returns in enumerate(zip(*curve, strict=True))]
     return rows
 

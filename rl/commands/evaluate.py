@@ -27,7 +27,8 @@ def define(flags: Flags) -> None:
     flags.settings(RLExperiment)
     flags.string("logdir", None, "folder of the runs, which are in its subfolder <env>; default: logs")
     flags.several("policy", POLICIES, "policies to evaluate; default: all that were trained")
-    flags.choice("update", "vpg", ["vpg", "trpo"], "a plain gradient step, or a TRPO step")
+    how = "a plain gradient step, or a TRPO step by --meta_step_size and --hessian_product"
+    flags.choice("update", "vpg", ["vpg", "trpo"], how)
     flags.integer(
         "num_updates", None, "updates of the adaptation; default: as many as published, 4 or 3", least=1, most=1000
     )
@@ -48,6 +49,13 @@ def run(flags: Flags) -> None:
             f"--baseline={experiment.baseline} evaluates that baseline alone, by the flags of its training: leave "
             "--policy out; or leave --baseline out and give the flags of the MAML run"
         )
+    if experiment.is_maml and flags.policy and "maml" not in flags.policy:
+        for name in ("best", "test_iter"):
+            if getattr(flags, name) not in (None, False):
+                raise UserError(
+                    f"--{name} chooses a checkpoint of MAML, which --policy leaves out: for one of a baseline give "
+                    "--baseline and the flags of its training"
+                )
     if flags.update == "trpo" and experiment.adapt != "all":
         raise UserError("--update=trpo changes all parameters: leave it out for a policy of --adapt=head")
     drawn = experiment.is_maml and envs.find(experiment.env).draws_trajectories

@@ -15,6 +15,7 @@ after its inner updates; progress.csv and TensorBoard summaries with
   seconds_*                    time for sampling, for advantages and inner updates, for the step; seconds: all
 """
 
+import contextlib
 import dataclasses
 
 from maml_tf.runs.flags import Flags, command
@@ -48,8 +49,9 @@ def run(flags: Flags) -> int:
     with workers.joined() as together, workers.own_folder(together, folder) as own:
         workers.refuse_differences(together, flags)
         training = PolicyTraining(experiment, own, flags.save_interval, flags.log, workers=together)
-        if not loop.run(training, training.store, resume=flags.resume, unit="iteration", workers=together):
-            return 130
+        with contextlib.closing(training.envs):
+            if not loop.run(training, training.store, resume=flags.resume, unit="iteration", workers=together):
+                return 130
         best = f"{training.best.folder} holds no whole policy"
         if training.best.is_whole():
             best = f"best return {training.best_return.numpy():.1f}, its policy is in {training.best.folder}"

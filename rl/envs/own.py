@@ -6,14 +6,15 @@ It needs a bounded Box of actions, a Box of observations, reset and step as Gymn
 A goal is a number, an array of numbers of any shape, or a dict, list or tuple of these. All goals of an environment
 have one form: the same keys, types and shapes. set_task gets a goal just as sample_task gave it, a copy of its own: an
 int as an int, which may be an index; an array of the same shape and dtype; a dict of the same keys. In between, goals
-are vectors of float64, which hold whole numbers up to 2**53; an oracle observes that vector.
+are vectors of float64, which hold whole numbers up to 2**53; an oracle observes that vector. Where a wrapper has the
+methods, too, those of the outermost one count.
 """
 
 import importlib
 import inspect
 import re
 from collections.abc import Sequence
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import gymnasium
 import numpy as np
@@ -139,7 +140,7 @@ class OwnTasks(TaskVector):
         observations = np.empty_like(self._observations)
         for i, env in enumerate(self._envs):
             task, trajectory = divmod(i, self.num_trajectories)
-            _with_goals(env).set_task(self._form.restore(self._goals[i]))
+            env.get_wrapper_attr("set_task")(self._form.restore(self._goals[i]))
             own_seed = int(generator((*seed, trajectory), Stream.RESETS, self.first_task + task).integers(2**31))
             observation, _ = env.reset(seed=own_seed)
             observations[i] = self._flat(observation, "reset")
@@ -190,25 +191,15 @@ def make(name: str) -> gymnasium.Env:
             raise UserError(f"The {what} of {name} are arrays of shape {space.shape}, without a number; {SUPPORTED}.")
     if not _boxes(env)[0].is_bounded():
         raise UserError(f"The actions of {name} are not bounded; {SUPPORTED}.")
-    for method in ("set_task", "sample_task"):
-        if not callable(getattr(env.unwrapped, method, None)):
+    for method, argument in (("set_task", "goal"), ("sample_task", "generator")):
+        found = env.get_wrapper_attr(method) if env.has_wrapper_attr(method) else None
+        if not callable(found):
             raise UserError(f"{name} has no method {method}; {SUPPORTED}.")
+        try:
+            inspect.signature(found).bind(None)
+        except TypeError as error:
+            raise UserError(f"{method} of {name} does not take a {argument} alone: {error}; {SUPPORTED}.") from error
     return env
-
-
-class WithGoals(Protocol):
-    """What a user's environment has beside what Gymnasium's have."""
-
-    def sample_task(self, random: np.random.Generator) -> Any:
-        """Draws a goal."""
-
-    def set_task(self, goal: Any) -> None:
-        """Takes a goal."""
-
-
-def _with_goals(env: gymnasium.Env) -> WithGoals:
-    """The environment without its wrappers, which `make` has checked; Gymnasium's types know no such methods."""
-    return cast(WithGoals, env.unwrapped)
 
 
 def _boxes(env: gymnasium.Env) -> tuple[spaces.Box, spaces.Box]:
@@ -222,7 +213,7 @@ def goal_form(env: gymnasium.Env) -> GoalForm:
     Raises:
         UserError: goals of that form are not supported.
     """
-    return GoalForm.of(_with_goals(env).sample_task(np.random.default_rng(0)))
+    return GoalForm.of(env.get_wrapper_attr("sample_task")(np.random.default_rng(0)))
 
 
 def draw_goals(name: str, random: np.random.Generator, n: int) -> np.ndarray:
@@ -232,10 +223,11 @@ def draw_goals(name: str, random: np.random.Generator, n: int) -> np.ndarray:
         UserError: it is unknown or cannot serve, or its goals are not supported.
     """
     env = make(name)
-    goals = [_with_goals(env).sample_task(random) for _ in range(n)]
     form = goal_form(env)
+    # Each is flattened before the next is drawn, which may be the same object.
+    goals = [form.flatten(env.get_wrapper_attr("sample_task")(random)) for _ in range(n)]
     env.close()
-    return np.stack([form.flatten(goal) for goal in goals])
+    return np.stack(goals)
 
 
 def _array(value):

@@ -73,6 +73,21 @@ def test_every_update_is_of_its_own_size_on_new_samples_of_the_weights_before(po
     np.testing.assert_array_equal(policy.flat().numpy(), before)
 
 
+@pytest.mark.parametrize("product", ["exact", "finite_difference"])
+def test_whole_trpo_steps_are_those_of_the_experiment(policy, vector, monkeypatch, product):
+    made = []
+
+    class Noted(evaluation.MAMLTRPO):
+        def __init__(self, policy, **settings):
+            super().__init__(policy, **settings)
+            made.append((self.region.delta, self.hessian_product))
+
+    monkeypatch.setattr(evaluation, "MAMLTRPO", Noted)
+    experiment = RLExperiment.of(**SMALL, meta_step_size=0.04, hessian_product=product)
+    evaluation.adapt_by_protocol(experiment, "maml", policy, GOALS, 1, 4, update="trpo")
+    assert made == [(0.04, product)]
+
+
 def test_trajectories_are_kept_only_if_asked_for(policy, vector):
     kept, not_kept = (adapt_to_goals(policy, vector, GOALS, [0.5], keep_trajectories=keep) for keep in (True, False))
     assert not_kept.trajectories is None

@@ -72,6 +72,9 @@ def test_settings_of_the_baselines():
         ({"baseline": "oracle", "num_grad_updates": 2}, "--baseline=oracle has no inner updates"),
         ({"adapt": "body"}, "unknown adapt 'body': choose one of all, head"),
         ({"baseline": "pretrained", "adapt": "head"}, "--baseline=pretrained has no inner updates: leave --adapt out"),
+        ({"baseline": "oracle", "fast_lr": 0.2}, "--baseline=oracle has no inner updates: leave --fast_lr out"),
+        ({"baseline": "pretrained", "meta_step_size": 0.02}, "--optimizer=adam takes no TRPO step: leave --meta_step"),
+        ({"baseline": "pretrained", "hessian_product": "exact"}, "takes no TRPO step: leave --hessian_product out"),
     ],
 )
 def test_what_is_refused(given, message):
@@ -98,6 +101,17 @@ def test_older_runs_adapt_all_parameters():
     del older["adapt"]
     assert RLExperiment.of().differences(older) == []
     assert RLExperiment.of(adapt="head").differences(older) == ["--adapt=all (now head)"]
+
+
+def test_older_baselines_may_have_settings_without_effect():
+    now = RLExperiment.of(baseline="pretrained")
+    older = dataclasses.asdict(now) | {"fast_lr": 0.2, "meta_step_size": 0.02}
+    assert now.differences(older) == []
+    assert now.differences(older | {"discount": 0.9}) == ["--discount=0.9 (now 0.99)"]
+    by_trpo = RLExperiment.of(baseline="pretrained", optimizer="trpo")
+    assert by_trpo.differences(dataclasses.asdict(by_trpo) | {"meta_step_size": 0.02}) == [
+        "--meta_step_size=0.02 (now 0.01)"
+    ]
 
 
 # By the original's test scripts: trajectories, and the step sizes of all updates of MAML, pretrained and random.

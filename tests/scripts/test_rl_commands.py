@@ -1,39 +1,17 @@
 """The commands of reinforcement learning, in the tests' own process to save time."""
 
 import csv
-import sys
 
+import gymnasium
 import numpy as np
 import pytest
+from gymnasium.envs.registration import EnvSpec
 
-from maml_tf.runs import process, published
 from rl import build, export
-from scripts import benchmark_rl, evaluate_rl, export_rl, flops, plot_rl, train_rl
+from scripts import benchmark_rl, evaluate_rl, export_rl, flops, train_rl
+from tests.command import assert_refused
 
 SMALL = ["--meta_batch_size=2", "--fast_batch_size=2", "--horizon=5", "--hidden_size=4"]
-
-
-@pytest.fixture
-def run(monkeypatch, capsys, tmp_path):
-    """run(script, *arguments) -> (exit code, stdout, stderr), in an empty folder."""
-    monkeypatch.setattr(process, "configure", lambda kind, **arithmetic: None)  # can only be done once in a process
-    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(type(sys.stdout), "reconfigure", lambda *args, **kwargs: None, raising=False)
-
-    def call(script, *arguments):
-        capsys.readouterr()
-        return script.main(list(arguments)), *capsys.readouterr()
-
-    return call
-
-
-def assert_refused(result, message, tmp_path):
-    code, _, err = result
-    assert code == 2
-    assert err.splitlines()[-1].startswith("error: ")
-    assert message in err.splitlines()[-1]
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_train_then_test_then_export(run, tmp_path, monkeypatch):
@@ -82,6 +60,37 @@ def test_a_baseline_with_settings_of_its_own_is_evaluated_by_the_flags_of_its_tr
     assert (row["policy"], row["updates"], row["published_mean"][:4]) == ("oracle", "0", "-2.2")
     code, _, err = run(evaluate_rl, *flags, "--trajectories=2", "--test_iter=9")
     assert (code, err.splitlines()[-1][:36]) == (2, "error: no checkpoint of iteration 9 ")
+
+
+def test_environments_are_closed(run, monkeypatch):
+    class Still(gymnasium.Env):
+        action_space = observation_space = gymnasium.spaces.Box(-1, 1, (1,))
+
+        def __init__(self):
+            opened.append(self)
+
+        def close(self):
+            closed.add(self)
+
+        def reset(self, *, seed=None, options=None):
+            return np.zeros(1), {}
+
+        def step(self, action):
+            return np.zeros(1), -float(action[0] ** 2), False, False, {}
+
+        def sample_task(self, random):
+            return random.uniform()
+
+        def set_task(self, goal):
+            pass
+
+    opened, closed = [], set()
+    monkeypatch.setitem(gymnasium.registry, "Still-v0", EnvSpec("Still-v0", Still))
+    small = "--env=Still-v0", *SMALL, "--logdir=runs"
+    assert run(train_rl, *small, "--iterations=1", "--log=false")[0] == 0
+    assert run(evaluate_rl, *small, "--policy=maml", "--trajectories=1", "--num_updates=1")[0] == 0
+    assert len(opened) > 4 + 40
+    assert closed == set(opened)
 
 
 def check_a_policy_that_diverges(run, tmp_path, monkeypatch, test):
@@ -157,6 +166,22 @@ def test_benchmark(run, monkeypatch):
         (evaluate_rl, ["--baseline=oracle", "--policy=maml"], "--baseline=oracle evaluates that baseline alone"),
         (evaluate_rl, ["--baseline=oracle", "--policy=oracle"], "--baseline=oracle evaluates that baseline alone"),
         (evaluate_rl, ["--baseline=oracle", "--adapt=head"], "--baseline=oracle has no inner updates"),
+        (evaluate_rl, ["--policy=pretrained", "--test_iter=1"], "--test_iter chooses a checkpoint of MAML, which"),
+        (
+            evaluate_rl,
+            ["--policy=random", "--policy=oracle", "--best"],
+            "--best chooses a checkpoint of MAML, which --policy leaves",
+        ),
+        (
+            evaluate_rl,
+            ["--env=pendulum", "--policy=maml"],
+            "There is no environment 'pendulum': choose point_navigation",
+        ),
+        (
+            export_rl,
+            ["--env=pendulum", "--export_dir=out"],
+            "There is no environment 'pendulum': choose point_navigation",
+        ),
         (evaluate_rl, ["--baseline=none"], "unknown baseline 'none': choose one of maml, pretrained, oracle"),
         (evaluate_rl, ["--baseline=maml", "--seed=3"], "make it by `python -m scripts.train_rl --seed=3`"),
         (export_rl, ["--export_dir=out", "--best", "--test_iter=3"], "name different checkpoints"),
@@ -166,94 +191,5 @@ def test_benchmark(run, monkeypatch):
     ],
 )
 def test_what_is_refused(run, tmp_path, script, arguments, message):
-    assert_refused(run(script, *arguments), message, tmp_path)
-
-
-def test_training_is_drawn_beside_the_original(run, tmp_path):
-    for seed, name in ((0, ""), (3, ".seed3")):
-        folder = tmp_path / "runs" / "point_navigation" / f"maml.mbs_20.fbs_20.numgrad1.fastlr0.5.delta0.01{name}"
-        folder.mkdir(parents=True)
-        (folder / "progress.csv").write_text(f"iteration,return_before,return_after\n0,-70,-60\n1,-50,-{seed}\n")
-    code, _, err = run(plot_rl, "--logdir=runs", "--seeds=0,3", "--out=pictures")
-    assert code == 0, err
-    with open(tmp_path / "pictures" / "point_navigation_training.csv", newline="") as file:
-        rows = list(csv.DictReader(file))
-    ours = [(int(r["seed"]), float(r["after"])) for r in rows if r["whose"] == "ours"]
-    assert ours == [(0, -60), (0, 0), (3, -60), (3, -3)]
-    original = [float(r["after"]) for r in rows if r["whose"] == "original"]
-    assert original == [*published.original_learning_curve("2d_navigation").after]
-    assert (len(original), original[0], original[-1]) == (40, -64.88, -9.92)
-    assert (tmp_path / "pictures" / "point_navigation_training.png").stat().st_size > 1000
-
-
-NAME = "maml.mbs_20.fbs_20.numgrad1.fastlr0.5.delta0.01"
-
-
-def progress_csv(tmp_path, content, name=NAME):
-    folder = tmp_path / "logs" / "point_navigation" / name
-    folder.mkdir(parents=True)
-    (folder / "progress.csv").write_bytes(content)
-    return folder
-
-
-def test_pictures_of_training_go_to_the_run_or_to_the_folder_that_runs_share(run, tmp_path):
-    content = b"iteration,return_before,return_after\n0,-70,-60\n"
-    folder = progress_csv(tmp_path, content)
-    progress_csv(tmp_path, content, f"{NAME}.seed3")
-    code, _, err = run(plot_rl)
-    assert code == 0, err
-    pictures = ["point_navigation_training.csv", "point_navigation_training.png"]
-    assert sorted(file.name for file in folder.iterdir()) == [*pictures, "progress.csv"]
-    assert run(plot_rl, "--seeds=0,3,0", "--name=both")[0] == 0
-    assert sorted(file.name for file in folder.parent.glob("*.*g")) == ["both_training.png"]
-    assert [path.name for path in tmp_path.iterdir()] == ["logs"]
-
-
-WHOLE_ROW = b"iteration,return_before,return_after\n0,-70,-60\n"
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        WHOLE_ROW + b"1,-5",
-        WHOLE_ROW + b"1,-5\n",
-        WHOLE_ROW + b"1,\xff,3\n",
-        WHOLE_ROW + b"1,-5," + b"9" * 200_000 + b"\n",
-        WHOLE_ROW + b"9" * 5000 + b",1,1\n",
-        WHOLE_ROW + b"1,,-3\n",
-        WHOLE_ROW.replace(b",", b";"),
-        b"\xef\xbb\xbf" + WHOLE_ROW,
-    ],
-)
-def test_whole_rows_of_a_damaged_file_are_drawn(run, tmp_path, content):
-    folder = progress_csv(tmp_path, content)
-    code, _, err = run(plot_rl)
-    assert code == 0, err
-    with open(folder / "point_navigation_training.csv", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["whose"] == "ours"]
-    assert [(row["iteration"], row["before"], row["after"]) for row in rows] == [("0", "-70", "-60")]
-
-
-@pytest.mark.parametrize(
-    "content", [b"", b"iteration,return_before,return_after\n", b"\0" * 99, b"notes\n", b"iteration\n0\n"]
-)
-def test_files_without_a_whole_row_are_one_sentence(run, tmp_path, content):
-    folder = progress_csv(tmp_path, content)
-    code, _, err = run(plot_rl)
-    assert code == 2
-    assert err.startswith("error: the returns in ")
-    assert "cannot be read (it has no rows of them): train by `python -m scripts.train_rl`" in err
-    assert [file.name for file in folder.iterdir()] == ["progress.csv"]
-
-
-@pytest.mark.parametrize(
-    ("flags", "message"),
-    [
-        (["--seeds="], "--seeds must be integers"),
-        (["--seeds=-1"], "--seed must be at least 0, not -1"),
-        (["--seeds=1,x"], "--seeds must be integers"),
-        (["--seeds=5"], "train by `python -m scripts.train_rl --seed=5`"),
-    ],
-)
-def test_training_that_cannot_be_drawn(run, tmp_path, flags, message):
-    assert_refused(run(plot_rl, *flags), message, tmp_path)
+    assert_refused(run(script, *arguments), message)
+    assert list(tmp_path.iterdir()) == []

@@ -75,6 +75,63 @@ def test_goals():
     assert not np.isin(envs.test_goals(ID), envs.sample_goals(ID, 0, 0, 40)).any(), "tested on what was trained on"
 
 
+def test_goals_are_drawn_by_an_environment_that_returns_the_same_object_each_time(monkeypatch):
+    expected = envs.sample_goals(ID, 0, 1, 5)
+
+    def sample_task(self, random):
+        reused[:] = random.uniform(0, 3, 1)
+        return reused
+
+    reused = np.zeros(1)
+    monkeypatch.setattr(Lift, "sample_task", sample_task)
+    np.testing.assert_array_equal(envs.sample_goals(ID, 0, 1, 5), expected)
+
+
+class Basement(gymnasium.Wrapper):
+    """Goals below the ground, for an environment with goals of its own or without."""
+
+    def sample_task(self, random):
+        return random.uniform(-1, 0, 1)
+
+    def set_task(self, goal):
+        self.env.unwrapped.goal = goal
+
+
+@pytest.mark.parametrize("has_goals", [True, False])
+def test_goals_of_a_wrapper_count(has_goals):
+    class Floors(Lift):
+        if not has_goals:
+            sample_task = set_task = None
+
+    gymnasium.register(
+        "Basement-v0", lambda: gymnasium.wrappers.RescaleAction(Basement(Floors()), -0.5, 1.5), max_episode_steps=4
+    )
+    try:
+        goals = envs.sample_goals("Basement-v0", 0, 1, 5)
+        assert (goals < 0).all()
+        tasks = envs.make_vector("Basement-v0", 2, 1, 4)
+        tasks.reset(goals[:2], (0,))
+        moved, rewards, _ = tasks.step(np.zeros((2, 1, 1)))
+        np.testing.assert_allclose(rewards[:, 0], goals[:2, 0] - moved[:, 0, 0], rtol=1e-6)
+    finally:
+        del gymnasium.registry["Basement-v0"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"sample_task": lambda self: 1.0}, r"sample_task of \S+ does not take a generator alone: too many positional"),
+        ({"set_task": lambda self: None}, "set_task of .* does not take a goal alone: too many positional arguments; "),
+        ({"set_task": lambda self, x, y: None}, "set_task of .* does not take a goal alone: missing .* 'y'; supported"),
+    ],
+)
+def test_methods_with_other_arguments_are_named(monkeypatch, changes, message):
+    for name, method in changes.items():
+        monkeypatch.setattr(Lift, name, method)
+    with pytest.raises(UserError, match=message):
+        envs.sample_goals(ID, 0, 0, 1)
+
+
 def test_a_reward_of_nan_names_task_and_step(monkeypatch):
     def step(self, action):
         observation, reward, _, truncated, info = original(self, action)
