@@ -26,8 +26,8 @@ def from_arrays(
 
     Args:
         images: [images, height, width, channels], or [images, height, width] of one channel. uint8 is taken as it is,
-            and not copied where the images of each class are consecutive. Other whole numbers from 0 to 255 and
-            floats that are k / 255 become the uint8 that they stand for.
+            and not copied where the images of each class are consecutive. Other whole numbers from 0 to 255,
+            floats that are k / 255 and booleans become the uint8 that they stand for.
         labels: [images] or [images, 1], the class of each: numbers or text.
         splits: for "train", "val" and "test", any of them, the labels of their classes, or their names; classes of no
             split are left out. Or the shares of training, validation and test, (0.64, 0.16, 0.2): see
@@ -160,6 +160,10 @@ def _images(images):
 
 def _as_uint8(images):
     """Images as uint8, a few at a time; refused where that would change them."""
+    if images.dtype.kind == "b":
+        return images.astype(np.uint8) * np.uint8(255)
+    if images.dtype.kind in "iu" and np.max(images) == 1:
+        raise UserError("images are whole numbers from 0 to 1, where 255 is white: multiply them by 255")
     if images.dtype == np.uint8:
         return images
     if images.dtype.kind not in "iuf":

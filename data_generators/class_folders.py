@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from data_generators.decoding import Decoder
+from data_generators.errors import UserError
 from data_generators.files import reading
-from data_generators.splits import SPLITS
+from data_generators.splits import KNOWN_AS, SPLITS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,8 +80,26 @@ def list_classes(
 
 
 def list_splits(path: str | Path, suffixes: Collection[str]) -> dict[str, ClassFolders | None]:
-    """Lists the images <split>/<class>/<image> below a folder, by split; see `list_classes`."""
-    return {split: list_classes(Path(path, split), suffixes) for split in SPLITS}
+    """Lists the images <split>/<class>/<image> below a folder, by split; see `list_classes`.
+
+    The folders of splits may have any of the names in `splits.KNOWN_AS`, in upper case too.
+
+    Raises:
+        UserError: a folder cannot be read, or two folders are of one split.
+    """
+    path, found = Path(path), {}
+    with reading(path):
+        entries = _visible(path) if path.is_dir() else []
+        names = [entry.name for entry in entries if entry.name.lower() in KNOWN_AS]
+    for name in names:
+        split, classes = KNOWN_AS[name.lower()], list_classes(path / name, suffixes)
+        if classes and split in found:
+            raise UserError(
+                f"{path} has two folders of the split {split}, {found[split].path.name} and {name}: keep one"
+            )
+        if classes:
+            found[split] = classes
+    return {split: found.get(split) for split in SPLITS}
 
 
 def is_image(name: str, suffixes: Collection[str]) -> bool:

@@ -30,8 +30,8 @@ from data_generators.errors import UserError, listed
 from data_generators.files import reading
 
 SPLITS = ("train", "val", "test")
-_KNOWN_AS = {"train": "train", "base": "train", "val": "val", "valid": "val", "validation": "val"}
-_KNOWN_AS |= {"test": "test", "novel": "test"}
+KNOWN_AS = {"train": "train", "base": "train", "val": "val", "valid": "val", "validation": "val"}
+KNOWN_AS |= {"test": "test", "novel": "test"}
 _LABELS = ("label", "class_name")  # columns
 _REMEDY = "give lists of classes as UTF-8 text, in a form that docs/data.md shows"
 
@@ -83,14 +83,14 @@ def checked(found: Mapping[str, Iterable[str | int]], where: str) -> Lists:
     """
     lists: Lists = {}
     for name, names in found.items():
-        if name not in _KNOWN_AS:
+        if name not in KNOWN_AS:
             raise UserError(f"{where} lists the split {name!r}: splits are train, val (or valid) and test")
-        if _KNOWN_AS[name] in lists:
-            raise UserError(f"{where} lists the split {_KNOWN_AS[name]} twice: leave one list out")
+        if KNOWN_AS[name] in lists:
+            raise UserError(f"{where} lists the split {KNOWN_AS[name]} twice: leave one list out")
         if isinstance(names, str) or not isinstance(names, Iterable):
             raise UserError(f"{where} must have a list of class names for the split {name}, not {names!r}")
-        lists[_KNOWN_AS[name]] = sorted(map(str, names), key=key)
-        if not lists[_KNOWN_AS[name]]:
+        lists[KNOWN_AS[name]] = sorted(map(str, names), key=key)
+        if not lists[KNOWN_AS[name]]:
             raise UserError(f"{where} lists no class for the split {name}: add some, or leave the split out")
     if not lists:
         raise UserError(f"{where} lists no split: it must list the classes of train, val and test")
@@ -143,7 +143,7 @@ def _identity(lists):
 
 def _of_folder(folder):
     readers = {".json": _json_of_one, ".csv": _csv, ".txt": _txt}
-    files = sorted(f for f in folder.iterdir() if f.stem.lower() in _KNOWN_AS and f.suffix.lower() in readers)
+    files = sorted(f for f in folder.iterdir() if f.stem.lower() in KNOWN_AS and f.suffix.lower() in readers)
     if not files:
         raise UserError(f"{folder} has no lists of classes: put train, val and test there as .json, .csv or .txt")
     found: Lists = {}
@@ -157,7 +157,7 @@ def _of_folder(folder):
 
 
 def _of_file(file):
-    if file.stem.lower() in _KNOWN_AS:
+    if file.stem.lower() in KNOWN_AS:
         raise UserError(f"{file} lists one split: give --splits its folder, {file.parent}, which has them all")
     if file.suffix.lower() in (".csv", ".txt"):
         kind = file.suffix.lower()
@@ -165,7 +165,7 @@ def _of_file(file):
     found = _json(file)
     if not isinstance(found, dict):
         raise UserError(f'{file} must have a list of classes for each split: {{"train": [...], "valid": [...], ...}}')
-    return {split: _names(names, file) if split in _KNOWN_AS else names for split, names in found.items()}
+    return {split: _names(names, file) if split in KNOWN_AS else names for split, names in found.items()}
 
 
 def _json(file):

@@ -1,6 +1,6 @@
 """The shape of a few-shot task, and of what draws them; shared by every domain."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -47,18 +47,30 @@ def by_size(tasks: Iterable[Tasks]) -> list[Tasks]:
     """
     groups: dict[Any, list[Tasks]] = {}
     for task in (Tasks(*task) for task in tasks):
-        groups.setdefault(repr(_structured(np.shape, task)), []).append(task)
-    return [_structured(lambda *values: np.stack(values), *group) for group in groups.values()]
+        groups.setdefault(repr(structured(np.shape, task)), []).append(task)
+    return [structured(lambda *values: np.stack(values), *group) for group in groups.values()]
 
 
-def _structured(function, first, *others):
-    """The structure of what a function gives of the arrays in the same place of structures."""
+def structured(function: Callable, first: Any, *others: Any) -> Any:
+    """The structure of what a function gives of the arrays in the same place of structures.
+
+    Args:
+        function: of as many arrays as there are structures.
+        first, others: structures: an array or nested numbers; or a dict or tuple of arrays, or a list of arrays of
+            different shapes.
+    """
     if isinstance(first, dict):
-        return {key: _structured(function, *(value[key] for value in (first, *others))) for key in first}
-    if isinstance(first, tuple):
-        items = [_structured(function, *values) for values in zip(first, *others, strict=True)]
+        return {key: structured(function, *(value[key] for value in (first, *others))) for key in first}
+    if isinstance(first, tuple) or (isinstance(first, list) and _holds_several(first)):
+        items = [structured(function, *values) for values in zip(first, *others, strict=True)]
         return type(first)(*items) if isinstance(first, Tasks) else tuple(items)
     return function(first, *others)
+
+
+def _holds_several(values):
+    """Whether a list is of several arrays, which differ in shape, rather than of the rows of one."""
+    shapes = {tuple(value.shape) if hasattr(value, "shape") else None for value in values}
+    return len(shapes) > 1 and None not in shapes
 
 
 def refuse_ragged(tasks: Tasks) -> None:

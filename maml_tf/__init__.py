@@ -7,7 +7,14 @@ NumPy, and changes nothing in the process.
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from data_generators.errors import UserError
+try:
+    from data_generators.errors import UserError
+except ModuleNotFoundError as error:
+    import data_generators
+
+    found = data_generators.__file__ or next(iter(data_generators.__path__))
+    why = f"{found} hides the package data_generators, which belongs to maml_tf: give your own another name"
+    raise ImportError(why) from error
 
 if TYPE_CHECKING:  # what editors and type checkers read in place of `__getattr__`
     from data_generators.arrays import from_arrays, from_tf_dataset

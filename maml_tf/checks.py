@@ -152,7 +152,10 @@ def number_of(tasks: Tasks, queries: bool = True) -> Any:
     """
     for name, value in tasks._asdict().items():
         for tensor in tf.nest.flatten(value):
-            if tensor.shape.rank is not None and tensor.shape.rank < 2:
+            if tensor.shape.rank is None:
+                how = "give the dataset an output_signature, or tf.ensure_shape in its map"
+                raise UserError(f"the number of axes of {name} is not known: {how}")
+            if tensor.shape.rank < 2:
                 raise UserError(f"{name} must be [tasks, examples, ...], but its shape is {tensor.shape}")
     _same({name: _sizes(value, 0) for name, value in tasks._asdict().items()}, "tasks")
     _examples(tasks.support_x, tasks.support_y, "support_x", "support_y", axis=1)
@@ -164,6 +167,25 @@ def number_of(tasks: Tasks, queries: bool = True) -> Any:
     if queries and 0 in _sizes(tasks.query_x, 1):
         raise UserError("the query is empty: each task needs at least one query example")
     return size(tf.nest.flatten(tasks)[0])
+
+
+def refuse_single_task(support_x: Any, query_x: Any, specs: list[tf.TensorSpec] | None) -> None:
+    """Refuses what is most likely one task without the task axis, [examples, 1], as tasks of one example [1] each.
+
+    Args:
+        support_x, query_x: structures of tensors.
+        specs: as for `inputs`.
+
+    Raises:
+        UserError: the model takes examples of one number, and the tasks have one example of support and query each, a
+            number without its axis.
+    """
+    inputs = tf.nest.flatten([support_x, query_x])
+    if specs and all(spec.shape[1:] == [1] for spec in specs) and all(x.shape[1:] == [1] for x in inputs):
+        raise UserError(
+            f"inputs of the shape {inputs[0].shape} are one task, or many of one example: give [tasks, examples, 1], "
+            "for one task x[None], for tasks of one example x[:, None]"
+        )
 
 
 def _alike(name, tasks, by_rank=False):

@@ -87,6 +87,8 @@ def as_tasks(batch: Any) -> Tasks:
     parts = _parts(batch)
     if len(parts) == 1:
         return as_tasks(parts[0])
+    if any(isinstance(part, Tasks) for part in parts):
+        raise UserError("a list of Tasks is no batch: maml_tf.by_size joins single tasks to batches")
     if len(parts) == 4:
         return Tasks(*parts)
     if [len(_parts(part)) for part in parts] == [2, 2]:

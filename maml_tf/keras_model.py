@@ -4,7 +4,8 @@ A step of `fit` is `MAML.train_step`, one of `evaluate` is `MAML.curves`, one of
 `MAML.predict`: nothing is computed here.
 """
 
-from collections.abc import Callable, Iterable
+import inspect
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from data_generators.errors import UserError
@@ -12,10 +13,11 @@ from maml_tf import checks, losses, users_losses
 from maml_tf.backend import keras, tf
 from maml_tf.curves import curve_of
 from maml_tf.keras_data import as_pairs, as_support_and_query, as_tasks, for_fit, for_keras
+from maml_tf.keras_means import Means, by_names
 from maml_tf.maml import MAML
 from maml_tf.optimizers import adam
 from maml_tf.pure_model import is_seed
-from maml_tf.saving import Missing, decoded, encoded, name_of
+from maml_tf.saving import Missing, decoded, encoded
 from maml_tf.task_axis import MAP, map_tasks
 
 _ELSEWHERE = {
@@ -25,6 +27,10 @@ _ELSEWHERE = {
     "jit": "compile(jit_compile=...)",
     "step_size": "inner_step_size=...",
 }
+_LATER = {"num_updates", "test_updates", "inner_step_size"}  # which may be set on a model
+
+
+_ARGUMENTS = {*inspect.signature(MAML).parameters, "inner_step_size", "test_updates"} - _ELSEWHERE.keys() - {"model"}
 
 
 @keras.saving.register_keras_serializable("maml_tf")
@@ -44,7 +50,7 @@ class MAMLModel(keras.Model):
         network: a built keras.Model, whose weights are meta-learned.
         inner_step_size: alpha, `step_size` of `MAML`.
         num_updates: inner updates in meta-training. It may be set later, and counts from the next `compile` on.
-        test_updates: inner updates of `evaluate` and `predict`, likewise; default, `num_updates`.
+        test_updates: inner updates of `evaluate` and `predict`; default, `num_updates`. Set later, it counts at once.
         name: of the model.
         settings: the other arguments of `MAML`, but for those of `compile`.
 
@@ -80,12 +86,30 @@ class MAMLModel(keras.Model):
             raise UserError(f"MAMLModel takes no {wrong}: give {_ELSEWHERE[wrong]} in its place")
         self.inner_step_size, self.num_updates, self.test_updates = inner_step_size, num_updates, test_updates
         self._maml: MAML | None = None
-        self._settings, self._means, self._updates = settings, _Means(), None
+        self._settings, self._means, self._updates = settings, Means(), None
         # It makes the variables, so that they are among the weights; the other one checks second derivatives.
         first = MAML(network, losses.mse, step_size=inner_step_size, **self._arguments(first_order=True))
         self.network, self.step_sizes = network, first.step_sizes
         self.slots = [keras.Variable(slot, dtype=slot.dtype, trainable=False, name="slot") for slot in first.slots]
         self.built = True
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """As of any keras.Model; what `__init__` alone can set is refused."""
+        made = self.__dict__.get("_settings") is not None and name in _ARGUMENTS
+        if made and (name not in _LATER or (name == "inner_step_size" and self.step_sizes)):
+            how = "it is learned" if name in _LATER else f"give {name}=... to MAMLModel"
+            raise UserError(f"{name} cannot be set on a model: {how}")
+        super().__setattr__(name, value)
+        if made and name == "test_updates" and self._maml is not None:
+            self._test_as_usual()
+
+    def _test_as_usual(self):
+        """Has `evaluate` and `predict` make as many updates as the model says."""
+        self._predicted, self.predict_function = (
+            tf.function(self._predict, autograph=False, reduce_retracing=True),
+            None,
+        )
+        self._test_by(None)
 
     def _arguments(self, **others):
         return {"num_updates": self.num_updates, **self._settings, **others}
@@ -101,7 +125,7 @@ class MAMLModel(keras.Model):
         self,
         optimizer: keras.optimizers.Optimizer | str | None = "adam",
         loss: Callable | str | None = None,
-        metrics: Iterable | Callable | str | None = None,
+        metrics: Iterable | Callable | Mapping | str | None = None,
         *,
         jit_compile: bool | str = "auto",
         run_eagerly: bool = False,
@@ -112,21 +136,17 @@ class MAMLModel(keras.Model):
         Args:
             optimizer: of the meta-update; "adam" is that of the original, `maml_tf.adam()`, and None is MAML's default.
             loss: a loss of Keras or its name, one of `maml_tf.losses`, or a function (y_true, y_pred).
-            metrics: what is reported beside the loss, likewise; "accuracy" is `losses.accuracy`.
+            metrics: what is reported beside the loss, likewise, or a dict of names; "accuracy" is `losses.accuracy`.
             jit_compile: whether XLA compiles, `jit` of `MAML`.
             run_eagerly, steps_per_execution: as for any keras.Model.
         """
         if loss is None:
             raise UserError('compile needs a loss, such as compile(optimizer="adam", loss="mse")')
-        metrics = [] if metrics is None else metrics
-        metrics = [metrics] if isinstance(metrics, str) or callable(metrics) else list(metrics)
-        names = [_name(metric) for metric in metrics]
-        if twice := {name for name in names if [*names, "loss"].count(name) > 1}:
-            raise UserError(f"two metrics are called {min(twice)!r}: give each a name of its own")
+        given = {"loss": loss, "metrics": metrics, "jit_compile": jit_compile, "run_eagerly": run_eagerly}
         self._maml = MAML(
             self.network,
             users_losses.targets_first(loss),
-            accuracy=dict(zip(names, map(users_losses.targets_first, metrics), strict=True)),
+            accuracy={name: users_losses.targets_first(metric) for name, metric in by_names(metrics).items()},
             optimizer=adam() if optimizer == "adam" else optimizer,
             jit=jit_compile,
             step_size=list(self.step_sizes) or self.inner_step_size,
@@ -142,12 +162,10 @@ class MAMLModel(keras.Model):
             jit_compile=False,
             auto_scale_loss=False,
         )
-        given = {"loss": loss, "metrics": metrics, "jit_compile": jit_compile, "run_eagerly": run_eagerly}
         self._given = encoded({**given, "steps_per_execution": steps_per_execution})
-        self._means, self._predicted = _Means(), tf.function(self._predict, autograph=False, reduce_retracing=True)
+        self._means, self._updates = Means(), None
         self._means.make([*self._kinds(), *(f"support_{kind}" for kind in self._kinds())])
-        self._updates = None
-        self._test_by(None)
+        self._test_as_usual()
 
     def _kinds(self):
         return [name.removeprefix("post_") for name in self.maml.learner.metric_names("post")]
@@ -256,7 +274,10 @@ class MAMLModel(keras.Model):
     def from_config(cls, config: dict[str, Any]) -> "MAMLModel":
         """The model of `get_config`; functions of one's own are found in `keras.saving.custom_object_scope`."""
         network = keras.saving.deserialize_keras_object(config["network"])
-        return cls(network, name=config["name"], **_restored(config["arguments"]))
+        arguments = _restored(config["arguments"])
+        if isinstance(arguments["inner_step_size"], tuple) and not arguments.get("learn_step_size"):
+            arguments["inner_step_size"] = list(arguments["inner_step_size"])  # one for each variable
+        return cls(network, name=config["name"], **arguments)
 
     def get_compile_config(self) -> dict[str, Any]:
         """What `compile_from_config` compiles the model by."""
@@ -267,24 +288,6 @@ class MAMLModel(keras.Model):
         self.compile(**_restored(config))
 
 
-class _Means:
-    """Means by name. Keras would save them with the weights if the model itself had them."""
-
-    def __init__(self):
-        self.by_name = {}
-
-    def make(self, names):
-        """Makes those that are not there, which cannot be done in a graph."""
-        self.by_name |= {name: keras.metrics.Mean(name) for name in names if name not in self.by_name}
-
-    @tf.function(autograph=False, reduce_retracing=True)
-    def update(self, values, weight=None):
-        """Adds values, scalars or [tasks]; returns the means so far."""
-        for name, value in values.items():
-            self.by_name[name].update_state(value, weight)
-        return {name: self.by_name[name].result() for name in values}
-
-
 def _restored(config):
     try:
         return decoded(config)
@@ -292,8 +295,3 @@ def _restored(config):
         raise UserError(
             f"the file cannot hold {error}: give load_model(path, custom_objects={{{str(error)!r}: ...}})"
         ) from error
-
-
-def _name(metric):
-    """The name that Keras reports a metric under."""
-    return metric if isinstance(metric, str) else str(getattr(metric, "name", None) or name_of(metric))

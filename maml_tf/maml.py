@@ -286,10 +286,10 @@ class MAML(Saved, Fixed):
     def _elements(self, tasks, first=0, queries=True):
         """Tasks, each with its own seeds for random layers and its order of examples; and their number."""
         tasks = self.pure.tasks(tasks)
+        count = checks.number_of(tasks, queries)
         if tf.is_tensor(tasks.support_y):
             self.target_spec = tf.TensorSpec([None, *tasks.support_y.shape[2:]], tasks.support_y.dtype)
         iteration = steps_of(self.optimizer) + steps_of(self.pretrain_optimizer)
-        count = checks.number_of(tasks, queries)
         seeds = [s[first:] for s in self.pure.seeds_per_task(iteration, first + count)]
         examples = checks.size(tf.nest.flatten(tasks.support_x)[0], 1)
         seed = tf.stack([tf.cast(iteration, tf.int64), 0])

@@ -9,6 +9,7 @@ from data_generators.tasks import Tasks
 from maml_tf import checks
 from maml_tf.backend import keras, tf, without_cudnn
 from maml_tf.graphs import traced
+from maml_tf.keras_data import as_tasks
 
 
 class Known(NamedTuple):
@@ -44,8 +45,11 @@ def adapts_part(part: str, model: keras.Model) -> Callable[[keras.Variable], boo
         model: keras.Model.
 
     Raises:
-        UserError: there is no such part.
+        UserError: there is no such part; or the model is a subclassed one, whose last layer is not known.
     """
+    if part in ("head", "body") and getattr(model, "outputs", None) is None:
+        remedy = 'for a subclassed one give a predicate, such as adapts=lambda v: "classifier/" in v.path'
+        raise UserError(f"adapts={part!r} needs a functional or Sequential model: {remedy}")
     by_default, head = adapts_by_default(model), _head(model)
     parts = {
         "all": by_default,
@@ -215,10 +219,11 @@ class PureModel:
         return checks.tensors(value, self.dtype, single=self.has_one_output)
 
     def tasks(self, tasks: Tasks) -> Tasks:
-        """Tasks as tensors; errors as of `inputs`."""
-        support_x, support_y, query_x, query_y = tasks
-        support = self.inputs(support_x, "support_x"), self.targets(support_y)
-        return Tasks(*support, self.inputs(query_x, "query_x"), self.targets(query_y))
+        """Tasks, in any form that `keras_data.as_tasks` takes, as tensors; errors as of it and of `inputs`."""
+        x, y, query_x, query_y = as_tasks(tasks)
+        x, query_x = self.inputs(x, "support_x"), self.inputs(query_x, "query_x")
+        checks.refuse_single_task(x, query_x, self.input_specs)
+        return Tasks(x, self.targets(y), query_x, self.targets(query_y))
 
     def observe(self, x: Any) -> None:
         """Finds out which part of the state the model assigns when it is called, unless that is known already.

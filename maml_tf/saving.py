@@ -199,7 +199,7 @@ def encoded(value: Any) -> Any:
     """
     if isinstance(value, dict):
         return {name: encoded(item) for name, item in value.items()}
-    if type(value) in (list, tuple):
+    if isinstance(value, list | tuple) and not hasattr(value, "_fields"):  # Keras's own kind of list, too
         return [encoded(item) for item in value]
     if isinstance(value, np.generic):
         value = value.item()

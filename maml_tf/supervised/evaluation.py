@@ -17,7 +17,7 @@ from data_generators.errors import UserError
 from data_generators.files import replacing
 from data_generators.prefetch import Prefetcher
 from data_generators.progress import progress
-from data_generators.tasks import Tasks, refuse_ragged
+from data_generators.tasks import Tasks, refuse_ragged, structured
 from maml_tf.distribution import ALONE, Alone
 from maml_tf.runs.statistics import diverged, mean_and_ci95, mean_ci95, median
 from maml_tf.supervised.conditions import USUAL, Conditions
@@ -256,9 +256,14 @@ def _statistics(values):
 def _filled(tasks, wanted, size):
     """Arrays with `size` tasks: where the list ends sooner, its last task is repeated."""
     refuse_ragged(Tasks(*tasks))
-    arrays = Tasks(*(np.asarray(value) for value in tasks))
-    count = min(wanted, size)
-    if any(len(array) != count for array in arrays):
-        given = [len(array) for array in arrays]
+    count, given = min(wanted, size), []
+
+    def filled(array):
+        array = np.asarray(array)
+        given.append(len(array))
+        return np.concatenate([array, np.repeat(array[-1:], size - count, axis=0)]) if count < size else array
+
+    arrays = structured(filled, Tasks(*tasks))
+    if any(number != count for number in given):
         raise UserError(f"draw gave {given} tasks where {count} were asked for: the data have fewer than --test_tasks")
-    return Tasks(*(np.concatenate([a, np.repeat(a[-1:], size - count, axis=0)]) if count < size else a for a in arrays))
+    return arrays

@@ -85,7 +85,8 @@ def test_grey_images_need_no_channel():
     splits = from_arrays(IMAGES[..., 0], LABELS, SPLITS)
     assert_grouped(splits, IMAGES[..., :1])
     binary = (IMAGES[..., 0] > 127).astype(np.float32)
-    assert_grouped(from_arrays(binary, LABELS, SPLITS), (255 * binary[..., None]).astype(np.uint8))
+    for images in binary, binary.astype(bool):
+        assert_grouped(from_arrays(images, LABELS, SPLITS), (255 * binary[..., None]).astype(np.uint8))
 
 
 CHANGED = {"images": IMAGES, "labels": LABELS, "splits": SPLITS}
@@ -96,6 +97,14 @@ CHANGED = {"images": IMAGES, "labels": LABELS, "splits": SPLITS}
     [
         ({"images": IMAGES / 256}, "floats from 0 to 1 that are no k / 255, and would change"),
         ({"images": IMAGES / 255 * 2 - 1}, "from 0 to 255, or from 0 to 1, but range from -1.0 to 1.0"),
+        (
+            {"images": (IMAGES > 127).astype(np.uint8)},
+            "whole numbers from 0 to 1, where 255 is white: multiply",
+        ),
+        (
+            {"images": (IMAGES > 127).astype(np.int64)},
+            "whole numbers from 0 to 1, where 255 is white: multiply",
+        ),
         ({"images": IMAGES / 2}, "images are not whole numbers from 0 to 255"),
         ({"images": IMAGES.astype(int) - 1}, "or from 0 to 1, but range from -1 to 254"),
         ({"images": IMAGES.astype(int) * 2}, "or from 0 to 1, but range from 0 to 510"),

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -183,3 +184,39 @@ def test_no_images(tmp_path):
         load_image_folder(tmp_path)
     with pytest.raises(UserError, match=r"1 channel \(grey\) or 3 \(RGB\), not 2"):
         load_image_folder(tmp_path, channels=2)
+
+
+@pytest.mark.parametrize(
+    "names", [("train", "validation", "test"), ("Train", "VAL", "Test"), ("base", "valid", "novel")]
+)
+def test_splits_may_have_their_other_names(tmp_path, names):
+    write(tmp_path, synthetic.tree({f"{name}/{letter}": 1 for name, letter in zip(names, "abc", strict=True)}))
+    found = load_image_folder(tmp_path, side=8)
+    assert {split: data.names for split, data in found.items()} == {"train": ("a",), "val": ("b",), "test": ("c",)}
+
+
+def test_two_folders_of_a_split_are_refused(tmp_path):
+    write(tmp_path, synthetic.tree({"train/a": 1, "val/b": 1, "validation/c": 1}))
+    with pytest.raises(UserError, match="has two folders of the split val, val and validation: keep one"):
+        load_image_folder(tmp_path, side=8)
+
+
+def test_the_documented_program_sees_new_images_as_the_training_saw_its_own(tmp_path):
+    text = (Path(__file__).parents[2] / "docs" / "getting-started.md").read_text(encoding="utf-8")
+    text = text[text.index("    import numpy as np\n    import tensorflow as tf\n    from PIL") :]
+    code = textwrap.dedent(text[: text.index("    model = ")])
+    exif, clear = Image.Exif(), picture("x", 30, 20).convert("RGBA")
+    exif[0x0112] = 6
+    clear.putalpha(Image.linear_gradient("L").resize((30, 20)))
+    images = {
+        "a.jpg": encoded(picture("x", 120, 60), "JPEG"),
+        "b.jpg": encoded(picture("y", 30, 20), "JPEG", exif=exif),
+        "c.png": encoded(clear, "PNG"),
+        "d.png": encoded(picture("z", 30, 20).convert("L"), "PNG"),
+        "e.gif": encoded(picture("z", 30, 20).convert("P"), "GIF"),
+    }
+    write(tmp_path, {f"train/a/{name}": content for name, content in images.items()})
+    found: dict = {}
+    exec(code, found)
+    pixels = found["pixels"](sorted((tmp_path / "train" / "a").iterdir()), side=16)
+    np.testing.assert_allclose(255 * pixels, load_image_folder(tmp_path, side=16)["train"].images, atol=1e-3)

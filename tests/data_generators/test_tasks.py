@@ -38,6 +38,16 @@ def test_structures_lists_and_tensors_are_batched_too():
     assert batch.query_y.shape == (2, 3, 1)
 
 
+@pytest.mark.parametrize("kind", [list, tuple])
+def test_several_inputs_of_a_task_are_listed(kind):
+    x = kind([np.ones((5, 2)), np.ones((5, 3))])
+    (batch,) = by_size([Tasks(x, np.ones((5, 1)), x, np.ones((5, 1)))] * 2)
+    assert [value.shape for value in batch.support_x] == [(2, 5, 2), (2, 5, 3)]
+    rows = [np.ones(2)] * 5  # one input
+    (batch,) = by_size([Tasks(rows, rows, rows, rows)] * 2)
+    assert batch.support_x.shape == (2, 5, 2)
+
+
 def test_batches_of_each_size_are_trained_on():
     keras.utils.set_random_seed(0)
     maml = MAML(networks.mlp((2,), 1, (3,)), "mse", jit=False)

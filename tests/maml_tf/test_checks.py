@@ -6,7 +6,8 @@ import pytest
 import tensorflow as tf
 
 from data_generators.errors import UserError
-from data_generators.tasks import Tasks
+from data_generators.sinusoid import Sinusoid
+from data_generators.tasks import Tasks, by_size
 from maml_tf import checks
 from maml_tf.losses import mse
 from maml_tf.maml import MAML
@@ -234,3 +235,48 @@ def test_nested_numbers_keep_their_digits():
     nested, arrays = (maml.meta_gradients(Tasks(*[cast(v) for v in ([x], [y], [x], [y])])) for cast in (list, np.array))
     for found, expected in zip(nested, arrays, strict=True):
         np.testing.assert_array_equal(found, expected)
+
+
+def numbers(*shape):
+    return np.random.default_rng(0).normal(size=shape).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def of_numbers():
+    return MAML(keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)]), mse, task_axis="map", jit=False)
+
+
+def test_one_task_without_its_axis_is_refused(of_numbers):
+    one = Tasks(*(numbers(10, 1) for _ in range(4)))
+    for call in (of_numbers.train_step, lambda tasks: of_numbers.evaluate(tasks, 1)):
+        with pytest.raises(UserError, match=r"are one task, or many of one example: give \[tasks, examples, 1\]"):
+            call(one)
+    of_numbers.train_step(Tasks(*(value[None] for value in one)))
+    of_numbers.train_step(Tasks(*(value[:, None] for value in one)))  # tasks of one example
+    x, y = numbers(10, 3), numbers(10, 3, 1)
+    of_numbers.train_step(Tasks(x, y, x, y))  # inputs that Keras gives a last axis of size 1
+
+
+@pytest.mark.parametrize("count", [2, 3, 4, 5])
+def test_a_list_of_tasks_is_no_batch(of_numbers, count):
+    several = [Tasks(*(numbers(5, 1) for _ in range(4))) for _ in range(count)]
+    for call in (of_numbers.train_step, lambda tasks: of_numbers.evaluate(tasks, 1)):
+        with pytest.raises(UserError, match=r"a list of Tasks is no batch: maml_tf\.by_size joins"):
+            call(several)
+    (batch,) = by_size(several)
+    of_numbers.train_step(batch)
+
+
+def test_batches_in_the_forms_of_keras_are_tasks(of_numbers):
+    support_x, support_y, query_x, query_y = tasks = Tasks(*(numbers(3, 5, 1) for _ in range(4)))
+    pairs = (support_x, support_y), (query_x, query_y)
+    expected = of_numbers.evaluate(tasks, 1)["losses"]
+    np.testing.assert_array_equal(of_numbers.evaluate(pairs, 1)["losses"], expected)
+    for batch in Sinusoid(5).dataset("val", 4).take(2):
+        assert of_numbers.evaluate(batch, 1)["losses"].shape == (4, 2)
+
+
+def test_an_unknown_number_of_axes_is_refused(of_numbers):
+    step = tf.function(of_numbers.train_step, autograph=False, input_signature=[Tasks(*[tf.TensorSpec(None)] * 4)])
+    with pytest.raises(UserError, match="the number of axes of support_x is not known: give the dataset an output_sig"):
+        step(GOOD)

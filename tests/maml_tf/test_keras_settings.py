@@ -100,3 +100,13 @@ def test_another_backend_that_is_loaded_already_is_refused_in_one_sentence(use):
 def test_another_backend_that_began_to_load_is_refused_in_one_sentence(tmp_path):
     result = in_a_process("import tensorflow\nfrom maml_tf import MAML", KERAS_BACKEND="jax", KERAS_HOME=str(tmp_path))
     assert "UserError: maml_tf needs Keras on TensorFlow, but it runs on jax: set" in result.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("file", ["data_generators.py", "data_generators/__init__.py"])
+def test_a_module_of_the_users_that_hides_the_package_is_named(tmp_path, file):
+    path = tmp_path / file
+    path.parent.mkdir(exist_ok=True)
+    path.touch()
+    found = in_a_process(f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from maml_tf import MAML")
+    why = f"{path} hides the package data_generators, which belongs to maml_tf: give your own another name"
+    assert found.stderr.splitlines()[-1] == f"ImportError: {why}"

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from data_generators.errors import UserError
 from data_generators.tasks import Tasks
 from maml_tf import layers, losses, networks
 from maml_tf import task_axis as axis
@@ -275,3 +276,24 @@ def test_models_of_legacy_keras_and_what_is_no_model_are_refused():
     for model, kind in ((legacy, "model of legacy Keras"), (lambda x: x, "function")):
         with pytest.raises(ValueError, match=f"must be a keras.Model of Keras 3, but is a {kind}"):
             MAML(model, losses.mse)
+
+
+class HeadFirst(keras.Model):
+    """Makes its layers in another order than it calls them."""
+
+    def __init__(self):
+        super().__init__()
+        self.head, self.trunk = keras.layers.Dense(2, name="classifier"), keras.layers.Dense(4)
+
+    def call(self, inputs):
+        return self.head(self.trunk(inputs))
+
+
+def test_the_head_of_a_subclassed_model_is_a_predicate():
+    own = HeadFirst()
+    own(np.zeros((1, 3), np.float32))
+    for part in "head", "body":
+        with pytest.raises(UserError, match=f"adapts='{part}' needs a functional or Sequential model"):
+            MAML(own, "mse", adapts=part)
+    of_head = MAML(own, "mse", adapts=lambda v: "classifier/" in v.path).pure.adapted
+    assert [v.shape for v in of_head] == [(4, 2), (2,)]

@@ -271,3 +271,21 @@ def test_nan_and_infinity_are_written_as_such(tmp_path):
     assert mean[:12] == ["0.0025", "inf", *["nan"] * 9, "0.0024"]
     assert mean[12:24] == ["0.0025", *["inf"] * 10, "0.0024"]
     assert mean[24:] == ["0", *["600"] * 10, "0"]
+
+
+@pytest.mark.parametrize("kind", [list, tuple, lambda parts: dict(zip("ab", parts, strict=True))])
+def test_models_with_several_inputs(kind):
+    inputs = kind([keras.Input((1,), name="a"), keras.Input((2,), name="b")])
+    joined = keras.layers.Concatenate()(list(inputs.values()) if isinstance(inputs, dict) else list(inputs))
+    learner = MAML(keras.Model(inputs, keras.layers.Dense(1)(joined)), losses.mse, task_axis="map", jit=False)
+
+    def parts(x):
+        return kind([x, np.concatenate([x, x], axis=-1)])
+
+    def draw_parts(first, count):
+        of = draw(first, count)
+        return Tasks(parts(of.support_x), of.support_y, parts(of.query_x), of.query_y)
+
+    found = evaluate(learner, draw_parts, num_tasks=5, num_updates=1, tasks_per_call=3)
+    expected = learner.evaluate(draw_parts(0, 5), 1)["losses"]
+    np.testing.assert_allclose(found.query, expected, rtol=1e-5)
