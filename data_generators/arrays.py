@@ -162,7 +162,7 @@ def _as_uint8(images):
     """Images as uint8, a few at a time; refused where that would change them."""
     if images.dtype.kind == "b":
         return images.astype(np.uint8) * np.uint8(255)
-    if images.dtype.kind in "iu" and np.max(images) == 1:
+    if images.dtype.kind in "iu" and np.max(images[:_CHUNK]) <= 1 and np.max(images) == 1:
         raise UserError("images are whole numbers from 0 to 1, where 255 is white: multiply them by 255")
     if images.dtype == np.uint8:
         return images

@@ -30,6 +30,7 @@ _ELSEWHERE = {
 _LATER = {"num_updates", "test_updates", "inner_step_size"}  # which may be set on a model
 
 
+# What a model is made with, and has for good unless it is in _LATER.
 _ARGUMENTS = {*inspect.signature(MAML).parameters, "inner_step_size", "test_updates"} - _ELSEWHERE.keys() - {"model"}
 
 
@@ -105,10 +106,8 @@ class MAMLModel(keras.Model):
 
     def _test_as_usual(self):
         """Has `evaluate` and `predict` make as many updates as the model says."""
-        self._predicted, self.predict_function = (
-            tf.function(self._predict, autograph=False, reduce_retracing=True),
-            None,
-        )
+        self._predicted = tf.function(self._predict, autograph=False, reduce_retracing=True)
+        self.predict_function = None
         self._test_by(None)
 
     def _arguments(self, **others):
@@ -142,11 +141,12 @@ class MAMLModel(keras.Model):
         """
         if loss is None:
             raise UserError('compile needs a loss, such as compile(optimizer="adam", loss="mse")')
+        metrics = by_names(metrics)
         given = {"loss": loss, "metrics": metrics, "jit_compile": jit_compile, "run_eagerly": run_eagerly}
         self._maml = MAML(
             self.network,
             users_losses.targets_first(loss),
-            accuracy={name: users_losses.targets_first(metric) for name, metric in by_names(metrics).items()},
+            accuracy={name: users_losses.targets_first(metric) for name, metric in metrics.items()},
             optimizer=adam() if optimizer == "adam" else optimizer,
             jit=jit_compile,
             step_size=list(self.step_sizes) or self.inner_step_size,
