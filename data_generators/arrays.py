@@ -161,7 +161,7 @@ def _images(images):
 def _as_uint8(images):
     """Images as uint8, a few at a time; refused where that would change them."""
     if images.dtype.kind == "b":
-        return images.astype(np.uint8) * np.uint8(255)
+        return np.where(images, np.uint8(255), np.uint8(0))
     if images.dtype.kind in "iu" and np.max(images[:_CHUNK]) <= 1 and np.max(images) == 1:
         raise UserError("images are whole numbers from 0 to 1, where 255 is white: multiply them by 255")
     if images.dtype == np.uint8:

@@ -189,12 +189,10 @@ def refuse_single_task(support_x: Any, query_x: Any, specs: list[tf.TensorSpec] 
 
 
 def _alike(name, tasks, by_rank=False):
-    """Whether support and query have examples of the same shape, or at least rank, as far as it is known."""
+    """Whether support and query have examples of the same shape, as far as it is known, or at least rank."""
     first, second = (tf.nest.flatten(getattr(tasks, f"{part}_{name}")) for part in ("support", "query"))
     shapes = [(a.shape[2:], b.shape[2:]) for a, b in zip(first, second, strict=False)]
-    return all(
-        None in (a.rank, b.rank) or (a.rank == b.rank if by_rank else a.is_compatible_with(b)) for a, b in shapes
-    )
+    return all(a.rank == b.rank if by_rank else a.is_compatible_with(b) for a, b in shapes)
 
 
 def _shapes(value):

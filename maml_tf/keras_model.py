@@ -28,8 +28,6 @@ _ELSEWHERE = {
     "step_size": "inner_step_size=...",
 }
 _LATER = {"num_updates", "test_updates", "inner_step_size"}  # which may be set on a model
-
-
 # What a model is made with, and has for good unless it is in _LATER.
 _ARGUMENTS = {*inspect.signature(MAML).parameters, "inner_step_size", "test_updates"} - _ELSEWHERE.keys() - {"model"}
 

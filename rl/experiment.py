@@ -100,8 +100,9 @@ class RLExperiment(Settings):
             check("num_grad_updates", self.num_grad_updates, least=1)
         if self.is_maml and self.optimizer != "trpo":
             raise UserError("--optimizer=adam is for the baselines: MAML's meta-update is a TRPO step")
+        unusual = self.unusual()
         for name, reason in self._without_effect().items():
-            if name in self.unusual():
+            if name in unusual:
                 raise UserError(f"{reason}: leave --{name} out")
 
     def _without_effect(self):

@@ -223,9 +223,8 @@ def draw_goals(name: str, random: np.random.Generator, n: int) -> np.ndarray:
         UserError: it is unknown or cannot serve, or its goals are not supported.
     """
     env = make(name)
-    form = goal_form(env)
-    # Each is flattened before the next is drawn, which may be the same object.
-    goals = [form.flatten(env.get_wrapper_attr("sample_task")(random)) for _ in range(n)]
+    form, sample_task = goal_form(env), env.get_wrapper_attr("sample_task")
+    goals = [form.flatten(sample_task(random)) for _ in range(n)]  # each before the next, which may be the same object
     env.close()
     return np.stack(goals)
 

@@ -7,6 +7,7 @@ from maml_tf import MAML, Tasks, adam, networks
 from maml_tf.keras_model import MAMLModel
 
 SETTINGS = {"step_size": 0.05, "num_updates": 2, "learn_step_size": True}
+SMALLEST = {"task_axis": "map", "num_updates": 1, "learn_step_size": False}  # which take the least to trace
 
 
 def conv2(*arguments, **settings):

@@ -6,9 +6,8 @@ import pytest
 
 from data_generators.errors import UserError
 from maml_tf import MAMLModel, load
-from tests.maml_tf.small_models import model, network, tasks
-
-SMALLEST = {"task_axis": "map", "num_updates": 1, "learn_step_size": False}  # which take the least to trace
+from maml_tf.keras_data import as_pairs
+from tests.maml_tf.small_models import SMALLEST, model, network, tasks
 
 
 def squared_error(made):
@@ -25,17 +24,12 @@ def test_test_updates_count_at_once_in_evaluate_and_predict():
         made.test_updates = updates
         loss = made.evaluate(tasks(0), return_dict=True, verbose=0)["loss"]
         np.testing.assert_allclose(squared_error(made), loss, rtol=1e-5)
-        assert made.test_on_batch(*_pairs(), return_dict=True)["loss"] == pytest.approx(loss)
+        assert made.test_on_batch(*as_pairs(tasks(0)), return_dict=True)["loss"] == pytest.approx(loss)
         found.append(loss)
     assert found[0] == found[3]
     assert len(set(found)) == 3
     made.evaluate(tasks(0), test_updates=7, verbose=0)
     np.testing.assert_allclose(squared_error(made), found[0], rtol=1e-5)
-
-
-def _pairs():
-    of = tasks(0)
-    return (of.support_x, of.support_y), (of.query_x, of.query_y)
 
 
 def test_a_step_size_that_is_not_learned_changes_by_compiling_again():

@@ -11,10 +11,9 @@ from data_generators.errors import UserError
 from maml_tf import MAML, Tasks, losses
 from maml_tf.keras_data import as_pairs
 from maml_tf.keras_model import MAMLModel
-from tests.maml_tf.small_models import assert_same, maml, model, network, stream, tasks, variables
+from tests.maml_tf.small_models import SMALLEST, assert_same, maml, model, network, stream, tasks, variables
 
 STEPS = 4
-SMALLEST = {"task_axis": "map", "num_updates": 1, "learn_step_size": False}  # which take the least to trace
 
 
 class Sequence(keras.utils.PyDataset):
