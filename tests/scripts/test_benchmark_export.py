@@ -59,7 +59,9 @@ TIMED = re.compile(r"adapt_and_predict, (\d+ updates?) ")
 @pytest.mark.parametrize(
     ("flags", "after", "timed"),
     [
-        (["--preset=reptile"], "loss after 50 updates", ["1 update", "10 updates"]),
+        pytest.param(
+            *(["--preset=reptile"], "loss after 50 updates", ["1 update", "10 updates"]), marks=pytest.mark.slow
+        ),
         pytest.param(["--preset=meta_sgd"], "loss after 1 updates", ["1 update"], marks=pytest.mark.slow),
         (["--preset=maml_plus_plus", "--num_updates=12"], "loss after 12 updates", ["12 updates"]),
         pytest.param(

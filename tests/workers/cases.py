@@ -89,6 +89,7 @@ MAMLS = {  # name -> (network, its inputs, tasks, settings)
 # What is computed beside the training steps. It sees nothing of what tells the others apart, which SLOWLY has.
 PRETRAINED, GRADIENTS = ("random", "conv"), ("first_order",)
 WHOLE = ("conv4", "conv_second_order")  # of which other cases are parts
+LATER = ("clipped", "reptile", "all_updates")  # which are among the slow ones alone
 SLOWLY = {"dense_float32": "pretrained", "clipped": "pretrained", "reptile": "gradients", "all_updates": "gradients"}
 
 
@@ -239,7 +240,7 @@ def of_mamls(names, slowly=lambda name: None):
 
 
 CASES = {
-    **of_mamls(name for name in MAMLS if name not in ("clipped", *WHOLE)),
+    **of_mamls(name for name in MAMLS if name not in (*WHOLE, *LATER)),
     "compiled_loop": compiled_loop,
     "evaluations": evaluations,
     "trust_region": trust_region,

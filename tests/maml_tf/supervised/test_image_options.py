@@ -155,6 +155,10 @@ def test_resuming_augmented_training_is_exact(tmp_path):
 def test_tasks_run_as_without():
     plain, normalising = (networks.mlp((4, 4, 1), 2, normalize=normalize) for normalize in (False, True))
     assert resolve("auto", "auto", normalising) == resolve("auto", "auto", plain)
+
+
+@pytest.mark.slow
+def test_gradients_do_not_depend_on_how_tasks_run():
     data = build.load(NORMALIZED)
     tasks = data.source.sample(0, "train", 0, 2)
     mapped, vectorised = (
