@@ -1,4 +1,4 @@
-"""Meta-trains and tests MAML; what it does is in maml_tf/supervised/command_line.py."""
+"""Meta-trains and tests MAML; the code of this command is in maml_tf/supervised/command_line.py."""
 
 import sys
 

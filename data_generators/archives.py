@@ -1,6 +1,6 @@
-"""Zips, tars and folders of images: listed, checked and read, never extracted; and the download of one file.
+"""Lists, checks and reads images in zips, tars and folders, without extracting them; and downloads single files.
 
-Damage that can be found is found: a tar is read to its end, a download has its size and its checksum.
+All damage that can be detected is detected: a tar is read to its end, and a download's size and checksum are checked.
 """
 
 import bz2
@@ -22,16 +22,16 @@ from data_generators.files import reading, replacing
 from data_generators.progress import progress
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
-# By how a file begins.
+# Functions that open compressed files, by the bytes that a file begins with.
 _COMPRESSED: dict[bytes, Callable[[BinaryIO], io.BufferedIOBase]] = {
     b"\x1f\x8b": gzip.open,
     b"BZh": bz2.open,
     b"\xfd7zXZ": lzma.open,
     b"]\0\0\x80": lzma.open,
 }
-_CHUNK_BYTES = 1 << 20  # of a tar, checked at a time
-_CONNECT_SECONDS = 30  # without an answer, then a download is given up
-_DOWNLOAD_BYTES = 1 << 16  # at a time
+_CHUNK_BYTES = 1 << 20  # of a compressed tar, checked at a time
+_CONNECT_SECONDS = 30  # without an answer, after which a download is given up
+_DOWNLOAD_BYTES = 1 << 16  # read at a time
 
 
 class ImageFolder:
@@ -39,7 +39,7 @@ class ImageFolder:
 
     Args:
         path: the folder.
-        max_bytes: no image may be longer than this.
+        max_bytes: largest allowed length of an image.
     """
 
     def __init__(self, path: Path, max_bytes: int):
@@ -47,7 +47,7 @@ class ImageFolder:
         self._max_bytes = max_bytes
 
     def is_empty(self) -> bool:
-        """Whether there is no image at all; found out without listing them."""
+        """Whether there is no image at all; stops at the first image."""
         return next(self._images(), None) is None
 
     def fingerprint(self) -> str:
@@ -76,12 +76,12 @@ class ImageFolder:
 
 
 class ImageZip:
-    """The PNG files group/class/file.png in a zip, or in the folder of the zip's own name in it.
+    """The PNG files group/class/file.png in a zip; they may be inside a folder that has the name of the zip.
 
     Args:
         path: the zip.
-        max_bytes: no image may be longer than this.
-        max_total: all files in it may not be longer than this together.
+        max_bytes: largest allowed length of an image.
+        max_total: largest allowed length of all files together.
     """
 
     def __init__(self, path: Path, max_bytes: int, max_total: int):
@@ -128,12 +128,12 @@ class ImageZip:
 
 
 def _is_image(name: str) -> bool:
-    """Whether this is part of the data set: systems leave hidden files, and macOS a shadow folder in its zips."""
+    """Whether a file is an image of the data set, and neither hidden nor in the shadow folder of macOS's zips."""
     return name.lower().endswith(".png") and not any(part.startswith((".", "__MACOSX")) for part in name.split("/"))
 
 
 def _bounded(file, name, max_bytes: int) -> bytes:
-    """Reads a file whole, but no more than max_bytes, whatever length it claims to have."""
+    """Reads a whole file, whatever length it claims to have; UserError if it is longer than max_bytes."""
     contents = file.read(max_bytes + 1)
     if len(contents) > max_bytes:
         raise UserError(f"{name} is longer than {max_bytes:,} bytes, so it is not an image of this data set.")
@@ -141,19 +141,19 @@ def _bounded(file, name, max_bytes: int) -> bytes:
 
 
 class _Entry(tarfile.TarInfo):
-    """A member whose header, if damaged, is an error: tarfile takes it for the end of the archive."""
+    """A member whose damaged header is an error; tarfile itself would take it for the end of the archive."""
 
     @classmethod
     def frombuf(cls, buf, encoding, errors):
         return _told(super().frombuf, buf, encoding, errors)
 
     @classmethod
-    def _frombuf(cls, buf, encoding, errors, **settings):  # which newer versions of Python call in its place
+    def _frombuf(cls, buf, encoding, errors, **settings):  # newer Pythons call this instead
         return _told(super()._frombuf, buf, encoding, errors, **settings)
 
 
 def _told(read, buf, *arguments, **settings):
-    """What reads a header, but for damage, which is an error of its own."""
+    """Reads a header by `read`; raises tarfile.ReadError if it is damaged."""
     if buf and not buf.strip(b"\0"):
         buf = bytes(tarfile.BLOCKSIZE)  # the padding at the end may be of any length
     try:
@@ -165,15 +165,15 @@ def _told(read, buf, *arguments, **settings):
 
 
 def members(path: Path) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
-    """The members of a tar, each to be read before the next is asked for.
+    """Yields the members of a tar; each must be read before the next is requested.
 
-    A compressed tar is first read to its end, because its checksum is told only there.
+    A compressed tar is first read to its end, because its checksum is there.
 
     Args:
         path: the tar.
 
     Raises:
-        UserError: it is damaged, or no tar.
+        UserError: it is damaged, or not a tar.
     """
     with reading(path):
         is_tar = path.name.lower().endswith(SUFFIXES) or tarfile.is_tarfile(path)
@@ -213,7 +213,7 @@ def _read_to_the_end(file: BinaryIO, opener, path: Path) -> None:
 
 
 class _AppearedError(Exception):
-    """The file was put in its place by somebody else while it was fetched."""
+    """Another process put the file in its place while it was being downloaded."""
 
 
 def fetch(url: str, path: str | Path, sha256: str, size: int) -> None:
@@ -226,7 +226,7 @@ def fetch(url: str, path: str | Path, sha256: str, size: int) -> None:
         size: the file's length in bytes; reading stops beyond it.
 
     Raises:
-        UserError: the file cannot be reached or written, or it is another file than expected.
+        UserError: the file cannot be downloaded or written, or it is not the expected file.
     """
     path = Path(path)
     try:
@@ -252,7 +252,7 @@ def fetch(url: str, path: str | Path, sha256: str, size: int) -> None:
 
 
 def _download(url: str, part: Path, size: int) -> str:
-    """Writes what url sends, but never more than a chunk beyond size, to part; returns its SHA-256."""
+    """Writes what url sends to part, at most one chunk beyond size; returns its SHA-256."""
     name = urllib.parse.urlsplit(url).path.rpartition("/")[2]
     digest = hashlib.sha256()
     with (

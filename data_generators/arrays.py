@@ -1,4 +1,4 @@
-"""Classes of images from arrays in memory, and from data sets of TensorFlow Datasets: one line makes a task source.
+"""Makes classes of images from arrays in memory, or from a data set of TensorFlow Datasets, in one line.
 
 splits = from_arrays(images, labels, {"train": range(60), "val": range(60, 80), "test": range(80, 100)})
 splits = from_tf_dataset(tfds.load("cifar100", split="train+test"), (0.64, 0.16, 0.2))
@@ -25,21 +25,21 @@ def from_arrays(
     """Groups images by class, and classes by split.
 
     Args:
-        images: [images, height, width, channels], or [images, height, width] of one channel. uint8 is taken as it is,
-            and not copied where the images of each class are consecutive. Other whole numbers from 0 to 255,
-            floats that are k / 255 and booleans become the uint8 that they stand for.
-        labels: [images] or [images, 1], the class of each: numbers or text.
-        splits: for "train", "val" and "test", any of them, the labels of their classes, or their names; classes of no
-            split are left out. Or the shares of training, validation and test, (0.64, 0.16, 0.2): see
-            `splits.by_shares`, which gets the sorted labels.
-        names: of the classes by label; default, the labels as text.
+        images: [images, height, width, channels], or [images, height, width] of one channel. uint8 is used as it is,
+            and not copied if the labels are in ascending order. Other whole numbers from 0 to 255, floats that are
+            k / 255, and booleans are converted to the uint8 that they stand for.
+        labels: [images] or [images, 1], the class of each image: numbers or text.
+        splits: labels or names of the classes of each split, for any of "train", "val" and "test"; classes in no split
+            are left out. Or the shares of training, validation and test, (0.64, 0.16, 0.2), by which
+            `splits.by_shares` divides the sorted labels.
+        names: names of the classes, by label; default: the labels as text.
 
     Returns:
-        ClassImages by split, as `Episodes` takes them. The classes of a split are in the order of its list.
+        ClassImages by split, for `Episodes`. The classes of a split are in the order of its list.
 
     Raises:
-        UserError: images are no images, or would change when they become uint8; labels do not fit them; a class is
-            listed twice, or has no image; or a split has no class.
+        UserError: images do not have the form of images, or would change when converted to uint8; labels do not fit
+            them; a class is listed twice, or has no image; or a split has no class.
 
     Example:
         >>> images, labels = np.zeros((60, 28, 28, 1), np.uint8), np.arange(60) % 6
@@ -71,16 +71,16 @@ def from_arrays(
 def from_tf_dataset(
     dataset: Iterable, splits: Splits, names: Sequence[str] | Mapping[Any, str] | None = None
 ) -> dict[str, ClassImages]:
-    """`from_arrays` of a tf.data.Dataset as TensorFlow Datasets has them, read whole into memory.
+    """Applies `from_arrays` to a tf.data.Dataset of TensorFlow Datasets, which is read into memory as a whole.
 
     Args:
-        dataset: of dicts with `image` [height, width, channels] and `label`, or of such pairs (`as_supervised`); any
-            iterable of these does. All images must have one size: `.map` others to one.
-        splits: as of `from_arrays`.
-        names: as of `from_arrays`; of TensorFlow Datasets, `info.features["label"].names`.
+        dataset: iterable, such as a tf.data.Dataset, of dicts with `image` [height, width, channels] and `label`, or of
+            pairs of these (`as_supervised`). All images must have one size: resize others by `.map`.
+        splits: as for `from_arrays`.
+        names: as for `from_arrays`; TensorFlow Datasets has them in `info.features["label"].names`.
 
     Raises:
-        UserError: an element is no such dict or pair, the images differ in size, the dataset never ends, or as of
+        UserError: an element is not such a dict or pair, the images differ in size, the dataset never ends, or as for
             `from_arrays`.
 
     Example:
@@ -89,7 +89,7 @@ def from_tf_dataset(
         >>> splits["train"].names, splits["train"].images.shape
         (('cat', 'dog'), (40, 8, 8, 3))
     """
-    if isinstance(dataset, Mapping | tuple):  # as tfds.load gives them without split=, or with batch_size=-1
+    if isinstance(dataset, Mapping | tuple):  # from tfds.load without split=, or with batch_size=-1
         raise UserError(
             "dataset must be one data set: to join splits, give tfds.load split='train+test'; arrays go to from_arrays"
         )
@@ -144,7 +144,7 @@ def _labels(labels):
 def _images(images):
     try:
         images = np.asanyarray(images)
-    except ValueError as error:  # NumPy's, for sizes that differ
+    except ValueError as error:  # raised by NumPy for sizes that differ
         raise UserError("images differ in size: resize them to one size, or load them by load_image_folder") from error
     if images.ndim == 3:
         images = images[..., None]
@@ -159,7 +159,7 @@ def _images(images):
 
 
 def _as_uint8(images):
-    """Images as uint8, a few at a time; refused where that would change them."""
+    """Converts images to uint8, a few at a time; UserError if that would change them."""
     if images.dtype.kind == "b":
         return np.where(images, np.uint8(255), np.uint8(0))
     if images.dtype.kind in "iu" and np.max(images[:_CHUNK]) <= 1 and np.max(images) == 1:
@@ -170,10 +170,10 @@ def _as_uint8(images):
         raise UserError(f"images must be numbers from 0 to 255, or from 0 to 1, not {images.dtype}")
     chunks = [images[i : i + _CHUNK] for i in range(0, len(images), _CHUNK)]
     low, high = np.min([np.min(chunk) for chunk in chunks]), np.max([np.max(chunk) for chunk in chunks])
-    if not (low >= 0 and high <= 255):  # as of NaN
+    if not (low >= 0 and high <= 255):  # also if they are NaN
         raise UserError(f"images must be numbers from 0 to 255, or from 0 to 1, but range from {low} to {high}")
     in_one = images.dtype.kind == "f" and high <= 1
-    tolerance = 1e-3 + (255 * np.finfo(images.dtype).eps if in_one else 0)  # of k / 255, rounded to that type
+    tolerance = 1e-3 + (255 * np.finfo(images.dtype).eps if in_one else 0)  # for k / 255, rounded to that type
     converted = np.empty(images.shape, np.uint8)
     for i, chunk in enumerate(chunks):
         values = chunk.astype(np.float64) * (255 if in_one else 1)
@@ -188,7 +188,7 @@ def _as_uint8(images):
 def _names(classes, names):
     if names is None:
         return [str(value) for value in classes]
-    texts, names = [], names if isinstance(names, Mapping) else dict(enumerate(names))  # -1 is not the last one
+    texts, names = [], names if isinstance(names, Mapping) else dict(enumerate(names))  # not names[-1] for -1
     for value in classes:
         try:
             texts.append(str(names[value]))

@@ -2,7 +2,7 @@
 
 CIFAR-FS (Bertinetto et al. 2019, arXiv 1805.08136) splits the classes 64 / 16 / 20 at random. Its lists are those of
 github.com/tristandeleu/pytorch-meta (torchmeta/datasets/assets/cifar100/cifar-fs) and of github.com/ArnoutDevos/
-maml-cifar-fs, which agree; the authors' own, in github.com/bertinetto/r2d2, are in the archive that it links to.
+maml-cifar-fs, which agree; the authors' own lists are in an archive that github.com/bertinetto/r2d2 links to.
 FC100 (Oreshkin et al. 2018, arXiv 1805.10123) splits the superclasses 12 / 4 / 4, so that the classes of a split are
 less like those of another. Its lists are those of github.com/ServiceNow/TADAM (datasets/create_dataset_cifar100.py)
 and of torchmeta (cifar100/fc100), which agree.
@@ -29,7 +29,7 @@ from data_generators.pickled_arrays import as_text
 
 SIDE = 32  # pixels
 URL = "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz"
-FOLDER = "cifar-100-python"  # in the archive, whose name continues it
+FOLDER = "cifar-100-python"  # in the archive; the name of the archive begins with it
 
 _SUPERCLASSES = """
 aquatic_mammals: beaver dolphin otter seal whale
@@ -103,10 +103,10 @@ def load_cifar(
     url: str = URL,
     edition: Edition | None = None,
 ) -> dict[str, ClassImages]:
-    """Loads CIFAR-100 from data_dir, which may hold cifar-100-python.tar.gz, or the folder cifar-100-python of it.
+    """Loads CIFAR-100 from data_dir, which may hold cifar-100-python.tar.gz, or its folder cifar-100-python.
 
-    If neither is there, the archive is downloaded. The images are decoded once, into a cache that all splits share and
-    that is used also without them (`image_folders.load_split`).
+    If neither is there, the archive is downloaded. The images are decoded once, into a cache that all splits share
+    (`image_folders.load_split`); the cache can be used without the archive or folder.
 
     Args:
         data_dir: the folder.
@@ -151,7 +151,7 @@ def _in_folder(edition: Edition, *files: Path) -> Contents:
 
 
 def _in_archive(edition: Edition, path: Path) -> Contents:
-    """The gzip is read to its end first, where its checksum is."""
+    """Reads the archive; the gzip is first read to its end, where its checksum is."""
     found = {}
     for archive, entry in archives.members(path):
         folder, _, name = entry.name.removeprefix("./").partition("/")
@@ -165,10 +165,10 @@ def _in_archive(edition: Edition, path: Path) -> Contents:
 
 
 def _contents(files: Mapping[str, Any], edition: Edition) -> Contents:
-    """Images and classes, checked, from the dicts that the files are.
+    """Checks the dicts in the files, and returns their images and classes.
 
-    train, test: data, uint8 [n, 3072], the rows of red, then green, then blue; and the lists fine_labels and
-    coarse_labels. meta: the lists fine_label_names and coarse_label_names. Keys may be bytes.
+    train and test have data, uint8 [n, 3072], with the rows of red, then green, then blue; and the lists fine_labels
+    and coarse_labels. meta has the lists fine_label_names and coarse_label_names. Keys may be bytes.
     """
     entries = {name: {as_text(key): value for key, value in found.items()} for name, found in files.items()}
     classes, superclasses = (

@@ -1,4 +1,4 @@
-"""Images in folders, <split>/<class>/<image>: listed."""
+"""Lists images in folders, <split>/<class>/<image>."""
 
 import dataclasses
 import hashlib
@@ -29,15 +29,15 @@ class ClassFolders:
     fingerprint: str
 
     def paths(self) -> list[Path]:
-        """Every image, class after class."""
+        """The paths of all images, class after class."""
         return [self.path / name / image for name, images in self.images.items() for image in images]
 
     def open(self) -> "ClassFolders":
-        """As of `image_folders.Classes`."""
+        """See `image_folders.Classes`."""
         return self
 
     def decode(self, decoder: Decoder, image: Path) -> np.ndarray:
-        """As of `image_folders.Classes`."""
+        """See `image_folders.Classes`."""
         return decoder(image)
 
 
@@ -46,13 +46,13 @@ def list_classes(
 ) -> ClassFolders | None:
     """Lists the images <class>/<image> below a folder.
 
-    Stray files do no harm: what is hidden, or has another suffix, is passed over. A folder without any image is no
-    class; a warning names it.
+    Files that are hidden, or have another suffix, are ignored. A folder without any image is not a class; a warning
+    names it.
 
     Args:
         path: the folder.
-        suffixes: in lower case, ".jpg" for example, of the files that are images.
-        wanted: which folders count, by their names.
+        suffixes: suffixes of the image files, in lower case, ".jpg" for example.
+        wanted: function that decides by a folder's name whether it is listed.
 
     Returns:
         ClassFolders, or None if there is no image.
@@ -85,7 +85,7 @@ def list_splits(path: str | Path, suffixes: Collection[str]) -> dict[str, ClassF
     The folders of splits may have any of the names in `splits.KNOWN_AS`, in upper case too.
 
     Raises:
-        UserError: a folder cannot be read, or two folders are of one split.
+        UserError: a folder cannot be read, or two folders are for the same split.
     """
     path, found = Path(path), {}
     with reading(path):
@@ -108,12 +108,12 @@ def is_image(name: str, suffixes: Collection[str]) -> bool:
 
 
 def is_visible(name: str) -> bool:
-    """Whether a file or folder of this name is the user's: systems leave hidden ones, and macOS a shadow folder."""
+    """Whether a file or folder of this name is the user's, and neither hidden nor the shadow folder of macOS."""
     return not name.startswith((".", "__MACOSX"))
 
 
 def _is_file(entry: os.DirEntry) -> bool:
-    """Whether it is a file, or a broken link, for which `stat` then fails, so that no image is lost silently."""
+    """Whether an entry is a file or a broken link; for the link, `stat` then fails, so no image is lost silently."""
     return entry.is_file() or (entry.is_symlink() and not os.path.exists(entry))
 
 

@@ -1,4 +1,4 @@
-"""Image files as arrays of one shape; what is no whole image is named."""
+"""Decodes image files to arrays of one shape; an error names the file that is not a whole image."""
 
 import io
 import logging
@@ -12,23 +12,23 @@ from PIL import EpsImagePlugin, Image, ImageFile, ImageOps, UnidentifiedImageErr
 from data_generators.errors import UserError
 from data_generators.files import reading
 
-MODES = {1: "L", 3: "RGB"}  # Pillow's names of pixels with this many channels
+MODES = {1: "L", 3: "RGB"}  # Pillow's modes, by the number of channels
 _COLOURS = {"L": "grey", "RGB": "RGB"}
 
 
 class Decoder:
     """Reads image files as uint8 [side, side, channels]; may be called from several threads.
 
-    Grey, CMYK and other images are converted; `report` says so once. Transparent pixels are laid over white, and of
-    16-bit grey the upper 8 bits are taken.
+    Images of another mode, such as grey or CMYK, are converted; `report` logs how many. Transparent pixels are put on a
+    white background; of 16-bit grey, the upper 8 bits are kept.
 
     Args:
         side: height and width in pixels.
         channels: 1, grey, or 3, RGB.
-        resize: stretch images of other sizes with the Lanczos filter, as the original did to miniImagenet; otherwise
-            another size is an error.
-        upright: turn images as their EXIF data say.
-        formats: Pillow's names of the formats to read; default, all that it knows.
+        resize: whether to stretch images of other sizes with the Lanczos filter, as the original did for miniImagenet;
+            otherwise another size is an error.
+        upright: whether to rotate images as their EXIF data say.
+        formats: Pillow's names of the formats to read; default: all that it knows.
     """
 
     def __init__(self, side: int, channels: int, resize: bool, upright: bool = False, formats: list[str] | None = None):
@@ -50,11 +50,11 @@ class Decoder:
         return np.asarray(self.image(contents, str(path))).reshape(self.shape)
 
     def image(self, contents: bytes, name: str) -> Image.Image:
-        """The image in these bytes, converted and resized; name is for errors, which are those of a call."""
+        """Decodes, converts and resizes the image in these bytes; errors are those of `__call__`, with this name."""
         return self._fitted(open_image(contents, name, self._formats), name)
 
     def pixels(self, pixels: np.ndarray, name: str) -> np.ndarray:
-        """As a call, of an image that is decoded already: uint8 [height, width, 1 or 3], or [height, width] if grey."""
+        """As `__call__`, for an image that is decoded: uint8 [height, width, 1 or 3], or [height, width] if grey."""
         if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or pixels.shape[2:] not in ((), (1,), (3,)):
             raise UserError(
                 f"{name} is {pixels.dtype} of shape {pixels.shape}, and not an image: uint8 of height x width x 1 or 3."
@@ -100,15 +100,15 @@ def open_image(contents: bytes, name: str, formats: list[str] | None = None) -> 
     """Reads the header of an image.
 
     Args:
-        contents: of the file.
-        name: of the file, for errors.
-        formats: Pillow's names of the formats to read; default, all that it knows.
+        contents: bytes of the file.
+        name: name of the file, for errors.
+        formats: Pillow's names of the formats to read; default: all that it knows.
 
     Returns:
-        The image, its pixels not decoded yet: wrap what decodes them in `whole`.
+        The image, whose pixels are not decoded yet: decode them within `whole`.
 
     Raises:
-        UserError: these bytes are no image.
+        UserError: these bytes are not an image.
     """
     if not contents:
         raise UserError(f"{name} is empty: put a whole image in its place, or remove it.")
@@ -124,20 +124,20 @@ def open_image(contents: bytes, name: str, formats: list[str] | None = None) -> 
 
 
 def checked(contents: bytes, formats: list[str] | None = None) -> Image.Image:
-    """`Image.open`, but checks the checksums of PNGs, which Pillow ignores when it decodes them.
+    """Opens an image as `Image.open`, but verifies the checksums of PNGs, which Pillow ignores when it decodes them.
 
-    Other formats have none, so that damage to them is found only where it makes decoding impossible.
+    Other formats have no checksums, so damage to them is found only if it makes decoding impossible.
     """
     image = Image.open(io.BytesIO(contents), formats=formats)
     if image.format != "PNG":
         return image
-    image.verify()  # after which it cannot be decoded
+    image.verify()  # a verified image cannot be decoded
     return Image.open(io.BytesIO(contents), formats=["PNG"])
 
 
 def is_decoded(kind: str) -> bool:
-    """Whether Pillow decodes a format, or only knows its name, as of HDF5 and MPEG."""
-    opener, *_ = Image.OPEN.get(kind, (None,))  # JPEG's may give an MPO, which is not in the list
+    """Whether Pillow can decode a format; of some, such as HDF5 and MPEG, it knows only the name."""
+    opener, *_ = Image.OPEN.get(kind, (None,))  # JPEG's opener may give MPO, which is not listed
     if kind == "EPS":
         return bool(EpsImagePlugin.has_ghostscript())
     return kind != "MPEG" and not (isinstance(opener, type) and issubclass(opener, ImageFile.StubImageFile))
@@ -145,7 +145,7 @@ def is_decoded(kind: str) -> bool:
 
 @contextmanager
 def whole(name: str) -> Iterator[None]:
-    """Turns whatever Pillow may raise while it decodes an image into one sentence; name is the image's."""
+    """Turns any error that Pillow raises while it decodes an image into one sentence; `name` is the image's name."""
     try:
         yield
     except UserError:
@@ -166,7 +166,7 @@ def _converted(image: Image.Image, mode: str, name: str) -> Image.Image:
         return image
     if image.mode in ("I", "F"):
         raise UserError(f"{name} has 32 bits a pixel: save it with 8 or 16 bits a pixel.")
-    if image.mode.startswith("I;16"):  # Pillow itself would take everything above 255 for white
+    if image.mode.startswith("I;16"):  # Pillow itself would make everything above 255 white
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert(mode)
     if image.has_transparency_data:
         image = image.convert("RGBA")

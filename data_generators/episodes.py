@@ -11,13 +11,13 @@ from data_generators import streams
 from data_generators.errors import UserError, listed
 from data_generators.tasks import Tasks
 
-# The seed of the 600 validation and the 600 test tasks. It is a constant, so that --seed never moves them.
+# The seed of the 600 validation and the 600 test tasks. It is a constant, so that --seed never changes them.
 EVALUATION_SEED = 1703
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ClassImages:
-    """The images of some classes, which may have differing numbers of images and may share one array.
+    """The images of some classes, which may have different numbers of images; several objects may share an array.
 
     images: [total_images, height, width, channels] uint8, in memory or memory-mapped.
     offsets: [classes] integers, the row of `images` at which each class begins.
@@ -36,7 +36,7 @@ class ClassImages:
         return len(self.names)
 
     def pixel_moments(self) -> tuple[list[float], list[float]]:
-        """Mean and standard deviation of each channel over all images, pixels in [0, 1]; exact but for one rounding."""
+        """Mean and standard deviation of each channel over all images, pixels in [0, 1]; only rounded once."""
         values, count = np.arange(256), 0
         total = squares = np.zeros(self.images.shape[-1], np.int64)
         for offset, length in zip(self.offsets, self.lengths, strict=True):
@@ -59,14 +59,14 @@ class Episodes:
         ways: classes per task, N.
         shots: support images per class, K.
         queries: query images per class; one number, or one for each split by its name.
-        rotate: turn all images of a class within a task by the same random multiple of 90 degrees.
-        flags: the names of ways, shots and queries in the advice of errors; a command gives those of its flags.
-        augment: mirror each image of a task of "train" with probability 1/2, pad it with black (8 pixels around 84x84,
-            4 around 32x32), and crop it at a random place. A task has the same images as without.
+        rotate: whether to rotate all images of a class within a task by the same random multiple of 90 degrees.
+        flags: names of ways, shots and queries in the advice of errors; a command gives the names of its flags.
+        augment: whether to mirror each image of a "train" task with probability 1/2, pad it with black (8 pixels around
+            84x84, 4 around 32x32), and crop it at a random place. This does not change which images a task has.
 
     Raises:
-        UserError: a size is not positive, a split has too few classes or a class too few images, or images to be
-            rotated are not square.
+        UserError: a size is not positive, a split has too few classes or a class too few images, images are not uint8,
+            or images to be rotated are not square.
 
     Example:
         >>> from maml_tf import load_image_folder
@@ -115,22 +115,22 @@ class Episodes:
     def sample(
         self, seed: int, split: str, iteration: int, num_tasks: int, part: tuple[int, int] | None = None
     ) -> Tasks:
-        """Draws meta-batch `iteration`, the tasks from iteration * num_tasks on; or part of it, as for `TaskSource`."""
+        """Draws meta-batch `iteration`, whose first task is iteration * num_tasks, or part of it; see `TaskSource`."""
         first, size = part or (0, num_tasks)
         return self.episodes(seed, split, iteration * num_tasks + first, size)
 
     def episodes(self, seed: int, split: str, first: int, num_tasks: int) -> Tasks:
-        """Draws the tasks with the indices first ... first + num_tasks - 1; any cut of a list gives the same tasks.
+        """Draws the tasks first ... first + num_tasks - 1; a task is the same in whatever range it is drawn.
 
         Args:
             seed: the seed of the run, or EVALUATION_SEED for the fixed lists of evaluation tasks.
             split: which of the splits to draw from.
             first: index of the first task, from 0.
-            num_tasks: how many tasks.
+            num_tasks: number of tasks.
 
         Returns:
-            Tasks of float32 arrays: images [num_tasks, ways * shots or ways * queries, height, width, channels]
-            in [0, 1], one-hot labels [num_tasks, the same, ways].
+            Tasks of float32 arrays: images [num_tasks, rows, height, width, channels] in [0, 1], one-hot labels
+            [num_tasks, rows, ways]; rows is ways * shots in the support and ways * queries in the query.
         """
         if split not in self.splits:
             raise UserError(f"there is no split {split!r}: the splits are {' and '.join(self.splits)}")
@@ -182,7 +182,7 @@ class Episodes:
             raise UserError(f"Only square images can be rotated, and those of the {split} split are {height}x{width}.")
 
     def _check_lengths(self, splits: list[str], queries: int):
-        """Names all classes that are too small at once."""
+        """Raises one UserError that names all classes with too few images."""
         needed = self.shots + queries
         classes = [
             (f"{name} of the {split} split ({length})", length)
@@ -208,7 +208,7 @@ class Episodes:
 
 
 def _random_words(seed: int, split: str, first: int, num_tasks: int, words: int) -> np.ndarray:
-    """Random uint64 [num_tasks, words]: task t reads its own blocks of Philox's counter, whatever is drawn with it."""
+    """Random uint64 [num_tasks, words]; each task has its own blocks of Philox's counter, whatever else is drawn."""
     key = np.array([int(seed) % 2**64, zlib.crc32(split.encode())], np.uint64)
     blocks = -(-words // 4)  # one step of the counter gives four words
     random = np.random.Philox(key=key, counter=first * blocks)
@@ -236,10 +236,10 @@ def _turn(pixels: np.ndarray, turns: np.ndarray):
 
 
 def _flipped_and_cropped(pixels: np.ndarray, words: np.ndarray) -> np.ndarray:
-    """Pixels [tasks, rows, height, width, channels], each image as the random word [tasks, rows] of its own says.
+    """Mirrors and crops pixels [tasks, rows, height, width, channels], each image by its random word [tasks, rows].
 
-    Cropping after padding is the field's augmentation of images of 32x32 and 84x84; other sizes are padded in between,
-    by a thirteenth of the side and a little more.
+    Cropping after padding is the usual augmentation of images of 32x32 (padded by 4) and 84x84 (by 8). The padding of
+    other sizes follows the line through these two: (side + 20) / 13, rounded.
     """
     height, width = pixels.shape[2:4]
     padding = round((min(height, width) + 20) / 13)

@@ -1,4 +1,4 @@
-"""What users can mend: the exception that says so, and the sentence that other errors become."""
+"""User errors: their exception, and the sentences that describe other errors which a user can fix."""
 
 import errno
 import os
@@ -14,7 +14,7 @@ Result = TypeVar("Result")
 _OF_FILES = "ENOENT EEXIST EACCES EPERM EROFS ENOSPC EDQUOT EFBIG EISDIR ENOTDIR EIO ENAMETOOLONG EMFILE ENFILE ELOOP"
 _ERRNO_TEXTS = tuple(os.strerror(getattr(errno, name)) for name in _OF_FILES.split() if hasattr(errno, name))
 
-# Lines before the reason, where an error comes from within a graph.
+# Beginnings of the lines that TensorFlow writes before the reason, if an error comes from within a graph.
 _OF_DEVELOPERS = ("Graph execution error:", "Detected at node", "<stack traces unavailable>", " ", "\t")
 
 
@@ -28,15 +28,15 @@ class UserError(ValueError):
 
 
 def listed(names: Sequence[str], most: int = 10) -> str:
-    """The names for a sentence, no more than `most` of them."""
+    """Lists names for a sentence, at most `most` of them."""
     more = f" and {len(names) - most:,} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
 
 
 def user_sentence(error: BaseException) -> str | None:
-    """What to tell the user of an error, in one sentence; None for one that is ours and needs its traceback.
+    """Describes a user error in one sentence; returns None for a bug of this project, which needs its traceback.
 
-    Users can mend what is wrong with files, names and memory, whether Python or TensorFlow says so.
+    Problems with files, names and memory are user errors, whether Python or TensorFlow reports them.
     """
     if isinstance(error, UserError):
         return str(error)
@@ -54,7 +54,7 @@ def user_sentence(error: BaseException) -> str | None:
 
 
 def exit_code(error: BaseException) -> int:
-    """The exit code of a command that ends so: 130 after Ctrl-C, 1 for an error that is ours, else its own, or 2."""
+    """The exit code of a command that ends with this error: 130 after Ctrl-C, 1 for a bug, else the error's or 2."""
     if isinstance(error, KeyboardInterrupt):
         return 130
     if isinstance(error, SystemExit):
@@ -70,7 +70,7 @@ def first_line(error: BaseException) -> str:
 
 
 def _of_tensorflow(error):
-    errors = getattr(sys.modules.get("tensorflow"), "errors", None)  # where it is not loaded, the error is not its
+    errors = getattr(sys.modules.get("tensorflow"), "errors", None)  # not loaded: not its error
     if errors is None or not isinstance(error, errors.OpError):
         return None
     text = first_line(error)
@@ -91,12 +91,12 @@ def _shortened(name):
 
 
 def importing(load: Callable[[str], Result], what: str, purpose: str) -> Result:
-    """Imports something of the user's; an error there is the user's.
+    """Imports code of the user; an error in that code is a user error.
 
     Args:
-        load: imports what it is given.
-        what: name of what to import.
-        purpose: what it is for; the message begins with it.
+        load: function that imports what its argument names.
+        what: name of the code to import.
+        purpose: beginning of the message, which says what the code is needed for.
 
     Raises:
         UserError: it cannot be imported; the message names the line in the user's file.
@@ -111,7 +111,7 @@ def importing(load: Callable[[str], Result], what: str, purpose: str) -> Result:
 
 
 def _place(error):
-    """Where in the user's files an error came up: the innermost line that is not of a library."""
+    """The place in the user's files where an error arose: the innermost line that is not in a library."""
     if isinstance(error, SyntaxError) and error.filename:
         return f" ({error.filename}, line {error.lineno})" if "line " not in str(error) else f" ({error.filename})"
     libraries = tuple({sysconfig.get_path(kind) for kind in ("stdlib", "platstdlib", "purelib", "platlib")})

@@ -1,4 +1,4 @@
-"""Files that are read or written: damage becomes one sentence, and a file is never half written."""
+"""Reads and writes files: an error becomes one sentence for the user, and a file is never left half written."""
 
 import csv
 import errno
@@ -20,32 +20,32 @@ from tokenize import TokenError
 
 from data_generators.errors import UserError
 
-# What Python, zipfile, tarfile and NumPy raise for damaged files: NumPy's headers, for one, go through tokenize, and a
-# damaged one may ask for more memory than there is.
+# What Python, zipfile, tarfile and NumPy raise for damaged files. For example, NumPy reads its headers with tokenize,
+# and a damaged header may ask for more memory than there is.
 DAMAGE: tuple[type[Exception], ...] = (OSError, EOFError, RuntimeError, ValueError, LookupError, TypeError)
 DAMAGE += (AttributeError, OverflowError, struct.error, zlib.error, lzma.LZMAError, csv.Error, zipfile.BadZipFile)
 DAMAGE += (tarfile.TarError, TokenError, SyntaxError, MemoryError)
 
 
 def _host() -> str:
-    """Eight digits that tell machines, and containers on them, apart: each has processes of its own numbers."""
+    """Eight digits that identify this machine or container: numbers of processes are unique only within one."""
     namespace = 0
     with suppress(OSError):
-        namespace = os.stat("/proc/self/ns/pid").st_ino  # of Linux
+        namespace = os.stat("/proc/self/ns/pid").st_ino  # Linux only
     return f"{zlib.crc32(f'{platform.node()} {namespace}'.encode()):08x}"
 
 
 _HOST = _host()
-_ABANDONED_SECONDS = 24 * 3600  # what nobody has written to for so long has been left, on whatever machine
-_EARLIER_SECONDS = 3600  # the same for the names of earlier versions, which do not tell the machine
+_ABANDONED_SECONDS = 24 * 3600  # a file that was not written to for this long is abandoned, on any machine
+_EARLIER_SECONDS = 3600  # the same for files of earlier versions, whose names do not have the machine
 
 
 @contextmanager
 def reading(path: str | Path, remedy: str = "put a whole one in its place") -> Iterator[None]:
-    """Turns whatever can go wrong while a file is read into one sentence.
+    """Turns any error while a file is read into one sentence.
 
     Args:
-        path: of the file, for the sentence.
+        path: path of the file, for the sentence.
         remedy: what the user can do.
 
     Raises:
@@ -64,11 +64,11 @@ def reading(path: str | Path, remedy: str = "put a whole one in its place") -> I
 
 @contextmanager
 def writing(path: str | Path, remedy: str = "") -> Iterator[None]:
-    """Turns what can go wrong while a file is written into one sentence.
+    """Turns any error while a file is written into one sentence.
 
     Args:
-        path: of the file, for the sentence.
-        remedy: what the user can do; without it, the reason alone is told.
+        path: path of the file, for the sentence.
+        remedy: what the user can do; without it, the sentence gives only the reason.
 
     Raises:
         UserError: in place of an OSError.
@@ -81,15 +81,17 @@ def writing(path: str | Path, remedy: str = "") -> Iterator[None]:
 
 @contextmanager
 def replacing(path: str | Path, durable: bool = True, tidy: bool = True) -> Iterator[Path]:
-    """Gives another name to write a file or folder under, which then takes the place of `path`, whole or not at all.
+    """Yields a temporary path to write a file or folder to, and then renames it to `path`: the whole or nothing.
 
-    The folder that it stands in is made if need be.
+    The parent folder is made if it does not exist.
 
     Args:
-        path: of the file; or of a folder, which must then be empty or not be there. A link is followed; what is neither
-            file nor folder, such as /dev/null, is written itself.
-        durable: flush it to the disk before it is renamed, so that not even a loss of power leaves it half written.
-        tidy: remove what killed processes have left; it takes milliseconds where the folder has hundreds of files.
+        path: path of the file, or of a folder, which must be empty or not exist. A link is followed. What is neither
+            file nor folder, such as /dev/null, is written directly.
+        durable: whether to flush it to the disk before it is renamed, so that even a loss of power cannot leave it half
+            written.
+        tidy: whether to remove what killed processes have left; this takes milliseconds if the folder has hundreds of
+            files.
 
     Raises:
         OSError: it cannot be written; what was at `path` stays as it was.
@@ -112,10 +114,10 @@ def replacing(path: str | Path, durable: bool = True, tidy: bool = True) -> Iter
 
 
 def check_writable(path: str | Path) -> None:
-    """Makes a file's folder, and finds out before the work for the file whether `replacing` can write it.
+    """Makes a file's folder, and checks that `replacing` can write the file, before any work for it is done.
 
     Raises:
-        UserError: it cannot.
+        UserError: it cannot be written.
     """
     path = _followed(path)
     try:
@@ -130,9 +132,9 @@ def check_writable(path: str | Path) -> None:
 
 
 def remove_abandoned(path: str | Path) -> None:
-    """Removes what processes that are gone have left of `replacing(path)`, or of a path that continues this with a dot.
+    """Removes what ended processes have left of `replacing(path)`, or of a path that begins with this and a dot.
 
-    The names that earlier versions wrote under, <name>.part and <name>.<process>.part, are removed too.
+    The temporary files of earlier versions, <name>.part and <name>.<process>.part, are removed too.
     """
     path = _followed(path)
     beginnings = f".{path.name}.", f"{path.name}."
@@ -142,14 +144,14 @@ def remove_abandoned(path: str | Path) -> None:
             process = re.search(r"\.(\d+)(?:-(\w+))?\.part$", name)
             if process and process[2] and name.startswith(beginnings[0]):
                 _remove_if_abandoned(part, *process.groups())
-            elif name == f".{path.name}.part":  # an earlier version named no process
+            elif name == f".{path.name}.part":  # an earlier version wrote no process
                 _remove(part)
             elif name == f"{path.name}.part" or (process and name.startswith(beginnings)):
                 _remove_if_earlier(part)
 
 
 def remove_all_abandoned(folder: str | Path) -> None:
-    """Removes what processes that are gone have left of `replacing` any path in a folder."""
+    """Removes what ended processes have left of `replacing` any path in a folder."""
     with suppress(OSError):
         for part in Path(folder).glob(".*.part"):
             if ours := re.fullmatch(r"\..+\.(\d+)-([0-9a-f]{8})\.part", part.name):
@@ -163,19 +165,19 @@ def _remove_if_abandoned(part: Path, process: str, host: str) -> None:
 
 
 def _remove_if_earlier(part: Path) -> None:
-    """Such names may be the user's, too: so no folder in plain sight, and nothing that is being written."""
+    """Removes an old file; the name may be the user's, so visible folders and files recently written are left alone."""
     if (part.is_file() or part.name.startswith(".")) and time.time() - part.stat().st_mtime > _EARLIER_SECONDS:
         _remove(part)
 
 
 def free_name(path: str | Path, ending: str) -> Path:
-    """<path>.<ending>1 or the next that is free, for what is put aside."""
+    """The first free name of <path>.<ending>1, <path>.<ending>2, ..., for something that is put aside."""
     names = (Path(f"{path}.{ending}{number}") for number in itertools.count(1))
     return next(name for name in names if not os.path.lexists(name))
 
 
 def flush(path: Path) -> None:
-    """Has the system write a file, or all files of a folder, to the disk."""
+    """Flushes a file, or all files of a folder, to the disk."""
     for file in [path] if path.is_file() else path.rglob("*"):
         if file.is_file():
             descriptor = os.open(file, os.O_RDWR)  # Windows flushes no file that is open for reading only
@@ -186,7 +188,7 @@ def flush(path: Path) -> None:
 
 
 def _followed(path: str | Path) -> Path:
-    """Where a path leads that is a link."""
+    """Returns where a link leads, or the path itself if it is no link."""
     return Path(os.path.realpath(path)) if os.path.islink(path) else Path(path)
 
 

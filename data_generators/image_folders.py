@@ -1,8 +1,9 @@
 """Images by class, decoded once into an array on disk.
 
-The array is memory-mapped, so a split is never held in memory. Beside the images of a split stand the array and
-`decoded_<split>_<height>x<width>x<channels>.json`, which tells what it was made from, names the array's file and holds
-a checksum of both. The array is written first, a few images at a time: a cache that has its json is whole.
+The array is memory-mapped, so a split is never held in memory. The cache of a split is beside its images: the array,
+and `decoded_<split>_<height>x<width>x<channels>.json`, which records what the array was made from, the name of its
+file, and a checksum of the classes and the array. The array is written first, a few images at a time, so a cache that
+has its json is complete.
 """
 
 import functools
@@ -37,24 +38,24 @@ class Classes(Protocol):
 
     @property
     def path(self) -> Path:
-        """Of the folder or file, for errors."""
+        """The path of the folder or file, for errors."""
 
     @property
     def fingerprint(self) -> str:
-        """Changes whenever the images do; told without reading them."""
+        """A text that changes whenever the images change; it is found without reading them."""
 
     @property
     def images(self) -> Mapping[str, Sized]:
-        """The images of each class, by its name; only once it is open."""
+        """The images of each class, by its name; available only after `open`."""
 
     def open(self) -> "Classes":
-        """Reads what a fingerprint does not need."""
+        """Reads what the fingerprint does not need, and returns the opened classes."""
 
     def paths(self) -> Sequence[Any]:
-        """What `decode` takes for every image, class after class."""
+        """The argument `image` of `decode` for every image, class after class."""
 
     def decode(self, decoder: Decoder, image: Any) -> np.ndarray:
-        """uint8 [height, width, channels], the shape of the decoder; may be called from several threads."""
+        """Decodes an image to uint8 of the decoder's shape [height, width, channels]; called from several threads."""
 
 
 def load_splits(
@@ -65,8 +66,11 @@ def load_splits(
 ) -> dict[str, ClassImages]:
     """Opens the caches of several splits, by name; see `load_split`.
 
-    Args as there, and
-        shared: told the sentence, and the splits, if a class is in more than one of them; by default, it is a warning.
+    Args:
+        data_dir, decoder: as for `load_split`.
+        folders: the images of each split; None if they are gone.
+        shared: function that is called with a sentence and the splits if a class is in more than one of them; by
+            default, the sentence is logged as a warning.
     """
     loaded = {split: load_split(data_dir, split, classes, decoder) for split, classes in folders.items()}
     splits = {split: data for split, data in loaded.items() if data is not None}
@@ -90,22 +94,22 @@ def load_split(
     folders: Classes | None,
     decoder: Decoder,
 ) -> ClassImages | None:
-    """Opens the cache of a split, which is made first if it is missing, damaged, or not made from what is there now.
+    """Opens the cache of a split; makes it first if it is missing, damaged, or not made from the present images.
 
-    Where it cannot be written, a warning is logged and the images are decoded into memory every time.
+    If it cannot be written, a warning is logged and the images are decoded into memory every time.
 
     Args:
         data_dir: the folder of the cache.
-        split: its name.
-        folders: the images; None if they are gone, and then the cache is taken as it is.
+        split: name of the split.
+        folders: the images; None if they are gone, and then the cache is used as it is.
         decoder: decodes the images, to the shape that the cache must have.
 
     Returns:
         ClassImages, or None if there is neither a cache nor an image.
 
     Raises:
-        UserError: an image cannot be decoded, and then an older cache is left as it was; the images are gone, and the
-            cache is damaged; or there is room for the decoded images neither on disk nor in memory.
+        UserError: an image cannot be decoded (an older cache is then left as it was); the images are gone and the cache
+            is damaged; or neither the disk nor the memory has room for the decoded images.
     """
     cache = data_dir / f"decoded_{split}_{'x'.join(map(str, decoder.shape))}.json"
     found = _read(cache, folders.fingerprint if folders else None, decoder.shape)
@@ -155,7 +159,7 @@ def _checksum_of_classes(names: list[str], lengths: list[int]) -> int:
 
 
 def _checksum_of_file(path: Path, shape: tuple[int, ...], checksum: int) -> int | None:
-    """Continues a checksum with an array; None if the file does not hold one of this shape."""
+    """Continues a checksum with the array in a file; None if the file does not hold an array of this shape."""
     header, buffer = _header(shape), memoryview(bytearray(1 << 20))
     with open(path, "rb", buffering=0) as file:
         if file.read(len(header)) != header:
@@ -166,21 +170,21 @@ def _checksum_of_file(path: Path, shape: tuple[int, ...], checksum: int) -> int 
 
 
 def _header(shape: tuple[int, ...]) -> bytes:
-    """How a .npy file of uint8 begins."""
+    """The header of a .npy file of uint8."""
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": shape})
     return header.getvalue()
 
 
 def _write(cache: Path, folders: Classes, shape: tuple[int, ...], decoder: Decoder) -> np.ndarray:
-    """Writes the array, then the json that names it, then deletes arrays of before; returns the array, memory-mapped.
+    """Writes the array, then the json that names it, then deletes older arrays; returns the array, memory-mapped.
 
-    The array goes through plain writes, because a full disk ends a process that writes through a memory map. What a
-    loss of power leaves half on the disk, the checksum will tell.
+    The array is written by plain writes, because a full disk kills a process that writes through a memory map. The
+    checksum detects an array that a loss of power left incomplete.
     """
     names, lengths = list(folders.images), [len(images) for images in folders.images.values()]
     path = cache.with_name(f"{cache.stem}.{folders.fingerprint[:16]}.npy")
-    remove_abandoned(cache.with_name(cache.stem))  # arrays of whatever images
+    remove_abandoned(cache.with_name(cache.stem))  # half-written arrays, whatever their images
     checksum = _checksum_of_classes(names, lengths)
     with (
         replacing(path, durable=False) as part,
@@ -203,7 +207,7 @@ def _write(cache: Path, folders: Classes, shape: tuple[int, ...], decoder: Decod
 
 def _in_memory(folders: Classes, shape: tuple[int, ...], decoder: Decoder) -> np.ndarray:
     try:
-        if math.prod(shape) > _memory():  # the system would give it, and end the process when it is used
+        if math.prod(shape) > _memory():  # the system would allocate it, and kill the process when it is used
             raise MemoryError
         images = np.empty(shape, np.uint8)
     except MemoryError as error:
@@ -224,7 +228,7 @@ def _memory() -> float:
     """Bytes of this machine's memory."""
     try:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):  # not every system tells
+    except (AttributeError, ValueError, OSError):  # not every system reports it
         return math.inf
 
 

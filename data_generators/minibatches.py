@@ -1,6 +1,6 @@
-"""Minibatches for classifying all classes of a split jointly, and the parts of a split that they are drawn from.
+"""Minibatches for the joint classification of all classes of a split, and subsets of a split to draw them from.
 
-The order is a function of seed and iteration. Parts are views: no image is copied.
+The order of the images is a function of seed and iteration. Subsets are views: no image is copied.
 """
 
 import dataclasses
@@ -16,15 +16,15 @@ from data_generators.tasks import Tasks
 # A constant, so that no --seed moves a class from the half on which settings are chosen to the half that is reported.
 _HALVES_SEED = 1703
 
-_STREAM = zlib.crc32(b"minibatches")  # apart from the random numbers of tasks
+_STREAM = zlib.crc32(b"minibatches")  # different random numbers from those of tasks
 
 
 def subset(data: ClassImages, classes: Sequence[int] | np.ndarray) -> ClassImages:
-    """Some of the classes.
+    """Selects some of the classes.
 
     Args:
-        data: all of them.
-        classes: positions of those wanted, in the order wanted.
+        data: all classes.
+        classes: positions of the classes to select, in the order of the result.
     """
     classes = np.asarray(classes, np.int64)
     names = tuple(data.names[i] for i in classes)
@@ -32,7 +32,7 @@ def subset(data: ClassImages, classes: Sequence[int] | np.ndarray) -> ClassImage
 
 
 def halves(data: ClassImages) -> tuple[ClassImages, ClassImages]:
-    """Two halves of the classes, always the same; where their number is odd, the second has one more.
+    """Divides the classes into two halves, always the same; if their number is odd, the second has one more.
 
     The halves depend on the names of the classes only, not on the order in which they were read.
     """
@@ -43,11 +43,11 @@ def halves(data: ClassImages) -> tuple[ClassImages, ClassImages]:
 
 
 def hold_out(data: ClassImages, fraction: float) -> tuple[ClassImages, ClassImages]:
-    """Divides every class: its first images to train on, and its last ones, at least one, to evaluate on.
+    """Divides every class: its first images are for training, its last ones (at least one) for evaluation.
 
     Args:
         data: the classes.
-        fraction: of the images of each class that is held out.
+        fraction: fraction of the images of each class that is held out.
 
     Returns:
         (classes to train on, the same classes held out).
@@ -73,12 +73,12 @@ def hold_out(data: ClassImages, fraction: float) -> tuple[ClassImages, ClassImag
 class Minibatches:
     """Images of all classes in random order, every image once per epoch.
 
-    A minibatch comes in parts of equal size, which a step works on side by side as on tasks. The labels are the
-    positions of the classes, one-hot.
+    A minibatch consists of parts of equal size, which a step processes in parallel, as it does tasks. The labels are
+    the positions of the classes, one-hot.
 
     Args:
         data: the classes.
-        part_size: images in a part.
+        part_size: number of images in a part.
 
     Raises:
         UserError: there are fewer images than a part has.
@@ -105,12 +105,12 @@ class Minibatches:
         return len(self._labels)
 
     def sample(self, seed: int, iteration: int, num_parts: int) -> Tasks:
-        """Draws the minibatch of an iteration; what is left of an epoch after its last whole minibatch is skipped.
+        """Draws the minibatch of an iteration; the images of an epoch that do not fill a minibatch are skipped.
 
         Args:
-            seed: of the order.
-            iteration: from 0.
-            num_parts: parts of the minibatch.
+            seed: seed of the order.
+            iteration: index of the minibatch, from 0.
+            num_parts: number of parts of the minibatch.
 
         Returns:
             Tasks of float32 arrays: the parts are the support, [num_parts, part_size, height, width, channels] in
@@ -134,10 +134,10 @@ class Minibatches:
         return self.num_images // (2 * self._part_size)
 
     def pairs(self, first: int, count: int) -> Tasks:
-        """All images once, in a fixed order and in pairs of parts, one as support and one as query.
+        """Returns pairs of parts of the images in a fixed order: one part is the support, the other the query.
 
-        The order mixes the classes, because a part is normalised by its own statistics. Fewer images than a pair has
-        are left over.
+        All pairs together hold every image once, except those that do not fill a pair. The order mixes the classes,
+        because a part is normalised by its own statistics.
 
         Args:
             first: index of the first pair.
@@ -154,7 +154,7 @@ class Minibatches:
         return self._order[1]
 
     def _take(self, chosen):
-        """Images and labels in parts."""
+        """Returns images and one-hot labels, in parts."""
         images = self._images[self._rows[chosen]]
         x = np.divide(images, np.float32(255), dtype=np.float32).reshape(-1, self._part_size, *images.shape[1:])
         labels = self._labels[chosen].reshape(-1, self._part_size)

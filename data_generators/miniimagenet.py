@@ -1,8 +1,8 @@
 """miniImagenet (Vinyals et al. 2016) in the splits of Ravi and Larochelle (2017): 64 / 16 / 20 classes of 600 images.
 
-The folders are those of the original (its data/miniImagenet/proc_images.py makes them): the classes of a split are in
-<split>/<class>/*.jpg, 84x84 pixels. There may be fewer images, or classes, than the whole data set has. Without
-folders, the images may stand in files of `packed_images`.
+The folders are those that the original's data/miniImagenet/proc_images.py makes: <split>/<class>/*.jpg, 84x84 pixels.
+There may be fewer images, or classes, than the whole data set has. Without folders, the images may be in files that
+`packed_images` describes.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ CSV_URL = "https://github.com/twitter-research/meta-learning-lstm/tree/master/da
 
 
 def load_miniimagenet(data_dir: str | Path) -> dict[str, ClassImages]:
-    """Loads the splits that are in data_dir, as <split>/<class>/*.jpg, in files, or as caches that were made from them.
+    """Loads the splits in data_dir: <split>/<class>/*.jpg, files of `packed_images`, or caches made from either.
 
     The images are decoded once, each split into one array on disk, which is memory-mapped
     (`image_folders.load_split`).
@@ -30,10 +30,10 @@ def load_miniimagenet(data_dir: str | Path) -> dict[str, ClassImages]:
         data_dir: the folder.
 
     Returns:
-        The classes of those of "train", "val" and "test" that are there; images [total, 84, 84, 3].
+        The classes of each of "train", "val" and "test" that exists; images [total, 84, 84, 3].
 
     Raises:
-        UserError: there is no split, or an image is damaged or not of 84x84 pixels. Nothing on disk is changed then.
+        UserError: there is no split, or an image is damaged or not 84x84 pixels. Nothing on disk is changed then.
 
     Example:
         >>> from maml_tf import Episodes
@@ -58,27 +58,27 @@ def load_miniimagenet(data_dir: str | Path) -> dict[str, ClassImages]:
 
 
 def holds_packed(source: Path) -> bool:
-    """Whether a folder holds pickles or .npz files of `packed_images`; its zips are for the csv files."""
+    """Whether a folder holds pickles or .npz files of `packed_images`; its zips need the csv files, so do not count."""
     return any(packed_splits(source, suffixes=()).values())
 
 
 def prepare_packed(
     data_dir: Path, sources: Sequence[Path], csv_dir: Path | None = None, resize: bool = False
 ) -> dict[str, ClassImages]:
-    """Decodes the files of `packed_images` in a folder into the caches of data_dir, which need no files any more.
+    """Decodes the files of `packed_images` in a folder into the caches of data_dir, which then do not need the files.
 
     Args:
         data_dir: the folder of the caches.
-        sources: the one folder of the files.
-        csv_dir: None, since the files say which class an image has.
-        resize: shrink images of other sizes to 84x84 pixels; otherwise they are an error.
+        sources: sequence of one folder, which has the files.
+        csv_dir: None, because the files hold the class of each image.
+        resize: whether to shrink images of other sizes to 84x84 pixels; otherwise they are an error.
 
     Returns:
         As `load_miniimagenet`.
 
     Raises:
-        UserError: a file is damaged or not as it must be, data_dir has images in folders, or another source or csv_dir
-            is given.
+        UserError: a file is damaged or malformed, data_dir has images in folders, or another source or csv_dir is
+            given.
     """
     if len(sources) > 1 or csv_dir:
         raise UserError(

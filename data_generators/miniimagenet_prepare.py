@@ -26,15 +26,15 @@ from data_generators.progress import progress
 from data_generators.splits import SPLITS
 from data_generators.zipped import SUFFIX, Zip
 
-_MAX_BYTES = 1 << 26  # the longest image of ImageNet has some 15 MB
+_MAX_BYTES = 1 << 26  # the largest image of ImageNet has about 15 MB
 
 
 class SourceImage(NamedTuple):
     """An image that was found.
 
     name: as in Ravi and Larochelle's csv files, n0153282900000005.jpg for example.
-    where: what to call it in errors.
-    read: gives its bytes; of an image in an archive only before the next image is asked for.
+    where: name of the image in errors.
+    read: function that returns its bytes; for an image in an archive, to be called before the next is requested.
     """
 
     name: str
@@ -43,10 +43,10 @@ class SourceImage(NamedTuple):
 
 
 def images_in(source: Path, skip: Collection[Path] = ()) -> Iterator[SourceImage]:
-    """Finds the images in a tar or zip, or in a folder, the folders below it, and the archives that lie in it.
+    """Finds the images in a tar or zip, or in a folder, the folders below it, and the archives directly in it.
 
-    In a folder of ImageNet's own, <class>/<class>_<number>.JPEG, the images are named as in the csv files: by their
-    class and their position, from 1, in the order of the numbers. That is right only where none is left out.
+    Images in ImageNet's own folders, <class>/<class>_<number>.JPEG, get the names that the csv files have: their class
+    and their position, from 1, in the order of the numbers. The names are right only if no image of a class is missing.
 
     Args:
         source: the archive or folder.
@@ -145,12 +145,12 @@ def _refuse_unsafe(path: Path, entry: tarfile.TarInfo) -> None:
 
 
 class Prepared(NamedTuple):
-    """What there is after the preparation.
+    """The result of the preparation.
 
     wanted: number of images in the csv file of each split.
-    missing: by split, the images of its csv file that are not there.
-    unused: what the sources hold beyond the csv files; left out.
-    strangers: images below data_dir that are in no csv file, but that training will take for part of the data set.
+    missing: images of each split's csv file that are missing, by split.
+    unused: images of the sources that are in no csv file; they were left out.
+    strangers: images below data_dir that are in no csv file, but that training will use as part of the data set.
     """
 
     wanted: dict[str, int]
@@ -160,16 +160,16 @@ class Prepared(NamedTuple):
 
 
 def prepare_miniimagenet(data_dir: Path, sources: Sequence[Path], csv_dir: Path, resize: bool = False) -> Prepared:
-    """Makes data_dir/{train,val,test}/<class>/<image>; what is there already, and right, is left alone.
+    """Makes data_dir/{train,val,test}/<class>/<image>; correct files that exist already are left alone.
 
     Every image is checked to be whole. After an interruption, the same call resumes.
 
     Args:
         data_dir: the folder to make.
-        sources: folders, tars or zips of the images; see `images_in`. Of images of one name, the first
-            counts.
+        sources: folders, tars or zips of the images; see `images_in`. If several images have one name, the first is
+            used.
         csv_dir: the folder of train.csv, val.csv and test.csv.
-        resize: shrink images of other sizes to 84x84 pixels; otherwise they are an error.
+        resize: whether to shrink images of other sizes to 84x84 pixels; otherwise they are an error.
 
     Raises:
         UserError: a csv file or a source is missing or malformed, an image is damaged or of another size, none of the
@@ -195,10 +195,10 @@ def prepare_miniimagenet(data_dir: Path, sources: Sequence[Path], csv_dir: Path,
 
 
 def read_csv(path: Path) -> list[tuple[str, str]]:
-    """The images in one of the csv files, which has the columns filename and label: (name, class) of each.
+    """Reads (name, class) of each image from one of the csv files, which have the columns filename and label.
 
     Raises:
-        UserError: there is no such file, it is not of that kind, or what it names is no name of a file.
+        UserError: the file is missing or malformed, or a name in it cannot be the name of a file.
     """
     with reading(path):
         is_there = path.is_file()
@@ -223,7 +223,7 @@ def _is_name(name: str | None) -> bool:
 
 
 def _put_in_place(targets: dict[str, list[Path]], data_dir: Path, sources: Sequence[Path], resize: bool) -> list[str]:
-    """Copies or resizes every image that is wanted; returns those that are not."""
+    """Copies or resizes every image in targets; returns the images that are not, for messages."""
     decoder = Decoder(SIDE, 3, resize=resize, formats=None if resize else ["JPEG"])
     _tidy([target for paths in targets.values() for target in paths])
     done: set[str] = set()
@@ -243,7 +243,7 @@ def _put_in_place(targets: dict[str, list[Path]], data_dir: Path, sources: Seque
 
 
 def _tidy(targets: Collection[Path]) -> None:
-    """Removes what killed preparations left: for all images at once, since it takes a look at their whole folder."""
+    """Removes what killed preparations left, only in folders that have such files: each removal lists its folder."""
     littered = {folder for folder in {target.parent for target in targets} if any(folder.glob(".*.part"))}
     for target in targets:
         if target.parent in littered:
@@ -252,9 +252,9 @@ def _tidy(targets: Collection[Path]) -> None:
 
 def _put(image: SourceImage, targets: list[Path], decoder: Decoder, resize: bool) -> None:
     if resize and all(_is_right(target) for target in targets):
-        return  # spares the decoding of large images
+        return  # avoids decoding large images
     contents = _prepared(image.read(), image.where, decoder)
-    # Nothing is flushed to the disk, which would take minutes: what a loss of power spoils, the next call mends.
+    # Nothing is flushed to the disk, which would take minutes: the next call repairs what a loss of power damages.
     for target in targets:
         try:
             if not (target.is_file() and target.read_bytes() == contents):
@@ -265,7 +265,7 @@ def _put(image: SourceImage, targets: list[Path], decoder: Decoder, resize: bool
 
 
 def _prepared(contents: bytes, name: str, decoder: Decoder) -> bytes:
-    """The bytes of an image of 84x84 pixels: these, or those of a JPEG made from them."""
+    """The bytes of a JPEG of 84x84 pixels: the contents if they are one, or else one that is made from them."""
     pixels = decoder.image(contents, name)
     original = open_image(contents, name)
     if original.size == (SIDE, SIDE) and original.format == "JPEG":
@@ -276,7 +276,7 @@ def _prepared(contents: bytes, name: str, decoder: Decoder) -> bytes:
 
 
 def _is_right(path: Path) -> bool:
-    """Whether a whole image of 84x84 pixels is there. Where a loss of power left zeros, JPEG's end is missing."""
+    """Whether a file is a whole JPEG of 84x84 pixels; if a loss of power left zeros, JPEG's end marker is missing."""
     try:
         with reading(path):
             contents = path.read_bytes()

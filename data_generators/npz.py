@@ -1,4 +1,4 @@
-"""Arrays of an .npz file; a large one goes through a temporary file, so that it is never whole in memory."""
+"""Reads arrays of an .npz file; a large one is unpacked into a temporary file, so it is never whole in memory."""
 
 import shutil
 import tempfile
@@ -13,13 +13,13 @@ from data_generators.files import reading
 
 
 def names(path: Path) -> list[str]:
-    """The names of the arrays; UserError if it is damaged or no .npz file."""
+    """The names of the arrays in a file; UserError if it is damaged, or not an .npz file."""
     with reading(path), zipfile.ZipFile(path) as archive:
         return [name.removesuffix(".npy") for name in archive.namelist()]
 
 
 def array(path: Path, name: str) -> np.ndarray:
-    """An array, in memory.
+    """Reads an array into memory.
 
     Raises:
         UserError: it is damaged, or holds Python objects, which are not read.
@@ -29,14 +29,14 @@ def array(path: Path, name: str) -> np.ndarray:
 
 
 def mapped(path: Path, name: str) -> np.ndarray:
-    """An array, memory-mapped: unpacked into a temporary file, which is gone with the array.
+    """Memory-maps an array: unpacks it into a temporary file, which is deleted with the array.
 
     Args:
-        path: of the .npz file. The temporary file is beside it, or where the system has such files.
-        name: of the array.
+        path: path of the .npz file. The temporary file is beside it or, if that fails, in the system's usual place.
+        name: name of the array.
 
     Raises:
-        UserError: it is damaged, which its checksum tells; it holds Python objects; or there is no room for it.
+        UserError: it does not match its checksum; it holds Python objects; or there is no room for it.
     """
     with (
         reading(path),
@@ -56,7 +56,7 @@ def mapped(path: Path, name: str) -> np.ndarray:
 
 
 def one_of(path: Path, wanted: Collection[str]) -> str:
-    """That of these names which an array has; UserError if it is none, or several."""
+    """The one of these names that an array has; UserError if none of them, or several, are names of arrays."""
     there = names(path)
     found = [name for name in wanted if name in there]
     if len(found) != 1:

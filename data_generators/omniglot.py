@@ -1,8 +1,8 @@
 """Omniglot: 1623 handwritten characters, 20 images each, split 1100 / 100 / 423 as in the original.
 
-The original resized the images in files (data/omniglot_resized/resize_images.py) and shuffled the characters with
-random.seed(1) in the order of the file system; here they are sorted first, so that every machine has the same split.
-A file keeps the decoded images, so that the next run starts at once.
+The original resized the image files (data/omniglot_resized/resize_images.py), and shuffled the characters with
+random.seed(1), beginning with the order of the file system. Here they are sorted first, so that every machine has the
+same split. The decoded images are cached in a file, so that the next run starts at once.
 """
 
 import dataclasses
@@ -26,13 +26,13 @@ from data_generators.progress import progress
 BASE_URL = "https://github.com/brendenlake/omniglot/raw/master/python"
 SIDE = 28  # pixels, as the paper uses them
 ORIGINAL_SIDE = 105  # pixels, as they were published
-NAME = "omniglot_28x28.npz"  # of the cache
+NAME = "omniglot_28x28.npz"  # name of the cache's file
 
-# Bounds on what is read: the longest image has less than 1 kB, and all of them together have 8.2 MB.
+# Bounds on what is read: the largest image has less than 1 kB, and all of them together have 8.2 MB.
 _MAX_IMAGE_BYTES = 1 << 16
 _MAX_ZIP_BYTES = 1 << 26
 _FLAT = "omniglot_resized"
-_FORMAT = 1  # of the cache
+_FORMAT = 1  # version of the cache's format
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,15 +77,15 @@ def load_omniglot(
     """Loads Omniglot from data_dir, which may hold any of these, looked for in this order:
 
     - images_background.zip and images_evaluation.zip, whatever their checksums, or folders of these names with
-      <alphabet>/<character>/*.png in them; what is missing of the two is downloaded,
+      <alphabet>/<character>/*.png in them; if one of the two is missing, it is downloaded,
     - omniglot_resized/<alphabet>/<character>/*.png, as in the original, or <alphabet>/<character>/*.png.
 
-    The images are decoded once, into a cache beside them; the cache is used for as long as the sources do not change,
-    and also without them. Where it cannot be written, a warning is logged and the images are decoded every time.
+    The images are decoded once, into a cache beside them. The cache is used until the sources change, and also without
+    the sources. If it cannot be written, a warning is logged and the images are decoded every time.
 
     Args:
         data_dir: the folder.
-        download: fetch what is missing, if there is no cache.
+        download: whether to download what is missing, if there is no cache.
         base_url: the address that the zips are fetched from.
         edition: what a complete Omniglot holds.
 
@@ -138,8 +138,8 @@ def read_cache(
 
     Args:
         path: the cache.
-        fingerprints: of each source that is there; one that has gone since is no reason to distrust the cache.
-        shape: characters, images per character, and pixels per side that it must hold.
+        fingerprints: fingerprint of each source that exists; the cache stays valid if other sources have been deleted.
+        shape: number of characters, images per character, and pixels per side that it must hold.
 
     Returns:
         uint8 [images, side, side, 1] that are 0 or 255, and the names of the characters.
@@ -165,14 +165,14 @@ def write_cache(path: Path, fingerprints: Mapping[str, str], images: np.ndarray,
 
     Args:
         path: the cache.
-        fingerprints: of each source that it was made from.
+        fingerprints: fingerprint of each source that it was made from.
         images: uint8 [images, side, side, 1] that are 0 or 255.
         names: the names of the characters.
 
     Raises:
         OSError: it cannot be written; an older cache is left as it was.
     """
-    # A loss of power may leave it half on the disk, which the checksums of a zip will tell.
+    # Not durable: if a loss of power leaves the file incomplete, its checksums (those of a zip) detect that.
     made = json.dumps({"format": _FORMAT, "from": dict(fingerprints)})
     bits = np.packbits(images.reshape(len(images), -1) > 0, axis=1)
     with replacing(path, durable=False) as part, open(part, "wb") as file:
@@ -180,7 +180,7 @@ def write_cache(path: Path, fingerprints: Mapping[str, str], images: np.ndarray,
 
 
 def _find(data_dir: Path, edition: Edition) -> dict[str, ImageFolder | ImageZip]:
-    """The parts that are there, by name; or else the flat tree, under the name omniglot_resized."""
+    """Finds the parts that exist, by name; if there are none, the flat tree, under the name omniglot_resized."""
     found: dict[str, ImageFolder | ImageZip] = {}
     for part in edition.parts:
         if (data_dir / f"{part.name}.zip").is_file():
@@ -200,7 +200,7 @@ def _zip(data_dir: Path, part: Part) -> ImageZip:
 
 
 def _complete(found: Mapping, data_dir: Path, download: bool, base_url: str, edition: Edition) -> dict:
-    """All parts; those that are not there are downloaded."""
+    """Returns all parts; downloads those that are missing."""
     missing = [part for part in edition.parts if part.name not in found]
     if missing and not download:
         raise UserError(f"{data_dir} lacks {_addresses(missing, base_url)}: put them there.")
@@ -251,7 +251,7 @@ def _check(source: ImageFolder | ImageZip, expected: int, images_per_character: 
 
 
 def _gaps(names: Iterable[str]) -> list[str]:
-    """The characters left out where an alphabet's are numbered character01, character02, ... without a break."""
+    """The missing characters: those of an alphabet must be numbered character01, character02, ... without gaps."""
     names = set(names)
     highest: Counter[str] = Counter()
     for alphabet, _, number in (name.partition("/character") for name in names):

@@ -1,4 +1,4 @@
-"""A user's own images, grouped by class in folders; in splits, or split here."""
+"""Loads a user's own images, grouped by class in folders; the classes are in splits, or are split here."""
 
 import hashlib
 from collections.abc import Mapping
@@ -15,8 +15,8 @@ from data_generators.minibatches import subset
 from data_generators.packed_images import load_packed
 from data_generators.splits import Lists, by_shares, checked, key, read_splits
 
-_SHARES = (0.64, 0.16, 0.2)  # of the classes where the folder has no splits: those of miniImagenet
-_MAX_SIDE = 4096  # pixels: beyond any network that is meta-trained, and below what overflows in Pillow
+_SHARES = (0.64, 0.16, 0.2)  # of classes in a folder without splits: miniImagenet's shares
+_MAX_SIDE = 4096  # pixels: more than meta-trained networks use, and few enough for Pillow not to overflow
 
 
 def load_image_folder(
@@ -27,25 +27,25 @@ def load_image_folder(
 ) -> dict[str, ClassImages]:
     """Loads images of any size, in any format that Pillow reads, resized to side x side.
 
-    data_dir holds {train,val,test}/<class>/<image>, any of the three; or <class>/<image>, and then 64 % of the classes
-    are for training, 16 % for validation and the others for the test: the sorted names, shuffled by random.Random(1).
-    With `splits`, data_dir holds <class>/<image>, and the lists say what each class is for.
-    Without folders, it holds files of `packed_images`. Other files are passed over. The images are decoded once, into
-    caches beside them (`image_folders.load_split`), which are used also without the images.
+    data_dir holds {train,val,test}/<class>/<image>, any of the three. Or it holds <class>/<image>: then the sorted
+    names of the classes are shuffled by random.Random(1), and 64 % are for training, 16 % for validation and the others
+    for the test. With `splits`, data_dir holds <class>/<image>, and the lists say which split each class is in.
+    Without folders, data_dir holds files that `packed_images` describes. Other files are ignored. The images are
+    decoded once, into caches beside them (`image_folders.load_split`); the caches can be used without the images.
 
     Args:
         data_dir: the folder.
         side: height and width in pixels.
         channels: 3 (RGB) or 1 (grey).
-        splits: file or folder with lists of classes, see `splits`; or the lists themselves, by split. Classes in no
-            list are left out.
+        splits: file or folder with lists of classes, see `data_generators.splits`; or the lists themselves, by split.
+            Classes in no list are left out.
 
     Returns:
         The classes of each of "train", "val" and "test" that exists; images [total, side, side, channels].
 
     Raises:
         UserError: there is no image, one of them is damaged, side is too large, channels is neither 1 nor 3, or the
-            lists are malformed or of classes that are not there. Nothing on disk is changed then.
+            lists are malformed or name classes that do not exist. Nothing on disk is changed then.
 
     Example:
         >>> splits = load_image_folder("pictures", side=28)
@@ -80,14 +80,14 @@ def load_image_folder(
 
 
 def _suffixes() -> frozenset[str]:
-    """Of the files that Pillow decodes."""
+    """The suffixes of the files that Pillow decodes."""
     Image.init()
     kinds = {kind for kind in Image.OPEN if is_decoded(kind)}
     return frozenset(suffix for suffix, kind in Image.registered_extensions().items() if kind in kinds)
 
 
 def _split_classes(data_dir: Path, classes: ClassFolders | None, decoder: Decoder) -> dict[str, ClassImages]:
-    """All classes share one array; empty if there is neither a class nor a cache."""
+    """Splits the classes, which share one array; returns an empty dict if there is neither a class nor a cache."""
     data = load_split(data_dir, "all", classes, decoder)
     if data is None:
         return {}
@@ -98,7 +98,7 @@ def _split_classes(data_dir: Path, classes: ClassFolders | None, decoder: Decode
 def _load_listed(
     data_dir: Path, lists: Lists, where: str, suffixes: frozenset[str], decoder: Decoder
 ) -> dict[str, ClassImages]:
-    """The classes of lists; other lists of the same classes share the array."""
+    """Loads the classes of lists; other lists of the same classes use the same cache."""
     keys = {split: [key(name) for name in names] for split, names in lists.items()}
     wanted = {name for names in keys.values() for name in names}
     folders = list_classes(data_dir, suffixes, lambda name: key(name) in wanted)

@@ -1,4 +1,4 @@
-"""What the files of `packed_images` hold: images, and which of them belong to each class."""
+"""Reads the contents of the files of `packed_images`: images, and which of them belong to each class."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,10 +14,10 @@ from data_generators.zipped import Zip
 
 
 class Contents(NamedTuple):
-    """What a file holds.
+    """The contents of a file.
 
-    pictures: of each image, an array of pixels, or the bytes of an image file (or an array of these).
-    rows: of each class, by its name, the indices of its images; the classes are sorted.
+    pictures: for each image, an array of pixels, or the bytes of an image file (or an array of these).
+    rows: indices of the images of each class, by its name; the classes are sorted.
     """
 
     pictures: Any
@@ -25,7 +25,7 @@ class Contents(NamedTuple):
 
 
 def of_cache(path: Path) -> Contents:
-    """mini-imagenet-cache-<split>.pkl: image_data, uint8 [n, 84, 84, 3]; and class_dict, a list of indices by class."""
+    """Reads mini-imagenet-cache-<split>.pkl: image_data, uint8 [n, 84, 84, 3]; class_dict, indices of each class."""
     pictures, classes = _entries(path, "image_data", "class_dict")
     if not isinstance(classes, dict):
         raise _not_as_it_must(path, "its class_dict is no dict")
@@ -33,15 +33,15 @@ def of_cache(path: Path) -> Contents:
 
 
 def of_labels(path: Path) -> Contents:
-    """A dict of data, uint8 [n, height, width, 3]; and labels, the n numbers of their classes."""
+    """Reads a dict of data, uint8 [n, height, width, 3], and labels, the class of each image."""
     pictures, labels = _entries(path, "data", "labels")
     return Contents(_pictures(path, pictures), _of_each(path, labels, len(pictures)))
 
 
 def of_tiered(path: Path, labels_path: Path) -> Contents:
-    """tieredImageNet: a list of n PNG files, or an .npz of pixels; and label_specific with the texts of the classes.
+    """Reads tieredImageNet: a list of n PNG files, or an .npz of pixels; and label_specific with texts of the classes.
 
-    MetaOptNet's labels have no texts. Two classes may have the same text ("crane"), so that the names have the numbers.
+    MetaOptNet has labels without texts. Two classes may have the same text ("crane"), so names begin with the numbers.
     """
     is_npz = path.suffix.lower() == ".npz"
     pictures = npz.mapped(path, npz.one_of(path, ("images",))) if is_npz else pickles.load(path)
@@ -62,14 +62,14 @@ def of_tiered(path: Path, labels_path: Path) -> Contents:
 
 
 def of_npz(path: Path) -> Contents:
-    """images (or features), uint8 [n, height, width, 1 or 3]; and labels (or targets), the n classes."""
+    """Reads images (or features), uint8 [n, height, width, 1 or 3], and labels (or targets), the class of each."""
     pictures = npz.mapped(path, npz.one_of(path, ("images", "features")))
     labels = npz.array(path, npz.one_of(path, ("labels", "targets")))
     return Contents(_pictures(path, pictures), _of_each(path, labels, len(pictures)))
 
 
 class Zipped(Sequence):
-    """Images in a zip, by their indices among its names."""
+    """The images in a zip that have these names, as a sequence."""
 
     def __init__(self, archive: Zip, names: Sequence[str]):
         self._archive = archive
@@ -95,7 +95,7 @@ def _entry(path: Path, entries: Mapping[str, Any], name: str) -> Any:
 
 
 def _text_keys(path: Path, value: Any) -> dict[str, Any]:
-    """A dict whose keys may be bytes."""
+    """Converts the keys of a dict, which may be bytes, to text."""
     if not isinstance(value, dict):
         raise _not_as_it_must(path, "it is no dict")
     return {_name(key): entry for key, entry in value.items()}
@@ -115,7 +115,7 @@ def _pictures(path: Path, pictures: Any) -> Any:
 
 
 def _of_each(path: Path, labels: Any, count: int) -> dict[str, np.ndarray]:
-    """The rows of each class from a label for each image: numbers or texts."""
+    """Finds the rows of each class from the labels of the images, which are numbers or texts."""
     if not isinstance(labels, list | np.ndarray):
         raise _not_as_it_must(path, "its labels are neither an array nor a list")
     with reading(path, "save a whole number or a name for each image, or get the file again"):
@@ -144,7 +144,7 @@ def _of_each(path: Path, labels: Any, count: int) -> dict[str, np.ndarray]:
 
 
 def _of_indices(path: Path, classes: Mapping[Any, Any], count: int) -> dict[str, np.ndarray]:
-    """The rows of each class where these are given: every image must be in one class."""
+    """Checks the rows of each class that a file gives: every image must be in exactly one class."""
     with reading(path):
         rows = {_name(name): np.asarray(of_class) for name, of_class in classes.items()}
         for name, of_class in rows.items():
@@ -163,7 +163,7 @@ def _of_indices(path: Path, classes: Mapping[Any, Any], count: int) -> dict[str,
 
 
 def _name(value: Any) -> str:
-    """A key or a class, which may be text, bytes or a number, as text."""
+    """Converts a key or a class, which may be text, bytes or a number, to text."""
     return as_text(value) if isinstance(value, str | bytes) else str(value)
 
 

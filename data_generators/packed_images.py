@@ -1,6 +1,6 @@
 """Images by class in the files that researchers distribute: pickles, .npz files and zips, one for each split.
 
-What the folder holds decides; <split> is train, val (or validation) or test:
+The names of the files in a folder show their kind; <split> is train, val (or validation) or test:
 
 - mini-imagenet-cache-<split>.pkl: a dict of image_data and class_dict (github.com/renmengye/few-shot-ssl-public),
 - miniImageNet_category_split_{train_phase_train,val,test}.pickle and similar: a dict of data and labels
@@ -11,7 +11,7 @@ What the folder holds decides; <split> is train, val (or validation) or test:
   (github.com/ServiceNow/TADAM),
 - <split>.zip with <class>/<image> in it, or one zip with <split>/<class>/<image>.
 
-No pickle is executed (`pickles`). The images are decoded once, as those in folders are (`image_folders`).
+No pickle is executed (see `pickles`). The images are decoded once, like those in folders (see `image_folders`).
 """
 
 import collections
@@ -35,17 +35,17 @@ from data_generators.pickled_arrays import as_bytes
 from data_generators.splits import SPLITS
 from data_generators.zipped import SUFFIX, Zip
 
-_RELEASE_EVERY = 1 << 12  # images, after which the memory that their file took is given back
+_RELEASE_EVERY = 1 << 12  # images, after which the memory of their file is given back to the system
 
 
 @dataclasses.dataclass(frozen=True)
 class PackedClasses:
-    """Images in one file, or in a few; `image_folders.Classes`.
+    """Images in one file, or in a few; it implements `image_folders.Classes`.
 
     files: the file with the images first, then others, such as labels.
-    read: function of the files, gives their Contents.
-    part: of the file, if it holds several splits.
-    contents: once it is open.
+    read: function of the files that returns their Contents.
+    part: name of the split in a zip, which may hold several; "" for other files.
+    contents: the Contents, once it is open.
     """
 
     files: tuple[Path, ...]
@@ -55,7 +55,7 @@ class PackedClasses:
 
     @property
     def path(self) -> Path:
-        """Of the file with the images."""
+        """The file with the images."""
         return self.files[0]
 
     @property
@@ -69,7 +69,7 @@ class PackedClasses:
 
     @property
     def images(self) -> Mapping[str, np.ndarray]:
-        """The rows of each class."""
+        """The indices of the images of each class, by its name."""
         return self._contents.rows
 
     @property
@@ -84,11 +84,11 @@ class PackedClasses:
             return dataclasses.replace(self, contents=self.read(*self.files))
 
     def paths(self) -> list[int]:
-        """Rows, class after class."""
+        """The indices of all images, class after class."""
         return np.concatenate(list(self._contents.rows.values())).tolist()
 
     def decode(self, decoder: Decoder, image: int) -> np.ndarray:
-        """As of `image_folders.Classes`."""
+        """See `image_folders.Classes`."""
         picture, name = self._contents.pictures[image], f"{self.path}: image {image}"
         if image % _RELEASE_EVERY == 0:
             pickles.release(picture)
@@ -100,19 +100,19 @@ class PackedClasses:
 
 
 def load_packed(data_dir: Path, source: Path, suffixes: Collection[str], decoder: Decoder) -> dict[str, ClassImages]:
-    """Opens the splits in files of a folder, whose caches stand in data_dir; see `image_folders.load_splits`.
+    """Opens the splits in files of a folder, with their caches in data_dir; see `image_folders.load_splits`.
 
     Args:
-        data_dir: the folder of the caches, which are used also without the files.
+        data_dir: the folder of the caches, which can be used without the files.
         source: the folder of the files.
-        suffixes: in lower case, of the files in a zip that are images.
+        suffixes: suffixes of the image files in a zip, in lower case.
         decoder: decodes the images, to the shape that the caches must have.
 
     Returns:
         The splits that exist; empty if there is neither a file nor a cache.
 
     Raises:
-        UserError: a file is damaged or not as it must be, or a class is in two splits.
+        UserError: a file is damaged or malformed, or a class is in two splits.
     """
     if source.is_file():
         raise UserError(f"{source} is a file: give the folder that it is in.")
@@ -121,11 +121,11 @@ def load_packed(data_dir: Path, source: Path, suffixes: Collection[str], decoder
 
 
 def packed_splits(folder: Path, suffixes: Collection[str]) -> dict[str, PackedClasses | None]:
-    """What there is of each split in a folder.
+    """Finds the files of each split in a folder; None for a split without files.
 
     Args:
-        folder: that of the files.
-        suffixes: in lower case, of the files in a zip that are images.
+        folder: the folder of the files.
+        suffixes: suffixes of the image files in a zip, in lower case.
 
     Raises:
         UserError: the folder cannot be read, or has the images of a split without their labels, or more than once.
@@ -145,7 +145,7 @@ def packed_splits(folder: Path, suffixes: Collection[str]) -> dict[str, PackedCl
 
 
 def _refuse(shared: str, splits: Mapping[str, ClassImages]) -> None:
-    """Refuses a class in two splits; numbers that count the classes of each split from 0 are no names."""
+    """Refuses a class in two splits, unless the classes of every split are just numbered from 0."""
     if not all(set(data.names) == set(map(str, range(data.num_classes))) for data in splits.values()):
         raise UserError(f"{shared}: take it out of one of them.")
 
@@ -164,7 +164,7 @@ def _of_split(split: str, there: Mapping[str, Path]) -> list[PackedClasses]:
 
 
 def _tiered(split: str, there: Mapping[str, Path]) -> list[PackedClasses]:
-    """Images and labels in two files. The .npz that few-shot-ssl unpacks from the PNGs may lie beside them."""
+    """Finds images and labels in two files; beside the PNGs, the .npz that few-shot-ssl unpacks them to is ignored."""
     images, labels = (f"{split}_images_png.pkl", f"{split}_images.npz"), f"{split}_labels.pkl"
     file = next((there[name] for name in images if name in there), None)
     if file and labels in there:
@@ -177,7 +177,7 @@ def _tiered(split: str, there: Mapping[str, Path]) -> list[PackedClasses]:
 
 
 def _zipped(there: Mapping[str, Path], suffixes: Collection[str]) -> dict[str, list[PackedClasses]]:
-    """Zips of a split, with the class in the last folder but one; or of several, with the split before it."""
+    """Finds zips that hold one split, .../<class>/<image>, or several, .../<split>/<class>/<image>."""
     found: dict[str, list[PackedClasses]] = {split: [] for split in SPLITS}
     for name, path in there.items():
         if not name.endswith(SUFFIX):

@@ -1,4 +1,4 @@
-"""What pickles of arrays name, and the arrays that are made of it without calling anything that a pickle names."""
+"""Builds the arrays in pickles, without calling any of the functions and types that a pickle names."""
 
 import math
 import re
@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-VIEW_BYTES = 1 << 10  # a value as long as this is not copied
+VIEW_BYTES = 1 << 10  # values of this length or more are not copied
 
 
 class Name(str):
-    """One of the functions and types that arrays need, by name: a word for `reduced`, not the thing itself."""
+    """The name of a function or type that arrays need: it tells `reduced` what to build, and is never called."""
 
 
 _ARRAY, _DTYPE, _BYTES = Name("numpy.ndarray"), Name("numpy.dtype"), Name("bytes")
@@ -24,9 +24,9 @@ for _core in ("numpy.core", "numpy._core"):  # before and since NumPy 2
 
 
 class Pending:
-    """An array, or a type of its elements, whose state comes later; a pickle may point to it before.
+    """An array, or the type of its elements, whose state comes later; a pickle may refer to it before.
 
-    value: it, or None.
+    value: the array or type; None for an array without its state.
     kind: _ARRAY or _DTYPE.
     """
 
@@ -37,7 +37,7 @@ class Pending:
         self.value = value
 
     def set_state(self, *state: Any) -> None:
-        """Completes it; whatever NumPy would not write is an error."""
+        """Completes the array or type by its state; a state that NumPy would not write is an error."""
         if self.kind is _DTYPE:
             self.value = _with_order(self.value, *state)
         elif self.value is None:
@@ -48,7 +48,7 @@ class Pending:
 
 
 def as_bytes(value: Any) -> bytes | memoryview:
-    """Bytes that Python 2 may have written as text.
+    """Converts a value to bytes, which Python 2 may have written as text.
 
     Raises:
         TypeError: it is neither bytes nor a text in Latin-1.
@@ -61,12 +61,12 @@ def as_bytes(value: Any) -> bytes | memoryview:
 
 
 def as_text(value: Any) -> str:
-    """Text that Python 2, or a reader of bytes, may have written as bytes; TypeError if it is neither."""
+    """Converts a value to text, which may have been written or read as bytes; TypeError if it is neither."""
     return value if isinstance(value, str) else bytes(as_bytes(value)).decode("latin1")
 
 
 def done(value: Any) -> Any:
-    """What may stand in a list, tuple or dict, or at the end."""
+    """The finished value, to put into a list, tuple or dict, or to return; ValueError for an array without contents."""
     if type(value) is Pending:
         value = value.value
         if value is None:
@@ -75,9 +75,9 @@ def done(value: Any) -> Any:
 
 
 def reduced(what: Name, *arguments: Any) -> Any:
-    """What a function or type of `KNOWN` would give."""
+    """Builds what a call of a function or type of `KNOWN` would return."""
     if what is _RECONSTRUCT:
-        return Pending(_ARRAY)  # its state tells all
+        return Pending(_ARRAY)  # everything is in its state
     if what is _DTYPE:
         return Pending(_DTYPE, _dtype(arguments[0]))
     if what is _FROM_BUFFER:
@@ -107,7 +107,7 @@ def _with_order(dtype: np.dtype, version: Any, order: Any, *others: Any) -> np.d
 
 
 def _array(contents: Any, dtype: Any, shape: Any, in_columns: Any) -> np.ndarray:
-    """An array as its state says; of numbers, it is a view of the contents."""
+    """Builds an array from its state; an array of numbers is a view of the contents."""
     if not isinstance(dtype, np.dtype) or type(shape) is not tuple or not all(type(n) is int and n >= 0 for n in shape):
         raise TypeError("an array has no type or no shape")
     number = math.prod(shape)

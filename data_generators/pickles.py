@@ -1,11 +1,11 @@
-"""Reads pickles of arrays and plain values, and executes nothing of them.
+"""Reads pickles of arrays and plain values, without executing anything in them.
 
-Python's own reader calls whatever a pickle names. This one knows no function to call: it goes through the opcodes
+Python's own reader calls whatever a pickle names. This one never calls what a pickle names: it interprets the opcodes
 (https://docs.python.org/3/library/pickletools.html) and builds NumPy arrays, lists, tuples, dicts, bytes, texts and
-numbers itself. Whatever else a pickle asks for is refused by its name. Memory is taken for what is there, never for a
-length that is only claimed: large values are views of the file, which is memory-mapped.
+numbers itself. Anything else that a pickle asks for is an error that names it. Memory is allocated for data that exist,
+never for a length that is only claimed: large values are views of the file, which is memory-mapped.
 
-Texts of Python 2, which may be bytes, become text in Latin-1 if they are short, and views if they are long.
+Strings of Python 2, which may be bytes, become text in Latin-1 if they are short, and views if they are long.
 """
 
 import codecs
@@ -24,15 +24,15 @@ from data_generators.pickled_arrays import KNOWN, VIEW_BYTES, Name, Pending, don
 
 _NUMBERS = {b"J": "<i", b"K": "<B", b"M": "<H", b"G": ">d"}
 _NAMES = {opcode.code.encode("latin1"): opcode.name for opcode in pickletools.opcodes}
-_RELEASE_BYTES = 1 << 28  # of a file, after which the memory that it took is given back
+_RELEASE_BYTES = 1 << 28  # of a file, after which its memory is given back to the system
 _MARK = object()
 
 
 def load(path: str | Path) -> Any:
-    """Reads a pickle, whose large arrays are then views of the file: it must stay as it is while they are used.
+    """Reads a pickle; its large arrays are views of the file, which must not change while they are used.
 
     Args:
-        path: of the file.
+        path: path of the file.
 
     Returns:
         Arrays (read-only), lists, tuples, dicts, bytes (or views, as memoryview), texts, numbers, True, False and None.
@@ -48,7 +48,7 @@ def load(path: str | Path) -> Any:
 
 
 def release(value: Any) -> None:
-    """Lets the system take back the memory of those parts of a file that were read through an array or its like."""
+    """Gives back to the system the memory of the mapped file that an array or memoryview is a view of."""
     while value is not None and not isinstance(value, mmap.mmap):
         value = value.obj if isinstance(value, memoryview) else getattr(value, "base", None)
     if value is not None and hasattr(mmap, "MADV_DONTNEED"):
@@ -56,13 +56,13 @@ def release(value: Any) -> None:
 
 
 def loads(contents: bytes | mmap.mmap, where: str) -> Any:
-    """As `load`, of a pickle in memory; where is its name, for errors."""
+    """As `load`, for a pickle in memory; `where` is its name, for errors."""
     with reading(where):
         return _Reader(contents, where).read()
 
 
 class _Reader:
-    """The machine that a pickle is a program for: a stack, and a memo of values to come back to."""
+    """The machine that interprets a pickle: a stack, and a memo of values that the pickle may use again."""
 
     def __init__(self, contents, where: str):
         self._contents = contents
@@ -213,7 +213,7 @@ class _Reader:
         if type(into) is not dict or len(values) % 2:
             raise TypeError("something is no dict")
         for key, value in zip(values[::2], values[1::2], strict=True):
-            if not isinstance(key, str | bytes | int | float | None):  # others may nest without end
+            if not isinstance(key, str | bytes | int | float | None):  # other types may nest without end
                 raise TypeError("a dict has a key that is neither text nor number")
             if key in into:
                 raise ValueError(f"a dict has the key {str(key)[:40]!r} twice")
@@ -244,7 +244,7 @@ class _Reader:
 
 
 def _operations() -> dict[int, Callable[[_Reader], Any]]:
-    """What each opcode does."""
+    """The function of each opcode, by its code."""
     found: dict[bytes, Callable[[_Reader], Any]] = {
         pickle.PROTO: lambda r: r.protocol(),
         pickle.FRAME: lambda r: r.frame(),

@@ -18,11 +18,11 @@ class Prefetcher(Generic[Batch]):
     Leaving the `with` block waits for the draw in progress, drops the others and ends the thread.
 
     Args:
-        sample: draws the meta-batch of an iteration. What it raises is raised where that meta-batch is asked for, and
-            ends the iteration.
+        sample: function that draws the meta-batch of an iteration. Its exception is raised when that meta-batch is
+            requested, and ends the loop.
         start: the first iteration.
-        stop: the iteration before which to end; None never ends.
-        depth: how many meta-batches are drawn ahead, and so held in memory.
+        stop: iteration before which to end; None never ends.
+        depth: number of meta-batches that are drawn ahead, and so held in memory.
     """
 
     def __init__(self, sample: Callable[[int], Batch], start: int = 0, stop: int | None = None, depth: int = 2):
@@ -56,7 +56,7 @@ class Prefetcher(Generic[Batch]):
         self.close()
 
     def close(self) -> None:
-        """Ends the thread; afterwards the iteration is over. May be called more than once."""
+        """Ends the thread, and with it the loop over meta-batches. May be called more than once."""
         self._drawn.clear()
         self._thread.shutdown(wait=True, cancel_futures=True)
 

@@ -1,4 +1,4 @@
-"""How far something long has come: a bar on a terminal and in a notebook, elsewhere a line every half minute."""
+"""Shows the progress of long work: a bar on a terminal and in a notebook, elsewhere a line every half minute."""
 
 import sys
 import threading
@@ -12,14 +12,14 @@ EVERY_SECONDS = 30
 
 
 def progress(total: int, what: str, unit: str, done: int = 0, leave: bool = True) -> "tqdm | Lines":
-    """Shows how far something has come, while it is entered as a context.
+    """Shows the progress of some work while it is entered as a context.
 
     Args:
-        total: units of work.
-        what: is done, "Testing on val" for example.
-        unit: of the work, in the singular; of a "byte", a bar shows thousands and millions.
-        done: units done before.
-        leave: whether the bar stays on the terminal when all is done.
+        total: number of units of work.
+        what: name of the work, "Testing on val" for example.
+        unit: unit of the work, in the singular; for "byte", a bar shows kB, MB and so on.
+        done: number of units that were done before.
+        leave: whether the bar stays on the terminal after the end.
 
     Returns:
         An object with `update(units)` and `set_postfix_str(text, refresh)`, as tqdm's.
@@ -33,7 +33,7 @@ def progress(total: int, what: str, unit: str, done: int = 0, leave: bool = True
 
 
 def _bar() -> type[tqdm] | None:
-    """tqdm's class for where this runs; None where only lines can be shown."""
+    """The class of tqdm for this terminal or notebook; None if only lines can be shown."""
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     if shell is not None and "IPKernelApp" in shell.config:  # a notebook
         with warnings.catch_warnings():
@@ -44,14 +44,14 @@ def _bar() -> type[tqdm] | None:
 
 
 def say(text: str, file: TextIO | None = None) -> None:
-    """Prints a line above whatever bars are shown, to stdout or another stream."""
+    """Prints a line above any bars, to stdout or another stream."""
     tqdm.write(text, file=file)
 
 
 class Lines:
-    """Writes a line to stderr every half minute: what, how far, how long yet. What ends sooner writes none.
+    """Writes a line to stderr every half minute: the work, its progress and the time left. Shorter work writes none.
 
-    A thread writes them, so that something is heard during one long operation too.
+    A thread writes the lines, so they also appear during a single long operation.
 
     Args as in `progress`.
     """
@@ -79,11 +79,11 @@ class Lines:
         self._done += units
 
     def set_postfix_str(self, text: str = "", refresh: bool = True) -> None:
-        """Sets what stands at the end of the line."""
+        """Sets the text at the end of the line."""
         self._postfix = text
 
     def line(self) -> str:
-        """How far it is now."""
+        """The line that shows the present progress."""
         made, seconds = self._done - self._first, time.monotonic() - self._start
         parts = [f"{self._what}: {self._done:,} of {self._total:,} {self._unit}s"]
         if made:

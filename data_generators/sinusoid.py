@@ -24,7 +24,7 @@ class Sinusoid:
     Args:
         num_support: points per task to adapt on, K in the paper.
         num_query: points per task to evaluate on; by default as many as num_support.
-        oracle: give the learner the task, as inputs (x, A, phase) instead of x alone.
+        oracle: whether to give the learner the task, by inputs (x, A, phase) instead of x alone.
 
     Raises:
         UserError: num_support or num_query is less than 1.
@@ -64,14 +64,14 @@ class Sinusoid:
         """Draws the meta-batch that belongs to (seed, split, iteration): same arguments, same tasks.
 
         Pure TensorFlow, so it may be called eagerly or inside tf.function, tf.while_loop and XLA (under XLA the last
-        digit of a number may be rounded otherwise).
+        digit of a number may be rounded differently).
 
         Args:
             seed: integer or integer tensor, the seed of the run.
             split: "train", "val" or "test".
-            iteration: integer or integer tensor, which meta-batch.
-            num_tasks: integer, tasks in the meta-batch.
-            part: (first, size), a share of the meta-batch; default, all of it.
+            iteration: integer or integer tensor, the index of the meta-batch.
+            num_tasks: integer, the number of tasks in the meta-batch.
+            part: (first, size), a share of the meta-batch; default: all of it.
 
         Returns:
             Tasks of float32 tensors: inputs [num_tasks, points, 1 or 3], targets [num_tasks, points, 1].
@@ -81,7 +81,7 @@ class Sinusoid:
         stream = tf.cast(seed, tf.int64) * len(_SPLITS) + _SPLITS.index(split)
         key = tf.stack([stream, tf.cast(iteration, tf.int64)])
         points = self.num_support + self.num_query
-        # One call for all numbers of the meta-batch, because this runs inside a compiled loop of less than 1 ms a step.
+        # One call for all numbers of the meta-batch, because this runs in a compiled loop of less than 1 ms per step.
         # Integers, because XLA makes other random floats than TensorFlow's own kernels, but the same random integers.
         bits = tf.random.stateless_uniform([num_tasks, points + 2, 1], key, None, None, tf.int32, alg="philox")
         if part is not None:
@@ -102,7 +102,7 @@ class Sinusoid:
         Per task the amplitude is drawn first, then the phase, then x for all support and query points.
 
         Args:
-            num_tasks: how many; fewer than 600 are the first of the 600.
+            num_tasks: number of tasks; fewer than 600 are the first of the original's 600.
 
         Returns:
             Tasks of float32 arrays: inputs [num_tasks, points, 1 or 3], targets [num_tasks, points, 1].

@@ -1,6 +1,6 @@
-"""Which classes are for training, validation and test: the lists that others have published.
+"""Reads published lists of the classes for training, validation and test.
 
-They are a JSON file with the lists of all splits, as Meta-Dataset has them:
+They are a JSON file with the lists of all splits, as in Meta-Dataset:
 
     {"train": ["190.Red_cockaded_Woodpecker", ...], "valid": [...], "test": [...]}
 
@@ -8,10 +8,11 @@ or a folder with one file for each split, train, val and test (or base, val and 
 
 - .json: {"class_names": [...], "class_roots": [...]} (easy-few-shot-learning), {"label_names": [...], "image_names":
   [...], "image_labels": [...]} (CloserLookFewShot), or a plain list of names;
-- .csv: a line for each image, under filename,label (Ravi and Larochelle) or class_name,image_name; the labels count;
-- .txt: a name a line (Bertinetto et al.).
+- .csv: a line for each image, with columns filename,label (Ravi and Larochelle) or class_name,image_name; only the
+  labels or class names are used;
+- .txt: one name per line (Bertinetto et al.).
 
-A name is that of a folder of images, but that spaces at its ends do not count, and that the folder has a _ for a /.
+A name is that of a folder of images. Spaces at its ends are ignored, and a / in it is a _ in the name of the folder.
 """
 
 import csv
@@ -42,13 +43,13 @@ def read_splits(path: str | Path) -> Lists:
     """Reads lists of classes.
 
     Args:
-        path: of the file or folder; or what `identified` gave.
+        path: path of the file or folder; or the result of `identified`.
 
     Returns:
-        The sorted names of the classes of those of "train", "val" and "test" that are listed.
+        The sorted names of the classes, for each of "train", "val" and "test" that is listed.
 
     Raises:
-        UserError: there are no lists, or not as they should be; a class is listed twice; a list is empty; or the lists
+        UserError: there are no lists, or they are malformed; a class is listed twice; a list is empty; or the lists
             are no longer those that were identified.
     """
     place, expected = _parted(path)
@@ -63,20 +64,22 @@ def read_splits(path: str | Path) -> Lists:
 
 
 def identified(path: str | Path) -> str:
-    """The path with eight digits that tell its lists from others: "splits.json#1f2e3d4c"; errors as of `read_splits`.
+    """The path and eight digits that identify its lists: "splits.json#1f2e3d4c"; errors as for `read_splits`.
 
-    The order within a list makes no difference. A path that has its digits already is left as it is, and not read.
+    The order within a list does not matter. A path that already has its digits is returned as it is, and not read.
     """
     return str(path) if _parted(path)[1] else f"{path}#{_identity(read_splits(path))}"
 
 
 def identity(path: str) -> str:
-    """The eight digits in what `identified` gave."""
+    """The eight digits in a result of `identified`."""
     return path.rpartition("#")[2]
 
 
 def checked(found: Mapping[str, Iterable[str | int]], where: str) -> Lists:
-    """Lists of classes by split, sorted; `where` they are from is for errors. Names may be numbers, as of VGG Flowers.
+    """Checks and sorts lists of classes by split; `where` they are from is for errors.
+
+    Names may be numbers, as in VGG Flowers.
 
     Raises:
         UserError: a split is none of the three, a list is empty, or a class is listed twice.
@@ -107,11 +110,11 @@ def checked(found: Mapping[str, Iterable[str | int]], where: str) -> Lists:
 
 
 def by_shares(number: int, shares: Sequence[float]) -> dict[str, list[int]]:
-    """The positions of classes, below `number`, by split: shuffled by random.Random(1), and cut.
+    """Divides the positions 0 ... number - 1 of classes into splits: shuffles them by random.Random(1), and cuts.
 
     Args:
-        number: of the classes, which --seed never moves from one split to another.
-        shares: of training, validation and test; the last may be left out. They sum to 1.
+        number: number of classes; --seed never moves a class from one split to another.
+        shares: shares of training, validation and test; the last may be left out. They sum to 1.
 
     Example:
         >>> by_shares(5, (0.6, 0.2, 0.2))
@@ -124,14 +127,14 @@ def by_shares(number: int, shares: Sequence[float]) -> dict[str, list[int]]:
 
 
 def key(name: str) -> str:
-    """What a name in a list and the name of its folder have in common."""
+    """Normalises a name, so that a name in a list and the name of its folder become equal."""
     return " ".join(unicodedata.normalize("NFC", name).split()).replace("/", "_")
 
 
 def _parted(path):
-    """The path, and the identity that may stand behind it."""
+    """Splits a path from the identity after it, which is None if there is none."""
     found = re.fullmatch(r"(.+)#([0-9a-f]{8})", str(path), re.DOTALL)
-    with suppress(OSError, ValueError):  # of names that no file can have
+    with suppress(OSError, ValueError):  # names that no file can have
         found = None if Path(path).exists() else found
     return (Path(found[1]), found[2]) if found else (Path(path), None)
 
@@ -173,7 +176,7 @@ def _json(file):
 
 
 def _once(pairs):
-    """A dict; Python itself would take the last of several lists of one split."""
+    """Makes a dict, and refuses a key twice: Python's json would use the last of several lists of a split."""
     twice = [name for name, count in Counter(name for name, _ in pairs).items() if count > 1]
     if twice:
         raise ValueError(f"it has {twice[0]!r} twice")
@@ -196,7 +199,7 @@ def _json_of_one(file):
 
 
 def _names(names, file):
-    """Names, which may be numbers, as of VGG Flowers."""
+    """Checks a list of names, which may be numbers as in VGG Flowers, and converts them to text."""
     if not isinstance(names, list) or not all(type(name) in (str, int) for name in names):
         raise UserError(f"{file} must have lists of class names, as docs/data.md shows them")
     return [str(name) for name in names]

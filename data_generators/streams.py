@@ -1,4 +1,4 @@
-"""The tasks of a source one meta-batch after another, as a tf.data.Dataset and as a keras.utils.PyDataset.
+"""Gives the tasks of a source, one meta-batch after another, as a tf.data.Dataset or as a keras.utils.PyDataset.
 
 Both give ((support_x, support_y), (query_x, query_y)) of the tasks that
 `source.sample(seed, split, iteration, num_tasks)` draws, for iteration = first, first + 1, ... The functions are
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from data_generators.task_sequence import TaskSequence
 
 EVALUATION_TASKS = 600  # as many as the paper evaluates on
-_AHEAD = 2  # meta-batches that are drawn while one is used
+_AHEAD = 2  # meta-batches that are drawn in advance while one is used
 
 
 def dataset(
@@ -32,10 +32,10 @@ def dataset(
     Args:
         source: TaskSource.
         split: "train", "val" or "test".
-        num_tasks: tasks in a meta-batch.
-        seed: of the run.
-        first: iteration of the first meta-batch; a run that is resumed gives the iterations that are done.
-        stop: the iteration before which to end; default, "train" never ends, and the others when 600 tasks are drawn.
+        num_tasks: number of tasks in a meta-batch.
+        seed: seed of the run.
+        first: iteration of the first meta-batch; a resumed run gives the number of iterations already done.
+        stop: iteration before which to end; by default, "train" never ends, the others once they have 600 tasks.
 
     Returns:
         Dataset of ((support_x, support_y), (query_x, query_y)), tensors [num_tasks, examples, ...] of static shapes.
@@ -56,10 +56,10 @@ def dataset(
     if stop is not None:
         iterations = iterations.take(max(stop - first, 0))
     if source.in_graph:
-        # As it stands: AutoGraph would make another kind of error of a UserError.
+        # Not converted, because AutoGraph would turn a UserError into another kind of error.
         in_graph = tf.autograph.experimental.do_not_convert(lambda i: pairs(source.sample(seed, split, i, num_tasks)))
         return iterations.map(in_graph).prefetch(_AHEAD)
-    # One task tells the structure, the types and the shapes.
+    # One task is drawn to find the structure, the types and the shapes.
     example = pairs(source.sample(seed, split, first, num_tasks, (0, 1)))
     specs = [tf.TensorSpec([num_tasks, *value.shape[1:]], value.dtype) for value in tf.nest.flatten(example)]
 
@@ -77,7 +77,7 @@ def dataset(
 def sequence(
     source: TaskSource, split: str, num_tasks: int, seed: int = 0, first: int = 0, stop: int | None = None
 ) -> "TaskSequence":
-    """Meta-batches as a keras.utils.PyDataset; arguments and errors as of `dataset`, results NumPy arrays.
+    """Meta-batches of NumPy arrays as a keras.utils.PyDataset; arguments and errors as for `dataset`.
 
     Example:
         >>> from data_generators.sinusoid import Sinusoid
@@ -94,7 +94,7 @@ def sequence(
 
 
 def pairs(tasks: Tasks) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
-    """((support_x, support_y), (query_x, query_y)), as Keras's loops take inputs and targets."""
+    """((support_x, support_y), (query_x, query_y)): the form (inputs, targets) that Keras's loops use."""
     return (tasks.support_x, tasks.support_y), (tasks.query_x, tasks.query_y)
 
 

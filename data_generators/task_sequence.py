@@ -1,4 +1,4 @@
-"""Meta-batches as a keras.utils.PyDataset, which `fit` and `evaluate` of Keras take."""
+"""Meta-batches as a keras.utils.PyDataset, for `fit` and `evaluate` of Keras."""
 
 from typing import Any
 
@@ -10,11 +10,11 @@ from data_generators.tasks import TaskSource
 
 
 class TaskSequence(keras.utils.PyDataset):
-    """Item i is the meta-batch of iteration first + i, whatever was asked for before; see `streams.sequence`.
+    """A sequence whose item i is always the meta-batch of iteration first + i; see `streams.sequence`.
 
     Args:
         source, split, num_tasks, seed, first: as for `streams.dataset`.
-        stop: the iteration before which to end; None never ends.
+        stop: iteration before which to end; None never ends.
     """
 
     def __init__(self, source: TaskSource, split: str, num_tasks: int, seed: int, first: int, stop: int | None):
@@ -25,7 +25,7 @@ class TaskSequence(keras.utils.PyDataset):
 
     @property
     def num_batches(self) -> int | None:
-        """Number of meta-batches; None, if they never end."""
+        """Number of meta-batches; None if they never end."""
         return self._num_batches
 
     def __len__(self) -> int:

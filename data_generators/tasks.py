@@ -1,4 +1,4 @@
-"""The shape of a few-shot task, and of what draws them; shared by every domain."""
+"""The form of few-shot tasks, and of the sources that draw them; shared by every domain."""
 
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, Protocol
@@ -29,15 +29,15 @@ class Tasks(NamedTuple):
 
 
 def by_size(tasks: Iterable[Tasks]) -> list[Tasks]:
-    """Batches of tasks that have as many examples, since those of one batch cannot differ in that.
+    """Groups tasks into batches by their number of examples, which must be the same within a batch.
 
     Args:
-        tasks: single tasks, or tuples of their four values, without the task axis: support_x [support, ...] and so on;
-            arrays, nested numbers, or dicts and tuples of arrays where a model has several inputs.
+        tasks: single tasks, or tuples of their four values, without the task axis: support_x [support, ...] and so on.
+            The values are arrays, nested numbers, or dicts and tuples of arrays if a model has several inputs.
 
     Returns:
-        List of Tasks of arrays with the task axis, one for each size in the order in which it first comes up; tasks of
-        one size stay in their order.
+        List of Tasks of arrays with the task axis, one for each size, in the order in which the sizes first appear;
+        tasks of one size keep their order.
 
     Example:
         >>> one, five = np.zeros((1, 2)), np.zeros((5, 2))
@@ -52,10 +52,10 @@ def by_size(tasks: Iterable[Tasks]) -> list[Tasks]:
 
 
 def structured(function: Callable, first: Any, *others: Any) -> Any:
-    """The structure of what a function gives of the arrays in the same place of structures.
+    """Applies a function to the arrays at the same place of several structures; returns the structure of the results.
 
     Args:
-        function: of as many arrays as there are structures.
+        function: function of as many arrays as there are structures.
         first, others: structures: an array or nested numbers; or a dict or tuple of arrays, or a list of arrays of
             different shapes.
     """
@@ -68,7 +68,7 @@ def structured(function: Callable, first: Any, *others: Any) -> Any:
 
 
 def _holds_several(values):
-    """Whether a list is of several arrays, which differ in shape, rather than of the rows of one."""
+    """Whether a list holds several arrays, which differ in shape, and not the rows of one array."""
     shapes = {tuple(value.shape) if hasattr(value, "shape") else None for value in values}
     return len(shapes) > 1 and None not in shapes
 
@@ -88,13 +88,13 @@ def _is_ragged(value):
         return True
     if not isinstance(value, list | tuple) and not (isinstance(value, np.ndarray) and value.dtype == object):
         return False
-    # Several inputs, which may be listed too, have as many tasks each: their first axes do not differ.
+    # Several inputs may be listed too, but all of them have the same number of tasks: their first axes do not differ.
     shapes = [tuple(v.shape) if hasattr(v, "shape") else (len(v),) for v in value if hasattr(v, "__len__")]
     return len({shape[:1] for shape in shapes}) > 1 and len({shape[1:] for shape in shapes}) == 1
 
 
 class TaskSource(Protocol):
-    """Draws tasks: a pure function of its arguments. Resuming, workers and tests rely on this."""
+    """Draws tasks by `sample`, a pure function of its arguments; resuming, workers and tests rely on this."""
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -102,11 +102,11 @@ class TaskSource(Protocol):
 
     @property
     def output_size(self) -> int:
-        """Number of values that a model predicts for it."""
+        """Number of values that a model predicts for one input."""
 
     @property
     def in_graph(self) -> bool:
-        """Whether `sample` is TensorFlow, fit for a compiled loop; otherwise it gives NumPy arrays."""
+        """Whether `sample` is TensorFlow code that can run in a compiled loop; otherwise it returns NumPy arrays."""
 
     def sample(
         self, seed: int, split: str, iteration: int, num_tasks: int, part: tuple[int, int] | None = None
@@ -114,9 +114,9 @@ class TaskSource(Protocol):
         """Draws meta-batch `iteration`.
 
         Args:
-            seed: of the run.
+            seed: seed of the run.
             split: "train", "val" or "test".
-            iteration: which meta-batch, from 0.
-            num_tasks: tasks in the whole meta-batch.
-            part: (first, size), a worker's share of the meta-batch; default, all of it.
+            iteration: index of the meta-batch, from 0.
+            num_tasks: number of tasks in the whole meta-batch.
+            part: (first, size), a worker's share of the meta-batch; default: all of it.
         """

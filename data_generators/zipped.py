@@ -1,4 +1,4 @@
-"""Images in a zip: listed, checked and read, never extracted. Each is held against its checksum when it is read."""
+"""Lists, checks and reads images in a zip, without extracting them; reading an image verifies its checksum."""
 
 import threading
 import zipfile
@@ -9,20 +9,20 @@ from data_generators.errors import UserError
 from data_generators.files import reading
 
 SUFFIX = ".zip"
-_MAX_BYTES = 1 << 26  # the longest image of ImageNet has some 15 MB
+_MAX_BYTES = 1 << 26  # the largest image of ImageNet has about 15 MB
 
 
 class Zip:
     """The visible files in a zip; may be read from several threads.
 
-    names: of the files, with their folders, sorted.
+    names: sorted names of the files, with their folders.
 
     Args:
-        path: of the zip.
+        path: path of the zip.
 
     Raises:
         UserError: it is damaged, or holds what no zip of images needs: names that lead outside its folder, a name
-            twice, very long or encrypted files.
+            twice, or very long files.
     """
 
     def __init__(self, path: Path):
@@ -34,7 +34,7 @@ class Zip:
         self.names = sorted(self._entries)
 
     def check(self) -> None:
-        """Holds the name of every file against the one that stands before its contents; UserError if they differ."""
+        """Compares each file's name with that before its contents; UserError if they differ, or a file is encrypted."""
         with reading(self.path), self._lock:
             for entry in self._archive.infolist():
                 self._archive.open(entry).close()

@@ -1,7 +1,7 @@
-"""The inner loop of MAML: gradient descent on a task's support loss, differentiable with respect to where it started.
+"""The inner loop of MAML: gradient descent on a task's support loss, differentiable in the initial weights.
 
-Regression, classification, reinforcement learning and exported models all adapt through `descend`; `adapt` is `descend`
-for who needs the fast weights alone.
+Regression, classification, reinforcement learning and exported models all adapt through `descend`. `adapt` calls
+`descend` and returns only the fast weights and the state.
 """
 
 from collections.abc import Callable, Sequence
@@ -28,30 +28,30 @@ def adapt(
 
         theta' = theta - alpha * grad_theta L(theta)
 
-    Nothing is assigned: the fast weights theta' are tensors, through which an outer `tf.GradientTape` differentiates to
-    second order. A gradient that is None counts as zero; `tf.IndexedSlices` are made dense.
+    No variable is assigned: the fast weights theta' are tensors, and an outer `tf.GradientTape` can differentiate
+    through them to second order. A gradient that is None counts as zero; `tf.IndexedSlices` are made dense.
 
     Args:
         loss: function (params, state) -> (scalar value, state), differentiable in params.
         params: theta, the list of tensors to adapt.
-        state: any structure of tensors; handed to `loss` and replaced by what it returns.
-        step_size: alpha. A number or scalar tensor; or a list, for each of params a scalar or a tensor of its shape; or
-            a function of the update's index that gives either.
+        state: any structure of tensors; passed to `loss` and replaced by the state that it returns.
+        step_size: alpha, a number or scalar tensor; or a list with a scalar or a tensor of the parameter's shape for
+            each of params; or a function of the update's index that returns one of these.
         num_updates: number of gradient steps. A Python integer unrolls the loop; an integer tensor makes it a
             `tf.while_loop`, whose state must keep its shapes.
-        first_update: index of the first of these updates, for a step size that depends on it.
-        first_order: stops the gradient through the updates (first-order MAML; `stop_grad` of the original).
-        optimizer: InnerOptimizer, whose directions take the place of the gradient.
-        remat: whether the outer derivative computes each update once more, in place of keeping its activations, with
-            the same result; see `recomputation`. It saves them for derivatives by params, state and step_size; to
-            first order, where none are kept, it changes nothing.
+        first_update: index of the first update, for step sizes that depend on the index.
+        first_order: whether to stop the gradient through the updates (first-order MAML; `stop_grad` of the original).
+        optimizer: InnerOptimizer that turns gradients into the directions of the updates.
+        remat: whether the outer derivative recomputes each update instead of keeping its activations in memory; the
+            result is the same, see `recomputation`. This saves memory for derivatives by params, state and step_size.
+            With first_order no activations are kept, so it changes nothing.
 
     Returns:
         (theta', state) after the last update.
 
     Raises:
-        ValueError: step_size is a list of another length than params.
-        UserError: with `remat`, in a graph, the loss draws random numbers that it would not draw again.
+        ValueError: step_size is a list whose length is not that of params.
+        UserError: with `remat`, in a graph, the loss draws random numbers that would differ when it is recomputed.
 
     Example:
         >>> def loss(params, state):
@@ -84,7 +84,7 @@ def descend(
     optimizer: InnerOptimizer = SGD,
     remat: bool = False,
 ) -> tuple[list[tf.Tensor], Any, Any]:
-    """`adapt`, of tensors, from the optimizer's slots on; returns (theta', slots, state), to continue from."""
+    """Adapts like `adapt`, from given tensors and optimizer slots; returns (theta', slots, state) to continue from."""
 
     def update(params, slots, state, alphas):
         with tf.GradientTape() as tape:

@@ -1,7 +1,8 @@
-"""TensorFlow, and Keras on it, whatever the environment and keras.json say, where Keras is not loaded yet.
+"""Imports TensorFlow, and Keras on the TensorFlow backend whatever the environment and keras.json say.
 
-The library's files take both from here, so that this comes first, also where a user imports one of them alone.
-TensorFlow itself loads Keras, by then too late.
+If Keras is already loaded on another backend, this raises a UserError. The library's files import `tf` and `keras` from
+here, so that the backend is set first, even where a user imports one of these files alone. After TensorFlow is imported
+it would be too late, since TensorFlow itself loads Keras.
 """
 
 import contextlib
@@ -30,26 +31,26 @@ try:
     import keras
     import tensorflow as tf
 except ModuleNotFoundError as error:
-    # It began to load on a backend that is not installed.
+    # Keras began to load on a backend that is not installed.
     if error.name in ("jax", "torch", "openvino"):
         raise _refused(error.name) from error
     raise
-finally:  # the environment is the user's
+finally:  # leave the user's environment as it was
     if _chosen is None:
         os.environ.pop(_SETTING, None)
     else:
         os.environ[_SETTING] = _chosen
 
-# Keras may be in the midst of being imported, and then says nothing yet.
+# Keras may still be in the middle of its own import; it then has no `backend` yet.
 if hasattr(keras, "backend") and keras.backend.backend() != "tensorflow":
     raise _refused(keras.backend.backend())
 
 
 @contextlib.contextmanager
 def without_cudnn(layers: Iterable[keras.layers.Layer]) -> Iterator[None]:
-    """While entered, recurrent layers that choose for themselves take Keras's own operations on a GPU, too.
+    """Makes recurrent layers with `use_cudnn="auto"` use Keras's own operations on a GPU too, while it is entered.
 
-    Those of cuDNN have no second derivative: TensorFlow registers none.
+    The operations of cuDNN have no second derivative: TensorFlow registers none.
     """
     choosing = [layer for layer in layers if getattr(layer, "use_cudnn", None) == "auto"]
     for layer in choosing:

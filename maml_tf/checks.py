@@ -1,4 +1,4 @@
-"""What MAML is given, checked before anything is computed: numbers, and the shapes of tasks."""
+"""Checks what MAML is given, numbers and the shapes of tasks, before anything is computed."""
 
 import operator
 from collections.abc import Callable
@@ -14,10 +14,10 @@ _ELEMENTWISE = {"Add", "AddV2", "Sub", "Mul", "RealDiv", "DivNoNan", "SquaredDif
 
 
 def count(value: Any, name: str, least: int) -> int:
-    """A number of updates as an int, whatever kind of integer it is.
+    """Returns a count, such as a number of updates, as an int, whatever kind of integer it is.
 
     Raises:
-        UserError: it is no integer, or less than `least`.
+        UserError: the value is not an integer, or is less than `least`.
     """
     try:
         value = operator.index(value)
@@ -36,7 +36,7 @@ def is_reptile(algorithm: str, **given: Any) -> bool:
         given: arguments that only MAML has.
 
     Raises:
-        UserError: it is neither; or Reptile is given what only MAML has.
+        UserError: the algorithm is neither; or Reptile is given an argument that only MAML has.
     """
     if algorithm not in ("maml", "reptile"):
         raise UserError(f"algorithm must be 'maml' or 'reptile', not {algorithm!r}")
@@ -47,12 +47,12 @@ def is_reptile(algorithm: str, **given: Any) -> bool:
 
 
 def tensors(value: Any, dtype: tf.DType, single: bool | None = None) -> Any:
-    """What a model takes or gives as tensors: floating-point numbers in its dtype, the others as they are.
+    """Converts inputs or targets to tensors: floating-point numbers in the model's dtype, others as they are.
 
     Args:
         value: an array, nested numbers, or a dict, list or tuple of arrays where there are several inputs or outputs.
-        dtype: of the model.
-        single: whether the model has one input or output, so that a list is an array; None where that is not known.
+        dtype: dtype of the model.
+        single: whether the model has one input or output, so that a list is one array; None where that is not known.
     """
     if isinstance(value, dict):
         return {name: tensors(item, dtype, single) for name, item in value.items()}
@@ -67,7 +67,7 @@ def tensors(value: Any, dtype: tf.DType, single: bool | None = None) -> Any:
 
 
 def _nested(value):
-    """Nested numbers of Python, with all their digits: TensorFlow would make float32 of them."""
+    """Converts nested Python numbers to a tensor with all their digits; TensorFlow would round them to float32."""
     tensor = tf.convert_to_tensor(value)
     if tensor.dtype != tf.float32 or not hasattr(tensor, "numpy"):
         return tensor
@@ -76,7 +76,7 @@ def _nested(value):
 
 
 def floats_as(value: Any, dtype: tf.DType) -> Any:
-    """A structure of tensors, its floating-point ones in a dtype; a mask that Keras's layers gave them stays."""
+    """Casts the floating-point tensors of a structure to a dtype; keeps masks that Keras's layers gave them."""
 
     def cast(tensor):
         found = tf.cast(tensor, dtype) if tensor.dtype.is_floating else tensor
@@ -88,14 +88,14 @@ def floats_as(value: Any, dtype: tf.DType) -> Any:
 
 
 def mask_of(outputs: Any) -> Any:
-    """The mask that Keras's layers gave outputs, or None."""
+    """The mask that Keras's layers gave to outputs, or None."""
     return getattr(outputs, "_keras_mask", None)
 
 
 def arrays(value: Any) -> Any:
-    """An argument of a compiled function; of a tuple or list, each item that is nested numbers as one array.
+    """Prepares an argument of a compiled function: in a tuple or list, nested numbers become one tensor each.
 
-    TensorFlow would trace a function anew for each number.
+    Otherwise TensorFlow would trace the function anew for each number.
     """
     if not isinstance(value, list | tuple):
         return value
@@ -106,11 +106,11 @@ def arrays(value: Any) -> Any:
 
 
 def any_number(value: Any, specs: list[tf.TensorSpec] | None = None) -> Any:
-    """The structure of tf.TensorSpec for any number of examples like these.
+    """The structure of tf.TensorSpec for any number of examples like the given ones.
 
     Args:
         value: structure of tensors [examples, ...].
-        specs: as for `inputs`: axes whose size the model leaves open are open here too.
+        specs: as for `inputs`; an axis whose size the model leaves open is open here too.
     """
     given = tf.nest.flatten(value)
     found = [tf.TensorSpec([None, *t.shape[1:]], t.dtype) for t in given]
@@ -141,14 +141,14 @@ def size(tensor: tf.Tensor, axis: int = 0) -> Any:
 
 
 def number_of(tasks: Tasks, queries: bool = True) -> Any:
-    """The number of tasks, as `size` gives it.
+    """Checks that the axes of tasks fit together, and returns the number of tasks as `size` does.
 
     Args:
         tasks: Tasks of tensors, or of structures of them.
         queries: whether the tasks must have queries.
 
     Raises:
-        UserError: their axes do not fit together.
+        UserError: the axes do not fit together, or a support or query set is empty.
     """
     for name, value in tasks._asdict().items():
         for tensor in tf.nest.flatten(value):
@@ -160,7 +160,7 @@ def number_of(tasks: Tasks, queries: bool = True) -> Any:
     _same({name: _sizes(value, 0) for name, value in tasks._asdict().items()}, "tasks")
     _examples(tasks.support_x, tasks.support_y, "support_x", "support_y", axis=1)
     _same({name: _sizes(getattr(tasks, name), 1) for name in ("query_x", "query_y")}, "examples in a task")
-    # Sequences may be longer in the one than in the other; targets differ in shape only where inputs do.
+    # Support and query may hold sequences of different lengths; targets may differ in shape only where inputs do.
     if not _alike("x", tasks, by_rank=True) or (_alike("x", tasks) and not _alike("y", tasks)):
         listed = ", ".join(f"{name} {_shapes(value)}" for name, value in tasks._asdict().items())
         raise UserError(f"the examples of support and query differ in shape: {listed}")
@@ -170,15 +170,16 @@ def number_of(tasks: Tasks, queries: bool = True) -> Any:
 
 
 def refuse_single_task(support_x: Any, query_x: Any, specs: list[tf.TensorSpec] | None) -> None:
-    """Refuses what is most likely one task without the task axis, [examples, 1], as tasks of one example [1] each.
+    """Refuses inputs [n, 1] if the model takes [examples, 1]: most likely one task without its task axis.
+
+    They would count as n tasks of one example each, and that example as a number without its axis.
 
     Args:
         support_x, query_x: structures of tensors.
         specs: as for `inputs`.
 
     Raises:
-        UserError: the model takes examples of one number, and the tasks have one example of support and query each, a
-            number without its axis.
+        UserError: the model takes examples of one number, and all inputs have the shape [n, 1].
     """
     inputs = tf.nest.flatten([support_x, query_x])
     if specs and all(spec.shape[1:] == [1] for spec in specs) and all(x.shape[1:] == [1] for x in inputs):
@@ -189,7 +190,7 @@ def refuse_single_task(support_x: Any, query_x: Any, specs: list[tf.TensorSpec] 
 
 
 def _alike(name, tasks, by_rank=False):
-    """Whether support and query have examples of the same shape, as far as it is known, or at least rank."""
+    """Whether examples of support and query have the same shape, as far as it is known; by_rank: the same rank."""
     first, second = (tf.nest.flatten(getattr(tasks, f"{part}_{name}")) for part in ("support", "query"))
     shapes = [(a.shape[2:], b.shape[2:]) for a, b in zip(first, second, strict=False)]
     return all(a.rank == b.rank if by_rank else a.is_compatible_with(b) for a, b in shapes)
@@ -200,7 +201,7 @@ def _shapes(value):
 
 
 def support(x: Any, y: Any) -> None:
-    """Raises UserError where a support set [examples, ...] is empty, or has not a target for each input."""
+    """Raises UserError where a support set [examples, ...] is empty, or does not have one target for each input."""
     for name, value in (("x", x), ("y", y)):
         if any(tensor.shape.rank == 0 for tensor in tf.nest.flatten(value)):
             raise UserError(f"{name} must be [examples, ...], but is a single number")
@@ -231,8 +232,8 @@ def inputs(value: Any, specs: list[tf.TensorSpec] | None, name: str, axis: int =
         value: structure of tensors.
         specs: list of tf.TensorSpec [examples, ...] of the model's inputs in the order of its structure, or None where
             they are not known.
-        name: of the inputs.
-        axis: that of the examples.
+        name: name of the inputs.
+        axis: axis of the examples.
     """
     given = tf.nest.flatten(value)
     if specs is None:
@@ -244,7 +245,7 @@ def inputs(value: Any, specs: list[tf.TensorSpec] | None, name: str, axis: int =
             whole = "[tasks, examples, ...]" if axis else "[examples, ...]"
             raise UserError(f"{name} must be {whole}, but its shape is {tensor.shape}")
         shape, wanted = tensor.shape[axis + 1 :], spec.shape[1:]
-        # Keras itself adds or takes away a last axis of size 1.
+        # Keras itself adds or removes a last axis of size 1.
         if not any(
             shape.is_compatible_with(as_wanted) for as_wanted in (wanted, _with_last(wanted), _less_last(wanted))
         ):
@@ -260,12 +261,13 @@ def _less_last(shape):
 
 
 def refuse_outer_product(loss: Callable, outputs: Any, targets: Any) -> None:
-    """Refuses a loss that spreads outputs [n, 1] and targets [n] to [n, n], so that each target meets every output.
+    """Refuses a loss that broadcasts outputs [n, 1] and targets [n] to [n, n], comparing each target with every output.
 
-    Targets without their last axis are easily given; the network would learn their mean, without any sign of it.
+    Leaving out the last axis of targets is an easy user error; the network would silently learn the mean of the
+    targets.
 
     Raises:
-        UserError: the loss does so.
+        UserError: the loss broadcasts them in this way.
     """
     if not (tf.is_tensor(outputs) and tf.is_tensor(targets)):
         return
@@ -275,11 +277,11 @@ def refuse_outer_product(loss: Callable, outputs: Any, targets: Any) -> None:
     specs = [tf.TensorSpec([n or 7919 for n in t.shape], t.dtype) for t in (outputs, targets)]
     try:
         graph = tf.function(loss, autograph=False).get_concrete_function(*specs).graph
-    except Exception:  # it fails where it is called, too, and says more there
+    except Exception:  # its real call fails too, with a better message
         return
     first, second = graph.inputs[:2]
     sources = {first.ref(): {"outputs"}, second.ref(): {"targets"}}
-    for operation in graph.get_operations():  # in an order in which each comes after its inputs
+    for operation in graph.get_operations():  # each operation comes after its inputs
         found = [sources.get(tensor.ref(), set()) for tensor in operation.inputs]
         for tensor in operation.outputs:
             sources.setdefault(tensor.ref(), set().union(*found))

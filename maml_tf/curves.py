@@ -1,4 +1,4 @@
-"""The metrics of tasks after each inner update: what tests, validations and summaries show."""
+"""The metrics of tasks after each inner update, which tests, validations and summaries report."""
 
 import functools
 
@@ -13,7 +13,7 @@ _PLURAL = {"loss": "losses", "accuracy": "accuracies"}
 
 
 def curve_of(kind: str) -> str:
-    """The name of a metric's values after each update, in `MAML.evaluate`: "losses" of "loss"."""
+    """The name of a metric's values after each update in the result of `MAML.evaluate`: "losses" for "loss"."""
     return _PLURAL.get(kind, kind)
 
 
@@ -28,19 +28,19 @@ def after_each_update(
 ) -> Metrics:
     """Adapts to every task and measures its queries before and after every update.
 
-    The outer loop is that over updates, so that the graph holds one update only.
+    The loop over updates is outside the loop over tasks, so that the graph holds only one update.
 
     Args:
         learner: TaskLearner.
         start: Start, whose state has a task axis.
         tasks: Tasks of tensors.
-        orders: the tensor of `TaskLearner.order`, in a list; or an empty one.
+        orders: list that holds the tensor of `TaskLearner.order`; empty if each update uses all examples.
         num_updates: inner updates.
         transductive: as for `MAML.evaluate`.
         task_axis: MAP or VECTORIZE.
 
     Returns:
-        dict of tensors, as `MAML.evaluate` has them.
+        dict of tensors, with the names and shapes of the result of `MAML.evaluate`.
     """
     first_tensor = tf.nest.flatten(tasks)[0]
     count = checks.size(first_tensor)
@@ -55,13 +55,14 @@ def after_each_update(
     def knowing(task, moments):
         if not moments:
             return task
-        # With orders each update takes a part of it.
+        # With orders, each update uses only a part of the support, so the moments are not those of its input.
         support_x = task.support_x if orders else Known(task.support_x, moments[0])
         return task._replace(support_x=support_x, query_x=Known(task.query_x, moments[1]))
 
     def before(element):
         carried, task, order = element
-        # What the first layer takes, whatever the weights: an evaluation of miniImagenet takes 0.7 of the time.
+        # The moments of the first layer do not depend on the weights, so they are computed once. An evaluation of
+        # miniImagenet takes 0.7 of the time.
         moments = [learner.model.moments(x) for x in (task.support_x, task.query_x)] if of_moments else []
         return learner.evaluate_start(begun(carried, order), knowing(task, moments), transductive), moments
 

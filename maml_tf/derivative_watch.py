@@ -1,6 +1,7 @@
-"""Watches TensorFlow as it differentiates a graph: which operations lack a derivative that a gradient needs.
+"""Watches TensorFlow differentiate a graph, and finds operations that lack a derivative which a gradient needs.
 
-Everything that relies on TensorFlow's inner workings is here, so that a version that changes them shows in one place.
+The check of second derivatives relies on TensorFlow's inner workings mainly here, so that a change in them shows in one
+place.
 """
 
 import contextlib
@@ -18,13 +19,18 @@ from maml_tf.graphs import CALLS, function, functions, with_bodies
 
 STOP = "StopGradient"
 _PREVENT = "PreventGradient"
-_FLAT = ("OnesLike", "ZerosLike")  # declared to have no derivative, and rightly: it is zero
-_MARK = re.compile(r".*\blayer\.(?P<layer>\d+)\.(_\d+)?/")  # greedy: the last one, which is the innermost layer's
+_FLAT = ("OnesLike", "ZerosLike")  # declared to have no derivative, correctly: it is zero
+_MARK = re.compile(r".*\blayer\.(?P<layer>\d+)\.(_\d+)?/")  # greedy: finds the last mark, the innermost layer's
 _registered_derivative = ops.get_gradient_function
 
 
 class Site(NamedTuple):
-    """An operation by the index of the innermost layer around it, -1 if none; its type; and its name in that layer."""
+    """An operation and the layer that it belongs to.
+
+    layer: index of the innermost layer around the operation, -1 if there is none.
+    operation: type of the operation.
+    name: its name within that layer.
+    """
 
     layer: int
     operation: str
@@ -34,8 +40,8 @@ class Site(NamedTuple):
 class Fault(NamedTuple):
     """What is wrong with an operation's derivative.
 
-    raises: whether TensorFlow raises LookupError; otherwise it takes the derivative for zero.
-    order: of the derivative that is the first to need it.
+    raises: whether TensorFlow raises LookupError; otherwise it takes the derivative to be zero.
+    order: order of the lowest derivative that needs the operation's derivative, 1 or 2.
     """
 
     raises: bool
@@ -43,13 +49,13 @@ class Fault(NamedTuple):
 
 
 class Watch:
-    """Stands in for TensorFlow's look-up of derivatives, and remembers where there is none.
+    """Replaces TensorFlow's look-up of derivatives, and records where there is none.
 
-    TensorFlow looks up only what a derivative does flow through, also in the bodies of loops, branches and functions.
-    What lacks a derivative counts as constant, so that the rest is seen too.
+    TensorFlow looks up only the operations that a gradient flows through, also in the bodies of loops, branches and
+    functions. An operation without a derivative counts as constant, so that the rest of the graph is checked too.
 
     Args:
-        passing: sites whose `stop_gradient` is to let the gradient pass.
+        passing: sites whose `stop_gradient` lets the gradient pass.
 
     Attributes:
         faults: dict, Site -> Fault.
@@ -61,11 +67,11 @@ class Watch:
         self._passing = passing
         self._graph: tf.Graph | None = None
         self._forward = set()
-        self._callers = {}  # operations that call a function, by its graph
+        self._callers = {}  # graph of a function -> the operation that calls it
 
     @contextlib.contextmanager
     def forward_pass(self, layers: list[keras.layers.Layer]) -> Iterator[None]:
-        """While the forward pass is traced."""
+        """Context within which the forward pass is traced."""
         self._graph = tf.compat.v1.get_default_graph()
         with _marked(layers):
             yield
@@ -73,7 +79,7 @@ class Watch:
 
     @contextlib.contextmanager
     def derivative(self, order: int) -> Iterator[None]:
-        """While TensorFlow computes the derivative of this order, in this thread."""
+        """Context within which TensorFlow computes the derivative of this order, in this thread."""
         thread = threading.get_ident()
 
         def look_up(op):
@@ -86,7 +92,7 @@ class Watch:
             ops.get_gradient_function = _registered_derivative
 
     def suspects(self, weights: list[tf.Tensor]) -> bool:
-        """Whether what depends on weights may lack a second derivative: a quick look that errs on the strict side."""
+        """Whether a second derivative by weights may be missing: a quick check that may give false alarms."""
         reached, suspects = {w.ref() for w in weights}, False
         for op in self._graph.get_operations():
             if any(t.ref() in reached for t in _differentiable(op.inputs)):
@@ -109,7 +115,7 @@ class Watch:
         return _registered_derivative(op)
 
     def _derivative_of_call(self, op):
-        # Of a copy, since TensorFlow keeps a function's derivative with it, for whoever calls it in earnest.
+        # Uses a copy: TensorFlow stores a function's derivative with the function, and a real call would find this one.
         called = function(op.graph, op.get_attr("f").name)
         self._callers[called.graph] = op
         attributes = called.cached_definition.attr
@@ -125,7 +131,7 @@ class Watch:
         return outermost.name not in self._forward
 
     def _around(self, op):
-        """The operation, the one in whose body it is, and so on outwards."""
+        """Yields the operation, the operation whose body contains it, and so on outwards."""
         while op is not None:
             yield op
             graph = op.graph
@@ -136,7 +142,7 @@ class Watch:
 def _marked(layers):
     """Within it, the name of an operation tells which layer's call made it.
 
-    The scopes that Keras opens do not: "dense_1" is a layer of that name, or the second call of "dense".
+    Keras's own name scopes do not: "dense_1" is a layer of that name, or the second call of "dense".
     """
 
     def marked(index, call):
@@ -160,10 +166,10 @@ def _marked(layers):
 
 
 def _lacks(op, backward):
-    """Whether an operation lacks a derivative that it should have: "", "raises" or "is zero".
+    """How an operation lacks a derivative that it should have: "raises", "is zero", or "" if it does not lack one.
 
-    Those declared to have none matter in a gradient only: in the forward pass, what they leave out is missing in the
-    first derivative too, so the second is that of what the user trains.
+    An operation that is declared to have no derivative matters only in the backward pass. In the forward pass the first
+    derivative ignores it too, so the second derivative is that of what the user trains.
     """
     if not (_differentiable(op.inputs) and _differentiable(op.outputs)) or op.type in _FLAT or functions(op):
         return ""
@@ -177,5 +183,5 @@ def _lacks(op, backward):
 
 
 def _differentiable(tensors):
-    """Those that carry a derivative; lists of tensors are variants."""
+    """The tensors that can carry a derivative; lists of tensors have the dtype variant."""
     return [t for t in tensors if t.dtype.is_floating or t.dtype.is_complex or t.dtype == tf.variant]

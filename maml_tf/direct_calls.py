@@ -1,6 +1,6 @@
-"""Calls of a compiled function past TensorFlow's own search for the graph that fits its arguments.
+"""Calls a compiled function without TensorFlow's own search for the graph that fits the arguments.
 
-That search, in Python, takes a third of a small network's meta-step on a CPU.
+That search runs in Python and takes a third of a small network's meta-step on a CPU.
 """
 
 import logging
@@ -12,19 +12,19 @@ import numpy as np
 from maml_tf.backend import tf
 
 _NUMBERS = "biuf"  # kinds of NumPy's dtypes: bool, signed, unsigned, floating point
-_MANY = 10  # kinds of arguments, of which a user should know
+_MANY = 10  # number of kinds of arguments at which the user is warned
 
 
 class Direct:
     """A function of tensors, compiled once for each kind of arguments, and then called without any search.
 
-    A kind is what TensorFlow itself traces anew for: the types of tuples, which arguments are None, the shapes and
-    dtypes of tensors and arrays. Whatever is none of these is left to TensorFlow, and so are calls within another graph
-    or a tf.distribute strategy.
+    A kind is made of what TensorFlow itself traces anew for: the types of tuples, which arguments are None, and the
+    shapes and dtypes of tensors and arrays. Calls with other arguments are left to TensorFlow, and so are calls within
+    another graph or a tf.distribute strategy.
 
     Args:
-        compile: function without arguments -> the tf.function, anew each time, so that the graphs of each are of one
-            kind.
+        compile: function without arguments that returns a new tf.function, so that each tf.function has graphs of one
+            kind only.
 
     Example:
         >>> add = Direct(lambda: tf.function(lambda pair: pair[0] + pair[1], autograph=False))
@@ -40,7 +40,7 @@ class Direct:
         self._graphs: dict[Any, Any] = {}
 
     def __call__(self, *args: Any) -> Any:
-        """As the function itself."""
+        """Calls the function."""
         items = _items(args)
         kind = _kind(args, items)
         if kind is None:
@@ -72,13 +72,13 @@ class Direct:
 
 
 def _items(args):
-    """The tensors and arrays of arguments, in the order of a graph's inputs."""
+    """The tensors and arrays among the arguments, in the order of a graph's inputs."""
     items = [item for arg in args for item in (arg if isinstance(arg, tuple) else (arg,))]
     return [item for item in items if item is not None]
 
 
 def _kind(args, items):
-    """What a graph depends on, or None where TensorFlow has to see for itself."""
+    """The kind of the arguments, or None where TensorFlow itself must find the graph."""
     if not tf.executing_eagerly() or tf.config.functions_run_eagerly() or tf.distribute.has_strategy():
         return None
     if not all(isinstance(item, tf.Tensor) or _is_array(item) for item in items):

@@ -1,11 +1,12 @@
-"""Processes that share the tasks of every meta-batch: what is whose, and means over all of them.
+"""Processes that share the tasks of every meta-batch: the share of each, and means over all of them.
 
-All of them run the same program in lockstep, each with variables of its own that equal gradients and equal updates keep
-equal. tf.distribute joins them, adds up, and notices when one is gone; nothing else is distributed, so that one process
-alone is what it would be without this module.
+All processes run the same program in lockstep. Each has its own copy of the variables; equal gradients and equal
+updates keep the copies equal. tf.distribute connects the processes, sums over them, and detects when one is gone.
+Nothing else is distributed, so a single process runs as it would without this module.
 
-The rule for all that uses `Workers`: what contains a sum is called by all of them in the same order, decided only by
-numbers of iterations and by what has been summed; never by a clock, a file or a thread of one's own.
+The rule for all code that uses `Workers`: all processes must call whatever contains a sum in the same order. This order
+may depend only on numbers of iterations and on values that have been summed over the processes; never on a clock, a
+file or a thread of one process.
 """
 
 import contextlib
@@ -26,10 +27,10 @@ class WorkerLost(UserError):
 
 
 class WorkerEnded(UserError):
-    """Another process has ended with an error, whose exit code becomes that of this one too.
+    """Another process has ended with an error; this one ends with the same exit code.
 
     Args:
-        code: that exit code.
+        code: exit code of the other process.
     """
 
     def __init__(self, code: int):
@@ -39,10 +40,10 @@ class WorkerEnded(UserError):
 
 
 class Alone:
-    """The only process, to which all tasks belong.
+    """The only process, which has all tasks.
 
-    index: of this process, from 0.
-    count: of the processes.
+    index: index of this process, from 0.
+    count: number of processes.
 
     Example:
         >>> ALONE.share(32)
@@ -59,7 +60,7 @@ class Alone:
         return self.index == 0
 
     def share(self, number: int) -> tuple[int, int]:
-        """(first, size) of this process's share of the tasks: consecutive ones, in shares as equal as possible.
+        """(first, size) of this process's share of the tasks: consecutive tasks, in shares as equal as possible.
 
         Raises:
             UserError: there are fewer tasks than processes.
@@ -70,44 +71,44 @@ class Alone:
         return self.index * size + min(self.index, more), size + (self.index < more)
 
     def mean(self, tensors: Any, weight: Any) -> Any:
-        """The mean over all processes of a structure of tensors; in graphs, too.
+        """The mean of a structure of tensors over all processes; it works in graphs too.
 
         Args:
-            tensors: structure of floating-point tensors, this process's.
-            weight: of this process in the mean, its number of tasks: an integer, or a tensor.
+            tensors: this process's structure of floating-point tensors.
+            weight: weight of this process in the mean, its number of tasks: an integer or a tensor.
         """
         return tensors
 
     def any(self, flag: bool) -> bool:
-        """Whether it is true in some process."""
+        """Whether the flag is true in at least one process."""
         return bool(flag)
 
     def gathered(self, arrays: Mapping[str, np.ndarray], number: int) -> dict[str, np.ndarray]:
-        """NumPy arrays [number, ...], joined from those of all processes; each process has its `share`."""
+        """Joins the NumPy arrays of all processes into arrays [number, ...]; each gives the rows of its `share`."""
         return dict(arrays)
 
     def from_chief(self, data: bytes) -> bytes:
-        """What the chief gives; that of the others does not matter."""
+        """Returns the chief's data in every process; the data of the others is ignored."""
         return data
 
     def copy_from_chief(self, variables: Sequence[Any]) -> None:
-        """Gives variables the chief's values."""
+        """Copies the chief's values of the variables to every process."""
 
     @contextlib.contextmanager
     def chief_first(self) -> Iterator[None]:
-        """A part that the chief does first, which other processes can then build on; an error in one ends them all.
+        """Context that the chief runs first, and the other processes after it; an error in one ends them all.
 
-        Nothing in it may contain a sum.
+        The others can build on what the chief has done. Code within it must not contain a sum over processes.
         """
         yield
 
     @contextlib.contextmanager
     def together(self) -> Iterator[None]:
-        """The whole of what the processes do together: none leaves for good before all have come to its end.
+        """Context for all that the processes do together: none leaves it before all have reached its end.
 
         Raises:
-            WorkerEnded: another one has ended with an error of its own.
-            WorkerLost: another one has died, or cannot be reached.
+            WorkerEnded: another process has ended with an error.
+            WorkerLost: another process has died, or cannot be reached.
         """
         yield
 

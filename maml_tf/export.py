@@ -13,7 +13,7 @@ from maml_tf.maml import MAML
 from maml_tf.signatures import Signatures, text
 from maml_tf.step_sizes import PER_WEIGHT
 
-# TensorFlow keeps this folder of a SavedModel for what is not part of the graph.
+# TensorFlow reserves this folder of a SavedModel for files that are not part of the graph.
 DESCRIPTION = Path("assets.extra", "maml.json")
 
 
@@ -26,18 +26,20 @@ def export(
     targets: tf.TensorSpec | None = None,
     about: dict | None = None,
 ) -> Path:
-    """Writes a SavedModel whose signatures predict and adapt; `signatures.Signatures` says what they do.
+    """Writes a SavedModel whose signatures predict and adapt; see `signatures.Signatures` for what they do.
 
     Args:
         maml: MAML.
-        path: folder to write; must be empty, or not be there.
-        transductive: normalise queries by their own batch's statistics, as the original does in its evaluation;
-            otherwise by those of the support, so that a query's answer does not depend on the others.
-        inputs: tf.TensorSpec of the model's inputs, [examples, ...]; default, that of the model's Input, or of what a
-            subclassed model was built with.
-        targets: tf.TensorSpec of the support's labels, [examples, ...]; default, that of the labels it was trained with
-            or, if `maml` has not met any, that of the model's outputs, or of class ids where the loss takes only these.
-        about: dict of what else the description should say, of values that JSON can hold.
+        path: folder to write; it must be empty or not exist.
+        transductive: whether to normalise queries by their own batch statistics, as the original does in its
+            evaluation; otherwise by those of the support, so that the output for a query does not depend on the other
+            queries.
+        inputs: tf.TensorSpec of the model's inputs, [examples, ...]; default, that of the model's Input or, for a
+            subclassed model, of the inputs that it was built with.
+        targets: tf.TensorSpec of the support's labels, [examples, ...]; default, that of the labels that `maml` was
+            trained with. If it has seen none: that of the model's outputs, or of class ids if the loss takes only
+            these.
+        about: dict of further entries of the description, with values that JSON can hold.
 
     Returns:
         The path.
@@ -58,16 +60,16 @@ def export(
 
 
 def write(model: keras.Model, endpoints: dict, description: dict, path: str | Path, axis: str = "examples") -> Path:
-    """Writes a SavedModel beside `path` and then renames it, so that there is a whole export or none.
+    """Writes a SavedModel beside `path` and then renames it, so that `path` has a whole export or none.
 
     Args:
         model: keras.Model, whose variables the endpoints use.
         endpoints: dict of the signatures, name -> (function, list of the tf.TensorSpec of its arguments); the first is
             the default.
-        description: dict of what the export says of itself, of values that JSON can hold; our version and Keras's and
-            TensorFlow's are added, and the arguments of the endpoints.
-        path: folder to write; must be empty, or not be there.
-        axis: what the first axis of the arguments is called in the description.
+        description: dict that describes the export, with values that JSON can hold. The versions of this library, Keras
+            and TensorFlow are added, and the arguments of the endpoints.
+        path: folder to write; it must be empty or not exist.
+        axis: name of the arguments' first axis in the description.
 
     Returns:
         The path.
@@ -87,7 +89,7 @@ def write(model: keras.Model, endpoints: dict, description: dict, path: str | Pa
 
 
 def refuse_unless_free(path: str | Path) -> None:
-    """Raises UserError unless `path` is an empty folder or nothing at all."""
+    """Raises UserError unless `path` is an empty folder or does not exist."""
     path = Path(path)
     try:
         str(path).encode()
@@ -101,7 +103,7 @@ def refuse_unless_free(path: str | Path) -> None:
 
 
 def _endpoints(maml, transductive, inputs, targets):
-    """The Signatures and, by name, (function, arguments)."""
+    """Returns the Signatures and a dict of them, name -> (function, arguments)."""
     inputs = inputs or _input_spec(maml.pure)
     signatures = Signatures(maml, transductive, inputs, targets or maml.target_spec or _target_spec(maml, inputs))
     return signatures, signatures.all()
@@ -128,7 +130,7 @@ def _output_spec(maml, inputs):
 
 
 def _target_spec(maml, inputs):
-    """That of the outputs; or of class ids, where the loss takes no others."""
+    """The spec of the outputs; or of class ids, if the loss does not take targets like the outputs."""
     outputs = _output_spec(maml, inputs)
     ids = tf.TensorSpec(outputs.shape[:-1], tf.int64)
     for targets in (outputs, ids):
@@ -139,7 +141,7 @@ def _target_spec(maml, inputs):
 
 
 def _describe(maml, transductive, signatures, about):
-    """What the export is, of values that JSON can hold."""
+    """Describes the export in values that JSON can hold."""
     return {
         **about,
         "step_size": _step_size(maml, signatures.weight_names),
@@ -164,9 +166,9 @@ def _shown(specs, axis):
 
 def _write(archive, description, path):
     target = path.resolve()
-    # Nobody trains through an export, and the gradients of its inner loop are part of its graph.
+    # No custom gradients: an export is not trained further, and the gradients of its inner loop are part of its graph.
     options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
-    remove_all_abandoned(target.parent)  # of exports that were killed
+    remove_all_abandoned(target.parent)  # left by exports that were killed
     try:
         with replacing(target) as part:
             archive.write_out(str(part), options, verbose=False)

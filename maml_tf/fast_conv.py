@@ -1,8 +1,8 @@
 """Convolution and pooling in forms that are faster on CPU, or that XLA and vectorisation over tasks can compile.
 
-Patches: a convolution as a matrix product, differentiable twice. Pooling: 2x2 max-pooling whose derivatives take about
-a third of the time of TensorFlow's own, or are oneDNN's where it is on. Chunks: a large batch a few images at a time,
-so that its largest maps never leave the processor's caches.
+Patches: a convolution as a matrix product, which can be differentiated twice. Pooling: 2x2 max-pooling whose
+derivatives take about a third of the time of TensorFlow's own, or are oneDNN's where it is on. Chunks: a large batch is
+computed a few images at a time, so that its largest maps stay in the processor's caches.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,21 +12,21 @@ import numpy as np
 from maml_tf.backend import tf
 from maml_tf.normalisation import channel_mean
 
-# Of all maps of these images together. 75 images of miniImagenet have 125 MB: at once they take twice the time.
+# Bytes of all maps of a chunk of images. 75 images of miniImagenet have 125 MB: as one chunk they take twice the time.
 _MOST_BYTES = 10e6
-# Of all patches of a convolution: the second layer of 5 images of Omniglot has 0.56 MB. With 2.3 MB, that of 20 images,
-# products with patches take longer than TensorFlow's own gradient.
+# Bytes of all patches of a convolution. The second layer of 5 images of Omniglot has 0.56 MB. With 2.3 MB, that of 20
+# images, products with patches take longer than TensorFlow's own gradient.
 _MOST_PATCHES = 6e5
 
 
 def in_chunks(part: Callable, x: tf.Tensor, bytes_per_image: int) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """`part` of a few images of x at a time, as if it had been called with all of them.
+    """Applies `part` to a few images of x at a time; returns what one call with all of them would return.
 
     Args:
-        part: takes images [some, ...] and returns (y [some, ...], mean [n], covariance [n, n]), the moments being taken
+        part: function of images [some, ...] that returns (y [some, ...], mean [n], covariance [n, n]), with moments
             over equally many samples of each image.
         x: [batch, ...].
-        bytes_per_image: what `part` keeps of an image.
+        bytes_per_image: memory that `part` needs for an image.
 
     Returns:
         (y [batch, ...], mean [n], covariance [n, n]).
@@ -35,7 +35,7 @@ def in_chunks(part: Callable, x: tf.Tensor, bytes_per_image: int) -> tuple[tf.Te
     if images == x.shape[0]:
         return part(x)
     done = []
-    for some in tf.split(x, x.shape[0] // images):  # not tf.map_fn, through which there are no second derivatives here
+    for some in tf.split(x, x.shape[0] // images):  # tf.map_fn has no second derivatives here
         with tf.control_dependencies([y for y, *_ in done[-1:]]):  # one after the other
             some = tf.identity(some)
         done.append(part(some))
@@ -44,7 +44,7 @@ def in_chunks(part: Callable, x: tf.Tensor, bytes_per_image: int) -> tuple[tf.Te
 
 
 def _combined(means, covariances):
-    """Mean and covariance of equally large samples together, from those of each."""
+    """Combines the means and covariances of equally large samples into those of all samples together."""
     mean = tf.reduce_mean(means, 0)
     between = means - mean
     covariance_between = tf.matmul(between, between, transpose_a=True) / means.shape[0]
@@ -52,7 +52,7 @@ def _combined(means, covariances):
 
 
 def _images_at_a_time(batch, bytes_per_image):
-    """The largest divisor of the batch whose images fit; the batch itself, where its size is not known yet."""
+    """The largest number of images that fits and divides the batch; None where the batch size is not known yet."""
     if batch is None:
         return None
     return max(n for n in range(1, batch + 1) if batch % n == 0 and (n == 1 or n * bytes_per_image <= _MOST_BYTES))
@@ -71,7 +71,7 @@ def patches_3x3(x: tf.Tensor, strides: int) -> tf.Tensor:
     sizes = x.shape[1:3]
     rows, columns = outs = [-(-size // strides) for size in sizes]
     before = [max((out - 1) * strides + 3 - size, 0) // 2 for out, size in zip(outs, sizes, strict=True)]
-    # More than SAME pads behind, so that the rows divide into `strides` phases; patches never reach the surplus.
+    # Pads more behind than SAME does, so that the rows divide into `strides` phases; no patch reaches the surplus.
     behind = [out * strides + 2 - size - b for out, size, b in zip(outs, sizes, before, strict=True)]
     x = embed(x, before, [b + size + a for b, size, a in zip(before, sizes, behind, strict=True)])
     phases = tf.reshape(x, [-1, x.shape[1] // strides, strides, x.shape[2] // strides, strides, x.shape[3]])
@@ -83,7 +83,7 @@ def patches_3x3(x: tf.Tensor, strides: int) -> tf.Tensor:
 
 
 def patches_by_convolution(x: tf.Tensor, strides: int) -> tf.Tensor:
-    """As `patches_3x3`, by a convolution with unit filters: fastest on CPU for few channels, but not vectorisable."""
+    """Computes `patches_3x3` by a convolution with unit filters: fastest on CPU for few channels, not vectorisable."""
     size = 9 * x.shape[3]
     return tf.nn.conv2d(x, tf.reshape(tf.eye(size, dtype=x.dtype), [3, 3, x.shape[3], size]), strides, "SAME")
 
@@ -106,30 +106,30 @@ def moments_of_product(
 def folded(
     patches: tf.Tensor, matrix: tf.Tensor, patch_mean: tf.Tensor, patch_covariance: tf.Tensor, epsilon: float
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Factors whose product is a convolution's output after batch normalisation, patches and a matrix.
+    """Two factors, centred patches and a matrix; their product is a convolution's output after batch normalisation.
 
-    The mean of y = p M is that of p, times M. So
+    The mean of y = p M is the mean of p, times M. So
 
         (y - <y>) / sqrt(variance(y) + epsilon) = (p - <p>) (M / sqrt(variance(y) + epsilon))
 
-    in which nothing is as large as y but the result itself, in derivatives too. The centred patches are data: they are
-    the same after every update. A meta-step of Omniglot takes 0.88 of the time, with 20 ways 0.82.
+    and only the result is as large as y, in derivatives too. The centred patches are data: they are the same after
+    every update. A meta-step of Omniglot takes 0.88 of the time, with 20 ways 0.82.
 
     Args:
         patches: [batch, height, width, size].
         matrix: [size, filters].
-        patch_mean, patch_covariance: of `patch_moments`.
-        epsilon: added to the variance.
+        patch_mean, patch_covariance: results of `patch_moments`.
+        epsilon: number added to the variance.
     """
     _, variance = moments_of_product(matrix, patch_mean, patch_covariance)
     return patches - patch_mean, matrix * tf.math.rsqrt(variance + tf.constant(epsilon, matrix.dtype))
 
 
 def convolution(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-    """tf.nn.conv2d(x, kernel, 2, "SAME") of a 3x3 kernel, whose gradient by the kernel is a product with patches.
+    """tf.nn.conv2d(x, kernel, 2, "SAME") of a 3x3 kernel; its gradient by the kernel is a product with patches.
 
-    With few small images that is faster than TensorFlow's own: a meta-step of Omniglot, 5-way 1-shot, takes 0.9 of the
-    time.
+    For few small images this is faster than TensorFlow's own gradient: a meta-step of Omniglot, 5-way 1-shot, takes 0.9
+    of the time.
 
     The sum of g * conv(x, k) is linear in each of x, k and g. Its derivatives by g, x and k are the convolution itself,
     `by_input` and `by_kernel`, and the derivatives of each of these are the other two again.
@@ -158,11 +158,11 @@ def convolution(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
         dk = tf.reshape(tf.matmul(*rows, transpose_a=True), kernel.shape)
         return dk, lambda v: (by_input(v, g), convolved(x, v))
 
-    return convolved(x, tf.convert_to_tensor(kernel))  # to which tf.custom_gradient can give a gradient
+    return convolved(x, tf.convert_to_tensor(kernel))  # tf.custom_gradient needs a tensor
 
 
 def few_patches(x: tf.Tensor) -> bool:
-    """Whether `convolution` is the faster one for x: its patches stay in the caches of a CPU."""
+    """Whether `convolution` is faster than TensorFlow's for x: its patches stay in the caches of a CPU."""
     batch, height, width, channels = x.shape
     if batch is None or tf.config.list_physical_devices("GPU"):
         return False
@@ -170,7 +170,7 @@ def few_patches(x: tf.Tensor) -> bool:
 
 
 def patches_by_gathering(x: tf.Tensor) -> tf.Tensor:
-    """As `patches_3x3(x, 2)`, for what needs no gradient: fastest on CPU for many channels."""
+    """Computes `patches_3x3(x, 2)` where no gradient is needed: fastest on CPU for many channels."""
     padded, places = [], []
     for size in x.shape[1:3]:
         out = -(-size // 2)
@@ -200,7 +200,7 @@ def crop(x: tf.Tensor, starts: Sequence[int], sizes: Sequence[int]) -> tf.Tensor
 
 
 def embed(x: tf.Tensor, starts: Sequence[int], sizes: Sequence[int]) -> tf.Tensor:
-    """Zeros of `sizes` around x [batch, height, width, channels], which begins at `starts`."""
+    """Zeros of `sizes` in which x [batch, height, width, channels] is placed at `starts`."""
 
     @tf.custom_gradient
     def run(x):
@@ -234,34 +234,35 @@ def _pool_even(x):
 
     @tf.custom_gradient
     def gather(v):
-        # The only number of each window, times 1/4, times 4: exact, and the fastest way to add up windows.
+        # A window has at most one nonzero number, so 4 times its average is its sum exactly, and the fastest way to it.
         return 4 * tf.nn.avg_pool2d(mask() * v, 2, 2, "VALID"), spread
 
     return maximum, spread
 
 
 def _by_mask(x, maximum):
-    """Where the maxima are is found once, as a mask, for the gradient and for the gradients of the gradient.
+    """Finds the places of the maxima once, as a mask, for the gradient and for the gradients of the gradient.
 
     Returns:
-        (function u [batch, height / 2, width / 2, channels] -> u where the maxima are, of the shape of x, else 0;
-        function -> 1 where they are, else 0).
+        (function of u [batch, height / 2, width / 2, channels] -> u at the maxima and 0 elsewhere, in the shape of x;
+        function without arguments -> 1 at the maxima and 0 elsewhere).
     """
     mask = tf.stop_gradient(_first_maxima(x, maximum))
     return lambda u: mask * _twice(_twice(u, 1), 2), lambda: mask
 
 
 def _twice(x, axis):
-    """tf.repeat(x, 2, axis=axis) of images, whose sizes are known: 6 operations to trace, where it takes 31."""
+    """tf.repeat(x, 2, axis=axis) of images of known size, by tracing 6 operations instead of 31."""
     copies = tf.tile(tf.expand_dims(x, axis + 1), [1] * (axis + 1) + [2] + [1] * (3 - axis))
     sizes = [2 * size if i == axis else size for i, size in enumerate(x.shape)]
     return tf.reshape(copies, [-1, *sizes[1:]])
 
 
 def _by_onednns_gradient(x, maximum):
-    """The same by MaxPoolGrad, whose answer for ones is the mask, which the gradient of the gradient alone needs.
+    """Does the same as `_by_mask` by MaxPoolGrad, whose result for ones is the mask of the second function.
 
-    With oneDNN it takes a quarter to a half of the time of our mask, and without it twice as long.
+    Only the gradient of the gradient needs that mask. With oneDNN this takes a quarter to a half of the time of
+    `_by_mask`, and without oneDNN twice as long.
     """
 
     def spread_out(u):
@@ -272,20 +273,20 @@ def _by_onednns_gradient(x, maximum):
 
 
 def _onednn_pools(dtype):
-    """Whether oneDNN computes max-pooling and its gradient in this process; it has no float64."""
+    """Whether oneDNN computes max-pooling and its gradient in this process; oneDNN has no float64."""
     return dtype == tf.float32 and _is_onednn_on() and not tf.config.list_physical_devices("GPU")
 
 
 def _is_onednn_on():
     try:
-        from tensorflow.python.util import _pywrap_util_port  # TensorFlow's own, which another version may not have
+        from tensorflow.python.util import _pywrap_util_port  # private: another version may not have it
     except ImportError:
         return False
     return getattr(_pywrap_util_port, "IsMklEnabled", lambda: False)()
 
 
 def _first_maxima(x, maximum):
-    """1 where x is the first in its window to equal the maximum, else 0; of the shape of x."""
+    """1 where x is the first element of its window that equals the maximum, else 0; in the shape of x."""
     height, width, channels = maximum.shape[1:]
     windows = tf.reshape(x, [-1, height, 2, width, 2, channels])
     rows, taken = [], None

@@ -1,19 +1,19 @@
-"""The operations of a graph, with those in the bodies of its loops, branches and calls; and what outlives a graph."""
+"""Finds a graph's operations, also in the bodies of its loops, branches and calls; frees what outlives a graph."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from maml_tf.backend import tf
 
-CALLS = ("PartitionedCall", "StatefulPartitionedCall")  # of a tf.function, which may be the user's
+CALLS = ("PartitionedCall", "StatefulPartitionedCall")  # calls of a tf.function, which may be the user's
 
 
 def with_bodies(op: tf.Operation, calls: bool = True) -> Iterator[tf.Operation]:
-    """An operation and, where it is a loop, a branch or a call, those of its bodies.
+    """Yields an operation and, if it is a loop, a branch or a call, the operations of its bodies.
 
     Args:
         op: tf.Operation.
-        calls: whether the bodies of calls count, too.
+        calls: whether to include the bodies of calls.
     """
     yield op
     for function in functions(op) if calls or op.type not in CALLS else ():
@@ -29,7 +29,7 @@ def functions(op: tf.Operation) -> list:
 
 
 def function(graph: Any, name: str) -> Any:
-    """A function of a graph or of those around it."""
+    """The function of this name in a graph or in the graphs around it; None if there is none."""
     while graph is not None:
         found = graph._get_function(name)
         if found is not None:
@@ -49,28 +49,28 @@ def _attributes_of_functions(definition):
 
 
 def traced(function: Callable, *specs: Any) -> Any:
-    """The graph of a function that is to be called, not differentiated; specs: tf.TensorSpec of its arguments."""
+    """Traces a function that will be called but not differentiated; specs: tf.TensorSpec of its arguments."""
     graph = tf.function(function, autograph=False).get_concrete_function(*specs)
     forget(own_gradients(graph.graph))
     return graph
 
 
 def own_gradients(graph: tf.Graph) -> set[str]:
-    """The names under which TensorFlow has registered derivatives for one graph alone.
+    """The names under which TensorFlow has registered derivatives that belong to this graph alone.
 
-    It keeps that of every tf.custom_gradient that is traced, Keras's optimizers' among them, and with it the graph, for
-    as long as the process runs: 33 MB for each MAML of Omniglot's network. Those in a call may be of a function that
-    the user keeps.
+    TensorFlow keeps the derivative of every traced tf.custom_gradient, and the graph with it, until the process ends:
+    33 MB for each MAML of Omniglot's network. Keras's optimizers have such derivatives too. Those in the body of a call
+    are left out, since the call may be of a function that the user keeps.
     """
     every = (inner for op in graph.get_operations() for inner in with_bodies(op, calls=False))
-    own = (op for op in every if op.type == "IdentityN")  # which tf.custom_gradient makes
+    own = (op for op in every if op.type == "IdentityN")  # made by tf.custom_gradient
     names = (op.node_def.attr["_gradient_op_type"].s.decode() for op in own if "_gradient_op_type" in op.node_def.attr)
     return {name for name in names if name.startswith("CustomGradient-")}
 
 
 def forget(gradients: Iterable[str]) -> None:
-    """Takes derivatives that `own_gradients` found out of TensorFlow's registry, when their graph is done with."""
-    from tensorflow.python.framework import ops  # private; after `backend`, which says on what Keras runs
+    """Removes derivatives that `own_gradients` found from TensorFlow's registry, once their graph is not needed."""
+    from tensorflow.python.framework import ops  # private; imported after `backend` has chosen Keras's backend
 
     registered = getattr(ops.gradient_registry, "_registry", {})
     for name in gradients:

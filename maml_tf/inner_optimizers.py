@@ -1,10 +1,10 @@
-"""Optimizers of the inner loop: pairs of pure functions, through which a meta-gradient differentiates to second order.
+"""Optimizers of the inner loop: pairs of pure functions that a meta-gradient can differentiate to second order.
 
     directions, slots = update(gradients, slots)
     theta' = theta - alpha * directions
 
-Where MAML's own inner loop is gradient descent, whose directions are the gradients, others keep something from one
-update to the next: their slots.
+MAML's own inner loop is gradient descent, whose directions are the gradients. Other optimizers carry values, their
+slots, from one update to the next.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,9 +17,9 @@ Gradients = Sequence[tf.Tensor | None]  # None where a loss does not depend on a
 
 
 class InnerOptimizer(NamedTuple):
-    """What makes directions of gradients.
+    """Two functions that turn gradients into directions.
 
-    init: function of the list of parameters, -> slots, any structure of tensors; () for none.
+    init: function (list of parameters) -> slots, any structure of tensors; () for none.
     update: function (gradients, slots) -> (a direction, or None, for each parameter; slots of the same shapes).
     """
 
@@ -53,15 +53,16 @@ def momentum(decay: float = 0.9) -> InnerOptimizer:
 def adam(
     first: float = 0.9, second: float = 0.999, epsilon: float = 1e-8, epsilon_root: float = 1e-8
 ) -> InnerOptimizer:
-    """Adam. In update t, of the gradient g:
+    """Adam; in update t, for the gradient g:
 
         m <- first * m + (1 - first) * g,  v <- second * v + (1 - second) * g^2
         direction = m / (1 - first^t) / (sqrt(v / (1 - second^t) + epsilon_root) + epsilon)
 
     Args:
-        first, second: decays of the moments. Without the first moment, first = 0, the direction has g itself.
+        first, second: decays of the moments. With first = 0 there is no first moment, and g takes the place of m.
         epsilon: as in Adam's paper.
-        epsilon_root: what makes it differentiable where a gradient is zero; for first-order uses it may be 0.
+        epsilon_root: number that makes the direction differentiable where a gradient is zero; it may be 0 to first
+            order.
     """
 
     def init(params):
@@ -85,19 +86,19 @@ def adam(
 
 
 BY_NAME = {"sgd": SGD, "momentum": momentum(), "adam": adam()}
-# Reptile's code has Adam without the first moment. Nothing is differentiated through it.
+# Reptile's code has Adam without the first moment. Nothing is differentiated through it, so epsilon_root is 0.
 _OF_REPTILE = {"adam": adam(first=0.0, epsilon_root=0.0)}
 
 
 def find(given: InnerOptimizer | str, reptile: bool = False) -> InnerOptimizer:
-    """An inner optimizer, given as it is or by its name.
+    """Finds an inner optimizer, which may be given as an InnerOptimizer or by name.
 
     Args:
         given: InnerOptimizer, or "sgd", "momentum" or "adam".
         reptile: whether it is for Reptile.
 
     Raises:
-        UserError: there is none of that name.
+        UserError: there is no inner optimizer of that name.
     """
     if isinstance(given, InnerOptimizer):
         return given

@@ -1,4 +1,4 @@
-"""Batches of tasks in the forms in which Keras's loop takes and gives them."""
+"""Converts batches of tasks to and from the forms that Keras's training loop uses."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,14 +10,15 @@ from maml_tf.backend import keras, tf
 
 
 def for_fit(x: Any, y: Any, settings: dict[str, Any]) -> tuple[Any, Any]:
-    """What `fit` and `evaluate` of Keras take for x and y.
+    """Converts x and y to the form that Keras's `fit` and `evaluate` take.
 
     Args:
-        x, y: of the user: the two pairs of a batch; or y is None, and x as `for_keras` takes it.
+        x, y: arguments of the user: the two pairs of a batch; or y is None, and x is data for `for_keras`.
         settings: the other arguments.
 
     Raises:
-        UserError: there is no x, the axes of arrays do not fit together, or the settings weigh tasks or classes.
+        UserError: x is missing, the axes of arrays do not fit together, or the settings have weights for tasks or
+        classes.
     """
     for weights in ("sample_weight", "class_weight"):
         if settings.get(weights) is not None:
@@ -28,11 +29,11 @@ def for_fit(x: Any, y: Any, settings: dict[str, Any]) -> tuple[Any, Any]:
 
 
 def for_keras(data: Any, form: Callable) -> Any:
-    """What `fit`, `evaluate` and `predict` of Keras take.
+    """Converts data to the form that Keras's `fit`, `evaluate` and `predict` take.
 
     Args:
         data: a tf.data.Dataset, a keras.utils.PyDataset or an iterator of batches; Tasks; or arrays.
-        form: function of a batch, which gives it the form that Keras takes: `as_pairs` or `as_support_and_query`.
+        form: function that converts a batch to the form for Keras: `as_pairs` or `as_support_and_query`.
     """
     if isinstance(data, Tasks):
         return form(Tasks(*checks.arrays(data)))  # Keras takes no nested numbers
@@ -42,7 +43,7 @@ def for_keras(data: Any, form: Callable) -> Any:
 
 
 class _Batches(keras.utils.PyDataset):
-    """A PyDataset whose batches are those of another one, in another form."""
+    """A PyDataset with the batches of another one, each converted by `form`."""
 
     def __init__(self, of, form):
         super().__init__(of.workers, of.use_multiprocessing, of.max_queue_size)
@@ -63,7 +64,7 @@ class _Batches(keras.utils.PyDataset):
 
 
 def as_pairs(batch: Any) -> tuple:
-    """((support_x, support_y), (query_x, query_y)) of a batch in any form that `as_tasks` takes; checked, if arrays."""
+    """Converts a batch that `as_tasks` takes to ((support_x, support_y), (query_x, query_y)); checks arrays."""
     support_x, support_y, query_x, query_y = tasks = as_tasks(batch)
     if all(hasattr(value, "shape") for value in tf.nest.flatten(tasks)):
         checks.number_of(checks.specs(tasks))
@@ -71,14 +72,14 @@ def as_pairs(batch: Any) -> tuple:
 
 
 def as_tasks(batch: Any) -> Tasks:
-    """Tasks of a batch.
+    """Converts a batch to Tasks.
 
     Args:
-        batch: ((support_x, support_y), (query_x, query_y)) or Tasks. Keras may have put it into a tuple of one, or None
-            beside it.
+        batch: ((support_x, support_y), (query_x, query_y)) or Tasks. Keras may have wrapped it in a tuple of one, or
+            have added None.
 
     Raises:
-        UserError: it has another form.
+        UserError: the batch has another form.
 
     Example:
         >>> as_tasks((("x", "y"), ("query x", "query y"), None)).query_y
@@ -97,10 +98,10 @@ def as_tasks(batch: Any) -> Tasks:
 
 
 def as_support_and_query(batch: Any) -> tuple:
-    """((support_x, support_y), query_x) of a batch in this form or, without the targets of the queries, in another.
+    """Converts a batch, with or without the targets of the queries, to ((support_x, support_y), query_x).
 
     Raises:
-        UserError: it has none of these forms.
+        UserError: the batch has another form.
     """
     parts = _parts(batch)
     if len(parts) == 1:

@@ -1,4 +1,4 @@
-"""What a keras.Model reports: metrics by their names, and means over tasks."""
+"""The metrics that a keras.Model reports: their names, and their means over tasks."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -9,13 +9,13 @@ from maml_tf.saving import name_of
 
 
 def by_names(metrics: Iterable | Mapping | Callable | str | None) -> dict[str, Any]:
-    """Metrics by the names that Keras reports them under.
+    """Returns metrics by the names under which Keras reports them.
 
     Args:
-        metrics: some or one, each a metric of Keras, its name or a function; or a dict of them by name.
+        metrics: one metric or several, each a metric of Keras, its name or a function; or a dict of them by name.
 
     Raises:
-        UserError: two have the same name, or one that of the loss.
+        UserError: two metrics have the same name, or one is called "loss".
     """
     if isinstance(metrics, Mapping):
         found = list(metrics.items())
@@ -33,7 +33,7 @@ def _name(metric):
 
 
 class Means:
-    """Means by name. Keras would save them with the weights if the model itself had them.
+    """Means by name, kept outside the model, since Keras would save them with the model's weights.
 
     Attributes:
         by_name: dict of keras.metrics.Mean.
@@ -43,7 +43,7 @@ class Means:
         self.by_name: dict[str, keras.metrics.Mean] = {}
 
     def make(self, names: Iterable[str]) -> None:
-        """Makes those that are not there, which cannot be done in a graph."""
+        """Makes the means that do not exist yet, which cannot be done in a graph."""
         self.by_name |= {name: keras.metrics.Mean(name) for name in names if name not in self.by_name}
 
     @tf.function(autograph=False, reduce_retracing=True)

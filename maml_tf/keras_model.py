@@ -1,6 +1,6 @@
 """MAML as a keras.Model: compile, fit, evaluate, predict, callbacks and `.keras` files, on batches of tasks.
 
-A step of `fit` is `MAML.train_step`, one of `evaluate` is `MAML.curves`, one of `predict` is `MAML.adapt` and
+A step of `fit` is `MAML.train_step`, a step of `evaluate` is `MAML.curves`, and a step of `predict` is `MAML.adapt` and
 `MAML.predict`: nothing is computed here.
 """
 
@@ -27,8 +27,8 @@ _ELSEWHERE = {
     "jit": "compile(jit_compile=...)",
     "step_size": "inner_step_size=...",
 }
-_LATER = {"num_updates", "test_updates", "inner_step_size"}  # which may be set on a model
-# What a model is made with, and has for good unless it is in _LATER.
+_LATER = {"num_updates", "test_updates", "inner_step_size"}  # arguments that may be set on a model
+# The arguments of a model. It keeps them for good, except for those in _LATER.
 _ARGUMENTS = {*inspect.signature(MAML).parameters, "inner_step_size", "test_updates"} - _ELSEWHERE.keys() - {"model"}
 
 
@@ -38,23 +38,24 @@ class MAMLModel(keras.Model):
 
     A batch is ((support_x, support_y), (query_x, query_y)) or Tasks, each array [tasks, examples, ...]. `fit` and
     `evaluate` take a tf.data.Dataset, a keras.utils.PyDataset or an iterator of batches; or one Tasks, which Keras
-    divides into batches of `batch_size` tasks. `predict` takes ((support_x, support_y), query_x), or batches of it, and
-    returns [tasks, query, ...]: not transductive, see `MAML.predict`.
+    divides into batches of `batch_size` tasks. `predict` takes ((support_x, support_y), query_x), or batches of this
+    form, and returns [tasks, query, ...]; it is not transductive, see `MAML.predict`.
 
     `fit` reports means over tasks: `loss` and the metrics on the query after adaptation, `support_loss` and so on
-    before it. `evaluate` also reports `loss_after_0`, `loss_after_1`, ... on the query after each update, transductive
-    as `MAML.evaluate`.
+    before it. `evaluate` also reports `loss_after_0`, `loss_after_1`, ... on the query after each update; it is
+    transductive, as `MAML.evaluate` is by default.
 
     Args:
         network: a built keras.Model, whose weights are meta-learned.
         inner_step_size: alpha, `step_size` of `MAML`.
-        num_updates: inner updates in meta-training. It may be set later, and counts from the next `compile` on.
-        test_updates: inner updates of `evaluate` and `predict`; default, `num_updates`. Set later, it counts at once.
-        name: of the model.
-        settings: the other arguments of `MAML`, but for those of `compile`.
+        num_updates: inner updates in meta-training. If it is set later, the next `compile` uses it.
+        test_updates: inner updates of `evaluate` and `predict`; default, `num_updates`. If it is set later, it is used
+            at once.
+        name: name of the model.
+        settings: the other arguments of `MAML`, except those that belong to `compile`.
 
     Raises:
-        UserError: an argument does not fit, here as in all methods.
+        UserError: an argument is not valid. All methods raise it too.
 
     Example:
         >>> network = keras.Sequential([keras.Input((1,)), keras.layers.Dense(8, "tanh"), keras.layers.Dense(1)])
@@ -86,14 +87,14 @@ class MAMLModel(keras.Model):
         self.inner_step_size, self.num_updates, self.test_updates = inner_step_size, num_updates, test_updates
         self._maml: MAML | None = None
         self._settings, self._means, self._updates = settings, Means(), None
-        # It makes the variables, so that they are among the weights; the other one checks second derivatives.
+        # This MAML makes the variables, so that the model has them; the MAML of `compile` checks second derivatives.
         first = MAML(network, losses.mse, step_size=inner_step_size, **self._arguments(first_order=True))
         self.network, self.step_sizes = network, first.step_sizes
         self.slots = [keras.Variable(slot, dtype=slot.dtype, trainable=False, name="slot") for slot in first.slots]
         self.built = True
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """As of any keras.Model; what `__init__` alone can set is refused."""
+        """Sets an attribute as any keras.Model does; refuses arguments that only `__init__` can set."""
         made = self.__dict__.get("_settings") is not None and name in _ARGUMENTS
         if made and (name not in _LATER or (name == "inner_step_size" and self.step_sizes)):
             how = "it is learned" if name in _LATER else f"give {name}=... to MAMLModel"
@@ -103,7 +104,7 @@ class MAMLModel(keras.Model):
             self._test_as_usual()
 
     def _test_as_usual(self):
-        """Has `evaluate` and `predict` make as many updates as the model says."""
+        """Makes `evaluate` and `predict` do as many updates as the model's attributes say."""
         self._predicted = tf.function(self._predict, autograph=False, reduce_retracing=True)
         self.predict_function = None
         self._test_by(None)
@@ -113,7 +114,7 @@ class MAMLModel(keras.Model):
 
     @property
     def maml(self) -> MAML:
-        """The MAML behind the model, whose methods are at hand too: `model.maml.adapt(x, y)`."""
+        """The MAML behind the model, which has further methods: `model.maml.adapt(x, y)`."""
         if self._maml is None:
             raise UserError("the model has no loss yet: call compile(optimizer, loss) first")
         return self._maml
@@ -128,12 +129,14 @@ class MAMLModel(keras.Model):
         run_eagerly: bool = False,
         steps_per_execution: int = 1,
     ) -> None:
-        """Sets what training needs; the weights stay.
+        """Sets what training needs; the weights do not change.
 
         Args:
-            optimizer: of the meta-update; "adam" is that of the original, `maml_tf.adam()`, and None is MAML's default.
+            optimizer: optimizer of the meta-update; "adam" is the original's, `maml_tf.adam()`, and None is MAML's
+                default.
             loss: a loss of Keras or its name, one of `maml_tf.losses`, or a function (y_true, y_pred).
-            metrics: what is reported beside the loss, likewise, or a dict of names; "accuracy" is `losses.accuracy`.
+            metrics: metrics to report beside the loss, in the same forms, or a dict of them by name; "accuracy" is
+                `losses.accuracy`.
             jit_compile: whether XLA compiles, `jit` of `MAML`.
             run_eagerly, steps_per_execution: as for any keras.Model.
         """
@@ -151,8 +154,8 @@ class MAMLModel(keras.Model):
             **self._arguments(),
         )
         self._maml.slots = list(self.slots)
-        # MAML compiles each step itself. Within a graph of Keras, TensorFlow would optimise it otherwise and round
-        # otherwise, unless XLA compiles it.
+        # MAML compiles each step itself. In a graph of Keras, TensorFlow would optimise the step differently and so
+        # round differently, unless XLA compiles it.
         super().compile(
             self._maml.optimizer,
             run_eagerly=run_eagerly or not self._maml.jit,
@@ -169,7 +172,7 @@ class MAMLModel(keras.Model):
         return [name.removeprefix("post_") for name in self.maml.learner.metric_names("post")]
 
     def _test_by(self, updates):
-        """Has `evaluate` make a number of updates; None, as many as usual."""
+        """Makes `evaluate` do this number of updates; None: the model's own number."""
         updates = self._test_updates() if updates is None else checks.count(updates, "test_updates", 0)
         if updates != self._updates:
             self._updates, self.test_function = updates, None
@@ -181,20 +184,20 @@ class MAMLModel(keras.Model):
 
     @property
     def trainable_weights(self) -> list[keras.Variable]:
-        """What the optimizer changes, in its order: Keras assigns its averages (`use_ema`) to them by position."""
+        """The variables that the optimizer changes, in its order: Keras assigns averages (`use_ema`) by position."""
         return super().trainable_weights if self._maml is None or not self.trainable else self._maml.meta_variables
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
-        """Means over tasks of all that is reported."""
+        """The means over tasks of all metrics that are reported."""
         return list(self._means.by_name.values()) if self.compiled else []
 
     def call(self, inputs: Any, training: bool = False) -> Any:
-        """Outputs of the network with its initial weights."""
+        """Returns the outputs of the network with its initial weights."""
         return self.network(inputs, training=training)
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
-        """One meta-update: `MAML.train_step`."""
+        """Makes one meta-update: `MAML.train_step`."""
         tasks = as_tasks(data)
         found = self.maml.train_step(tasks)
         values = {kind: found[f"post_{kind}"] for kind in self._kinds()}
@@ -202,7 +205,7 @@ class MAMLModel(keras.Model):
         return self._means.update(values, checks.size(tf.nest.flatten(tasks)[0]))
 
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
-        """Measures a batch of tasks before and after every update: `MAML.evaluate`."""
+        """Measures a batch of tasks before and after every update: `MAML.curves`."""
         found, values = self.maml.curves(as_tasks(data), num_updates=self._updates), {}
         for kind in self._kinds():
             after = found[curve_of(kind)]
@@ -212,7 +215,7 @@ class MAMLModel(keras.Model):
 
     def predict_step(self, data: Any) -> Any:
         """Adapts to each task and predicts its queries: `MAML.adapt` and `MAML.predict`."""
-        _ = self.maml  # an error, if there is none yet
+        _ = self.maml  # an error if there is no loss yet
         return self._predicted(as_support_and_query(data))
 
     def _predict(self, data):
@@ -227,30 +230,30 @@ class MAMLModel(keras.Model):
         return map_tasks(of_task, elements, checks.specs(graph.structured_outputs), MAP)
 
     def fit(self, x: Any = None, y: Any = None, **settings: Any) -> keras.callbacks.History:
-        """As `keras.Model.fit`, of tasks."""
-        _ = self.maml  # an error, if there is none yet
+        """Trains as `keras.Model.fit` does, on tasks."""
+        _ = self.maml  # an error if there is no loss yet
         if "validation_data" in settings:
             settings["validation_data"] = for_keras(settings["validation_data"], as_pairs)
-        shuffles = not (hasattr(x, "__next__") or isinstance(x, tf.data.Dataset))  # Keras warns that it cannot
+        shuffles = not (hasattr(x, "__next__") or isinstance(x, tf.data.Dataset))  # Keras does not shuffle these
         return super().fit(*for_fit(x, y, settings), **{"shuffle": shuffles, **settings})
 
     def evaluate(self, x: Any = None, y: Any = None, *, test_updates: int | None = None, **settings: Any) -> Any:
-        """As `keras.Model.evaluate`, of tasks; test_updates: inner updates in place of the usual ones."""
+        """Tests as `keras.Model.evaluate` does, on tasks; test_updates: inner updates in place of the usual number."""
         self._test_by(test_updates)
         return super().evaluate(*for_fit(x, y, settings), **settings)
 
     def predict(self, x: Any, **settings: Any) -> Any:
-        """As `keras.Model.predict`, of support sets and queries."""
-        _ = self.maml  # an error, if there is none yet
+        """Predicts as `keras.Model.predict` does, from support sets and queries."""
+        _ = self.maml  # an error if there is no loss yet
         return super().predict(for_keras(x, as_support_and_query), **settings)
 
     def _own_variables(self):
-        # Keras leaves out the seeds of layers, without which a resumed training would draw otherwise.
+        # Keras does not save the seeds of layers; without them a resumed run would draw other random numbers.
         seeds = filter(is_seed, self.network.non_trainable_variables)
         return {str(i): variable for i, variable in enumerate([*self.step_sizes, *self.slots, *seeds])}
 
     def save_own_variables(self, store: Any) -> None:
-        """Saves the variables that are not the network's; and its seeds."""
+        """Saves the variables that are not the network's, and the network's seeds."""
         for name, variable in self._own_variables().items():
             store[name] = variable
 
@@ -263,14 +266,14 @@ class MAMLModel(keras.Model):
             variable.assign(store[name])
 
     def get_config(self) -> dict[str, Any]:
-        """What `from_config` makes the model of again, uncompiled."""
+        """Returns the configuration from which `from_config` makes the model again, uncompiled."""
         network = keras.saving.serialize_keras_object(self.network)
         own = {"inner_step_size": self.inner_step_size, "test_updates": self.test_updates, **self._arguments()}
         return {"name": self.name, "network": network, "arguments": encoded(own)}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "MAMLModel":
-        """The model of `get_config`; functions of one's own are found in `keras.saving.custom_object_scope`."""
+        """Makes the model of `get_config`; finds the user's functions in `keras.saving.custom_object_scope`."""
         network = keras.saving.deserialize_keras_object(config["network"])
         arguments = _restored(config["arguments"])
         if isinstance(arguments["inner_step_size"], tuple) and not arguments.get("learn_step_size"):
@@ -278,7 +281,7 @@ class MAMLModel(keras.Model):
         return cls(network, name=config["name"], **arguments)
 
     def get_compile_config(self) -> dict[str, Any]:
-        """What `compile_from_config` compiles the model by."""
+        """Returns the configuration with which `compile_from_config` compiles the model."""
         return {**self._given, "optimizer": encoded(self.optimizer)} if self.compiled else {}
 
     def compile_from_config(self, config: dict[str, Any]) -> None:

@@ -28,9 +28,9 @@ _VECTORIZABLE = contextvars.ContextVar("vectorizable", default=False)
 
 @contextlib.contextmanager
 def vectorizable() -> Iterator[None]:
-    """Within it, layers are traced into operations that `tf.vectorized_map` and XLA handle.
+    """Within it, layers are traced into operations that `tf.vectorized_map` and XLA can handle.
 
-    `tf.vectorized_map` cannot convert a convolution whose filters differ per task, and XLA on CPU computes the second
+    `tf.vectorized_map` cannot convert a convolution whose filters differ per task, and XLA on CPU gets the second
     derivative of max-pooling wrong.
 
     Example:
@@ -51,18 +51,20 @@ class Conv2D(keras.layers.Layer):
     Args:
         filters: number of output channels.
         strides: 1 or 2.
-        bias_cancels: whether what follows subtracts the bias again, so that it need not be added.
-        moments: also return the mean and variance of each output channel: "output" takes them from the output;
-            "patches" from the moments of the patches, and the output is a linear function of them. That is the same,
-            and far less work where the input is data, whose moments do not change from one update to the next.
-        pool: 2x2 max-pooling of the output, after its `moments`; with moments of "patches" only. Both in one take half
-            the time on CPU for large batches of large images.
-        normalise: epsilon of batch normalisation; with moments of "patches" only. The output is then normalised in
-            training, for a `BatchNorm` with `normalised`. See `fast_conv.folded`, which takes no work for it.
+        bias_cancels: whether the next layer subtracts the bias again, so that it need not be added.
+        moments: source of the mean and variance of each output channel, which are then returned too: "output" computes
+            them from the output, "patches" from the moments of the patches, of which the output is a linear function.
+            Both give the same; "patches" is far less work where the input is data, whose moments do not change from one
+            update to the next. Default, none.
+        pool: whether to max-pool the output 2x2 after its `moments`; only with moments="patches". Doing both at once
+            takes half the time on CPU for large batches of large images.
+        normalise: epsilon of batch normalisation; only with moments="patches" and without `pool`. In training the
+            output is then normalised, for a `BatchNorm` with `normalised`. It costs no extra work, see
+            `fast_conv.folded`.
 
     Call arguments:
         x: [batch, height, width, channels].
-        patch_mean, patch_covariance: optional, what `patch_moments` gives for x, with moments of "patches".
+        patch_mean, patch_covariance: optional results of `patch_moments` for x, for moments="patches".
         training: whether to normalise, where `normalise` is given; default, True.
 
     Example:
@@ -80,7 +82,7 @@ class Conv2D(keras.layers.Layer):
         normalise: float | None = None,
         **kwargs: Any,
     ):
-        # Moments are taken in the dtype of the weights, under mixed precision too: sums of float16 end at 65,504.
+        # Moments are computed in the dtype of the weights, also under mixed precision: float16 overflows above 65,504.
         super().__init__(autocast=moments != "patches", **kwargs)
         if moments not in (None, "output", "patches"):
             raise ValueError(f"moments must be None, 'output' or 'patches', not {moments!r}")
@@ -113,11 +115,11 @@ class Conv2D(keras.layers.Layer):
         return y if self.moments is None else (y, *channel_moments(tf.cast(y, self.variable_dtype)))
 
     def patch_moments(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Mean [size] and covariance [size, size] of the patches of x; the weights take no part in them."""
+        """Mean [size] and covariance [size, size] of the patches of x, which do not depend on the weights."""
 
         def part(x):
             mean, covariance = patch_moments(self._patches(x))
-            return covariance[:0], mean, covariance  # and no output
+            return covariance[:0], mean, covariance  # an empty output
 
         return self._in_chunks(part, x)[1:]
 
@@ -156,7 +158,7 @@ class Conv2D(keras.layers.Layer):
     def _multiplied(self, patches, matrix):
         if _VECTORIZABLE.get():
             return tf.einsum("bhwk,kf->bhwf", patches, matrix)
-        # The same as one product of matrices, which takes less time on CPU: with it, a step of miniImagenet 0.94.
+        # The same as one matrix product, which is faster on CPU: a step of miniImagenet takes 0.94 of the time.
         y = tf.matmul(tf.reshape(patches, [-1, patches.shape[-1]]), matrix)
         return tf.reshape(y, [-1, *patches.shape[1:3], self.filters])
 
@@ -164,7 +166,7 @@ class Conv2D(keras.layers.Layer):
         return tf.reshape(self.kernel, [-1, self.filters])
 
     def _bytes_per_image(self, x):
-        """Of the patches and the map before pooling."""
+        """The bytes of one image's patches and of its map before pooling."""
         _, height, width, channels = x.shape
         positions = -(-height // self.strides) * -(-width // self.strides)
         return positions * (9 * channels + self.filters) * x.dtype.size

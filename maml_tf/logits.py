@@ -1,4 +1,4 @@
-"""Whether losses and metrics of Keras take logits or probabilities, and which of them a model gives."""
+"""Finds out whether losses and metrics of Keras take logits or probabilities, and which of them a model gives."""
 
 import functools
 import inspect
@@ -9,14 +9,14 @@ from maml_tf.losses import SoftmaxCrossEntropy
 
 
 def innermost(function: Any) -> Any:
-    """The function of a partial."""
+    """The function inside a partial, or the function itself."""
     while isinstance(function, functools.partial):
         function = function.func
     return function
 
 
 def takes_targets_first(function: Any) -> bool:
-    """Whether it is one of Keras or TensorFlow, whose losses and metrics take (targets, outputs)."""
+    """Whether a loss or metric, or its base class, is of Keras or TensorFlow, and so takes (targets, outputs)."""
     function = innermost(function)
     function = getattr(function, "__self__", function)  # a method of a loss
     for kind in (function, *type(function).__mro__):
@@ -28,9 +28,9 @@ def takes_targets_first(function: Any) -> bool:
 
 
 def takes_probabilities(function: Any) -> bool:
-    """Whether it is one of those that have `from_logits`, and has it False."""
+    """Whether a loss or metric has the setting `from_logits`, and it is False."""
     function = getattr(function, "__self__", function)
-    for name in ("from_logits", "_from_logits"):  # the latter of AUC
+    for name in ("from_logits", "_from_logits"):  # the latter in AUC
         if hasattr(function, name):
             return not getattr(function, name)
     settings = inspect.signature(function).parameters if inspect.isroutine(innermost(function)) else {}
@@ -38,7 +38,7 @@ def takes_probabilities(function: Any) -> bool:
 
 
 def of_logits(function: Any) -> Any:
-    """The same cross-entropy, of logits."""
+    """The same cross-entropy, with `from_logits=True`."""
     if isinstance(function, keras.metrics.Metric | keras.losses.Loss):
         return type(function).from_config({**function.get_config(), "from_logits": True})
     return functools.partial(function, from_logits=True)
@@ -52,7 +52,7 @@ ADVICE = {
 
 
 def takes_logits(loss: Any) -> str | None:
-    """`BINARY` or `CLASSES` of a cross-entropy of logits, as `as_loss` gives it; None of any other loss."""
+    """`BINARY` or `CLASSES` for a cross-entropy of logits that `as_loss` returned; None for any other loss."""
     given = (*getattr(loss, "args", ()), loss)[0]
     if not (getattr(given, "keywords", {}).get("from_logits") or getattr(given, "from_logits", False)):
         return CLASSES if isinstance(loss, SoftmaxCrossEntropy) else None
@@ -60,14 +60,14 @@ def takes_logits(loss: Any) -> str | None:
 
 
 def is_keras_own(function: Any) -> bool:
-    """Whether it is one of Keras or TensorFlow itself, and no subclass of the user's."""
+    """Whether a loss or metric is one of Keras or TensorFlow itself, not a subclass of the user's."""
     function = innermost(function)
     kind = function if inspect.isroutine(function) else type(function)
     return takes_targets_first(function) and kind.__module__.split(".")[0] in ("keras", "tf_keras", "tensorflow")
 
 
 def thresholds(function: Any) -> list:
-    """The numbers that a metric of Keras compares outputs with, beyond which they count as positive."""
+    """The thresholds of a metric of Keras, above which outputs count as positive; empty where it has none."""
     if not is_keras_own(function) or getattr(function, "_from_logits", False):
         return []
     if inspect.isroutine(innermost(function)):
@@ -78,7 +78,7 @@ def thresholds(function: Any) -> list:
 
 
 def from_zero(function: Any) -> Any:
-    """The same metric, which counts logits above 0 as positive; None where Keras has none."""
+    """The same metric with the threshold 0, which suits logits; None where it has no threshold to set."""
     if isinstance(function, keras.metrics.BinaryAccuracy) or function is keras.metrics.binary_accuracy:
         return functools.partial(keras.metrics.binary_accuracy, threshold=0.0)
     config = function.get_config() if isinstance(function, keras.metrics.Metric) else {}
@@ -86,13 +86,13 @@ def from_zero(function: Any) -> Any:
 
 
 def ends_in_logits(model: keras.Model | None) -> bool:
-    """Whether the only output of a model with an Input comes of a linear activation, through pooling and the like."""
-    outputs = getattr(model, "outputs", None) or []  # of a model that has an Input
+    """Whether a model with an Input has one output, from a linear activation (pooling and the like may follow it)."""
+    outputs = getattr(model, "outputs", None) or []  # a model without an Input has none
     return len(outputs) == 1 and _is_linear(*outputs[0]._keras_history)
 
 
 def _is_linear(layer, node, index):
-    """Whether an output of a layer of a model comes of a linear activation, and then only through `_THROUGH`."""
+    """Whether an output of a layer comes from a linear activation, followed only by layers of `_THROUGH`."""
     if isinstance(layer, keras.Model):
         inner = getattr(layer, "outputs", None)
         return bool(inner) and _is_linear(*inner[index]._keras_history)
@@ -109,5 +109,5 @@ _THROUGH = tuple(getattr(keras.layers, kind) for kind in _KINDS)
 
 
 def name_of(function: Any) -> str:
-    """The name of a function or, of an object, that of its class."""
+    """The name of a function, or of an object's class."""
     return getattr(innermost(function), "__name__", type(function).__name__)

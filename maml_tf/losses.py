@@ -91,13 +91,13 @@ def accuracy(logits: Any, labels: Any) -> tf.Tensor:
     if logits.shape[-1] == 1:
         raise UserError("accuracy needs an output for each class: for a single one, take 'binary_accuracy'")
     labels, are_ids = _labels(labels, logits)
-    # An id that is no class is no hit, whatever the logits are.
+    # An id that is not a class never counts as a hit, whatever the logits are.
     hits = tf.equal(tf.argmax(logits, axis=-1), labels if are_ids else tf.argmax(labels, axis=-1))
     return tf.reduce_mean(tf.cast(hits, logits.dtype))
 
 
 def _one_hot(labels, logits):
-    """Labels of the shape and dtype of the logits; those of ids that are no class are NaN, as the loss is then."""
+    """Labels in the shape and dtype of the logits; an id that is not a class gives NaN, and so a loss of NaN."""
     labels, are_ids = _labels(labels, logits)
     if not are_ids:
         return tf.cast(labels, logits.dtype)

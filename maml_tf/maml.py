@@ -36,29 +36,29 @@ class MAML(Saved, Fixed):
     Args:
         model: a built keras.Model.
         loss: function (outputs, targets) -> scalar; or a loss of Keras, or its name ("mse").
-        step_size: alpha, of the inner loop. Where it is learned, also (low, high), between which each starts at random.
+        step_size: alpha, the inner step size. If it is learned, also (low, high): each starts at random between them.
         num_updates: inner updates in meta-training, at least 1.
-        first_order: ignore second derivatives (`stop_grad` of the original).
-        learn_step_size: meta-learn alpha, starting at `step_size`. True: one for each adapted variable; "per_update" or
-            "per_weight": for each update or weight of it, too (LSLR, Meta-SGD); see `step_sizes.learned`.
-        query_weights: function, meta-updates done (an integer tensor) -> [num_updates] weights of the query loss after
-            each update, whose weighted sum is the meta-objective (MAML++); default, the loss after the last one.
+        first_order: whether to ignore second derivatives (`stop_grad` of the original).
+        learn_step_size: whether to meta-learn alpha from `step_size` on: True, one for each adapted variable;
+            "per_update" or "per_weight", also one for each update or weight (LSLR, Meta-SGD); see `step_sizes.learned`.
+        query_weights: function (meta-updates done, an integer tensor) -> [num_updates] weights of the query loss after
+            each update; the weighted sum is the meta-objective (MAML++). Default: the last loss alone.
         accuracy: optional function (outputs, targets) -> scalar that is reported beside the loss; or a metric of Keras,
-            or its name ("accuracy"); or a dict of several, whose names take the place of "accuracy" in all results.
-        optimizer, pretrain_optimizer: of the meta-update and of pretraining, a Keras optimizer or its name; default, as
-            "adam", `adam()`; of Reptile's meta-update, gradient descent, whose learning rate is its step size, 0.1.
-        adapts: which variables the inner loop adapts: "all" (default), "head" (ANIL), "body" (BOIL), or a predicate on
-            a variable; see `pure_model.adapts_part`. The others are meta-learned only.
-        algorithm: "maml"; or "reptile", whose meta-gradient is theta - theta'. It adapts every variable, and its inner
-            optimizer continues in each meta-batch from the last one's (Nichol, Achiam and Schulman 2018).
+            or its name ("accuracy"); or a dict of several by name, whose names replace "accuracy" in all results.
+        optimizer, pretrain_optimizer: Keras optimizers, or their names, of the meta-update and pretraining. "adam" and
+            the default are `adam()`; Reptile's meta-update defaults to gradient descent at its step size, 0.1.
+        adapts: variables that the inner loop adapts: "all" (default), "head" (ANIL), "body" (BOIL), or a predicate on a
+            variable; see `pure_model.adapts_part`. The others are meta-learned only.
+        algorithm: "maml"; or "reptile", whose meta-gradient is theta - theta'. Reptile adapts every variable, and its
+            inner optimizer continues from its state after the last meta-batch (Nichol, Achiam and Schulman 2018).
         inner_optimizer: "sgd", "momentum", "adam", or an `inner_optimizers.InnerOptimizer`.
-        minibatch: number of examples of the support that each inner update takes; default, all of them.
-        remat: whether to compute each inner update twice, to second order, rather than keep its activations.
-        task_axis, jit: "map" or "vectorize", and whether to compile by XLA; "auto", see `task_axis.resolve`.
+        minibatch: number of support examples that each inner update uses; default, all of them.
+        remat: whether the second-order derivative recomputes each inner update rather than keeping its activations.
+        task_axis, jit: "map" or "vectorize", and whether to compile by XLA; for "auto" see `task_axis.resolve`.
         workers: the processes that share each meta-batch.
 
     Raises:
-        UserError: an argument does not fit, here as in all methods.
+        UserError: an argument is not valid. All methods raise it too.
 
     Example:
         >>> model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(8, "tanh"), keras.layers.Dense(1)])
@@ -116,7 +116,7 @@ class MAML(Saved, Fixed):
         self.optimizer.build(self.meta_variables)
         self.pretrain_optimizer.build(self.weights)
         self.task_axis, self.jit = resolve(task_axis, jit, model)
-        self.workers, self.target_spec = workers, None  # of the targets [examples, ...], known from the first tasks on
+        self.workers, self.target_spec = workers, None  # target_spec: [examples, ...], set by the first tasks
         self.compiler, self._server = Compiler(self.task_axis, self.jit, workers.count > 1), serving.Server(self)
 
     @property
@@ -133,13 +133,13 @@ class MAML(Saved, Fixed):
     def train_step(
         self, tasks: Tasks, *, first: int = 0, first_order: bool | None = None, last: bool = False
     ) -> Metrics:
-        """One meta-update: theta <- Adam(theta, the mean over tasks of grad_theta L_query(theta')).
+        """Makes one meta-update: theta <- Adam(theta, the mean over tasks of grad_theta L_query(theta')).
 
         Args:
             tasks: Tasks, this worker's share of the meta-batch.
-            first: index of the first of them in the meta-batch, for the seeds of random layers.
-            first_order: in place of that of all steps.
-            last: descend the query loss after the last update alone, whatever `query_weights` says.
+            first: index of the first of these tasks in the meta-batch, for the seeds of random layers.
+            first_order: setting for this step, in place of the MAML's own.
+            last: whether to use only the query loss after the last update, whatever `query_weights` says.
 
         Returns:
             dict of scalars, means over tasks: `pre_loss` on the support before adaptation, `post_loss` on the query
@@ -155,9 +155,9 @@ class MAML(Saved, Fixed):
 
     @compiled
     def pretrain_step(self, tasks: Tasks, *, first: int = 0) -> Metrics:
-        """One update of the weights on the mean support loss over tasks, without adaptation: the paper's baseline.
+        """Updates the weights once on the mean support loss over tasks, without adaptation: the paper's baseline.
 
-        Args and result as of `train_step`, without the metrics after adaptation.
+        Args and result are those of `train_step`, without the metrics after adaptation.
         """
         objective, moments = self.learner.pretrain_objective, ("pre",)
         gradients, metrics, left = self._mean_over_tasks(objective, moments, self.weights, tasks, first)
@@ -171,7 +171,7 @@ class MAML(Saved, Fixed):
     ) -> list[tf.Tensor]:
         """The gradient that `train_step` descends, before any clipping: a list for `meta_variables`.
 
-        Args as of `train_step`.
+        Args are those of `train_step`.
         """
         objective = self._meta_objective(tasks, first_order, last)
         return self._mean_over_tasks(objective, ("pre", "post"), self.meta_variables, tasks, first)[0]
@@ -191,7 +191,7 @@ class MAML(Saved, Fixed):
         return functools.partial(learner.meta_objective, **settings)
 
     def _mean_over_tasks(self, objective, moments, variables, tasks, first):
-        """Means over a meta-batch of what an objective gives and leaves: lines 4 to 10 of algorithm 1."""
+        """Averages an objective's gradients, metrics and new state over a meta-batch: lines 4 to 10 of algorithm 1."""
         start, (*elements, count) = self.start(), self._elements(tasks, first, queries="post" in moments)
         self.pure.observe(checks.of_one_task(elements[0].support_x))
         watched = start.trainable[: len(variables)]
@@ -216,8 +216,8 @@ class MAML(Saved, Fixed):
         Args:
             tasks: Tasks.
             num_updates: inner updates.
-            step_size: a number; a list, for each adapted variable one; or an array [num_updates]. Default, as trained.
-            transductive: as for `predict`; by default as in the paper's tests. A network with Dropout wants False.
+            step_size: a number, a list of one per adapted variable, or an array [num_updates]; default, as in training.
+            transductive: as for `predict`; the default is that of the paper's tests. Use False with Dropout.
 
         Returns:
             dict of arrays: `support_loss` [tasks] before adaptation, `losses` [tasks, 1 + num_updates] on the query
@@ -239,16 +239,16 @@ class MAML(Saved, Fixed):
         learner: Any = None,
         first: int = 0,
     ) -> Metrics:
-        """`evaluate`, compiled; by another TaskLearner if given. first: as of `train_step`."""
+        """Computes `evaluate` as tensors, compiled. learner: another TaskLearner to use; first: as for `train_step`."""
         start, (tasks, seeds, _, count) = self.start(step_size), self._elements(tasks, first)
-        order = self.learner.order_of_one(tasks.support_x, num_updates, axis=1)  # so that `adapt` does the same
+        order = self.learner.order_of_one(tasks.support_x, num_updates, axis=1)  # the order that `adapt` uses too
         orders = [] if order is None else [tf.repeat(order[None], count, axis=0)]
         state = self.pure.with_seeds([tf.repeat(t[None], count, axis=0) for t in start.state], seeds)
         what = start._replace(state=state), tasks, orders, num_updates, transductive, self.task_axis
         return self.compiler.part(lambda: after_each_update(learner or self.learner, *what))
 
     def adapt(self, x: Any, y: Any, num_updates: int | None = None, step_size: Any = None) -> Adapted:
-        """Adapts to one task and returns its fast weights; the model itself stays as it is. Any size is one graph.
+        """Adapts to a task and returns its fast weights; the model does not change. One graph serves any support size.
 
         Args:
             x: [support, ...] inputs, or a structure of them where the model has several.
@@ -258,22 +258,22 @@ class MAML(Saved, Fixed):
         return self._server.adapt(x, y, num_updates, step_size)
 
     def predict(self, x: Any, adapted: Adapted | None = None, transductive: bool = False) -> Any:
-        """Outputs [examples, ...] for x by adapted weights, or by the initial ones. Any size is one graph.
+        """Returns outputs [examples, ...] for x by adapted or initial weights. One graph serves any number of examples.
 
         Args:
-            x: [examples, ...], or a structure of such where the model has several inputs.
-            adapted: what `adapt` returned.
-            transductive: call the model as in training: Dropout drops, and x is normalised by its own batch statistics,
-                as in the original's tests, so that an answer depends on what else is asked; otherwise with
-                training=False, by the statistics in the state of `adapted`, the support's. Stock Keras layers keep
-                moving averages there, which every pass over the support moves a little towards its own.
+            x: [examples, ...], or a structure of arrays where the model has several inputs.
+            adapted: result of `adapt`.
+            transductive: whether to call the model as in training: Dropout is active, and x is normalised by its own
+                batch statistics, as in the original's tests, so that an output depends on the rest of x. Otherwise
+                training=False: x is normalised by the support's statistics in the state of `adapted`. Stock Keras
+                layers have moving averages there, which a pass over the support moves only a little towards its own.
         """
         return self._server.predict(x, adapted, transductive)
 
     adapted_model = serving.adapted_model
 
     def start(self, step_size: Any = None) -> Start:
-        """What every task starts from, as the variables are now; step_size: of `step_sizes.given`; None, as trained."""
+        """Makes every task's Start from the variables; step_size: of `step_sizes.given`, or None as in training."""
         groups = self.pure.adapted, self.pure.shared, self.pure.state, self.step_sizes
         params, shared, state, learned = ([tf.convert_to_tensor(v) for v in group] for group in groups)
         fresh, slots = self.learner.optimizer.init(params), [tf.convert_to_tensor(v) for v in self.slots]
@@ -284,7 +284,7 @@ class MAML(Saved, Fixed):
         return Start(params, shared, state, step_size, learned, slots)
 
     def _elements(self, tasks, first=0, queries=True):
-        """Tasks, each with its own seeds for random layers and its order of examples; and their number."""
+        """Returns the tasks, seeds for their random layers, their orders of examples, and the number of tasks."""
         tasks = self.pure.tasks(tasks)
         count = checks.number_of(tasks, queries)
         if tf.is_tensor(tasks.support_y):

@@ -1,4 +1,4 @@
-"""The former place of MAML and adam, which still works in this release: import them from maml_tf."""
+"""The former module of MAML and adam, which still works in this release; import them from maml_tf instead."""
 
 from maml_tf.maml import MAML, Adapted, adam
 

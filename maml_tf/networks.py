@@ -28,8 +28,8 @@ def mlp(
         outputs: number of outputs.
         hidden: units per hidden layer: (40, 40) for the sinusoid, (256, 128, 64, 64) for Omniglot.
         norm: one of NORMS, applied before each ReLU.
-        dtype: of weights and computation.
-        num_updates: of the inner loop, for per_update_batch_norm.
+        dtype: dtype of weights and computation.
+        num_updates: number of inner updates, for per_update_batch_norm.
         normalize: whether a `pixels.PixelNorm` comes first.
 
     Returns:
@@ -66,13 +66,14 @@ def conv4(
     Args:
         input_shape: (height, width, channels).
         outputs: number of outputs.
-        filters: of every convolution.
+        filters: number of filters of every convolution.
         norm: one of NORMS.
-        max_pool: halve the maps by 2x2 max-pooling rather than by strides.
-        flatten: feed the output layer all positions, and draw its weights Xavier-uniform, as the original does for
-            miniImagenet; otherwise feed it the mean over positions and draw its weights from N(0, 1), as for Omniglot.
-        dtype: of weights and computation.
-        num_updates: of the inner loop, for per_update_batch_norm.
+        max_pool: whether to halve the maps by 2x2 max-pooling rather than by strides.
+        flatten: whether to feed the output layer all positions and draw its weights Xavier-uniform, as the original
+            does for miniImagenet; otherwise it takes the mean over positions, and its weights are drawn from N(0, 1),
+            as for Omniglot.
+        dtype: dtype of weights and computation.
+        num_updates: number of inner updates, for per_update_batch_norm.
         normalize: whether a `pixels.PixelNorm` comes first.
 
     Returns:
@@ -118,10 +119,10 @@ def conv_block(
 def pooled_first_block(
     x: keras.KerasTensor, i: int, filters: int, norm: str, max_pool: bool, dtype: str, num_updates: int = 1
 ) -> keras.KerasTensor:
-    """`conv_block` with max-pooling and batch normalisation, pooled first: normalisation and ReLU are monotone.
+    """`conv_block` that pools before it normalises, with the same result: batch normalisation and ReLU are monotone.
 
-    The statistics are still those of the whole map. A step on miniImagenet takes 1.17 s in place of 1.42 s (4 tasks, 5
-    updates, 2 cores). In the first block they come from those of the patches, see `layers.Conv2D`.
+    The statistics are still those of the whole map; in the first block they are computed from the patches, see
+    `layers.Conv2D`. A step on miniImagenet takes 1.17 s in place of 1.42 s (4 tasks, 5 updates, 2 cores).
 
     Example:
         >>> pooled_first_block(keras.Input((8, 8, 3)), 1, 16, "batch_norm", True, "float32").shape
@@ -139,9 +140,9 @@ def pooled_first_block(
 def folded_block(
     x: keras.KerasTensor, i: int, filters: int, norm: str, max_pool: bool, dtype: str, num_updates: int = 1
 ) -> keras.KerasTensor:
-    """`conv_block` with strides and batch normalisation; in the first, which sees data, the product does both.
+    """`conv_block` with strides and batch normalisation; in the first block one matrix product does both.
 
-    See `fast_conv.folded`.
+    The input of the first block is data, see `fast_conv.folded`.
 
     Example:
         >>> folded_block(keras.Input((8, 8, 1)), 1, 16, "batch_norm", False, "float32").shape
@@ -158,7 +159,7 @@ def folded_block(
 
 
 def is_head(variable: keras.Variable) -> bool:
-    """Whether a variable is of the output layer, which alone adapts in ANIL: `MAML(model, loss, adapts=is_head)`.
+    """Whether a variable is of the output layer, the only one that adapts in ANIL: `MAML(model, loss, adapts=is_head)`.
 
     Example:
         >>> [v.path for v in mlp((1,), 1).trainable_variables if is_head(v)]

@@ -1,11 +1,11 @@
-"""Normalisation as Keras layers with exact second derivatives. `maml_tf.layers` has them for users.
+"""Normalisation as Keras layers with exact second derivatives. Users import them from `maml_tf.layers`.
 
-`tf.nn.moments` computes the variance around `stop_gradient(mean)`. Its first derivative is right and its second is
-wrong, and with it that of `keras.layers.BatchNormalization`, `LayerNormalization` and `GroupNormalization`, so that
-second-order MAML on those follows a wrong meta-gradient without any sign of it. Here the variance is the mean of the
-squared deviations, differentiated as it stands.
+`tf.nn.moments` computes the variance around `stop_gradient(mean)`: its first derivative is right, but its second is
+wrong. So are the second derivatives of `keras.layers.BatchNormalization`, `LayerNormalization` and
+`GroupNormalization`, and second-order MAML with these layers silently follows a wrong meta-gradient. Here the variance
+is the mean of the squared deviations, differentiated without a `stop_gradient`.
 
-Under mixed precision they compute in the dtype of their weights, as Keras's do: float16 ends at 65,504.
+Under mixed precision these layers compute in the dtype of their weights, as Keras's do: float16 overflows above 65,504.
 """
 
 from typing import Any
@@ -13,30 +13,30 @@ from typing import Any
 from maml_tf.backend import keras, tf
 from maml_tf.normalisation import moments, normalise
 
-EPSILON = 1e-3  # that batch normalisation adds to the variance
+EPSILON = 1e-3  # added to the variance in batch normalisation
 
 
 @keras.saving.register_keras_serializable(package="maml_tf")
 class BatchNorm(keras.layers.Layer):
-    """Batch normalisation as in the original: always by the batch's own statistics, offset beta, no scale.
+    """Batch normalisation as in the original: by the batch's own statistics, with an offset beta and no scale.
 
     beta is meta-learned but not adapted in the inner loop (`meta_only`). The statistics of the last batch are kept as
-    state: with `training=False` they normalise instead of the batch's own, which makes evaluation inductive.
+    state; with `training=False` they are used instead of the batch's own, which makes evaluation inductive.
 
     Args:
-        epsilon: added to the variance.
-        normalised: whether x comes normalised in training, as from a `Conv2D` with `normalise`; mean and variance are
-            then to be given, and only kept.
-
-        inductive: call without `training` as with False: normalise by the statistics that were kept. So are the layers
-            of an adapted model, whose answers must not depend on what else is asked.
+        epsilon: number added to the variance.
+        normalised: whether x is already normalised in training, as by a `Conv2D` with `normalise`; mean and variance
+            must then be given, and are only kept.
+        inductive: whether a call without `training` counts as training=False and normalises by the kept statistics. The
+            layers of an adapted model are inductive, since its output for one example must not depend on the others.
 
     Call arguments:
         x: [batch, ..., channels].
-        mean, variance: optional, [channels] to normalise by in place of those of x. Normalisation without a scale is
-            monotone, so max-pooling first, and normalising the small map by the statistics of the large one, gives the
-            same values for a fraction of the work.
-        training: whether to use and keep these statistics; default, unless the layer is `inductive`.
+        mean, variance: optional statistics [channels] to normalise by, in place of those of x. Normalisation without a
+            scale is monotone, so max-pooling first, and normalising the small map by the statistics of the large one,
+            gives the same values for a fraction of the work.
+        training: whether to normalise by the statistics of x (or the given ones) and to keep them; default, True unless
+            the layer is `inductive`.
 
     Example:
         >>> norm = BatchNorm()
@@ -104,12 +104,12 @@ class BatchNorm(keras.layers.Layer):
 class PerUpdateBatchNorm(BatchNorm):
     """`BatchNorm` with an offset beta for each update of the inner loop (MAML++, Antoniou et al. 2019).
 
-    As in their code, the queries that follow an update are normalised by the offset of that update, those before any
-    update by that of the first, and those after more updates than in training by that of the last. Their statistics per
-    update are not needed here, where no statistics are kept from one update to the next.
+    As in their code, queries after an update use the offset of that update, queries before any update use that of the
+    first, and queries after more updates than in training use that of the last. The statistics per update of their code
+    are not needed, since no statistics are carried from one update to the next here.
 
     Args:
-        num_updates: of the inner loop in training.
+        num_updates: number of inner updates in training.
 
     Example:
         >>> PerUpdateBatchNorm(5)(tf.zeros([2, 8])).shape
@@ -123,7 +123,7 @@ class PerUpdateBatchNorm(BatchNorm):
     def build(self, x_shape: tuple, mean_shape: tuple | None = None, variance_shape: tuple | None = None) -> None:
         super().build(x_shape, mean_shape, variance_shape)
         index = {"shape": (), "dtype": "int64", "initializer": "zeros", "trainable": False}
-        self.update_index = self.add_weight(name="update_index", **index)  # which the inner loop sets
+        self.update_index = self.add_weight(name="update_index", **index)  # set by the inner loop
 
     def _offset_shape(self, channels):
         return (self.num_updates, channels)

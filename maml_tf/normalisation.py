@@ -1,7 +1,7 @@
-"""Means and variances whose derivatives are exact to every order, and fast.
+"""Means and variances with fast derivatives that are exact to every order.
 
-They are written out by hand rather than left to automatic differentiation, which takes twice as long: it broadcasts the
-gradient of a mean over a whole array, negates it, and adds it up.
+The derivatives are written by hand. Automatic differentiation takes twice as long: it broadcasts the gradient of a mean
+over a whole array, negates it, and adds it up.
 """
 
 import math
@@ -56,9 +56,9 @@ def normalise(x: tf.Tensor, epsilon: float) -> tuple[tf.Tensor, tf.Tensor, tf.Te
 
 
 def _column_mean(x):
-    """Mean of each column of x [rows, columns]: of blocks of rows, and of those.
+    """Mean of each column of x [rows, columns]: the mean of the means of blocks of rows.
 
-    XLA on CPU adds up row after row, which costs float32 a digit where there are thousands.
+    XLA on CPU adds up row after row, which loses a digit of float32 where there are thousands of rows.
     """
     rows = x.shape[0]
     if rows is None or rows < _FEW_ROWS:
@@ -100,7 +100,7 @@ def _moments_gradient(x, of_mean, of_variance):
 def channel_mean(x: tf.Tensor) -> tf.Tensor:
     """Mean of x [batch, height, width, channels] over all axes but the last.
 
-    One axis after the other, since float32 loses digits in a plain sum over the 500,000 positions of a large batch.
+    Averages one axis after the other: float32 loses digits in a plain sum over the 500,000 positions of a large batch.
     """
     return tf.reduce_mean(tf.reduce_mean(tf.reduce_mean(x, axis=2), axis=1), axis=0)
 

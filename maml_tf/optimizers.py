@@ -1,4 +1,4 @@
-"""The optimizers of the meta-update and of pretraining, and what changes in the course of meta-training."""
+"""The optimizers of the meta-update and of pretraining, and the schedules of meta-training."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,12 +8,12 @@ from maml_tf.backend import keras, tf
 
 
 def decayed(learning_rate: float, decay: str, iterations: int) -> Any:
-    """A learning rate of the meta-update, as Keras's optimizers take it.
+    """The learning rate of the meta-update, as a number or a schedule for Keras's optimizers.
 
     Args:
-        learning_rate: at the beginning.
+        learning_rate: learning rate at the beginning.
         decay: "none"; "cosine", to a hundredth (MAML++, Antoniou et al. 2019); or "linear", to zero (Reptile's code).
-        iterations: meta-updates until then.
+        iterations: number of meta-updates until the end of the decay.
 
     Example:
         >>> [round(float(decayed(1.0, "linear", 4)(i)), 2) for i in range(5)]
@@ -28,14 +28,14 @@ def decayed(learning_rate: float, decay: str, iterations: int) -> Any:
 def adam(learning_rate: Any = 1e-3, clip: float | None = None) -> keras.optimizers.Adam:
     """Adam with the epsilon of TensorFlow 1, 1e-8, which the original used.
 
-    In step t, of the gradient g, with the learning rate beta:
+    In step t, for the gradient g and the learning rate beta:
 
         m <- 0.9 m + 0.1 g,  v <- 0.999 v + 0.001 g^2
         theta <- theta - beta * sqrt(1 - 0.999^t) / (1 - 0.9^t) * m / (sqrt(v) + epsilon)
 
     Args:
         learning_rate: beta, a number or a schedule of Keras.
-        clip: bound of every component of g; default, none.
+        clip: bound on the size of every component of g; default, none.
 
     Example:
         >>> theta = keras.Variable([1.0, 1.0])
@@ -43,22 +43,22 @@ def adam(learning_rate: Any = 1e-3, clip: float | None = None) -> keras.optimize
         >>> theta.numpy().round(4)
         array([0.5, 1.5], dtype=float32)
     """
-    # One name for all: TensorFlow keeps 40 kB for every name that a variable has ever had, until the process ends.
+    # One name for all optimizers: TensorFlow keeps 40 kB for every variable name ever used, until the process ends.
     return keras.optimizers.Adam(learning_rate, epsilon=1e-8, clipvalue=clip, name="adam")
 
 
 def annealed_query_weights(num_updates: int, iterations: int) -> Callable:
-    """The weights of MAML++'s multi-step loss (Antoniou et al. 2019): equal at first, at last nearly all on the last.
+    """The weights of MAML++'s multi-step loss (Antoniou et al. 2019): equal at first, later nearly all on the last one.
 
-    In the course of the iterations each weight but the last falls from 1 / num_updates to 0.03 / num_updates. In their
-    code a step is an epoch of 500 meta-updates; here it is every meta-update.
+    Over the iterations each weight but the last falls from 1 / num_updates to 0.03 / num_updates. In their code the
+    weights change after every epoch of 500 meta-updates; here they change after every meta-update.
 
     Args:
         num_updates: inner updates.
-        iterations: meta-updates until the weights stay.
+        iterations: number of meta-updates after which the weights are constant.
 
     Returns:
-        Function of the meta-updates done -> [num_updates] float64, as `MAML` takes it.
+        A function (meta-updates done) -> [num_updates] float64, as `MAML` takes it for `query_weights`.
 
     Example:
         >>> weights = annealed_query_weights(2, 100)
@@ -75,12 +75,14 @@ def annealed_query_weights(num_updates: int, iterations: int) -> Callable:
 
 
 def optimizer_of(given: keras.optimizers.Optimizer | str | None) -> keras.optimizers.Optimizer:
-    """An optimizer, given as it is or by its name; the default, and "adam", is `adam()`, whose epsilon is 1e-8.
+    """Finds an optimizer, which may be given as it is or by name; None and "adam" give `adam()`, with epsilon 1e-8.
 
-    Every other name is Keras's with Keras's settings. `keras.optimizers.Adam()` is Keras's own Adam, of epsilon 1e-7.
+    Every other name gives Keras's optimizer with Keras's settings. `keras.optimizers.Adam()` is Keras's own Adam, with
+    epsilon 1e-7.
 
     Raises:
-        UserError: Keras has none of that name; or it divides gradients by a scale of the loss, which has none here.
+        UserError: Keras has no optimizer of that name; or the optimizer scales the loss and its gradients, which MAML
+            does not do.
     """
     if not given or (isinstance(given, str) and given.lower() == "adam"):
         return adam()

@@ -8,10 +8,10 @@ from maml_tf.backend import keras, tf
 
 @keras.saving.register_keras_serializable(package="maml_tf")
 class PixelNorm(keras.layers.Layer):
-    """(x - mean) / deviation of each channel, x [batch, ..., channels].
+    """(x - mean) / deviation for each channel of x [batch, ..., channels].
 
-    Both are weights that nothing trains: a checkpoint and an export have them, and so take pixels in [0, 1] as without
-    this layer. They start at 0 and 1; `set_pixels` gives them their values.
+    mean and deviation are weights that are not trained. They are part of checkpoints and exports, which therefore take
+    pixels in [0, 1] as without this layer. They start at 0 and 1; `set_pixels` sets them.
 
     Example:
         >>> norm = PixelNorm()
@@ -34,7 +34,7 @@ class PixelNorm(keras.layers.Layer):
 def set_pixels(model: keras.Model, mean: Sequence[float], deviation: Sequence[float]) -> None:
     """Gives the PixelNorm of a model the mean and standard deviation [channels] of pixels in [0, 1].
 
-    A channel that never differs from its mean is left undivided.
+    A channel whose deviation is 0 is not divided.
     """
     for layer in model.layers:
         if isinstance(layer, PixelNorm):

@@ -13,12 +13,12 @@ from maml_tf.keras_data import as_tasks
 
 
 class Known(NamedTuple):
-    """Inputs of one task, and the moments that the model's first layer takes from them, whatever the weights are.
+    """Inputs of one task, with the moments that the model's first layer takes from them for any weights.
 
-    `PureModel` takes it in place of the inputs alone, and gives the same.
+    `PureModel` takes it in place of the inputs alone, and returns the same.
 
-    x: [examples, ...].
-    moments: of `PureModel.moments`.
+    x: inputs [examples, ...].
+    moments: result of `PureModel.moments`.
     """
 
     x: Any
@@ -37,15 +37,15 @@ def adapts_by_default(model: keras.Model) -> Callable[[keras.Variable], bool]:
 
 
 def adapts_part(part: str, model: keras.Model) -> Callable[[keras.Variable], bool]:
-    """The predicate of what adapts, by name.
+    """Returns the predicate of what adapts, by the name of a part of the model.
 
     Args:
-        part: "all", as by default; "head", the last layer with weights alone (ANIL, Raghu et al. 2020); "body", the
-            others alone (BOIL, Oh et al. 2021); or "everything", what is marked `meta_only` too.
+        part: "all", as by default; "head", only the last layer with weights (ANIL, Raghu et al. 2020); "body", only the
+            others (BOIL, Oh et al. 2021); or "everything", including what is marked `meta_only`.
         model: keras.Model.
 
     Raises:
-        UserError: there is no such part; or the model is a subclassed one, whose last layer is not known.
+        UserError: there is no such part; or the model is a subclassed one, whose head and body are not known.
     """
     if part in ("head", "body") and getattr(model, "outputs", None) is None:
         remedy = 'for a subclassed one give a predicate, such as adapts=lambda v: "classifier/" in v.path'
@@ -105,7 +105,7 @@ class PureModel:
         self.shared = [v for v in model.trainable_variables if not adapts(v)]
         self.state = list(model.non_trainable_variables)
         self._is_seed = [is_seed(v) for v in self.state]
-        self._assigned: list[bool] | None = None  # by the model when it is called; not known yet
+        self._assigned: list[bool] | None = None  # which of the state the model assigns in a call
         if not self.adapted:
             raise UserError(f"the inner loop would adapt no trainable variable of model {model.name!r}")
 
@@ -114,7 +114,7 @@ class PureModel:
 
         Args:
             adapted, shared, state: lists of tensors in place of the variables of the same name.
-            x: inputs of one task, [examples, ...] or a structure of such; or Known.
+            x: inputs of one task, [examples, ...] or a structure of them; or Known.
             training: passed to the model.
 
         Returns:
@@ -136,37 +136,37 @@ class PureModel:
 
     @functools.cached_property
     def _first(self):
-        """The layer that alone reads the only input, if it takes the moments of patches, and the layers behind it."""
+        """The only layer that reads the only input, if it takes moments of patches, and a model of later layers."""
         inputs = self.model.inputs if self.input_specs and len(self.input_specs) == 1 else []
         found = [layer for layer in self.model.layers if getattr(layer, "moments", None) == "patches"] if inputs else []
         first = next((layer for layer in found if layer.input is inputs[0]), None)
         try:
             return first and (first, keras.Model(first.output, self.model.output))
-        except ValueError:  # the input goes elsewhere, too
+        except ValueError:  # other layers read the input too
             return None
 
     @functools.cached_property
     def _knowing(self):
-        """The model with the moments for further inputs; its layers and variables are the model's."""
+        """The model with the moments as further inputs; it shares the model's layers and variables."""
         x, (first, rest) = self.model.inputs[0], self._first
         moments = [keras.Input(batch_shape=spec.shape, dtype=spec.dtype.name) for spec in self.moment_specs]
         return keras.Model([x, *moments], rest(first(x, *moments)))
 
     @property
     def moment_specs(self) -> tuple:
-        """The tf.TensorSpec of `moments`; none where no layer takes any."""
+        """The tf.TensorSpec of `moments`; () where no layer takes moments."""
         if self._first is None:
             return ()
         size, dtype = 9 * self.model.inputs[0].shape[-1], self._first[0].variable_dtype
         return tf.TensorSpec([size], dtype), tf.TensorSpec([size, size], dtype)
 
     def moments(self, x: Any) -> tuple:
-        """What `Known` holds beside one task's inputs x, so that it is computed once, not for each update."""
+        """The moments in `Known` for one task's inputs x, so that they are computed once, not in each update."""
         return self._first[0].patch_moments(tf.cast(x, self._first[0].variable_dtype)) if self._first else ()
 
     @property
     def dtype(self) -> tf.DType:
-        """That of the weights, in which losses are computed, whatever the model computes in (mixed precision)."""
+        """The dtype of the weights and of the losses; under mixed precision the model computes in another."""
         return tf.as_dtype(self.adapted[0].dtype)
 
     @property
@@ -186,7 +186,7 @@ class PureModel:
 
     @property
     def built_on(self) -> Any:
-        """`input_structure`; of a subclassed model, the tf.TensorSpec of what it was built on, or None."""
+        """`input_structure`; for a subclassed model, the tf.TensorSpec of what it was built on, or None."""
         shape = (self.model.get_build_config() or {}).get("input_shape")
         if self.input_structure is not None or not shape or not all(s is None or isinstance(s, int) for s in shape):
             return self.input_structure
@@ -202,9 +202,9 @@ class PureModel:
         """Inputs as tensors of the model's dtype, checked.
 
         Args:
-            value: an array, nested numbers, or a structure of such where the model has several inputs.
-            name: of the inputs, for messages.
-            axis: that of the examples.
+            value: an array, nested numbers, or a structure of them where the model has several inputs.
+            name: name of the inputs, for messages.
+            axis: axis of the examples.
 
         Raises:
             UserError: they do not have the shapes that the model was built for.
@@ -215,11 +215,11 @@ class PureModel:
         return value
 
     def targets(self, value: Any) -> Any:
-        """Targets as tensors, floating-point ones of the model's dtype; arguments as of `inputs`."""
+        """Targets as tensors, floating-point ones in the model's dtype; value: as for `inputs`."""
         return checks.tensors(value, self.dtype, single=self.has_one_output)
 
     def tasks(self, tasks: Tasks) -> Tasks:
-        """Tasks, in any form that `keras_data.as_tasks` takes, as tensors; errors as of it and of `inputs`."""
+        """Tasks as tensors, from any form that `keras_data.as_tasks` takes; raises UserError as it and `inputs` do."""
         x, y, query_x, query_y = as_tasks(tasks)
         x, query_x = self.inputs(x, "support_x"), self.inputs(query_x, "query_x")
         checks.refuse_single_task(x, query_x, self.input_specs)
@@ -237,30 +237,30 @@ class PureModel:
             traced(self, *groups, x)
 
     def after_adaptation(self, adapted: list, shared: list, state: list, support_x: Any) -> list:
-        """The state that inductive predictions take: with the support's statistics under the adapted weights.
+        """The state for inductive predictions, with the support's statistics under the adapted weights.
 
-        The inner loop leaves those under the weights before its last update, which fit the adapted ones badly where
-        updates are few and large: on Omniglot after one update, they cost a sixth of the accuracy.
+        The inner loop leaves the statistics under the weights before its last update. They fit the adapted weights
+        badly where updates are few and large: on Omniglot after one update, they cost a sixth of the accuracy.
 
         Args:
             adapted, shared: lists of tensors.
             state: list of tensors that the inner loop left.
-            support_x: inputs that it adapted to.
+            support_x: inputs of the support.
 
         Returns:
-            A list of tensors; the state as it is where it holds no statistics.
+            A list of tensors; `state` itself where it holds no statistics.
         """
         return self(adapted, shared, state, support_x)[1] if self.statistics(state) else state
 
     def at_update(self, state: list, update: Any) -> list:
-        """State whose layers know the index of the inner update that they serve."""
+        """Returns state in which layers with an `update_index` have the index of the inner update that they serve."""
         indices = zip(state, self.state, strict=True)
         return [tf.cast(update, s.dtype) if is_update_index(v) else s for s, v in indices]
 
     def seeds_per_task(self, iteration: Any, num_tasks: Any) -> list[tf.Tensor]:
-        """Seeds for the random layers that differ per task and iteration; updates differ as each call advances them.
+        """Seeds for random layers, different for each task and iteration; each call advances them, so updates differ.
 
-        Left alone, dropout would give every task of a meta-batch the same mask.
+        Otherwise dropout would give every task of a meta-batch the same mask.
 
         Returns:
             One [num_tasks, 2] tensor for each seed among the state.
@@ -270,31 +270,31 @@ class PureModel:
         return [tf.random.experimental.stateless_split(s, num_tasks) for s in folded]
 
     def with_seeds(self, state: list, seeds: list) -> list:
-        """State whose seeds are replaced by those of one task."""
+        """Returns the state with its seeds replaced by those of one task."""
         left = iter(seeds)
         return [next(left) if is_seed else s for s, is_seed in zip(state, self._is_seed, strict=True)]
 
     def statistics(self, state: list) -> list:
         """The floating-point entries of a state that the model assigns: normalisation statistics.
 
-        Not seeds or counters; nor frozen weights and other constants, whose mean over tasks would not be the same to
-        the last bit.
+        It leaves out seeds and counters; and frozen weights and other constants, since their mean over tasks would not
+        be the same to the last bit.
         """
         assigned = self._assigned or [True] * len(self.state)
         entries = zip(state, self.state, assigned, strict=True)
         return [s for s, v, is_assigned in entries if is_assigned and tf.as_dtype(v.dtype).is_floating]
 
     def assign_statistics(self, statistics: list) -> None:
-        """Assigns what `statistics` picks out to the model's variables."""
+        """Assigns to the model's variables the values of the entries that `statistics` selects."""
         for variable, value in zip(self.statistics(self.state), statistics, strict=True):
             variable.assign(value)
 
 
 def is_update_index(variable: keras.Variable) -> bool:
-    """Whether a variable of a layer's state is where the inner loop says which of its updates the layer serves."""
+    """Whether a variable of a layer's state holds the index of the inner update that the layer serves."""
     return variable.path.endswith("/update_index")
 
 
 def is_seed(variable: keras.Variable) -> bool:
-    """Whether a variable of a layer's state is the seed of what it draws."""
+    """Whether a variable of a layer's state is the seed of its random numbers."""
     return variable.path.endswith("seed_generator_state")

@@ -1,8 +1,8 @@
-"""Gradient checkpointing: a function whose derivative computes it anew, in place of keeping what it needs of it.
+"""Gradient checkpointing: the derivative of a function computes the function anew instead of keeping activations.
 
-The derivative of an inner update needs the activations of its forward and backward pass. Those of all updates are most
-of the memory of a meta-step. Chen et al. 2016, arXiv 1604.06174, keep what enters a part of the computation instead,
-and compute the part once more when its derivative is due.
+The derivative of an inner update needs the activations of its forward and backward pass. The activations of all updates
+are most of the memory of a meta-step. As in Chen et al. 2016, arXiv 1604.06174, only the inputs of a part of the
+computation are kept, and the part is computed once more when its derivative is needed.
 """
 
 import contextlib
@@ -13,24 +13,25 @@ from data_generators.errors import UserError
 from maml_tf.backend import tf
 from maml_tf.graphs import with_bodies
 
-# Operations that draw other numbers whenever they run; what Keras's layers draw depends on seeds, which are tensors.
+# Operations that draw different numbers each time they run. Keras's layers draw from seeds, which are tensors, and so
+# repeat.
 _DRAWS = re.compile("(Parameterized)?TruncatedNormal|Random|Multinomial|Rng|Stateful(?!PartitionedCall)")
 
 
 def recomputed(function: Callable) -> Callable:
-    """The function with the same values and derivatives, whose activations do not stay in memory.
+    """Returns a function with the same values and derivatives, whose activations do not stay in memory.
 
-    A derivative by the tensors that it is given computes it once more. One by tensors that it finds in a closure is
-    right too, but keeps the activations.
+    A derivative by the tensors among its arguments computes the function once more. A derivative by tensors in its
+    closure is right too, but keeps the activations.
 
     Args:
-        function: takes structures of tensors and whatever else, and returns such a structure.
+        function: function of structures of tensors and of other values, which returns a structure of tensors.
 
     Returns:
         A function of the same arguments and results.
 
     Raises:
-        UserError: when it is called in a graph, and draws numbers that would be others the second time.
+        UserError: the function is called in a graph and draws random numbers that would differ the second time.
 
     Example:
         >>> x = tf.constant(3.0)
@@ -51,7 +52,7 @@ def recomputed(function: Callable) -> Callable:
 
         @tf.custom_gradient
         def linked(*tensors):
-            """The results, first among the tensors, as they are; their derivative by the other ones, too."""
+            """Returns the results, the first tensors, unchanged; adds their derivative by the inputs, the others."""
             results, inputs = tensors[: len(places)], tensors[len(places) :]
 
             def gradient(*of_results):
@@ -76,10 +77,10 @@ def recomputed(function: Callable) -> Callable:
 
 
 def _when_known(gradients, *groups):
-    """Groups of tensors as they are, once gradients are known: until then, nothing can be computed of them.
+    """Returns groups of tensors unchanged, but nothing can be computed from them until the gradients are known.
 
     Otherwise TensorFlow or XLA would find out that the same has been computed before, and keep that. Both look through
-    an identity, and XLA through control dependencies.
+    an identity, and XLA also through control dependencies.
     """
     firsts = tf.concat([tf.cast(tf.reshape(g, [-1])[:1], tf.float32) for g in gradients], 0)
     is_any = tf.reduce_all((firsts > 0) | (firsts <= 0) | tf.math.is_nan(firsts))
@@ -88,7 +89,7 @@ def _when_known(gradients, *groups):
 
 @contextlib.contextmanager
 def _refusing_to_draw() -> Iterator[None]:
-    """While entered, what is added to the graph must not draw numbers that would be others the second time."""
+    """Raises UserError if operations that are added to the graph within it draw different numbers each time."""
     graph = None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
     before = len(graph.get_operations()) if graph else 0
     yield
@@ -118,6 +119,6 @@ def _at(values, places):
 
 
 def _replaced(values, places, by):
-    """Values of which those at some places are others."""
+    """Returns values with those at some places replaced."""
     others = dict(zip(places, by, strict=True))
     return [others.get(i, value) for i, value in enumerate(values)]

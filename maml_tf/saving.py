@@ -1,12 +1,12 @@
-"""A MAML as a file, which `MAML.load` makes a MAML of that trains on as the first would have.
+"""Saves a MAML as a file, from which `MAML.load` makes a MAML that continues to train as the saved one would have.
 
 The file is a zip of these three:
 
     maml.json             the arguments of the MAML, and the network as Keras describes it
-    network.weights.h5    the network's weights, by Keras, which leaves seeds out
+    network.weights.h5    the network's weights as Keras saves them, without seeds
     state.npz             statistics and seeds, step sizes, slots of the inner optimizer, both optimizers' variables
 
-and the files of layers that hold more than weights, such as a vocabulary: assets/<number of the layer>/...
+and of the files of layers that hold more than weights, such as a vocabulary: assets/<number of the layer>/...
 """
 
 import functools
@@ -30,7 +30,7 @@ from maml_tf.users_losses import in_keras_order, targets_first
 _FORMAT = 1
 _SETTINGS, _WEIGHTS, _STATE, _ASSETS = "maml.json", "network.weights.h5", "state.npz", "assets"
 _OURS = {"mse": losses.mse, "accuracy": losses.accuracy}
-_SWAPPED = "@targets_first"  # of a function of the user's (targets, outputs)
+_SWAPPED = "@targets_first"  # marks a user's function (targets, outputs)
 _PLAIN = bool, int, float, str, type(None)
 
 
@@ -44,16 +44,16 @@ class Saved:
         return export(self, path, **settings)
 
     def save(self: Any, path: str | Path) -> Path:
-        """Writes all that this MAML is and has learned to one file; `load` reads it.
+        """Writes this MAML, with its settings and all that it has learned, to one file; `load` reads it.
 
         Args:
-            path: of the file. What stood there is replaced once the file is whole.
+            path: path of the file. An existing file is replaced only once the new one is whole.
 
         Returns:
             The path.
 
         Raises:
-            UserError: it cannot be written.
+            UserError: the file cannot be written.
         """
         path = Path(path)
         with writing(path), replacing(path) as part, zipfile.ZipFile(part, "w") as file, TemporaryDirectory() as folder:
@@ -73,18 +73,19 @@ class Saved:
 
     @classmethod
     def load(cls: Any, path: str | Path, *, model: keras.Model | None = None, **given: Any) -> Any:
-        """The MAML that `save` wrote.
+        """Reads the MAML that `save` wrote.
 
         Args:
-            path: of the file.
-            model: the built network, where Keras cannot make it from its description: of layers of one's own that are
-                not registered by `keras.saving.register_keras_serializable`. Its weights become those of the file.
-            given: arguments of `MAML` in place of those in the file. Functions of one's own must be given, unless they
-                are registered with Keras, since a file does not hold them. Where the file is of `MAMLModel.maml`, they
-                take (y_true, y_pred) as there.
+            path: path of the file.
+            model: the built network, needed where Keras cannot make it from its description because it has custom
+                layers that are not registered by `keras.saving.register_keras_serializable`. It gets the weights of the
+                file.
+            given: arguments of `MAML` in place of those in the file. The user's own functions must be given, unless
+                they are registered with Keras, since a file does not hold them. If the file was saved from
+                `MAMLModel.maml`, they take (y_true, y_pred), as they do there.
 
         Raises:
-            UserError: the file is damaged or none that `save` wrote; or something must be given that is not.
+            UserError: the file is damaged or was not written by `save`; or an argument that must be given is missing.
 
         Example:
             >>> model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
@@ -115,7 +116,7 @@ class Saved:
         _refuse_unfitting(maml, given, values, path)
         with reading(path, remedy):
             for variable, value in zip(_variables(maml), values, strict=True):
-                # NumPy reads what it does not know, such as bfloat16, as mere bytes.
+                # NumPy reads dtypes that it does not know, such as bfloat16, as raw bytes.
                 variable.assign(value.view(np.dtype(variable.dtype)) if value.dtype.kind == "V" else value)
         return maml
 
@@ -126,11 +127,11 @@ def with_assets(model: keras.Model) -> list[keras.layers.Layer]:
 
 
 def _described(maml):
-    settings = maml.given | ({"step_size": 1.0} if maml.step_sizes else {})  # their values stand in the state
+    settings = maml.given | ({"step_size": 1.0} if maml.step_sizes else {})  # the learned values are in the state
     try:
         network = {**keras.saving.serialize_keras_object(maml.model), "compile_config": None}
         json.dumps(network)
-    except Exception:  # whatever a class of the user's raises: `load` then needs the network itself
+    except Exception:  # a user's class may raise anything; `load` then needs the network itself
         network = None
     return {"format": _FORMAT, "network": network, "settings": encoded(settings)}
 
@@ -140,7 +141,7 @@ def _network(described, path):
         if described is None:
             raise TypeError("its class does not describe itself by get_config")
         return keras.saving.deserialize_keras_object(described)
-    except Exception as error:  # of the many kinds that Keras and classes of the user's raise
+    except Exception as error:  # Keras and users' classes raise many kinds
         why = f"Keras cannot make the network of {path} ({first_line(error)})"
         raise UserError(f"{why}: register its classes, or give load(path, model=...)") from error
 
@@ -153,12 +154,12 @@ def _restored(settings, given, path):
         except Missing as error:
             raise UserError(f"{path} cannot hold the {name} {error}: give it, load(path, {name}=...)") from error
     if isinstance(settings.get("step_size"), list) and "step_size" in found:
-        found["step_size"] = list(found["step_size"])  # one for each variable: where learned ones started is not kept
+        found["step_size"] = list(found["step_size"])  # one for each variable: pairs (low, high) are not saved
     return found
 
 
 def _in_the_order_of(described, given):
-    """A function that is given, which takes (targets, outputs) where the one in the file did."""
+    """Takes a given function as one of (targets, outputs) if the one in the file was."""
     if isinstance(given, dict) and isinstance(described, dict):
         return {name: _in_the_order_of(described.get(name), function) for name, function in given.items()}
     return targets_first(given) if isinstance(described, dict) and _SWAPPED in described else given
@@ -184,14 +185,17 @@ def _variables(maml):
 
 
 class Missing(Exception):
-    """A function or object of the user's that only its name is left of."""
+    """A user's function or object of which a file holds only the name."""
 
 
 def encoded(value: Any) -> Any:
-    """An argument of MAML as JSON can hold it: numbers and texts, Keras's objects and functions, and our losses.
+    """Converts an argument of MAML to a form that JSON can hold.
+
+    This keeps numbers and texts, Keras's objects and functions, and this library's losses. Of anything else it keeps
+    only the name.
 
     Args:
-        value: argument, or a dict, list or tuple of them. Of what is none of these, the name stays.
+        value: argument, or a dict, list or tuple of arguments.
 
     Example:
         >>> encoded({"loss": losses.SoftmaxCrossEntropy(shots=1), "step_size": (0.1, 0.2)})
@@ -199,7 +203,7 @@ def encoded(value: Any) -> Any:
     """
     if isinstance(value, dict):
         return {name: encoded(item) for name, item in value.items()}
-    if isinstance(value, list | tuple) and not hasattr(value, "_fields"):  # Keras's own kind of list, too
+    if isinstance(value, list | tuple) and not hasattr(value, "_fields"):  # Keras's own kind of list too
         return [encoded(item) for item in value]
     if isinstance(value, np.generic):
         value = value.item()
@@ -216,19 +220,19 @@ def encoded(value: Any) -> Any:
 
 
 def _of_keras(value):
-    """What Keras can restore, as Keras describes it; None for anything else."""
+    """Keras's description of an object, if Keras can restore the object from it; otherwise None."""
     try:
         value = value() if inspect.isclass(value) else value
         with warnings.catch_warnings(action="ignore"):  # Keras warns of a lambda, but we keep only its name
             described = keras.saving.serialize_keras_object(value)
         json.dumps(described)
         restored = keras.saving.deserialize_keras_object(described)
-        if _of_function(restored) != _of_function(value):  # which Keras leaves out of Huber and CosineSimilarity
+        if _of_function(restored) != _of_function(value):  # Keras omits them for Huber and CosineSimilarity
             described["config"] |= _of_function(value)
             restored = keras.saving.deserialize_keras_object(described)
-    except Exception:  # Keras raises errors of many kinds, and classes of the user's any
+    except Exception:  # Keras raises many kinds of errors, and users' classes any
         return None
-    # A function of the user's may have the name of one of Keras.
+    # A user's function may have the same name as a function of Keras.
     is_same = restored is value if inspect.isfunction(value) else type(restored) is type(value)
     is_same = is_same and _of_function(restored) == _of_function(value)
     return {"@keras": described} if is_same else None
@@ -247,10 +251,10 @@ def name_of(value: Any) -> str:
 
 
 def decoded(value: Any) -> Any:
-    """What `encoded` described; a list becomes a tuple.
+    """Restores what `encoded` described; a list becomes a tuple.
 
     Raises:
-        Missing: it is of the user, and not among Keras's custom objects.
+        Missing: a function or object is the user's, and not among Keras's custom objects.
     """
     if isinstance(value, list):
         return tuple(map(decoded, value))
@@ -264,7 +268,7 @@ def decoded(value: Any) -> Any:
     if "@keras" in value:
         try:
             return keras.saving.deserialize_keras_object(value["@keras"])
-        except (TypeError, ValueError) as error:  # a class that was registered in the process that saved it
+        except (TypeError, ValueError) as error:  # a class that was registered only in the process that saved it
             raise Missing(value["@keras"].get("class_name")) from error
     if "@own" in value:
         found = keras.saving.get_registered_object(value["@own"])

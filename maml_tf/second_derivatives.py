@@ -1,13 +1,13 @@
-"""Finds layers whose second derivatives TensorFlow does not have, or silently has wrong.
+"""Finds layers whose second derivatives TensorFlow does not have, or silently computes wrong.
 
-Second-order MAML differentiates the inner gradient. That goes wrong where an operation of the gradient is declared to
-have no derivative, as that of bilinear resizing is, or has none registered. It also goes wrong where a `stop_gradient`
-leaves the first derivative right and the second wrong, as around the mean in `tf.nn.moments`, or around the singular
-vectors in spectral normalisation. A `stop_gradient` that changes the first derivative is what its author wants, and one
-around the maximum in a softmax changes neither.
+Second-order MAML differentiates the inner gradient. That goes wrong where an operation of the gradient has no
+registered derivative, or is declared to have none, as the gradient of bilinear resizing is. It also goes wrong where a
+`stop_gradient` leaves the first derivative right and makes the second wrong, as around the mean in `tf.nn.moments`, or
+around the singular vectors in spectral normalisation. A `stop_gradient` that changes the first derivative is intended
+by its author, and one around the maximum in a softmax changes neither.
 
-So the inner gradient of one task is traced, which computes nothing, and TensorFlow is watched while it differentiates
-it. Only a `stop_gradient` is judged by numbers: the derivatives with it are compared to those without.
+So the inner gradient of one task is traced, which computes nothing, and TensorFlow is watched as it differentiates it.
+Only a `stop_gradient` is judged by numbers: the derivatives with it are compared to those without.
 """
 
 import functools
@@ -27,9 +27,9 @@ from maml_tf.derivative_watch import Watch
 from maml_tf.graphs import traced
 from maml_tf.pure_model import PureModel, sublayers
 
-_EXAMPLES, _LENGTH = 4, 8  # for dimensions of the inputs that are open: the first, and others
+_EXAMPLES, _LENGTH = 4, 8  # sizes for open dimensions of the inputs: the first, and others
 _PASSES_TO_SETTLE = 100, 400
-_SETTLED = 0.03  # what is left of a first derivative's error where a settled state makes it right
+_SETTLED = 0.03  # the part of a first derivative's error that may be left in a settled state
 _ROUNDING = {"float64": 2**-52, "float32": 2**-23, "float16": 2**-10, "bfloat16": 2**-7}
 _ONE_AT_A_TIME = threading.Lock()
 
@@ -40,7 +40,7 @@ class Finding(NamedTuple):
     layer, kind: its name and that of its class; both empty for the loss.
     operation: the type of the operation at fault.
     raises: whether TensorFlow raises LookupError; otherwise the meta-gradient is silently wrong.
-    order: of the first derivative that is at fault: 2, or 1 where the inner gradient itself raises.
+    order: order of the lowest derivative at fault: 2, or 1 where the inner gradient itself raises.
     """
 
     layer: str
@@ -55,15 +55,15 @@ def find(objective: Callable, adapted: list, shared: list, state: list, inputs: 
 
     Args:
         objective: function (adapted, shared, state, *inputs) -> (scalar, new state), of lists of tensors.
-        adapted, shared, state: lists of variables or tensors, at which it is called. The inner gradient is that by
-            `adapted`; the meta-gradient differentiates it by `adapted` and `shared`.
-        inputs: list of objects with a shape, whose dimensions may be None, and a dtype, such as tf.TensorSpec; or of
-            structures of them. Numbers are needed only where a `stop_gradient` is in doubt, and made up for what has
-            none.
-        layers: of the model, nested ones included.
+        adapted, shared, state: lists of variables or tensors to call it with. The inner gradient is by `adapted`; the
+            meta-gradient differentiates it by `adapted` and `shared`.
+        inputs: list of objects with a dtype and a shape, whose dimensions may be None, such as tf.TensorSpec; or of
+            structures of them. Numbers are needed only to judge a `stop_gradient`; where an object has none, they are
+            made up.
+        layers: layers of the model, nested ones included.
 
     Returns:
-        A list of Finding, each layer and operation once: of the loss, then in the order of the layers.
+        A list of Finding, one for each layer and operation: those of the loss, then in the order of the layers.
     """
     # Not `tf.init_scope`, under which a layer's own GradientTape would record nothing.
     with _ONE_AT_A_TIME, tf.__internal__.eager_context.eager_mode():
@@ -75,17 +75,17 @@ def check(pure: PureModel, inputs: Any, stacklevel: int) -> bool:
 
     Args:
         pure: PureModel.
-        inputs: of one task: a structure of what has a shape and a dtype.
-        stacklevel: of the warnings, seen from the caller.
+        inputs: inputs of one task: a structure of objects with a shape and a dtype.
+        stacklevel: stack level of the warnings, counted from the caller.
 
     Returns:
-        Whether it could be found out: not every model can be traced for any number of examples.
+        Whether this could be found out: not every model can be traced for any number of examples.
 
     Raises:
-        UserError: TensorFlow has no second derivative of a layer, and would raise an error in the midst of training.
+        UserError: TensorFlow has no second derivative of a layer, and would raise an error in the middle of training.
 
     Warns:
-        UserWarning: of each layer whose second derivative is wrong.
+        UserWarning: for each layer whose second derivative is wrong.
     """
     layers = list(sublayers(pure.model))
     if all(map(_is_known_to_be_right, layers)):
@@ -97,7 +97,7 @@ def check(pure: PureModel, inputs: Any, stacklevel: int) -> bool:
 
     try:
         findings = find(objective, pure.adapted, pure.shared, pure.state, [inputs], layers)
-    except Exception:  # of the model, which may raise anything; if it is wrong, training says so
+    except Exception:  # the model may raise anything; if it is wrong, training shows it
         return False
     for finding in sorted(findings, key=lambda finding: not finding.raises):
         if finding.raises:
@@ -107,7 +107,7 @@ def check(pure: PureModel, inputs: Any, stacklevel: int) -> bool:
 
 
 def _is_known_to_be_right(layer):
-    """Whether it needs no tracing: the layers of this project's own networks, as finite differences in tests say."""
+    """Whether a layer needs no tracing: those of this project's networks, which tests check by finite differences."""
     activation = getattr(layer, "activation", None)
     return type(layer) in _KNOWN_TO_BE_RIGHT and activation in (None, *_SMOOTH)
 
@@ -122,13 +122,13 @@ _KNOWN_TO_BE_RIGHT = {
 
 
 def stand_in_loss(outputs: Any) -> tf.Tensor:
-    """A loss none of whose derivatives vanish, for where the real one or its targets are not known yet.
+    """A loss none of whose derivatives vanish, for use where the real loss or its targets are not known yet.
 
     Args:
-        outputs: of a model; a tensor or any structure of tensors.
+        outputs: outputs of a model; a tensor or any structure of tensors.
 
     Returns:
-        A scalar: their mean squared distances from fixed noise.
+        A scalar: the sum of their mean squared distances from fixed noise.
     """
     floats = [t for t in tf.nest.flatten(outputs) if t.dtype.is_floating]
     noise = [tf.random.stateless_normal(tf.shape(t), (0, i), dtype=t.dtype) for i, t in enumerate(floats)]
@@ -137,7 +137,7 @@ def stand_in_loss(outputs: Any) -> tf.Tensor:
 
 
 def sentence(finding: Finding) -> str:
-    """What is wrong, in which layer, and what helps."""
+    """Says what is wrong, in which layer, and what helps."""
     where = f"layer {finding.layer!r} ({finding.kind})" if finding.layer else "the loss"
     if finding.order == 1:
         return f"{where} has no derivative in TensorFlow ({finding.operation}), so nothing can be learned through it"
@@ -169,7 +169,7 @@ class _Search:
     def __init__(self, objective, variables, inputs, layers):
         self.objective, self.variables, self.inputs, self.layers = objective, variables, inputs, layers
         self.specs = tf.nest.map_structure(lambda v: tf.TensorSpec(v.shape, v.dtype), [*variables, inputs])
-        # Beyond rounding: half of the digits.
+        # A relative difference beyond this is not rounding: half of the digits.
         dtypes = {layer.compute_dtype for layer in layers} | {tf.as_dtype(v.dtype).name for v in variables[0]}
         self.tolerance = max(_ROUNDING.get(dtype, 0) for dtype in dtypes) ** 0.5
 
@@ -184,7 +184,7 @@ class _Search:
         return Finding(*self._layer(site), site.operation, raises, order)
 
     def _layer(self, site):
-        """Name and kind of a site's layer."""
+        """Name and class name of a site's layer."""
         if site.layer < 0:
             return "", ""
         return self.layers[site.layer].name, type(self.layers[site.layer]).__name__
@@ -193,7 +193,7 @@ class _Search:
         """Traces the inner gradient and, if anything in it is suspicious, its derivative.
 
         Returns:
-            Function of arguments as `specs` -> (list of first derivatives, list of second), which computes them.
+            A function of arguments like `specs` that computes (list of first derivatives, list of second derivatives).
         """
 
         def derivatives(adapted, shared, state, inputs):
@@ -211,10 +211,11 @@ class _Search:
         return traced(derivatives, *self.specs)
 
     def _wrongly_stopped(self, sites, derivatives):
-        """Those whose `stop_gradient` leaves the first derivative as it is and changes the second.
+        """The sites whose `stop_gradient` leaves the first derivative as it is and changes the second.
 
-        All in layers of one kind are judged at once, which takes one more tracing. If they change the first derivative,
-        one line of the layer's code may be meant to and another not, so they are judged in smaller groups.
+        All sites in layers of one kind are judged at once, which takes one more tracing. If they change the first
+        derivative, this may be intended in one line of the layer's code and not in another, so smaller groups are
+        judged next.
         """
         wrong, groups = [], _grouped(sites, lambda site: self._layer(site)[1])
         while groups:
@@ -228,9 +229,9 @@ class _Search:
         return wrong
 
     def _is_wrong(self, sites, derivatives):
-        """Whether what stops at these sites makes the second derivative wrong; None if it changes the first.
+        """Whether `stop_gradient` at these sites makes the second derivative wrong; None if it changes the first.
 
-        True where no numbers can be had, since those made up do not suit the model: better a warning too many.
+        True where the model cannot compute with the made-up numbers: a needless warning is better than none.
         """
         passed = self._traced(Watch(passing=frozenset(sites)))
         gaps = []
@@ -246,10 +247,10 @@ class _Search:
         return None
 
     def _arguments(self, sites):
-        """Arguments at which to compare: weights near those given, and inputs of the right shape.
+        """Yields arguments at which to compare: weights near those given, and inputs of the right shape.
 
-        If the layers of the sites have a state, then also with that settled: only after many passes are the singular
-        vectors of a spectral norm those of the weights, and its first derivative right.
+        If the layers of the sites have a state, also arguments with a settled state: a spectral norm needs many passes
+        until its singular vectors are those of the weights and its first derivative is right.
         """
         rng = np.random.default_rng(0)
         adapted, shared, state = ([tf.convert_to_tensor(v) for v in group] for group in self.variables)
@@ -283,14 +284,14 @@ def _grouped(sites, key):
 
 
 def _near(weight, rng):
-    """A weight and some noise, since derivatives may vanish at an initialisation of zeros."""
+    """A weight plus some noise, since derivatives may vanish at an initialisation of zeros."""
     fan_in = np.prod(weight.shape[:-1], dtype=int)
     noise = 0.5 * rng.normal(size=weight.shape) / np.sqrt(max(fan_in, 1))
     return weight + tf.cast(noise, weight.dtype)
 
 
 def _numbers(given, rng):
-    """Those given for an input, or some made up: normal ones, or integers that any embedding knows."""
+    """The given numbers of an input, or made-up ones: normal floats, or integers 0 and 1, which any embedding knows."""
     if isinstance(given, np.ndarray) or hasattr(given, "numpy"):
         return tf.convert_to_tensor(given)
     lengths = [_EXAMPLES, *[_LENGTH] * len(given.shape)]

@@ -1,6 +1,6 @@
-"""What serves one task at a time: adaptation and predictions, traced once for any number of examples and updates.
+"""Serves one task at a time: adaptation and predictions, traced once for any number of examples and updates.
 
-And the adapted model as an ordinary keras.Model.
+`adapted_model` returns the adapted model as an ordinary keras.Model.
 """
 
 from tempfile import TemporaryDirectory
@@ -17,7 +17,7 @@ from maml_tf.task_learner import Adapted
 
 
 class Server:
-    """The methods `adapt` and `predict` of a MAML, whose arguments and results are theirs.
+    """Implements `adapt` and `predict` of a MAML, with the same arguments and results.
 
     Args:
         maml: MAML.
@@ -25,7 +25,7 @@ class Server:
 
     def __init__(self, maml: Any):
         self._maml = maml
-        self._compiler = Compiler(MAP, jit=False)  # XLA could not take any number of examples
+        self._compiler = Compiler(MAP, jit=False)  # XLA cannot compile for any number of examples
 
     def adapt(self, x: Any, y: Any, num_updates: int | None, step_size: Any) -> Adapted:
         """See `MAML.adapt`."""
@@ -37,7 +37,7 @@ class Server:
         def graph(x, y, num_updates, step_size=None):
             return maml.learner.adapted(maml.start(step_size), x, y, num_updates)
 
-        # As an argument, even if it is that of training, so that one graph serves all; but for learned ones.
+        # An argument even if it is the step size of training, so that one graph serves all; learned step sizes are not.
         step_size = maml.step_size if step_size is None and not maml.step_sizes else step_size
         settings = num_updates, step_sizes.given(step_size, num_updates, maml.dtype)
         settings = tf.nest.map_structure(tf.convert_to_tensor, settings if step_size is not None else settings[:1])
@@ -60,18 +60,18 @@ class Server:
 def adapted_model(
     maml: Any, support_x: Any, support_y: Any, num_updates: int | None = None, step_size: Any = None
 ) -> keras.Model:
-    """A model of its own with the weights that adaptation to one task gives; the meta-learner stays as it is.
+    """Returns a separate model with the weights that adaptation to one task gives; the meta-learner does not change.
 
-    `model(x)` and `model.predict(x)` are `maml.predict(x, maml.adapt(...))`, whose answer for one example does not
-    depend on the others. `model.save("task.keras")` saves it; the program that loads it imports `maml_tf.layers` first,
-    if it has layers of ours.
+    `model(x)` and `model.predict(x)` give `maml.predict(x, maml.adapt(...))`: the output for one example does not
+    depend on the others. `model.save("task.keras")` saves the model. A program that loads it must import
+    `maml_tf.layers` first if the model has layers of this library.
 
     Args:
         maml: MAML.
         support_x, support_y, num_updates, step_size: as for `MAML.adapt`.
 
     Returns:
-        keras.Model of the class and the layers of the meta-learner's, not compiled.
+        A keras.Model of the same class and layers as the meta-learner's, not compiled.
 
     Raises:
         UserError: Keras cannot make a second model like it.
@@ -97,19 +97,19 @@ def adapted_model(
         variable.assign(values[id(own)])
     for layer in sublayers(model):
         if isinstance(layer, keras.layers.Normalization):
-            layer.finalize_state()  # its call takes not the variables, but what this makes of them
+            layer.finalize_state()  # its call uses values that this computes from the variables
     return model
 
 
 def _held(layer):
-    """What a layer keeps beside its variables, by name."""
+    """What a layer saves by `save_own_variables`, by name."""
     store: dict = {}
     layer.save_own_variables(store)
     return store
 
 
 def _second(model, x):
-    """A model like another, with variables of its own; x: inputs."""
+    """Makes a second model like a given one, with its own variables; x: inputs."""
     try:
         second = keras.models.clone_model(model)
         for own, layer in zip(with_assets(model), with_assets(second), strict=True):
@@ -117,8 +117,8 @@ def _second(model, x):
             with TemporaryDirectory() as assets:
                 own.save_assets(assets)
                 layer.load_assets(assets)
-        second(x, training=False)  # a model without an Input gets its variables by this
-    except Exception as error:  # Keras documents no list of what the code of a user's class may raise
+        second(x, training=False)  # this makes the variables of a model without an Input
+    except Exception as error:  # the code of a user's class may raise anything
         raise UserError(
             f"Keras cannot clone model {model.name!r} ({first_line(error)}): give its class, and those of its layers, "
             "a get_config from which from_config makes another"

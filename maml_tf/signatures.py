@@ -13,32 +13,33 @@ from maml_tf.step_sizes import PER_UPDATE, PER_WEIGHT
 
 
 def shaped(value: tf.Tensor, spec: tf.TensorSpec, name: str) -> tf.Tensor:
-    """The value of an argument; running it fails where its shape is not that of `spec`, naming both, or it holds a NaN.
+    """Returns an argument; the graph fails when run if its shape does not fit `spec`, or if it is not finite.
 
-    It would not show in the answer: TensorFlow's fused ReLU makes a number of a NaN.
+    The error for the shape names both shapes. A NaN would not show in the output: TensorFlow's fused ReLU turns it into
+    a number.
 
-    Python compares the shapes of arguments itself, but a server need not, and TensorFlow would optimise a check away
-    that, going by the signature, cannot fail. So the signature's shape is taken off first.
+    Python compares the shapes of arguments itself, but a server need not. TensorFlow would optimise away a check that
+    cannot fail according to the signature, so the signature's shape is removed first.
     """
     value = tf.raw_ops.PlaceholderWithDefault(input=value, shape=tf.TensorShape(None), name=name)
     return finite(tf.ensure_shape(value, spec.shape), name)
 
 
 def finite(value: tf.Tensor, name: str) -> tf.Tensor:
-    """The value of an argument; running it fails where it holds a NaN or an infinity."""
+    """Returns an argument; the graph fails when run if the argument holds a NaN or an infinity."""
     return tf.debugging.check_numerics(value, f"{name} must be finite") if value.dtype.is_floating else value
 
 
 def equally_many(values: Sequence[tf.Tensor], empty: str, unequal: str) -> list[tf.Tensor]:
-    """The values of arguments; running any fails where their first axes have the size 0, or differ.
+    """Returns arguments; the graph fails when run if the sizes of their first axes are 0 or differ.
 
-    The values wait for the checks. TensorFlow runs what does not depend on each other in any order, so that an
-    operation that the sizes break could fail before the check, with a message that names no argument.
+    The returned tensors wait for the checks. TensorFlow runs independent operations in any order, so an operation that
+    needs equal sizes could otherwise fail before the check, with a message that names no argument.
 
     Args:
-        values: tensors, each of a first axis at least.
-        empty: the message where there is nothing.
-        unequal: the message where they differ.
+        values: tensors with at least one axis.
+        empty: message for a size of 0.
+        unequal: message for sizes that differ.
     """
     number, *others = (tf.shape(value)[0] for value in values)
     checks = [tf.debugging.assert_positive(number, empty)]
@@ -48,14 +49,14 @@ def equally_many(values: Sequence[tf.Tensor], empty: str, unequal: str) -> list[
 
 
 def at_least_one(value: tf.Tensor, name: str) -> tf.Tensor:
-    """The value of a scalar argument; running it fails where it is less than 1."""
+    """Returns a scalar argument; the graph fails when run if it is less than 1."""
     assertion = tf.debugging.assert_positive(value, f"{name} must be a scalar of at least 1")
     with tf.control_dependencies([assertion]):
         return tf.identity(value)
 
 
 def text(spec: tf.TensorSpec, axis: str = "examples") -> str:
-    """The shape of a spec as messages show it, [examples, 28, 28, 1]; "any" is another axis whose size is free."""
+    """The shape of a spec as messages show it: [examples, 28, 28, 1]; "any" is another axis of any size."""
     sizes = ["any" if size is None else str(size) for size in spec.shape]
     if sizes and sizes[0] == "any":
         sizes[0] = axis
@@ -65,17 +66,18 @@ def text(spec: tf.TensorSpec, axis: str = "examples") -> str:
 class Signatures:
     """The signatures of a model that learns from labelled examples.
 
-    Each is a method; `all` lists them. The first axis of inputs, labels and outputs is that of the examples. There
-    may be any number of examples.
+    Each signature is a method; `all` lists them. The first axis of inputs, labels and outputs is that of the examples.
+    There may be any number of examples.
 
-    A server that merges requests along their first axis would make one support set of two. So `adapt_and_predict` also
-    returns a scalar, the number of support examples: such a server refuses outputs that it cannot take apart again.
+    A server that merges requests along their first axis would merge two support sets into one. So `adapt_and_predict`
+    also returns a scalar, the number of support examples: such a server refuses outputs that it cannot split again.
 
     Args:
-        maml: MAML. The divisor of SoftmaxCrossEntropy comes from the given support set, whatever its shots.
-        transductive: normalise queries by their own batch statistics; otherwise by the support's.
+        maml: MAML. If its loss is SoftmaxCrossEntropy, the divisor comes from the given support set, whatever its
+            `shots`.
+        transductive: whether to normalise queries by their own batch statistics; otherwise by the support's.
         inputs: tf.TensorSpec of the model's inputs, [examples, ...].
-        targets: tf.TensorSpec of what the loss compares the outputs with, [examples, ...].
+        targets: tf.TensorSpec of the loss's targets, [examples, ...].
     """
 
     def __init__(self, maml: Any, transductive: bool, inputs: tf.TensorSpec, targets: tf.TensorSpec):
@@ -93,11 +95,11 @@ class Signatures:
 
     @property
     def state_names(self) -> list[str]:
-        """The names of the rest that adaptation changes: normalisation statistics, and seeds of random layers."""
+        """The names of the state that adaptation changes: normalisation statistics, and seeds of random layers."""
         return [spec.name for spec in self._state]
 
     def all(self) -> dict[str, tuple[Callable, list]]:
-        """dict name -> (function, list of the tf.TensorSpec of its arguments)."""
+        """Returns a dict of all signatures, name -> (function, list of the tf.TensorSpec of its arguments)."""
         support = [_spec(self._inputs, "support_inputs"), _spec(self._targets, "support_labels")]
         query, inputs = _spec(self._inputs, "query_inputs"), _spec(self._inputs, "inputs")
         dtype = self._params[0].dtype
@@ -116,14 +118,14 @@ class Signatures:
         return {name: (getattr(self, name), specs) for name, specs in arguments.items()}
 
     def predict(self, inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Outputs of the initialisation."""
+        """Returns the outputs of the initial weights."""
         inputs = shaped(inputs, self._inputs, "inputs")
         return {"outputs": self._predict(self._maml.start(), inputs)}
 
     def adapt_and_predict(
         self, support_inputs: tf.Tensor, support_labels: tf.Tensor, query_inputs: tf.Tensor
     ) -> dict[str, tf.Tensor]:
-        """Outputs for the queries after adaptation to the support, as in training."""
+        """Returns outputs for the queries after adaptation to the support, as in training."""
         return self._adapt_and_predict(support_inputs, support_labels, query_inputs)
 
     def adapt_and_predict_with(
@@ -134,21 +136,21 @@ class Signatures:
         step_size: tf.Tensor,
         num_updates: tf.Tensor,
     ) -> dict[str, tf.Tensor]:
-        """`adapt_and_predict` by another step size and number of updates."""
+        """Does `adapt_and_predict` with another step size and number of updates."""
         return self._adapt_and_predict(support_inputs, support_labels, query_inputs, step_size, num_updates)
 
     def adapt(self, support_inputs: tf.Tensor, support_labels: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Weights and state after adaptation to the support, as in training."""
+        """Returns the weights and state after adaptation to the support, as in training."""
         return self._named(self._adapt(support_inputs, support_labels))
 
     def adapt_with(
         self, support_inputs: tf.Tensor, support_labels: tf.Tensor, step_size: tf.Tensor, num_updates: tf.Tensor
     ) -> dict[str, tf.Tensor]:
-        """`adapt` by another step size and number of updates."""
+        """Does `adapt` with another step size and number of updates."""
         return self._named(self._adapt(support_inputs, support_labels, step_size, num_updates))
 
     def predict_with(self, inputs: tf.Tensor, adapted: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """Outputs of the network with the weights and state that `adapt` returned."""
+        """Returns outputs of the network with the weights and state that `adapt` returned."""
         inputs = shaped(inputs, self._inputs, "inputs")
         params, state = (
             [shaped(adapted[spec.name], spec, spec.name) for spec in specs] for specs in (self._params, self._state)
@@ -169,7 +171,7 @@ class Signatures:
             num_updates = at_least_one(num_updates, "num_updates")
             step_size = finite(step_size, "step_size")
             step_size = tf.unstack(step_size) if step_size.shape.rank else step_size
-        # As a tensor even where it is known, which makes the graph hold one update rather than all.
+        # A tensor even where the number is known, so that the graph holds one update rather than all.
         num_updates = tf.constant(self._maml.num_updates) if num_updates is None else num_updates
         return self._learner.adapted(self._maml.start(step_size), support_inputs, support_labels, num_updates)
 
@@ -188,7 +190,7 @@ class Signatures:
 
 
 def named_specs(variables: Iterable[keras.Variable], taken: Iterable[str]) -> list[tf.TensorSpec]:
-    """Specs of variables, named by their paths: conv1/kernel is conv1_kernel; names that are taken get a number."""
+    """Specs of variables, named by their paths: conv1/kernel becomes conv1_kernel; taken names get a number."""
     taken, specs = set(taken), []
     for variable in variables:
         stem = name = re.sub(r"\W+", "_", variable.path).strip("_")

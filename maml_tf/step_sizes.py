@@ -1,4 +1,4 @@
-"""alpha, the step size of the inner loop, in the forms in which it can be meta-learned or given."""
+"""The step size of the inner loop, alpha, in the forms in which it can be meta-learned or given."""
 
 import math
 import numbers
@@ -15,10 +15,10 @@ FORMS = (False, True, PER_UPDATE, PER_WEIGHT)
 
 
 def checked(step_size: Any) -> Any:
-    """alpha as MAML is given it, each number of it a float.
+    """Returns alpha as MAML is given it, with each of its numbers as a float.
 
     Raises:
-        UserError: it holds what is no finite number.
+        UserError: alpha has a value that is not a finite number.
 
     Example:
         >>> checked([np.float32(0.5), 1])
@@ -38,16 +38,16 @@ def learned(
     """The variables of a meta-learned step size, each starting at `step_size`: one for each adapted variable.
 
     Args:
-        form: False, none; True, a scalar (the paper names the option); "per_update", [num_updates], one number for each
-            inner update (LSLR of MAML++, Antoniou et al. 2019); "per_weight", a tensor of the adapted variable's shape
-            (Meta-SGD, Li et al. 2017).
-        step_size: where they start; or (low, high), between which each is drawn uniformly, as Meta-SGD has it; or the
-            variables themselves, which another MAML has made.
+        form: False for none; True for a scalar (the paper mentions this option); "per_update" for [num_updates], one
+            number for each inner update (LSLR of MAML++, Antoniou et al. 2019); "per_weight" for a tensor of the
+            adapted variable's shape (Meta-SGD, Li et al. 2017).
+        step_size: initial value; or (low, high), between which each number is drawn uniformly, as in Meta-SGD; or a
+            list of the variables themselves, which another MAML has made.
         adapted: the variables that the inner loop adapts.
         num_updates: inner updates of meta-training.
 
     Raises:
-        UserError: there is no such form, or the variables do not fit.
+        UserError: there is no such form, or step_size does not fit it.
     """
     if form not in FORMS:
         raise UserError(f"learn_step_size must be False, True, 'per_update' or 'per_weight', not {form!r}")
@@ -72,11 +72,11 @@ def learned(
 
 
 def as_adapt_takes(form: bool | str, sizes: list[tf.Tensor], num_updates: int) -> Any:
-    """Meta-learned step sizes as `adapt` takes them; updates beyond those of training take the last one's.
+    """Meta-learned step sizes as `adapt` takes them; updates after those of training use the last update's.
 
     Args:
         form, num_updates: as for `learned`.
-        sizes: the values of its variables.
+        sizes: values of the variables that `learned` made.
     """
     if form == PER_UPDATE:
         return lambda update: [size[tf.minimum(update, num_updates - 1)] for size in sizes]
@@ -84,16 +84,16 @@ def as_adapt_takes(form: bool | str, sizes: list[tf.Tensor], num_updates: int) -
 
 
 def given(step_size: Any, num_updates: int, dtype: tf.DType) -> Any:
-    """A step size that a user gives, as tensors for a compiled function.
+    """Converts a step size that a user gives to tensors for a compiled function.
 
     Args:
-        step_size: a float or scalar; a list, for each adapted variable one; an array [num_updates], for each update
-            one; or None, that of training.
-        num_updates: inner updates that are to be made.
-        dtype: of the adapted variables; a float must not pass through float32.
+        step_size: a float or scalar; a list with one for each adapted variable; an array [num_updates] with one for
+            each update; or None for that of training.
+        num_updates: number of inner updates to make.
+        dtype: dtype of the adapted variables; a float must not pass through float32.
 
     Raises:
-        UserError: an array of another shape.
+        UserError: step_size is an array of another shape.
     """
     shape = () if step_size is None or isinstance(step_size, list | tuple) else np.shape(step_size)
     if shape not in ((), (num_updates,)):
@@ -102,7 +102,7 @@ def given(step_size: Any, num_updates: int, dtype: tf.DType) -> Any:
 
 
 def by_update(step_size: Any) -> Any:
-    """What `given` made, as `adapt` takes it: a tensor [updates] becomes a function of the update's index."""
+    """Converts the result of `given` for `adapt`: a tensor [updates] becomes a function of the update's index."""
     if tf.is_tensor(step_size) and step_size.shape.rank == 1:
         return lambda update: step_size[update]
     return step_size

@@ -1,4 +1,4 @@
-"""The seam between one task and a meta-batch: a function of one task, mapped or vectorised, and compiled."""
+"""Runs a function of one task over a meta-batch, mapped or vectorised, and compiles it."""
 
 import functools
 import inspect
@@ -18,7 +18,7 @@ from maml_tf.pure_model import sublayers
 
 MAP, VECTORIZE = "map", "vectorize"
 
-# Dense networks of more weights are mapped on CPU: one task's weights fit into the caches, those of all tasks do not.
+# Larger dense networks are mapped on CPU: one task's weights fit into the caches, those of all tasks do not.
 _MOST_WEIGHTS = 50_000
 
 _VECTORIZES_WELL = (
@@ -37,10 +37,10 @@ _VECTORIZES_WELL = (
 
 
 def resolve(task_axis: str, jit: bool | str, model: keras.Model) -> tuple[str, bool]:
-    """Chooses how to run a model over tasks, and whether by XLA, where the caller leaves it open.
+    """Chooses how to run a model over tasks, and whether to compile it with XLA, where the caller leaves this open.
 
-    "auto" maps without XLA, which any model can; vectorises with XLA small dense networks, and, where there is a GPU,
-    all networks made of layers that vectorise; and maps with XLA large dense networks on CPU.
+    "auto" maps without XLA, which works for any model, with two exceptions. It vectorises with XLA small dense networks
+    and, where there is a GPU, all networks made of layers that vectorise. It maps with XLA large dense networks on CPU.
 
     Args:
         task_axis: "auto", "map" or "vectorize".
@@ -71,10 +71,10 @@ def map_tasks(function: Callable, tasks: Any, signature: Any, task_axis: str) ->
     """Applies `function` to every task and stacks the results.
 
     Args:
-        function: one task's structure of tensors -> structure of tensors.
+        function: function (structure of one task's tensors) -> structure of tensors.
         tasks: the same structure with a leading task axis.
         signature: structure of tf.TensorSpec of one task's results.
-        task_axis: MAP, a loop that runs as many tasks side by side as there are inter-op threads; or VECTORIZE, one
+        task_axis: MAP, a loop that runs as many tasks in parallel as there are inter-op threads; or VECTORIZE, one
             batched graph.
 
     Returns:
@@ -100,17 +100,17 @@ def _vectorized(function, tasks):
 
     try:
         return tf.vectorized_map(_as_it_is(watched), tasks, fallback_to_while_loop=False)
-    except Exception as error:  # under XLA AutoGraph makes another kind of it, of many lines
+    except Exception as error:  # under XLA, AutoGraph turns it into another kind of error, of many lines
         if raised:
             raise UserError(raised[0]) from error
         raise
 
 
 class Fixed:
-    """Refuses to change an argument, since the compiled methods of an object hold its arguments as they were."""
+    """Refuses changes of an object's arguments, since its compiled methods use the arguments as they were."""
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """As of any object; `given`, a dict, has the arguments by their names."""
+        """Sets an attribute; refuses one that is set already and is among the arguments in the dict `given`."""
         if name in self.__dict__ and name in self.__dict__.get("given", ()):
             raise UserError(f"{name} cannot be changed, since it is compiled: make another MAML of the same model")
         super().__setattr__(name, value)
@@ -119,12 +119,12 @@ class Fixed:
 def mean_over_tasks(function: Callable, tasks: Any, signature: Any, task_axis: str) -> Any:
     """The mean over tasks of a function's results, which must be floating point.
 
-    With MAP the results are summed in the order of the tasks as they come, never stacked.
+    With MAP the results are summed one by one in the order of the tasks, never stacked.
 
-    Args and result as in `map_tasks`, without the task axis.
+    Args are those of `map_tasks`; the result is like its result, without the task axis.
 
     Raises:
-        UserError: there is no task. Where their number is open, an error of TensorFlow, unless XLA compiles.
+        UserError: there is no task. Where the number of tasks is open, TensorFlow raises an error, unless XLA compiles.
 
     Example:
         >>> scalar = tf.TensorSpec([], tf.float32)
@@ -146,7 +146,7 @@ def mean_over_tasks(function: Callable, tasks: Any, signature: Any, task_axis: s
 
 
 def _not_empty(tasks):
-    """Tasks, of which there is one at least."""
+    """Returns the tasks; raises an error if there are none."""
     count, needed = checks.size(tf.nest.flatten(tasks)[0]), "the meta-batch is empty: it needs at least one task"
     if isinstance(count, int):
         if count == 0:
@@ -157,7 +157,7 @@ def _not_empty(tasks):
 
 
 def _as_it_is(function):
-    """Spares it AutoGraph, which would hide what kind of error it raises."""
+    """Exempts a function from AutoGraph, which would hide the kind of error that the function raises."""
     return tf.autograph.experimental.do_not_convert(function)
 
 
@@ -167,12 +167,12 @@ def _parallel_iterations():
 
 
 class Compiler:
-    """Compiles functions of tensors as one learner needs them.
+    """Compiles the functions of one learner.
 
     Args:
         task_axis: MAP or VECTORIZE.
         jit: whether to compile by XLA.
-        apart: whether XLA compiles the parts of a function only, so that there can be a sum over workers between them.
+        apart: whether XLA compiles only the parts of a function, so that there can be a sum over workers between them.
     """
 
     def __init__(self, task_axis: str, jit: bool, apart: bool = False):
@@ -184,14 +184,14 @@ class Compiler:
         weakref.finalize(self, forget, self._gradients)
 
     def __call__(self, function: Callable, signature: Any = None, jit: bool = True) -> Callable:
-        """The function, compiled; anew for each kind of argument, unless a signature says what all are like.
+        """Returns the function compiled: anew for each kind of arguments, or once for a signature that fits them all.
 
-        Without `jit` XLA does not compile the whole of it, which takes longer than a few hundred runs can save.
+        Without `jit`, XLA does not compile the whole function: that would take longer than a few hundred runs can save.
         """
         return self._compiled(function, signature, jit and self._jit and not self._apart)
 
     def part(self, function: Callable, *args: Any) -> Any:
-        """Calls a part of a compiled function, which XLA compiles by itself if it does not compile the whole."""
+        """Calls a part of a compiled function; XLA compiles the part by itself if it does not compile the whole."""
         return self._compiled(function, None, True)(*args) if self._jit and self._apart else function(*args)
 
     def call_as(self, specs: Any, key: Any, function: Callable, *args: Any) -> Any:
@@ -199,7 +199,7 @@ class Compiler:
 
         Args:
             specs: tuple of the structures of tf.TensorSpec of the arguments.
-            key: what tells the functions apart.
+            key: value that tells the functions apart.
             function, args: what to call.
         """
         key = (key, str(specs))
@@ -208,11 +208,10 @@ class Compiler:
         return self._known[key](*args)
 
     def _compiled(self, function, signature, jit):
-        # A partial of its own for each, since TensorFlow counts the tracings of one code as those of one function, and
-        # warns of too many.
+        # A new partial for each function, since TensorFlow counts tracings by code object, and warns of too many.
         traced = functools.partial(self._traced, function)
-        # AutoGraph would double the time to trace; nothing here needs it, and a user's function that does may be a
-        # tf.function of its own.
+        # No AutoGraph: it would double the time to trace, and nothing here needs it. A user's function that needs it
+        # may be a tf.function itself.
         return tf.function(traced, signature, jit_compile=jit or None, autograph=False)
 
     def _traced(self, function, *args):
@@ -253,7 +252,8 @@ class compiled:
     def __get__(self, learner, owner=None):
         if learner is None:
             return self
-        # By the descriptor rather than the name, so that a subclass may override the method and call it.
+        # Keyed by the descriptor rather than the name, so that a subclass may override the method and call the
+        # original.
         known = learner.__dict__.setdefault("_compiled_methods", {})
         if self not in known:
             known.setdefault(self, _Compiled(self._method.__get__(learner), learner.compiler))
@@ -273,7 +273,7 @@ class _Compiled:
         return function(*args)
 
     def trace(self, *args, **kwargs):
-        """Compiles it for such arguments without calling it, so that a call need not wait for that."""
+        """Compiles the method for such arguments without calling it, so that a later call need not wait for that."""
         function, args = self._given(args, kwargs)
         function.trace(*args)
 

@@ -12,19 +12,19 @@ from maml_tf.inner_optimizers import SGD, InnerOptimizer
 from maml_tf.pure_model import PureModel
 
 Metrics = dict[str, tf.Tensor]  # scalars by name
-Measured = tuple[tf.Tensor, Metrics, list, list]  # an objective, metrics, the model's state, the inner optimizer's
+Measured = tuple[tf.Tensor, Metrics, list, list]  # objective, metrics, the model's state, the inner optimizer's slots
 
 
 class Start(NamedTuple):
-    """What a task starts from, lists of tensors.
+    """The tensors that adaptation to a task starts from.
 
-    params: theta, what the inner loop adapts.
-    shared: the other trainable weights, which are meta-learned only.
-    state: statistics and seeds of the model.
+    params: theta, list of the weights that the inner loop adapts.
+    shared: list of the other trainable weights, which are meta-learned only.
+    state: list of the model's statistics and seeds.
     step_size: alpha, as `adapt` takes it.
-    learned: the tensors behind a meta-learned alpha.
+    learned: list of the tensors behind a meta-learned alpha.
     slots: what the inner optimizer carries from update to update.
-    order: [updates, minibatch] of integers, which examples of the support each update takes; None, all of them.
+    order: integers [updates, minibatch], the indices of the support examples that each update uses; None, all of them.
     """
 
     params: list
@@ -37,13 +37,16 @@ class Start(NamedTuple):
 
     @property
     def trainable(self) -> list[tf.Tensor]:
-        """What the meta-update changes."""
+        """The tensors that the meta-update changes."""
         return [*self.params, *self.shared, *self.learned]
 
 
 class Inner(NamedTuple):
-    """What a support loss carries: the model's state, the update's index; and of its latest pass, outputs and loss.
+    """What a support loss carries from one update to the next.
 
+    model_state: the model's state.
+    update: index of the next update.
+    outputs, loss: of the latest pass over the support; () if the number of updates is a tensor.
     shared: those of Start, so that `remat` need not find them in a closure.
     """
 
@@ -55,7 +58,7 @@ class Inner(NamedTuple):
 
 
 class Adapted(NamedTuple):
-    """What one task's adaptation leaves: fast weights, and the state with the support's statistics under them."""
+    """The result of one task's adaptation: fast weights, and the state with the support's statistics under them."""
 
     params: list
     state: list
@@ -66,11 +69,11 @@ class TaskLearner(NamedTuple):
 
     model: PureModel.
     loss: function (outputs, targets) -> scalar.
-    accuracy: function (outputs, targets) -> scalar, or None; or several, pairs (name, function).
+    accuracy: function (outputs, targets) -> scalar, or None; or a tuple of pairs (name, function).
     first_order: whether gradients stop at the updates.
     optimizer: InnerOptimizer.
-    minibatch: most examples of the support that an update takes; None, all of them.
-    outputs: where the outputs of an evaluation count among its metrics, pairs ("support" or "query", tf.TensorSpec).
+    minibatch: largest number of support examples that an update uses; None, all of them.
+    outputs: pairs ("support" or "query", tf.TensorSpec) of the outputs that an evaluation returns among its metrics.
     """
 
     model: PureModel
@@ -101,7 +104,7 @@ class TaskLearner(NamedTuple):
 
         Returns:
             (start with params theta' and new slots, Inner of the last support pass); where num_updates is a tensor,
-            Inner holds the model's state alone.
+            Inner has no outputs and no loss.
         """
         unrolled = isinstance(num_updates, int)
 
@@ -121,7 +124,7 @@ class TaskLearner(NamedTuple):
         return start._replace(params=params, slots=slots), inner
 
     def adapted(self, start: Start, x: Any, y: Any, num_updates: tf.Tensor) -> Adapted:
-        """What adaptation to a support set leaves; arguments as of `adapt`."""
+        """Returns the result of adaptation to a support set; arguments as for `adapt`."""
         start = start._replace(order=self.order_of_one(x, num_updates))
         start, inner = self.adapt(start, Inner(start.state), x, y, num_updates)
         state = self.model.after_adaptation(start.params, start.shared, inner.model_state, x)
@@ -130,18 +133,18 @@ class TaskLearner(NamedTuple):
     def meta_objective(
         self, start: Start, task: Tasks, num_updates: int, query_weights: Any = None, remat: bool = False
     ) -> Measured:
-        """The query loss after adaptation, L_query(theta'), with the losses that layers add.
+        """The query loss after adaptation, L_query(theta'), plus the losses that layers add.
 
         Args:
             start: Start.
             task: Tasks of one task's tensors, without the task axis.
             num_updates: inner updates, at least 1.
-            query_weights: [num_updates] w; then the objective is the sum of w_i * L_query(theta_i) over the weights
-                theta_i after each update (the multi-step loss of MAML++, Antoniou et al. 2019).
+            query_weights: weights [num_updates] w; the objective is then the sum of w_i * L_query(theta_i), where
+                theta_i are the weights after update i (the multi-step loss of MAML++, Antoniou et al. 2019).
             remat: as for `adaptation.adapt`.
 
         Returns:
-            (objective, dict of metrics before and after adaptation, the model's state after the support).
+            (objective, dict of metrics before and after adaptation, the model's state after the support, empty list).
         """
         inner, terms = Inner(start.state), []
         for i in range(num_updates):
@@ -158,8 +161,8 @@ class TaskLearner(NamedTuple):
     def reptile_objective(self, start: Start, task: Tasks, num_updates: int) -> Measured:
         """A scalar whose gradient in theta is Reptile's, theta - theta' (Nichol, Achiam and Schulman 2018).
 
-        Nothing is differentiated through the updates. Arguments and result as of `meta_objective`; the query is for the
-        metrics alone.
+        Nothing is differentiated through the updates. Arguments and result are those of `meta_objective`, but the
+        result ends with the inner optimizer's slots; the query is used for the metrics only.
         """
         theta, inner = start.params, Inner(start.state)
         start = start._replace(params=[tf.stop_gradient(p) for p in theta])
@@ -174,19 +177,19 @@ class TaskLearner(NamedTuple):
         return objective, before | after, inner.model_state, tf.nest.flatten(start.slots)
 
     def pretrain_objective(self, start: Start, task: Tasks) -> Measured:
-        """The support loss without adaptation, L_support(theta); arguments and result as of `meta_objective`."""
+        """The support loss without adaptation, L_support(theta); arguments and result as for `meta_objective`."""
         outputs, state, penalty = self.model(start.params, start.shared, start.state, task.support_x)
         loss = self._loss(outputs, task.support_y)
         return loss + penalty, self.metrics("pre", loss, outputs, task.support_y), state, []
 
     def evaluate(self, start: Start, x: Any, y: Any, name: str, training: bool = True) -> tuple[Metrics, list]:
-        """Measures on x and y, [examples, ...].
+        """Measures the model on x and y, [examples, ...].
 
         Args:
             start: Start.
             x, y: inputs and targets.
-            name: that the metrics' names begin with.
-            training: normalise x by its own batch statistics, otherwise by those in `start.state`.
+            name: prefix of the metrics' names.
+            training: whether to normalise x by its own batch statistics; otherwise by those in `start.state`.
 
         Returns:
             (dict of metrics, the state with the statistics of x).
@@ -201,7 +204,7 @@ class TaskLearner(NamedTuple):
         return support | self.evaluate(on_query, task.query_x, task.query_y, "query", transductive)[0]
 
     def evaluate_update(self, start: Start, task: Tasks, i: Any, transductive: bool) -> tuple[Start, Metrics]:
-        """Makes update i; returns (start with what it leaves, metrics of the query after it)."""
+        """Makes update i; returns (the Start that it leaves, metrics of the query after it)."""
         start, inner = self.adapt(start, Inner(start.state), task.support_x, task.support_y, 1, i)
         state = settled = inner.model_state
         if not transductive:
@@ -211,33 +214,34 @@ class TaskLearner(NamedTuple):
         return start._replace(state=state), metrics
 
     def order_of_one(self, x: Any, num_updates: Any, axis: int = 0) -> tf.Tensor | None:
-        """`order` of a task that is not one of training, always the same; axis: of the examples in x."""
+        """The `order` of a task outside training, which is always the same; axis: axis of the examples in x."""
         order = self.order(1, checks.size(tf.nest.flatten(x)[0], axis), num_updates, tf.constant([0, 0]))
         return None if order is None else order[0]
 
     def order(self, num_tasks: Any, examples: Any, num_updates: Any, seed: tf.Tensor) -> tf.Tensor | None:
-        """Which examples each update takes, each of the support once before any comes again, in random order.
+        """The examples that each update uses, in random order; every support example comes once before any repeats.
 
         Args:
-            num_tasks, examples: whose orders differ, and in the support; integers, or scalar tensors.
+            num_tasks, examples: numbers of tasks, each with its own order, and of support examples; integers or scalar
+                tensors.
             num_updates: inner updates.
             seed: [2] integers.
 
         Returns:
-            [tasks, updates, minibatch] of int32; None, where updates take all examples.
+            Indices [tasks, updates, minibatch] of int32; None where each update uses all examples.
         """
         if self.minibatch is None:
             return None
         size = min(self.minibatch, examples) if isinstance(examples, int) else tf.minimum(self.minibatch, examples)
         epochs = -(-num_updates * size // examples)
         shape = [num_tasks, epochs, examples]
-        # Integers, since XLA would draw other random floats.
+        # Integers, since XLA would draw other random floats than TensorFlow.
         order = tf.argsort(tf.random.stateless_uniform(shape, seed, None, None, tf.int32, alg="philox"))
         order = tf.reshape(order, [num_tasks, -1])[:, : num_updates * size]
         return tf.reshape(order, [num_tasks, num_updates, size])
 
     def _metrics_of_support(self, inner, task, order):
-        """The metrics before adaptation, of the first update's support pass."""
+        """The metrics before adaptation, from the support pass of the first update."""
         return self.metrics("pre", inner.loss, inner.outputs, _chosen(task.support_y, order, 0))
 
     def measure(self, name: str, outputs: Any, targets: Any) -> Metrics:
@@ -254,7 +258,7 @@ class TaskLearner(NamedTuple):
 
     @property
     def named(self) -> tuple:
-        """What is reported beside the loss, pairs (name, function)."""
+        """The metrics that are reported beside the loss, pairs (name, function)."""
         return (("accuracy", self.accuracy),) if callable(self.accuracy) else self.accuracy or ()
 
     def metric_names(self, *moments: str) -> list[str]:
@@ -275,5 +279,5 @@ class TaskLearner(NamedTuple):
 
 
 def _chosen(examples, order, update):
-    """Those examples of a structure of [support, ...] that an update takes."""
+    """The examples of a structure of tensors [support, ...] that an update uses."""
     return examples if order is None else tf.nest.map_structure(lambda t: tf.gather(t, order[update]), examples)

@@ -1,6 +1,6 @@
-"""Losses and metrics that users have, as functions (outputs, targets) -> scalar.
+"""Converts losses and metrics that users give to functions (outputs, targets) -> scalar.
 
-Ours in `losses`, Keras's losses and metrics, their names, or functions of their own.
+Users may give our losses in `losses`, losses and metrics of Keras, their names, or their own functions.
 """
 
 import contextlib
@@ -29,11 +29,11 @@ from maml_tf.losses import SoftmaxCrossEntropy, accuracy, mse
 
 
 def of_first_outputs(count: int, function: Callable | str) -> Callable:
-    """A loss or accuracy of the first outputs alone, for tasks of fewer ways than the model has outputs.
+    """Returns a loss or accuracy of only the first outputs, for tasks of fewer ways than the model has outputs.
 
     Args:
-        count: of the outputs to use, M; the targets are one-hot of M, or class ids below M.
-        function: as `as_loss` takes it.
+        count: number M of outputs to use; the targets are one-hot of M, or class ids below M.
+        function: loss or accuracy, as `as_loss` takes it.
 
     Returns:
         Function (outputs [examples, at least M], targets) -> scalar.
@@ -50,21 +50,22 @@ def _of_first_outputs(count, function, outputs, targets):
 
 
 def as_loss(loss: Callable | str, model: keras.Model | None = None) -> Callable:
-    """A function (outputs, targets) -> scalar.
+    """Returns a loss as a function (outputs, targets) -> scalar.
 
     Args:
-        loss: a loss or metric of Keras, one of its functions, or the name of one: called in Keras's own order (targets,
-            outputs), and the mean taken where it gives a value for each example; or a function of one's own (outputs,
-            targets) -> scalar, which is called as it is.
-        model: whose outputs it takes. Where they are logits, a name such as "categorical_crossentropy" stands for the
-            cross-entropy of logits, and an object or function with `from_logits=False` is refused. They are logits
-            where the last layer of a model that has an Input has a linear activation; layers that only pool, reshape or
-            drop are not counted.
+        loss: a loss or metric of Keras, one of Keras's functions, or the name of one: it is called in Keras's own order
+            (targets, outputs), and its mean is taken if it gives a value for each example. Or the user's own function
+            (outputs, targets) -> scalar, which is called as it is.
+        model: model whose outputs the loss takes. If they are logits, a name such as "categorical_crossentropy" stands
+            for the cross-entropy of logits, and an object or function with `from_logits=False` is refused. They are
+            logits if the last layer of a model that has an Input has a linear activation; layers that only pool,
+            reshape or drop are not counted.
 
-    Where Keras's layers gave the outputs a mask, and the loss a value for each place of it, masked ones do not count.
+    If Keras's layers gave the outputs a mask, and the loss gives a value for each element of the mask, masked values do
+    not count.
 
     Raises:
-        UserError: there is none of that name, it is nothing that can be called, or it takes other outputs.
+        UserError: there is no loss of that name, the loss cannot be called, or it takes other outputs than the model's.
 
     Example:
         >>> float(as_loss("mae")(tf.constant([[1.0], [2.0]]), tf.constant([[1.0], [4.0]])))
@@ -76,16 +77,16 @@ def as_loss(loss: Callable | str, model: keras.Model | None = None) -> Callable:
 def as_accuracy(
     metric: Callable | str | dict | None, model: keras.Model | None = None, loss: Callable | None = None
 ) -> Any:
-    """As `as_loss`, of what is reported beside the loss; "accuracy" is `accuracy`, and None stays None.
+    """Does the same as `as_loss` for a metric to report; "accuracy" gives `accuracy`, and None stays None.
 
     A dict of several by name becomes a tuple of pairs (name, function).
 
-    Keras's own categorical accuracies are `accuracy` too, since their argmax cannot be vectorised over tasks. Beside a
-    binary cross-entropy of logits, of Keras and as `as_loss` gives it, the names "binary_accuracy", "Precision" and
-    "Recall" compare logits with 0, that of the probability 1/2.
+    Keras's own categorical accuracies become `accuracy` too, since their argmax cannot be vectorised over tasks. Beside
+    Keras's binary cross-entropy of logits, as `as_loss` returns it, the names "binary_accuracy", "Precision" and
+    "Recall" compare logits with 0, the logit of the probability 1/2.
 
     Raises:
-        UserError: as of `as_loss`; a metric is called "loss"; or one compares logits with a probability.
+        UserError: as for `as_loss`; a metric is called "loss"; or a metric compares logits with a probability.
 
     Example:
         >>> as_accuracy("accuracy") is accuracy
@@ -110,7 +111,7 @@ _OF_VALUES = keras.metrics.Mean.update_state, keras.metrics.Sum.update_state
 
 
 def _as_function(function, get, what, model, logits=None):
-    """logits: of what the loss takes logits, `BINARY` or `CLASSES`, if it is known to take any."""
+    """See `as_loss`; logits: `BINARY` or `CLASSES`, the kind of logits that the loss takes; None if not known."""
     by_name = isinstance(function, str)
     if isinstance(function, str | type):
         try:
@@ -145,11 +146,11 @@ def _as_function(function, get, what, model, logits=None):
 
 
 def targets_first(function: Callable | str) -> Callable | str:
-    """A loss or metric as Keras's users write it, in the form that `as_loss` takes.
+    """Converts a loss or metric that is written for Keras to the form that `as_loss` takes.
 
     Args:
-        function: one of one's own (targets, outputs), whose mean is taken where it gives a value for each example; all
-            else that `as_loss` takes stays as it is, ours (outputs, targets) too.
+        function: the user's own function (targets, outputs), whose mean is taken if it gives a value for each example.
+            Anything else that `as_loss` takes stays as it is, including ours (outputs, targets).
 
     Example:
         >>> difference = targets_first(lambda y_true, y_pred: y_true - y_pred)
@@ -172,18 +173,18 @@ def _own(function, outputs, targets):
 
 
 def in_keras_order(function: Any, outputs: Any, targets: Any) -> tf.Tensor:
-    """The mean of what a function (targets, outputs) gives."""
+    """Calls a function (targets, outputs) and returns the mean of its values that are not masked."""
     with _shapes_that_do_not_fit(function, outputs, targets):
         values = tf.convert_to_tensor(function(targets, outputs))
     mask = mask_of(outputs)
-    if mask is None or mask.shape.rank != values.shape.rank:  # a loss that is an object has taken its mean itself
+    if mask is None or mask.shape.rank != values.shape.rank:  # a loss object takes its mean itself
         return tf.reduce_mean(values)
     mask = tf.cast(mask, values.dtype)
     return tf.math.divide_no_nan(tf.reduce_sum(values * mask), tf.reduce_sum(mask))
 
 
 def _of_metric(metric, outputs, targets):
-    """A keras.metrics.Metric of one task, whose variables stay as they are."""
+    """The value of a keras.metrics.Metric for one task; the metric's variables do not change."""
     with _shapes_that_do_not_fit(metric, outputs, targets):
         variables = metric.stateless_update_state(metric.stateless_reset_state(), targets, outputs)
         value = tf.convert_to_tensor(metric.stateless_result(variables))
@@ -194,7 +195,7 @@ def _of_metric(metric, outputs, targets):
 
 @contextlib.contextmanager
 def _shapes_that_do_not_fit(function, outputs, targets):
-    """Makes one sentence of what Keras says of them."""
+    """Turns Keras's errors about shapes and dtypes that do not fit into one sentence."""
     several = isinstance(outputs, dict | list | tuple) and any(map(tf.is_tensor, tf.nest.flatten(outputs)))
     if several and is_keras_own(function):
         raise UserError(

@@ -1,6 +1,6 @@
 """Several processes that share the tasks of every meta-batch, joined by TensorFlow: `Workers`.
 
-tf.distribute joins them, adds up, and notices when one is gone; nothing else is distributed.
+tf.distribute connects them, sums over them, and detects when one is gone; nothing else is distributed.
 """
 
 import contextlib
@@ -18,26 +18,26 @@ from data_generators.errors import UserError, exit_code
 from maml_tf.backend import tf
 from maml_tf.distribution import Alone, WorkerEnded, WorkerLost
 
-PATIENCE = 600  # seconds in which all workers must come
-# Seconds in which all must have ended, where one has: of their own accord, and after that one has told them.
+PATIENCE = 600  # seconds within which all workers must join
+# Seconds within which the others must end after one has: first by themselves, then after it has told them to.
 BY_THEMSELVES, WHEN_TOLD = 5, 20
-_ENDED = "a worker has ended with exit code"  # what TensorFlow's errors then say
+_ENDED = "a worker has ended with exit code"  # what TensorFlow's errors then say in the other workers
 
 
 class Workers(Alone):
     """Several processes, each with one device.
 
-    It must come before TensorFlow does anything else in the process, and waits until all have come.
+    It must be made before TensorFlow does anything else in the process, and waits until all have joined.
 
     Args:
-        resolver: of the cluster, whose addresses are all of its job "worker".
-        patience: seconds in which all must come.
+        resolver: resolver of the cluster, whose addresses are all of its job "worker".
+        patience: seconds within which all must join.
 
     Raises:
-        WorkerLost: one has not come.
+        WorkerLost: a worker has not joined in time.
     """
 
-    _in_turn = False  # within `chief_first`
+    _in_turn = False  # whether this process is within `chief_first`
 
     def __init__(self, resolver: tf.distribute.cluster_resolver.ClusterResolver, patience: int = PATIENCE):
         _limit_joining(resolver.cluster_spec().num_tasks("worker"), patience)
@@ -53,7 +53,7 @@ class Workers(Alone):
         self._sums: dict[Any, Any] = {}
 
     def mean(self, tensors: Any, weight: int | tf.Tensor) -> Any:
-        """As for `Alone`: one message for all tensors of a dtype."""
+        """See `Alone.mean`; sends one message for all tensors of a dtype."""
         flat = [tf.convert_to_tensor(t) for t in tf.nest.flatten(tensors)]
         means = list(flat)
         for dtype in dict.fromkeys(t.dtype for t in flat):
@@ -67,11 +67,11 @@ class Workers(Alone):
         return tf.nest.pack_sequence_as(tensors, means)
 
     def any(self, flag: bool) -> bool:
-        """As for `Alone`."""
+        """See `Alone.any`."""
         return bool(self._sum(np.array([bool(flag)], np.int64))[0])
 
     def gathered(self, arrays: Mapping[str, np.ndarray], number: int) -> dict[str, np.ndarray]:
-        """As for `Alone`."""
+        """See `Alone.gathered`."""
         first, _ = self.share(number)
         rows = {name: _row(array) for name, array in arrays.items()}
         whole = bytearray(number * sum(row.itemsize for row in rows.values()))
@@ -89,12 +89,12 @@ class Workers(Alone):
         return found
 
     def from_chief(self, data: bytes) -> bytes:
-        """As for `Alone`."""
+        """See `Alone.from_chief`."""
         size = int(self._sum(np.array([len(data) * self.is_chief]))[0])
         return self._put_together(data if self.is_chief else bytes(size))
 
     def copy_from_chief(self, variables: Sequence[Any]) -> None:
-        """As for `Alone`."""
+        """See `Alone.copy_from_chief`."""
         values = [np.asarray(variable) for variable in variables]
         own = b"".join(value.tobytes() for value in values)
         whole, start = self.from_chief(own), 0
@@ -106,7 +106,7 @@ class Workers(Alone):
 
     @contextlib.contextmanager
     def chief_first(self) -> Iterator[None]:
-        """As for `Alone`."""
+        """See `Alone.chief_first`."""
         if not self.is_chief and (code := self._first_code(0)):
             raise WorkerEnded(code)
         own, self._in_turn = 0, True
@@ -117,7 +117,7 @@ class Workers(Alone):
             raise
         finally:
             self._in_turn = False
-            code = self._first_code(own)  # of the chief: whether the others may begin
+            code = self._first_code(own)  # the chief's code tells the others whether to begin
             if self.is_chief and not own:
                 code = self._first_code(0)
             if code and not own:
@@ -125,10 +125,10 @@ class Workers(Alone):
 
     @contextlib.contextmanager
     def together(self) -> Iterator[None]:
-        """As for `Alone`."""
+        """See `Alone.together`."""
         try:
             yield
-            self.any(False)  # so that all of them are known to be there to the last
+            self.any(False)  # so that all are known to have come this far
         except tf.errors.OpError as error:
             if not _is_of_another(error):
                 self._leave(exit_code(error))
@@ -146,11 +146,11 @@ class Workers(Alone):
         self._leave(0)
 
     def _leave(self, code):
-        """Returns when all have come here, or are told that this one has.
+        """Returns when all workers have come here, or have been told that this one has.
 
-        One that ends its process earlier is missed by those that are still busy with the last sum: to them it is lost.
+        If a worker ended its process earlier, those that are still busy with the last sum would take it for lost.
         """
-        # In a thread, so that neither Ctrl-C nor the end must wait for a chief that does not answer.
+        # In a thread, so that neither Ctrl-C nor the end of the process must wait for a chief that does not answer.
         farewell = threading.Thread(target=self._say_farewell, args=(code,), daemon=True)
         farewell.start()
         with contextlib.suppress(KeyboardInterrupt):
@@ -160,27 +160,27 @@ class Workers(Alone):
         from tensorflow.python.eager import context  # private: the coordination service that the strategy uses
 
         service, here = context.context(), "ended{}".format
-        # The chief, which has the service, leaves last.
+        # The chief runs the service, so it leaves last.
         awaited = [here(i) for i in range(1, self.count)] if self.is_chief else [here(0)]
         with contextlib.suppress(tf.errors.OpError):
             if not self.is_chief:
                 service.set_config_key_value(here(self.index), "")
             if not _are_set(service, awaited, BY_THEMSELVES) and code:
-                # This ends the sums of the others, who wait for this one in them, or are too slow to be spared.
+                # Ends the sums in which the others wait for this worker; workers that are too slow are ended too.
                 service.report_error_to_cluster(tf.errors.ABORTED, f"{_ENDED} {code}")
                 _are_set(service, awaited, WHEN_TOLD)
             if self.is_chief:
                 service.set_config_key_value(here(0), "")
 
     def _first_code(self, own):
-        """The exit code of the first worker that has one, or 0."""
+        """The first exit code among the workers that is not 0, or 0."""
         codes = np.zeros(self.count, np.int64)
         codes[self.index] = own
         return next((int(code) for code in self._sum(codes) if code), 0)
 
     def _put_together(self, data):
-        """Bytes that are zero in all processes but one, as that one has them."""
-        # As integers on any device: sums of floats would turn -0.0 into 0.0, and not every device adds up bytes.
+        """Combines bytes of all processes; each byte is zero in all processes but one."""
+        # Sums integers on any device: sums of floats would turn -0.0 into 0.0, and not every device adds up bytes.
         padded = np.frombuffer(data + bytes(-len(data) % 8), np.int64)
         return self._sum(padded).tobytes()[: len(data)]
 
@@ -192,20 +192,20 @@ class Workers(Alone):
             raise RuntimeError("no sum over workers within chief_first, where the others are not there yet")
         key = array.shape, array.dtype.str
         if key not in self._sums:
-            # A partial of its own, since TensorFlow warns of many tracings of one function.
+            # A new partial, since TensorFlow warns of many tracings of one function.
             self._sums[key] = tf.function(functools.partial(self._all_reduce), autograph=False)
         return self._sums[key](tf.constant(array)).numpy()
 
     def _all_reduce(self, tensor):
         def replica():
-            own = tf.identity(tensor)  # on this replica's device, without which tf.distribute finds no destination
+            own = tf.identity(tensor)  # on this replica's device, which tf.distribute needs as the destination
             return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, own)
 
         return self._strategy.run(replica)
 
 
 def _limit_joining(count, seconds):
-    """Has the strategy that is made next wait for all workers for so long."""
+    """Limits how long the strategy that is made next waits for all workers to join."""
     from tensorflow.python.eager import context  # private, but the strategy has no argument for this
 
     job = context.coordination_config_pb2.CoordinatedJob(name="worker", num_tasks=count)
@@ -215,11 +215,11 @@ def _limit_joining(count, seconds):
         cluster_register_timeout_in_ms=1000 * seconds,
         coordinated_jobs=[job],
     )
-    context.context().coordination_service.cluster_register_with_barrier = True  # else the first waits without limit
+    context.context().coordination_service.cluster_register_with_barrier = True  # without it the first waits forever
 
 
 def _is_of_another(error):
-    """Whether TensorFlow's error says that another worker cannot be reached, or has been started again alone."""
+    """Whether TensorFlow's error says that another worker cannot be reached, or has been restarted alone."""
     errors = tf.errors
     gone = errors.UnavailableError, errors.AbortedError, errors.CancelledError, errors.DeadlineExceededError
     return isinstance(error, gone) or "incarnation" in str(error)

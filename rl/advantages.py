@@ -1,4 +1,4 @@
-"""From trajectories to what a policy learns from: returns, linear baseline, advantages, and samples as tensors.
+"""Turns trajectories into what a policy learns from: returns, a linear baseline, advantages, and tensors of samples.
 
 The baseline is ridge regression on features of the observation and the time (Duan et al. 2016; rllab's
 `LinearFeatureBaseline`).
@@ -13,7 +13,7 @@ import tensorflow as tf
 from rl.sampling import Trajectories
 
 RIDGE = 1e-5
-_ATTEMPTS = 5  # each with ten times the ridge, while the solution is not a number
+_ATTEMPTS = 5  # attempts, each with ten times the ridge, until the solution has no NaN
 
 
 def features(observations: np.ndarray) -> np.ndarray:
@@ -39,12 +39,12 @@ def fit(rows: np.ndarray, targets: np.ndarray) -> np.ndarray:
         targets: [samples].
 
     Returns:
-        [features] float64; with NaN if every attempt gave such.
+        [features] float64; it contains NaN if every attempt gave NaN.
     """
     gram, moment = rows.T @ rows, rows.T @ targets
     ridge = RIDGE
     for _ in range(_ATTEMPTS):
-        # By least squares as in the original: features that never change leave gram all but singular.
+        # Least squares, as in the original: constant features make gram almost singular.
         coefficients = np.linalg.lstsq(gram + ridge * np.identity(len(gram)), moment, rcond=-1)[0]
         if not np.isnan(coefficients).any():
             break
@@ -135,11 +135,11 @@ def explained_variance(predictions: np.ndarray, targets: np.ndarray, mask: np.nd
 
 
 class Samples(NamedTuple):
-    """Steps of a batch of tasks, the trajectories of a task one after the other; without the task axis, of one task.
+    """Steps of a batch of tasks or, without the task axis, of one task; a task's trajectories follow one another.
 
     observations: [tasks, samples, obs_dim].
     actions: [tasks, samples, act_dim], not clipped.
-    advantages: [tasks, samples], centred; 0 where the mask is.
+    advantages: [tasks, samples], centred; 0 where the mask is 0.
     mask: [tasks, samples], 1 for steps that were taken, 0 for padding.
     means: [tasks, samples, act_dim], of the policy that sampled.
     log_stds: [tasks, act_dim], of the policy that sampled.
@@ -166,8 +166,9 @@ def estimate(
         trajectories: Trajectories.
         discount: gamma.
         gae_lambda: lambda of the advantages.
-        dtype: of the tensors.
-        gathered: function from arrays of these tasks to those of all workers' tasks; by default there are no others.
+        dtype: dtype of the tensors.
+        gathered: function from arrays of these tasks to arrays of all workers' tasks; by default, there is only one
+            worker.
 
     Returns:
         (Samples of these tasks, explained variance of the returns by the baseline over all tasks).

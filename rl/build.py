@@ -1,4 +1,4 @@
-"""From an RLExperiment to its policy and its learner, new or restored from a run."""
+"""Builds the policy and the learner of an RLExperiment, new or restored from a run."""
 
 import shlex
 from pathlib import Path
@@ -21,7 +21,7 @@ from rl.vpg import AdamPretraining
 
 
 def build_policy(experiment: RLExperiment, obs_dim: int, act_dim: int) -> GaussianPolicy:
-    """The policy of an experiment with the initial weights of its seed."""
+    """Builds the policy of an experiment, with the initial weights of its seed."""
     hidden = (experiment.hidden_size,) * 2
     model = gaussian_mlp(obs_dim, act_dim, hidden, experiment.nonlinearity, seed=experiment.seed)
     return GaussianPolicy(model, head_only=experiment.adapt == "head")
@@ -30,7 +30,7 @@ def build_policy(experiment: RLExperiment, obs_dim: int, act_dim: int) -> Gaussi
 def build_learner(
     experiment: RLExperiment, policy: GaussianPolicy, task_axis: str | None = None, workers: Alone = ALONE
 ) -> MAMLTRPO | AdamPretraining:
-    """The learner of an experiment, over tasks by MAP or VECTORIZE of `maml_tf.task_axis`; None: `usual_task_axis`."""
+    """Builds the learner of an experiment; task_axis is MAP or VECTORIZE of `maml_tf.task_axis`, or the usual one."""
     task_axis = task_axis or usual_task_axis()
     if experiment.optimizer == "adam":
         return AdamPretraining(policy, task_axis, workers)
@@ -39,17 +39,17 @@ def build_learner(
 
 
 def trust_region(experiment: RLExperiment) -> TrustRegion:
-    """That of an experiment's TRPO steps."""
+    """The trust region of an experiment's TRPO steps."""
     return TrustRegion(delta=experiment.meta_step_size)
 
 
 def usual_task_axis() -> str:
-    """On a CPU task by task, whose arrays of some 1 MB then stay in the caches; on a GPU all at once."""
+    """MAP on a CPU, where one task's arrays of about 1 MB stay in the caches; VECTORIZE on a GPU."""
     return VECTORIZE if tf.config.list_physical_devices("GPU") else MAP
 
 
 def usual_threads(experiment: RLExperiment) -> str:
-    """The kind of `process.configure`: a task per core if there are enough; otherwise all cores per product."""
+    """The kind for `process.configure`: one task per core if there are enough tasks, else all cores per product."""
     many = experiment.meta_batch_size >= 2 * process.available_cores()
     return process.TASKS_SIDE_BY_SIDE if many else process.LARGE_PRODUCTS
 
@@ -61,7 +61,7 @@ def checkpoint_objects(policy: GaussianPolicy, learner: MAMLTRPO | AdamPretraini
 
 
 class NotTrained(UserError):
-    """There is no such run; the message has the command that makes it."""
+    """There is no such run; the message has the command that trains it."""
 
 
 def run_folder(experiment: RLExperiment, logdir: str | Path | None = None) -> Path:
@@ -70,12 +70,12 @@ def run_folder(experiment: RLExperiment, logdir: str | Path | None = None) -> Pa
 
 
 def env_folder(env: str) -> str:
-    """The name of an environment as that of a folder or file."""
+    """Converts the name of an environment to the name of a folder or file."""
     return env.replace(":", "_").replace("/", "_")
 
 
 def train_command(experiment: RLExperiment, logdir: str | Path | None = None) -> str:
-    """The command that trains an experiment, for a shell: the flags that differ from the paper's values."""
+    """The shell command that trains an experiment, with the flags that differ from the paper's values."""
     flags = [*experiment.flags(), *([f"--logdir={logdir}"] if logdir else [])]
     return " ".join([as_called_here("python -m scripts.train_rl"), *map(shlex.quote, flags)])
 
@@ -86,18 +86,18 @@ def load_policy(
     """Restores a policy that `scripts.train_rl` trained.
 
     Args:
-        experiment: RLExperiment, the settings that it was trained with.
+        experiment: RLExperiment, the settings that the policy was trained with.
         logdir: folder of the runs, as in `run_folder`.
-        iteration: of the checkpoint; default, the latest.
-        best: take the policy with the best training return instead.
+        iteration: iteration of the checkpoint; default: the latest.
+        best: whether to restore the policy with the best training return instead.
 
     Returns:
         (GaussianPolicy, iteration).
 
     Raises:
         NotTrained: there is no such run.
-        UserError: there is no such environment, or no whole policy in best/; or a checkpoint is damaged, of another
-            environment, network or other settings, or not of that iteration.
+        UserError: there is no such environment; there is no whole policy in best/; or the checkpoint is damaged, was
+            made with other settings, or does not exist for that iteration.
     """
     policy, folder = new_policy(experiment), run_folder(experiment, logdir)
     if not available(folder):
@@ -113,7 +113,7 @@ def load_policy(
 
 
 def new_policy(experiment: RLExperiment) -> GaussianPolicy:
-    """The policy of an experiment before any training."""
+    """Builds the policy of an experiment before any training."""
     sizes = envs.make_vector(experiment.env, 1, 1, experiment.horizon, oracle=experiment.baseline == "oracle")
     sizes.close()
     return build_policy(experiment, sizes.obs_dim, sizes.act_dim)

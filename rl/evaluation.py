@@ -24,7 +24,7 @@ from rl.trpo import TrustRegion
 from rl.vpg import TaskUpdate
 
 VPG, TRPO = "vpg", "trpo"
-_SEED = (2**32 - 1, 2**32 - 1)  # a seed and an iteration that no training reaches
+_SEED = (2**32 - 1, 2**32 - 1)  # a seed and an iteration that no training uses
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -32,7 +32,7 @@ class Adaptation:
     """The returns of a policy before and after adaptation.
 
     returns: [goals, 1 + updates], mean undiscounted return of the trajectories sampled after 0, 1, ... updates.
-    trajectories: list over 0, 1, ... updates of Trajectories, for pictures; None unless they were asked for.
+    trajectories: list of the Trajectories after 0, 1, ... updates, for pictures; None unless they were requested.
     """
 
     returns: np.ndarray
@@ -62,27 +62,28 @@ def adapt_to_goals(
     region: TrustRegion = TrustRegion(),  # noqa: B008 - it is frozen
     hessian_product: str = FINITE_DIFFERENCE,
 ) -> Adaptation:
-    """Adapts a policy to every goal by itself and samples before and after every update.
+    """Adapts a policy to each goal separately, and samples trajectories before and after every update.
 
-    An update is one gradient step on the batch just sampled, over all parameters that the policy adapts, its baseline
-    fitted anew.
+    An update is one step on the batch just sampled; the linear baseline is fitted to each batch. A gradient step
+    changes the parameters that the policy adapts, a TRPO step changes all parameters.
 
     Args:
         policy: GaussianPolicy; it is left as it is.
-        envs: of `rl.envs.make_vector`, with as many tasks as there are goals.
+        envs: TaskVector from `rl.envs.make_vector`, with as many tasks as there are goals.
         goals: [goals, goal_dim].
-        step_sizes: of each update; as many updates are made. TRPO only takes their number.
+        step_sizes: step size of each update; as many updates are made. TRPO uses only their number, not their values.
         update: VPG, the plain gradient step of the original's tests, or TRPO, a step in a trust region.
-        discount, gae_lambda: of the advantages.
-        on_batch: called after each batch of samples.
-        keep_trajectories: whether the Adaptation has them; for ants they take hundreds of megabytes an update.
-        region, hessian_product: of TRPO's steps, see `TrustRegionUpdate`.
+        discount, gae_lambda: gamma and lambda of the advantages.
+        on_batch: function that is called after each batch of samples.
+        keep_trajectories: whether the Adaptation holds the trajectories; for ants, that is hundreds of megabytes per
+            update.
+        region, hessian_product: settings of TRPO's steps, see `TrustRegionUpdate`.
 
     Returns:
         Adaptation.
 
     Raises:
-        UserError: numbers are not finite.
+        UserError: an observation, a reward or an action is not finite.
     """
     by_trpo = functools.partial(TrustRegionUpdate, region=region, hessian_product=hessian_product)
     updates: dict[str, Callable] = {VPG: TaskUpdate, TRPO: by_trpo}
@@ -101,7 +102,7 @@ def adapt_to_goals(
 
 
 class TrustRegionUpdate:
-    """A whole TRPO step on all parameters, in place of a plain gradient step, for every task by itself.
+    """Makes one TRPO step on all parameters for each task separately, in place of a plain gradient step.
 
     Args:
         policy: GaussianPolicy; it is left as it is.
@@ -114,7 +115,7 @@ class TrustRegionUpdate:
         self.learner = MAMLTRPO(policy, region=region, hessian_product=hessian_product)
 
     def __call__(self, params: Params, samples: Samples, step_size: float | None = None) -> Params:
-        """Updates every task; arguments as for `vpg.TaskUpdate`, but the step size is the trust region's."""
+        """Updates every task; arguments as for `vpg.TaskUpdate`, but step_size is ignored: the trust region decides."""
         thetas = [self._of_task([p[task] for p in params], samples, task) for task in range(len(params[0]))]
         return [tf.stack(values) for values in zip(*map(self.policy.unflatten, thetas), strict=True)]
 
@@ -136,18 +137,19 @@ def restore_policies(
     """Restores the policies that `scripts.train_rl` trained, and prints their iterations.
 
     Args:
-        experiment: RLExperiment of the MAML run. The baselines are those of the paper's settings, with the same
-            network, horizon and seed. Or that of a baseline, which then is the only policy to name.
-        names: some of POLICIES.
+        experiment: RLExperiment of the MAML run; the baselines then have the paper's settings, with the same network,
+            horizon and seed. Or RLExperiment of a baseline, which must then be the only one of `names`.
+        names: names of policies, from POLICIES.
         logdir: folder of the runs, as for `build.run_folder`.
-        iteration, best: of the experiment's own policy, as for `build.load_policy`; of the others, the latest is taken.
+        iteration, best: which checkpoint of the experiment's own policy to restore, as for `build.load_policy`; for the
+            other policies it is the latest.
         required: whether a policy that was not trained is an error; otherwise it is left out.
 
     Returns:
         dict of GaussianPolicy by name.
 
     Raises:
-        UserError: none of them was trained, or a checkpoint cannot be restored.
+        UserError: no policy was trained, a required one was not, or a checkpoint cannot be restored.
     """
     found, missing = {}, []
     for name in names:
@@ -165,7 +167,7 @@ def restore_policies(
 
 
 def _of_policy(experiment, name):
-    """The settings of a policy that is compared with that of a run, or of the run's own."""
+    """The settings of the policy `name`: those of the run itself, or those of a policy to compare it with."""
     if name == experiment.baseline:
         return experiment
     if name == "random":
@@ -196,17 +198,18 @@ def evaluate(
 
     Args:
         experiment: RLExperiment, as for `restore_policies`.
-        policies: by name, of `restore_policies`.
+        policies: dict of GaussianPolicy by name, from `restore_policies`.
         update: as for `adapt_to_goals`.
-        num_updates: None takes as many as the original; an oracle does not adapt.
-        trajectories: per goal and update; None takes as many as the original.
-        required: whether a policy whose numbers become infinite is an error; otherwise it is left out, unless all are.
+        num_updates: number of updates; None: as many as in the original. An oracle does not adapt.
+        trajectories: number per goal and update; None: as many as in the original.
+        required: whether a policy whose numbers do not stay finite is an error; otherwise it is left out. It is always
+            an error if no policy is left.
 
     Returns:
-        dict of Adaptation by name. That of MAML has its trajectories, where the environment's are drawn.
+        dict of Adaptation by name. That of MAML holds its trajectories if they are drawn for this environment.
 
     Raises:
-        UserError: numbers are not finite.
+        UserError: an observation, a reward or an action is not finite.
     """
     environment, found, failed = find(experiment.env), {}, None
     for name, policy in policies.items():
@@ -225,7 +228,7 @@ def evaluate(
                     on_batch=bar.update,
                     keep_trajectories=keep,
                 )
-        except UserError as error:  # its numbers are not finite: the others may do better
+        except UserError as error:  # its numbers are not finite; the other policies may succeed
             if required:
                 raise
             failed = error
@@ -244,22 +247,22 @@ def adapt_by_protocol(
     trajectories: int | None = None,
     **settings: Any,
 ) -> Adaptation:
-    """Adapts a policy as the environment's EvaluationProtocol does.
+    """Adapts a policy by the environment's EvaluationProtocol.
 
     Args:
         experiment: RLExperiment, as for `restore_policies`.
-        name: of the policy, one of POLICIES.
+        name: name of the policy, one of POLICIES.
         policy: GaussianPolicy.
         goals: [goals, goal_dim].
         num_updates: number of updates.
-        trajectories: per goal and update; None takes the protocol's.
+        trajectories: number per goal and update; None: that of the protocol.
         settings: update, on_batch and keep_trajectories of `adapt_to_goals`.
 
     Returns:
         Adaptation.
 
     Raises:
-        UserError: numbers are not finite.
+        UserError: an observation, a reward or an action is not finite.
     """
     protocol = find(experiment.env).protocol
     sizes = len(goals), trajectories or protocol.trajectories, experiment.horizon

@@ -10,7 +10,7 @@ from rl import envs
 
 DEFAULT_ENV = next(iter(envs.ENVIRONMENTS))
 BASELINES = ("maml", "pretrained", "oracle")
-POLICIES = ("maml", "pretrained", "random", "oracle")  # that are evaluated
+POLICIES = ("maml", "pretrained", "random", "oracle")  # policies that are evaluated
 OPTIMIZERS = ("trpo", "adam")
 HESSIAN_PRODUCTS = FINITE_DIFFERENCE, EXACT = ("finite_difference", "exact")
 NONLINEARITIES = ("relu", "tanh")
@@ -33,20 +33,20 @@ COMMON = {
     "nonlinearity": "relu",
     "seed": 0,
 }
-# One task with a goal per trajectory: a single linear baseline and a single mean over all of them.
+# One task, whose trajectories have different goals: one linear baseline and one mean of advantages for all of them.
 BASELINE = {"num_grad_updates": 0, "iterations": 1000, "meta_batch_size": 1, "fast_batch_size": 100}
 
-# What every run's name has, in its own words or not at all; other settings are in it where they are unusual.
+# Settings that `RLExperiment.name` writes in its own form, or leaves out; other settings are in it only if unusual.
 _NAMED: tuple[str, ...] = ("env", "baseline", "iterations", "meta_batch_size", "fast_batch_size", "num_grad_updates")
 _NAMED += ("fast_lr", "optimizer", "meta_step_size")
 
 
 @dataclasses.dataclass(frozen=True)
 class RLExperiment(Settings):
-    """The settings of one run, by the original's names where it has some; `of` fills in the paper's values.
+    """The settings of one run, under the original's names where it has them; `of` fills in the paper's values.
 
-    Whether there is such an environment is found out where it is made. Bounds of counts are far above what memory
-    suffices for, and below what NumPy and TensorFlow can count.
+    Whether the environment exists is checked only when it is made. The bounds of counts are far above what fits into
+    memory, and below what NumPy and TensorFlow can count.
     """
 
     anew: ClassVar[str] = "for a new run, another --logdir or scripts.train_rl's --resume=False"
@@ -90,10 +90,10 @@ class RLExperiment(Settings):
         return COMMON | of_env | of_baseline
 
     def check(self) -> None:
-        """Checks the range of every setting, and that they fit together.
+        """Checks the range of every setting, and that the settings fit together.
 
         Raises:
-            UserError: they do not.
+            UserError: a setting is out of range, or settings do not fit together.
         """
         super().check()
         if self.is_maml:
@@ -106,7 +106,7 @@ class RLExperiment(Settings):
                 raise UserError(f"{reason}: leave --{name} out")
 
     def _without_effect(self):
-        """Settings that such a run does not have, and why."""
+        """The settings that have no effect on this run, each with the reason."""
         of_inner_updates = () if self.is_maml else ("num_grad_updates", "adapt", "fast_lr")
         of_trpo = () if self.optimizer == "trpo" else ("meta_step_size", "hessian_product")
         return {name: f"--baseline={self.baseline} has no inner updates" for name in of_inner_updates} | {
@@ -114,17 +114,17 @@ class RLExperiment(Settings):
         }
 
     def differences(self, made: Mapping[str, Any], resuming: bool = False) -> list[str]:
-        """As of Settings, without what has no effect, which earlier versions let a run have."""
+        """As for Settings, but without settings that have no effect: earlier versions allowed any values for them."""
         return super().differences({**made, **{name: getattr(self, name) for name in self._without_effect()}}, resuming)
 
     @property
     def is_maml(self) -> bool:
-        """Whether it is meta-trained, rather than a baseline that is trained without adaptation."""
+        """Whether the policy is meta-trained, and not a baseline that is trained without adaptation."""
         return self.baseline == "maml"
 
     @property
     def name(self) -> str:
-        """The run's folder below that of its environment."""
+        """The name of the run's folder, which is in the folder of its environment."""
         name = f"{self.baseline}.mbs_{self.meta_batch_size}.fbs_{self.fast_batch_size}"
         if self.is_maml:
             name += f".numgrad{self.num_grad_updates}.fastlr{self.fast_lr}"

@@ -28,14 +28,15 @@ Tensors = dict[str, tf.Tensor]
 def export(policy: GaussianPolicy, experiment: RLExperiment, iteration: int, path: str | Path) -> Path:
     """Writes a SavedModel of a policy; `PolicySignatures` says what its signatures compute.
 
-    The step size of `adapt` is that of the inner update in training, which is also that of the first update in the
-    original's tests; for a pretrained policy, which has no inner updates, the latter.
+    The step size of `adapt` is that of the inner update in training; in the paper's settings, the first update of the
+    original's tests has the same. A pretrained policy is trained without inner updates: its step size is that of the
+    first update of the original's tests.
 
     Args:
         policy: GaussianPolicy.
-        experiment: RLExperiment, as it was trained.
-        iteration: of its checkpoint, for the description.
-        path: folder to write; must be empty, or not be there.
+        experiment: RLExperiment that the policy was trained with.
+        iteration: iteration of its checkpoint, for the description.
+        path: folder to write; it must be empty or not exist.
 
     Returns:
         The path.
@@ -52,7 +53,7 @@ def export(policy: GaussianPolicy, experiment: RLExperiment, iteration: int, pat
         "env": experiment.env,
         "iteration": iteration,
         "settings": dataclasses.asdict(experiment),
-        "goal": environment.goal,  # which the policy does not observe
+        "goal": environment.goal,  # the policy does not observe it
         "actions": ACTIONS,
         "advantages": ADVANTAGES,
         "step_size": alpha,
@@ -63,17 +64,17 @@ def export(policy: GaussianPolicy, experiment: RLExperiment, iteration: int, pat
 
 
 class PolicySignatures:
-    """The signatures of a policy: pure functions of named tensors, so that no call can change another's answer.
+    """The signatures of a policy: pure functions of named tensors, so that no call affects the result of another.
 
-    Each is a method; `all` lists them. The first axis of observations, actions, advantages and means is that of the
-    samples. There may be any number of samples; all have the same weight.
+    Each signature is a method; `all` lists them. The first axis of observations, actions, advantages and means is that
+    of the samples. There may be any number of samples; all have the same weight.
 
-    A call that adapts makes one update. There is no number of updates to choose: the gradient of a policy is estimated
-    from samples of that policy, so every update needs new ones, drawn with the weights that the last one gave.
+    A call that adapts makes one update. It cannot make several: the gradient of a policy is estimated from samples of
+    that policy, so every update needs new samples, drawn with the weights after the previous update.
 
     Args:
         policy: GaussianPolicy.
-        step_size: of `adapt`.
+        step_size: step size of `adapt`.
     """
 
     def __init__(self, policy: GaussianPolicy, step_size: float):
@@ -112,7 +113,7 @@ class PolicySignatures:
     def adapt_with(
         self, observations: tf.Tensor, actions: tf.Tensor, advantages: tf.Tensor, step_size: tf.Tensor
     ) -> Tensors:
-        """`adapt` by another step size."""
+        """The weights after one update as in `adapt`, with another step size."""
         return self._update(self._policy.params(), (observations, actions, advantages), step_size)
 
     def adapt_again(
@@ -122,7 +123,7 @@ class PolicySignatures:
         return self._update(self._checked(weights), (observations, actions, advantages), step_size)
 
     def predict_with(self, observations: tf.Tensor, weights: Tensors) -> Tensors:
-        """`predict` with the weights that adaptation gave."""
+        """Means and log_std as in `predict`, but with the weights from an adaptation."""
         return self._distribution(self._checked(weights), observations)
 
     def _distribution(self, params, observations):
@@ -132,7 +133,7 @@ class PolicySignatures:
     def _update(self, params, samples, step_size):
         samples = [checks.shaped(value, spec, spec.name) for value, spec in zip(samples, self._samples, strict=True)]
         samples = self._equally_many(samples)
-        # The policy gradient does not ask for the distributions that the actions were drawn from.
+        # The policy gradient does not use the distributions that the actions were drawn from.
         samples = Samples(*samples, mask=tf.ones_like(samples[-1]), means=None, log_stds=None)
         params = vpg.update(self._policy, params, samples, step_size)
         return dict(zip(self.weight_names, params, strict=True))

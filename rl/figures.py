@@ -1,8 +1,8 @@
-"""The pictures of reinforcement learning.
+"""Draws the pictures of reinforcement learning.
 
-Returns on the published test goals after every update, by policy, and their table. Returns during meta-training, beside
-those of the original code. Trajectories in 2D navigation before and after adaptation, for a few goals (figure 4 of the
-paper).
+They show the returns of each policy on the published test goals after every update (also as a table); the returns
+during meta-training, beside those of the original code; and trajectories in 2D navigation before and after adaptation,
+for a few goals (figure 4 of the paper).
 """
 
 from collections.abc import Mapping, Sequence
@@ -34,19 +34,19 @@ _LEARNING_STYLES: dict[tuple[str, str], dict[str, Any]] = {
 }
 
 _SHOWN_TASKS = 3  # the first of the test goals
-_SHOWN_TRAJECTORIES = 5  # of each batch
+_SHOWN_TRAJECTORIES = 5  # of each task, before and after updates
 
 _COLOURS = (style.GREY, style.ORANGE, style.BLUE)
 
 
 def return_rows(adaptations: Mapping, update: str, env: str) -> list[dict]:
-    """Rows of policy, update, updates, mean, ci95, published_mean and published_ci95.
+    """Makes rows of policy, update, updates, mean, ci95, published_mean and published_ci95.
 
-    The last two are None where there is no such number, or the update is TRPO's.
+    The last two are None if there is no published number, or the update is TRPO's.
 
     Args:
         adaptations: evaluation.Adaptation by policy.
-        update: by which they were adapted, "vpg" or "trpo".
+        update: kind of the updates, "vpg" or "trpo".
         env: name of the environment.
     """
     name, rows = find(env).published, []
@@ -61,7 +61,7 @@ def return_rows(adaptations: Mapping, update: str, env: str) -> list[dict]:
 
 
 def return_table(rows: list[dict]) -> list[str]:
-    """Lines of a table: ours and the published returns side by side."""
+    """Makes the lines of a table of our returns and the published ones, side by side."""
     cells = [("policy", "updates", "return", "published")]
     for row in rows:
         ours = f"{row['mean']:.1f} +- {row['ci95']:.1f}"
@@ -71,7 +71,7 @@ def return_table(rows: list[dict]) -> list[str]:
 
 
 def draw_returns(figure: Any, rows: list[dict]) -> None:
-    """Return against gradient steps with 95 % confidence bands; the published MAML is thin."""
+    """Draws returns against gradient steps, with 95 % confidence bands; the published MAML is a thin line."""
     panel = figure.subplots()
     last = max(row["updates"] for row in rows)
     for policy, line in _POLICY_STYLES.items():
@@ -96,10 +96,12 @@ def draw_returns(figure: Any, rows: list[dict]) -> None:
 
 
 def learning_rows(experiments: Sequence[RLExperiment], logdir: str | None) -> list[dict]:
-    """Rows of whose, seed, iteration, before and after, from the progress.csv of trained runs.
+    """Makes rows of whose, seed, iteration, before and after, from the progress.csv of trained runs.
+
+    Rows of the original code are added where they are known.
 
     Args:
-        experiments: of the runs, which differ in their seeds.
+        experiments: RLExperiments of the runs, which differ in their seeds.
         logdir: folder of the runs; None is the default.
 
     Raises:
@@ -116,7 +118,7 @@ def learning_rows(experiments: Sequence[RLExperiment], logdir: str | None) -> li
 
 
 def draw_learning(figure: Any, rows: list[dict]) -> None:
-    """Return against iterations, a thin line for each seed."""
+    """Draws returns against iterations, with a thin line for each seed."""
     panel = figure.subplots()
     for (moment, whose), line in _LEARNING_STYLES.items():
         seeds = sorted({row["seed"] for row in rows if row["whose"] == whose})
@@ -129,7 +131,7 @@ def draw_learning(figure: Any, rows: list[dict]) -> None:
 
 
 def _returns_of_run(experiment, logdir):
-    """Texts of iteration, return before and after, of the rows of progress.csv that can be read."""
+    """Reads iteration, return before and return after, as text, from the readable rows of progress.csv."""
     path = run_folder(experiment, logdir) / PROGRESS
     reason = "it has no rows of them"
     try:
@@ -151,7 +153,9 @@ def _row(whose, seed, iteration, before, after):
 
 
 def trajectory_rows(adaptation: Adaptation, goals: np.ndarray) -> list[dict]:
-    """Rows of task, goal_x, goal_y, updates, path (its trajectory), step, x, y: before, after one and the last update.
+    """Makes rows of task, goal_x, goal_y, updates, path (index of the trajectory), step, x, y.
+
+    The trajectories are those before any update, after the first and after the last.
 
     Args:
         adaptation: evaluation.Adaptation in 2D navigation.
@@ -170,7 +174,7 @@ def trajectory_rows(adaptation: Adaptation, goals: np.ndarray) -> list[dict]:
 
 
 def draw_trajectories(figure: Any, rows: list[dict]) -> None:
-    """A panel per goal."""
+    """Draws one panel per goal."""
     tasks = sorted({row["task"] for row in rows})
     shown = sorted({row["updates"] for row in rows})
     panels = figure.subplots(1, len(tasks), sharex=True, sharey=True, squeeze=False)[0]

@@ -1,7 +1,7 @@
 """MAML's meta-update by TRPO: algorithm 3 of Finn et al. (2017), `MAMLTRPO` of cbfinn/maml_rl.
 
-Where the original, with two or more inner updates, starts every task's second update from the last task's parameters,
-each task here continues from its own.
+With two or more inner updates, the original starts the second update of every task from the parameters of the last
+task. Here, each task continues from its own parameters.
 """
 
 import dataclasses
@@ -19,11 +19,11 @@ from rl.policy import GaussianPolicy, Params, kl_divergence, log_prob
 
 
 class MAMLTRPO:
-    """The meta-optimiser of a policy; without inner updates it is TRPO.
+    """The meta-optimiser of a policy; without inner updates it is plain TRPO.
 
     Args:
-        policy: GaussianPolicy, whose variables it changes.
-        step_size: of the inner updates, alpha.
+        policy: GaussianPolicy; its variables are changed.
+        step_size: step size alpha of the inner updates.
         region: trpo.TrustRegion.
         hessian_product: FINITE_DIFFERENCE, as in the original, or EXACT.
         task_axis: MAP or VECTORIZE of `maml_tf.task_axis`. MAP keeps a task's arrays in the caches of one core.
@@ -49,7 +49,7 @@ class MAMLTRPO:
         self._compiled = tf.function(self._step, autograph=False)
 
     def adapt(self, params: Params, samples: Samples) -> Params:
-        """One inner update of every task.
+        """Makes one inner update of every task.
 
         Args:
             params: list of tensors with a leading task axis.
@@ -61,10 +61,10 @@ class MAMLTRPO:
         return self._update(params, samples, self.step_size)
 
     def step(self, before: tuple[Samples, ...], after: Samples) -> dict[str, float]:
-        """One meta-update; assigns the policy's variables.
+        """Makes one meta-update, and assigns the policy's variables.
 
         Args:
-            before: tuple of Samples, one for each inner update: those that it was made with.
+            before: tuple of Samples, one for each inner update: the samples that the update used.
             after: Samples, drawn with the adapted parameters.
 
         Returns:
@@ -75,7 +75,7 @@ class MAMLTRPO:
         return {name: float(value) for name, value in step._asdict().items() if name != "theta"}
 
     def solve(self, theta: tf.Tensor, before: tuple[Samples, ...], after: Samples) -> trpo.Step:
-        """The trpo.Step of a meta-update from a vector theta; arguments as for `step`. Assigns nothing."""
+        """Computes the trpo.Step of a meta-update from a vector theta; the rest as for `step`, but assigns nothing."""
         numbers = (tf.constant(number, self.policy.dtype) for number in (self.step_size, self.region.delta))
         return self._compiled(theta, *numbers, tuple(before), after)
 
@@ -96,9 +96,10 @@ class MAMLTRPO:
 class MetaObjective:
     """Loss and KL divergence of the adapted policies as functions of theta, the vector they were adapted from.
 
-    The loss is the mean over tasks of -mean(ratio * advantage), the ratio being new by sampling probability; the KL is
-    KL(sampling policy || new adapted policy), its mean taken over the samples of all tasks. Derivatives are taken task
-    by task, through the inner updates, and then averaged.
+    The loss is the mean over tasks of -mean(ratio * advantage); the ratio is the probability of an action under the new
+    adapted policy, divided by that under the sampling policy. The KL is KL(sampling policy || new adapted policy),
+    averaged over the samples of all tasks. Derivatives are taken task by task, through the inner updates, and then
+    averaged.
 
     Args:
         policy: GaussianPolicy.
@@ -150,7 +151,7 @@ class MetaObjective:
         return self._mean(lambda task: (self._kl_gradient_of_task(theta, task),), vectors=1)[0]
 
     def exact_kl_product(self, theta: tf.Tensor, vector: tf.Tensor) -> tf.Tensor:
-        """The KL's Hessian at theta times a vector, by differentiating the gradient's product with it."""
+        """The KL's Hessian at theta times a vector, by differentiating the product of the gradient and the vector."""
 
         def of_task(task):
             with tf.GradientTape() as tape:
@@ -167,7 +168,7 @@ class MetaObjective:
         return tape.gradient(kl, theta)
 
     def _of_task(self, theta, task):
-        """(loss, kl) of one task; the mean of the latter over tasks is the mean over all samples."""
+        """(loss, kl) of one task; kl is scaled so that its mean over tasks is the mean over all samples."""
         before, after = task
         params = self.policy.unflatten(theta)
         for samples in before:
@@ -191,9 +192,10 @@ class MetaObjective:
 
 
 def _without_padding(samples):
-    """Function: number of a task -> its Samples without padding, which changes nothing but takes as long as they do.
+    """Returns a function: index of a task -> its Samples without padding.
 
-    They are put together once for all gradients of a step, and the function reads them without copying them.
+    Padding does not change the results, but takes as much time as samples. The samples without padding are gathered
+    once for all gradients of a step; the function reads them without copying.
     """
     taken = samples.mask > 0
     lengths = tf.math.count_nonzero(taken, axis=1)
@@ -202,7 +204,7 @@ def _without_padding(samples):
 
 
 def _parts(values, lengths):
-    """Function: number -> that part of values, whose parts have these lengths and follow one another."""
+    """Splits values into consecutive parts of these lengths; returns a function: index -> that part."""
     shape = [-1, *values.shape[1:]]
     parts = tf.raw_ops.TensorListSplit(tensor=values, element_shape=shape, lengths=lengths)
     read = functools.partial(tf.raw_ops.TensorListGetItem, element_shape=shape, element_dtype=values.dtype)

@@ -14,9 +14,10 @@ from maml_tf.pure_model import PureModel
 
 @contextlib.contextmanager
 def _looked_into(*packages):
-    """While entered, modules of these packages can be imported without the packages being run.
+    """While entered, modules of these packages can be imported without running the packages' own __init__.py.
 
-    They are forgotten again, so that who imports them later gets the whole of each, with the same modules.
+    Afterwards the packages are removed from sys.modules, so that a later import loads them whole; the modules that were
+    imported stay the same.
     """
     if packages[0] in sys.modules or importlib.util.find_spec(packages[0]) is None:
         packages = ()
@@ -30,7 +31,7 @@ def _looked_into(*packages):
 
 
 _TFP = "tensorflow_probability"
-# Run, they load a thousand modules more, Keras's former version among them, which takes a second.
+# Their __init__.py would load a thousand more modules, among them the older tf_keras, which takes a second.
 with _looked_into(_TFP, *(f"{_TFP}.python{name}" for name in ("", ".distributions", ".bijectors", ".math"))):
     from tensorflow_probability.python.distributions.independent import Independent
     from tensorflow_probability.python.distributions.normal import Normal
@@ -45,7 +46,7 @@ class LogStd(keras.layers.Layer):
     """A log standard deviation per action dimension that does not depend on the state; starts at 0.
 
     Call arguments:
-        means: [batch, act_dim]; only their number is used.
+        means: [batch, act_dim]; only act_dim is used.
     """
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
@@ -69,8 +70,8 @@ def gaussian_mlp(
         obs_dim, act_dim: sizes of observation and action.
         hidden: units per hidden layer.
         nonlinearity: "relu" or "tanh".
-        seed: of the initial weights; default, a random one.
-        dtype: of weights and computation.
+        seed: seed of the initial weights; default: a random one.
+        dtype: dtype of weights and computation.
 
     Returns:
         A built keras.Model, [batch, obs_dim] -> (means [batch, act_dim], log_std [act_dim]). Its variables are in the
@@ -85,7 +86,7 @@ def gaussian_mlp(
 
 
 def is_head(variable: keras.Variable) -> bool:
-    """Whether a variable of `gaussian_mlp` is of its output layer, or log_std; they are its last ones."""
+    """Whether a variable of `gaussian_mlp` belongs to its output layer or is log_std; these are its last variables."""
     return variable.path.startswith(("means/", "log_std/"))
 
 
@@ -103,7 +104,7 @@ def gaussian(means: tf.Tensor, log_std: tf.Tensor) -> Independent:
 
 
 def log_prob(means: tf.Tensor, log_std: tf.Tensor, actions: tf.Tensor) -> tf.Tensor:
-    """`gaussian(means, log_std).log_prob(actions)` by fewer operations, which are differentiated twice in every pass.
+    """`gaussian(means, log_std).log_prob(actions)` with fewer operations, because every pass differentiates them twice.
 
     Args:
         means, actions: [..., act_dim].
@@ -117,7 +118,7 @@ def log_prob(means: tf.Tensor, log_std: tf.Tensor, actions: tf.Tensor) -> tf.Ten
 
 
 def _weighted_sum(values, weights):
-    """Sum over the last axis. A matrix product where there is one vector of weights: broadcasting takes far longer."""
+    """Weighted sum over the last axis; a matrix product if weights is one vector, since broadcasting is far slower."""
     if weights.shape.rank == 1 and values.shape.rank > 1:
         return tf.linalg.matvec(values, weights)
     return tf.reduce_sum(values * weights, axis=-1)
@@ -126,7 +127,7 @@ def _weighted_sum(values, weights):
 def kl_divergence(old_means: tf.Tensor, old_log_std: tf.Tensor, means: tf.Tensor, log_std: tf.Tensor) -> tf.Tensor:
     """KL(old || new) of diagonal Gaussians by rllab's formula, whose denominator is 2 std^2 + 1e-8.
 
-    Not TensorFlow Probability's, which leaves out the 1e-8 and so differs where a standard deviation is small.
+    TensorFlow Probability's formula has no 1e-8, so it differs where a standard deviation is small.
 
     Args:
         old_means, means: [..., act_dim].
@@ -142,16 +143,16 @@ def kl_divergence(old_means: tf.Tensor, old_log_std: tf.Tensor, means: tf.Tensor
 
 
 class GaussianPolicy:
-    """A policy model as a pure function of its parameters, for one task or for a batch of tasks with their own each.
+    """A policy model as a pure function of its parameters, for one task or for tasks that each have their own.
 
     Args:
-        model: of `gaussian_mlp`.
-        head_only: whether inner updates change the output layer and log_std alone (ANIL: Raghu et al. 2020), in place
-            of all parameters. The others are meta-learned only.
+        model: keras.Model from `gaussian_mlp`.
+        head_only: whether inner updates change only the output layer and log_std (ANIL: Raghu et al. 2020), not all
+            parameters. The other parameters are then only meta-learned.
 
     Attributes:
-        variables: all trainable ones; those that inner updates leave as they are come first.
-        num_fixed: their number.
+        variables: all trainable variables; those that inner updates do not change come first.
+        num_fixed: number of variables that inner updates do not change.
     """
 
     def __init__(self, model: keras.Model, head_only: bool = False):
@@ -191,23 +192,23 @@ class GaussianPolicy:
 
     @staticmethod
     def log_std(params: Params) -> tf.Tensor:
-        """log_std with its floor, of parameters with or without a task axis."""
+        """log_std, at least LOG_STD_FLOOR, from parameters with or without a task axis."""
         return tf.maximum(params[-1], tf.constant(LOG_STD_FLOOR, params[-1].dtype))
 
     def params(self) -> Params:
-        """The parameters as they are, as tensors."""
+        """The current parameters, as tensors."""
         return [tf.convert_to_tensor(v) for v in self.variables]
 
     def stacked(self, num_tasks: int) -> Params:
-        """The parameters as they are, one copy per task: tensors [num_tasks, ...]."""
+        """The current parameters, one copy per task: tensors [num_tasks, ...]."""
         return [tf.repeat(p[None], num_tasks, axis=0) for p in self.params()]
 
     def flat(self) -> tf.Tensor:
-        """The parameters as one vector [parameters]."""
+        """The current parameters, as one vector [parameters]."""
         return tf.concat([tf.reshape(p, [-1]) for p in self.params()], axis=0)
 
     def unflatten(self, theta: tf.Tensor) -> Params:
-        """A vector [parameters] as the list of parameters."""
+        """Converts a vector [parameters] to the list of parameters."""
         return [tf.reshape(p, shape) for p, shape in zip(tf.split(theta, self.sizes), self.shapes, strict=True)]
 
     def assign(self, theta: tf.Tensor) -> None:

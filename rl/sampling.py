@@ -1,4 +1,4 @@
-"""Samples whole trajectories of all tasks of a meta-batch with one policy call per time step. No TensorFlow here."""
+"""Samples whole trajectories of all tasks of a meta-batch with one policy call per time step, without TensorFlow."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
@@ -9,7 +9,7 @@ from data_generators.errors import UserError
 from rl.envs.noise import Stream, normal
 from rl.envs.vector import TaskVector
 
-if TYPE_CHECKING:  # which needs TensorFlow
+if TYPE_CHECKING:  # rl.policy imports TensorFlow
     from rl.policy import GaussianPolicy, Params
 
 Act = Callable[[np.ndarray], np.ndarray]
@@ -19,11 +19,11 @@ class Trajectories(NamedTuple):
     """Whole trajectories of every task of a batch; entries after the end of a trajectory are zero.
 
     observations: [tasks, trajectories, horizon, obs_dim] float32.
-    actions: [tasks, trajectories, horizon, act_dim] float32, as the policy drew them: not clipped, in its own units.
+    actions: [tasks, trajectories, horizon, act_dim] float32, as the policy drew them: neither clipped nor scaled.
     rewards: [tasks, trajectories, horizon].
     mask: [tasks, trajectories, horizon] float32, 1 for steps that were taken, then 0.
     means: [tasks, trajectories, horizon, act_dim] float32, means of the policy that sampled.
-    log_stds: [tasks, act_dim] float32, logarithms of its standard deviations.
+    log_stds: [tasks, act_dim] float32, logarithms of that policy's standard deviations.
     """
 
     observations: np.ndarray
@@ -53,7 +53,7 @@ def sample_tasks(
         Trajectories.
 
     Raises:
-        UserError: as `sample`.
+        UserError: as for `sample`.
     """
     return sample(envs, lambda o: policy.act(params, o).numpy(), policy.log_std(params).numpy(), goals, seed)
 
@@ -66,7 +66,7 @@ def sample(envs: TaskVector, act: Act, log_std: np.ndarray, goals: np.ndarray, s
     Args:
         envs: the environments, from `rl.envs.make_vector`.
         act: function from observations [tasks, trajectories, obs_dim] float32 to the policies' means [tasks,
-            trajectories, act_dim]; a task's rows are of that task's policy.
+            trajectories, act_dim]; the rows of a task are means of that task's policy.
         log_std: [tasks, act_dim], logarithms of the policies' standard deviations.
         goals: [tasks, goal_dim], or [tasks, trajectories, goal_dim] for a goal per trajectory.
         seed: integers, for instance (seed of the run, iteration, number of updates). Initial states and the
@@ -121,7 +121,7 @@ def _empty(envs: TaskVector, log_std: np.ndarray) -> Trajectories:
 
 
 def _observed(observations: np.ndarray, alive: np.ndarray, step: int) -> np.ndarray:
-    """What the policies see; a number beyond float32 is infinite there."""
+    """Converts observations to float32 for the policies; UserError if one is not finite, or too large for float32."""
     with np.errstate(over="ignore"):
         observed = observations.astype(np.float32)
     _check_finite(observed, alive, "The environment's observation", step)
@@ -129,7 +129,7 @@ def _observed(observations: np.ndarray, alive: np.ndarray, step: int) -> np.ndar
 
 
 def _record(whole: np.ndarray, step: int, now: np.ndarray, alive: np.ndarray):
-    """Writes [tasks, trajectories, ...] `now` as a step of `whole`, leaving zeros where a trajectory has ended."""
+    """Writes `now`, [tasks, trajectories, ...], as a step of `whole`; a trajectory that has ended keeps its zeros."""
     if alive.all():
         whole[:, :, step] = now
     else:

@@ -20,7 +20,7 @@ from rl.experiment import RLExperiment
 from rl.sampling import sample_tasks
 
 PROGRESS = "progress.csv"
-# before and after: the inner update; a baseline, which has none, has the same return twice.
+# "before" and "after" refer to the inner update. A baseline has no inner update, so its two returns are equal.
 COLUMNS = (
     "return_before",
     "return_after",
@@ -43,11 +43,11 @@ COLUMNS = (
 
 
 class PolicyTraining:
-    """What `runs.loop.run` trains: one run of an experiment, with `store`.
+    """One run of an experiment, which `runs.loop.run` trains with `store`.
 
     Args:
         experiment: RLExperiment.
-        folder: of the run, where checkpoints and the log go.
+        folder: folder of the run, for checkpoints and the log.
         save_every: iterations between checkpoints.
         log: whether to write TensorBoard summaries.
         task_axis: see `build.build_learner`.
@@ -56,10 +56,10 @@ class PolicyTraining:
     Attributes:
         store: the run's Checkpoints.
         best: Checkpoints of best/: the policy with the best return after its inner updates.
-        best_return: variable with that return.
+        best_return: variable that holds that return.
 
     Raises:
-        UserError: there is no such environment, or a number does not suit it.
+        UserError: as for `rl.envs.make_vector`.
     """
 
     events = ()
@@ -92,7 +92,7 @@ class PolicyTraining:
         self.learner = build_learner(experiment, self.policy, task_axis, workers)
         objects = checkpoint_objects(self.policy, self.learner)
         self.best_return = objects["best_return"]
-        # Every 25th stays, as in the original, whose published policies are such ones.
+        # Every 25th checkpoint is kept, as in the original; its published policies come from such checkpoints.
         self.store = Checkpoints(folder, experiment, objects, keep=5, keep_every=25)
         self.best = Checkpoints(self.store.folder / "best", experiment, objects, keep=1)
         self.table = Table(self.store.folder / PROGRESS, COLUMNS, digits=7)
@@ -101,7 +101,7 @@ class PolicyTraining:
 
     @contextlib.contextmanager
     def opened(self, iteration: int) -> Iterator[None]:
-        """Holds the log open, without what comes again from this iteration on."""
+        """Opens the log while entered, and drops its rows from this iteration on: they will be computed again."""
         self._check_best(iteration)
         rows = len(self.table.begin(iteration))
         if rows < iteration:
@@ -110,7 +110,7 @@ class PolicyTraining:
             yield
 
     def advance(self, start: int, stop: int) -> Iterator[tuple[int, dict[str, float]]]:
-        """Does iterations start ... stop - 1; yields (iterations done, metrics of the last)."""
+        """Runs iterations start ... stop - 1; after each, yields (number of iterations done, its metrics)."""
         for iteration in range(start, stop):
             metrics = self.iterate(iteration)
             self.table.add(iteration, metrics)
@@ -118,19 +118,19 @@ class PolicyTraining:
             yield iteration + 1, metrics
 
     def variables(self) -> list:
-        """The policy's."""
+        """The variables of the policy."""
         return self.policy.variables
 
     def status(self, metrics: dict[str, float]) -> str:
-        """The mean returns before and after the inner update."""
+        """Describes the mean returns before and after the inner update, and the KL divergence of a TRPO step."""
         text = f"return {metrics['return_before']:.1f} -> {metrics['return_after']:.1f}"
         return text + (f", KL {metrics['kl']:.4f}" if "kl" in metrics else "")
 
     def iterate(self, iteration: int) -> dict[str, float]:
-        """One meta-update, algorithm 3 of the paper: samples, adapts, samples again, and takes the step.
+        """Makes one meta-update, algorithm 3 of the paper: samples, adapts, samples again, and makes the step.
 
         Returns:
-            dict of floats by the names of COLUMNS, but for those that the learner does not have.
+            dict of floats by the names of COLUMNS, without those that the learner does not have.
         """
         clock, experiment, diverged = _Clock(), self.experiment, self.envs.diverged
         goals = self._goals(iteration)
@@ -168,10 +168,10 @@ class PolicyTraining:
         return metrics | clock.seconds()
 
     def _goals(self, iteration):
-        """[tasks, goal_dim] of this worker's tasks; for a baseline [tasks, trajectories, goal_dim], one per trajectory.
+        """The goals of this worker's tasks, [tasks, goal_dim]; for a baseline [tasks, trajectories, goal_dim].
 
-        The original's environments keep their first goal when they are reset without one, so that its pretraining over
-        random goals sees few of them.
+        A baseline has one goal per trajectory. In the original, environments that are reset without a goal keep their
+        first one, so that its pretraining over random goals sees few of them.
         """
         experiment = self.experiment
         tasks, trajectories = experiment.meta_batch_size, experiment.fast_batch_size
@@ -182,24 +182,24 @@ class PolicyTraining:
         return goals.reshape(tasks, trajectories, goals.shape[-1])[own]
 
     def _keep_best(self, iteration, after):
-        """Saves the policy as it is, if no earlier one had a better return after its inner updates."""
+        """Saves the policy in best/ if its return after the inner updates is higher than that of all earlier ones."""
         before = float(self.best_return.numpy())
         if not after > before:
             return
         self.best_return.assign(after)
         try:
-            self.best.delete_from(iteration + 1)  # of a process that was killed after its last checkpoint
+            self.best.delete_from(iteration + 1)  # left by a process that was killed after its last checkpoint
             self.best.save(iteration)
-        except UserError as error:  # of a full disk, which would cost what was trained since the last checkpoint too
+        except UserError as error:  # such as a full disk; ending would also lose what was trained since the checkpoint
             self.best_return.assign(before)
             if not self._told_of_best:
                 print(f"\nwarning: {error}: training continues, and best/ keeps the earlier policy", file=sys.stderr)
             self._told_of_best = True
 
     def _check_best(self, iteration):
-        """Drops what is not of this run, and chooses again where the best policy is lost."""
+        """Deletes the best policy of another run; if that of this run is lost, lets a new one be chosen."""
         if iteration == 0:
-            self.best.delete_from(0)  # what a process left that was killed before its first checkpoint
+            self.best.delete_from(0)  # left by a process that was killed before its first checkpoint
         elif not self.best.is_whole() and np.isfinite(self.best_return.numpy()):
             print(f"{self.best.folder} holds no whole policy: a new best one is chosen from now on")
             self.best_return.assign(-np.inf)

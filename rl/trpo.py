@@ -1,6 +1,7 @@
 """Trust region policy optimisation (Schulman et al. 2015) on flat vectors; follows rllab's ConjugateGradientOptimizer.
 
-Everything here is a pure function of tensors, to be called inside `tf.function`; no policy and no environment in sight.
+Everything here is a pure function of tensors, to be called inside `tf.function`; nothing depends on policies or
+environments.
 """
 
 import dataclasses
@@ -15,9 +16,11 @@ class TrustRegion:
     """Settings of a step, with the original's values.
 
     delta: bound on the mean KL divergence.
-    cg_iterations, cg_tolerance: conjugate gradient ends after this many, or once the squared residual is below.
-    damping: added to the Hessian's diagonal.
-    backtrack_ratio, max_trials: the line search shortens the step by the former, and gives up after the latter.
+    cg_iterations, cg_tolerance: conjugate gradient ends after this many iterations, or once the squared norm of the
+        residual is below this tolerance.
+    damping: number that is added to the Hessian's diagonal.
+    backtrack_ratio, max_trials: each trial of the line search multiplies the step by this ratio; it gives up after this
+        many trials.
     """
 
     delta: float = 0.01
@@ -29,7 +32,7 @@ class TrustRegion:
 
 
 class Objective(NamedTuple):
-    """What is to be minimised within the trust region, as functions of a vector theta.
+    """The objective to minimise within the trust region, as functions of a vector theta.
 
     evaluate: theta -> (loss, kl).
     differentiate: theta -> (loss, kl, gradient of the loss).
@@ -42,11 +45,11 @@ class Objective(NamedTuple):
 
 
 class Step(NamedTuple):
-    """The outcome of a step; scalars but for theta.
+    """The result of a step; all values but theta are scalars.
 
-    theta: new parameters; the old ones where the step was rejected.
-    loss_before, kl_before, loss, kl: at the old and the new parameters.
-    backtracks: how often the step was shortened.
+    theta: new parameters; the old ones if the step was rejected.
+    loss_before, kl_before, loss, kl: loss and KL at the old and at the new parameters.
+    backtracks: number of times that the step was shortened.
     rejected: whether the line search failed.
     """
 
@@ -70,7 +73,7 @@ class Trial(NamedTuple):
 
 
 def step(theta: tf.Tensor, objective: Objective, region: TrustRegion) -> Step:
-    """One step: natural gradient by conjugate gradient, length by the trust region, then a backtracking line search.
+    """Makes a step: natural gradient by conjugate gradient, length by the trust region, then backtracking line search.
 
     Args:
         theta: [parameters].
@@ -108,7 +111,7 @@ def conjugate_gradient(
         product: vector -> A times the vector; A symmetric and positive definite.
         b: [n].
         iterations: largest number of iterations.
-        tolerance: ends once the squared norm of the residual is below, which is looked at after each iteration.
+        tolerance: the iteration ends once the squared norm of the residual is below this; checked after each iteration.
 
     Returns:
         x [n].
@@ -131,8 +134,8 @@ def conjugate_gradient(
 def finite_difference_step(theta: tf.Tensor) -> tf.Tensor:
     """The step eps of the finite differences: 1 / (|theta| + 1e-8).
 
-    The original means its base of 1e-8 in place of the 1, but passes the number of slices as that argument. We keep the
-    1: in float32 a base of 1e-8 gives nothing but rounding errors.
+    The original intends a base of 1e-8 in place of the 1, but passes the number of slices, 1, as that argument. We keep
+    the 1: in float32, a base of 1e-8 gives only rounding errors.
     """
     return 1 / (tf.norm(theta) + 1e-8)
 
@@ -142,8 +145,8 @@ def finite_difference_product(
 ) -> tf.Tensor:
     """The Hessian at theta times a vector, by symmetric finite differences of the gradient.
 
-    (g(theta + eps v) - g(theta - eps v)) / (2 eps); v is not normalised, so that for a long v this is an average of the
-    Hessian over a wide neighbourhood and not linear in v.
+    (g(theta + eps v) - g(theta - eps v)) / (2 eps). v is not normalised, so for a long v this averages the Hessian over
+    a wide neighbourhood, and is not linear in v.
 
     Args:
         gradient: theta -> gradient.
@@ -153,7 +156,7 @@ def finite_difference_product(
         [n].
     """
     eps = finite_difference_step(theta)
-    # A loop over the two sides, so that the graph, which takes seconds to build, holds the gradient once.
+    # A loop over the two sides, so that the graph holds the gradient only once; building it takes seconds.
     signs = tf.constant([1, -1], theta.dtype)
     sides = tf.map_fn(lambda sign: sign * gradient(theta + sign * eps * vector), signs, parallel_iterations=1)
     return tf.reduce_sum(sides, axis=0) / (2 * eps)
@@ -183,7 +186,7 @@ def line_search(
     Args:
         evaluate: theta -> (loss, kl).
         theta, full_step: [n].
-        loss_before: at theta.
+        loss_before: loss at theta.
         region: TrustRegion.
 
     Returns:

@@ -1,6 +1,7 @@
 """Vanilla policy gradient: MAML's inner update, adaptation at test time, and pretraining.
 
-`VPG` and `MAMLVPG` of cbfinn/maml_rl, and its `MAMLTRPO(use_maml=False)`: one policy trained on all tasks at once.
+It follows `VPG` and `MAMLVPG` of cbfinn/maml_rl, and its `MAMLTRPO(use_maml=False)`, which trains one policy on all
+tasks at once.
 """
 
 import tensorflow as tf
@@ -35,9 +36,9 @@ def policy_gradient_loss(policy: GaussianPolicy, params: Params, samples: Sample
 
 
 def update(policy: GaussianPolicy, params: Params, samples: Samples, step_size: float | tf.Tensor) -> Params:
-    """One gradient step of one task on `policy_gradient_loss`, log_std included; differentiable in params.
+    """Makes one gradient step of one task on `policy_gradient_loss`, also of log_std; differentiable in params.
 
-    Of a policy with `head_only`, the step changes the output layer and log_std alone.
+    If the policy is `head_only`, the step changes only the output layer and log_std.
 
     Args:
         policy, params, samples: as for `policy_gradient_loss`.
@@ -56,7 +57,7 @@ def update(policy: GaussianPolicy, params: Params, samples: Samples, step_size: 
 
 
 class TaskUpdate:
-    """`update` for a batch of tasks, each with parameters of its own; compiled.
+    """Makes the `update` of each task of a batch, each with its own parameters; compiled.
 
     Args:
         policy: GaussianPolicy.
@@ -91,10 +92,10 @@ LEARNING_RATE = 1e-3
 
 
 class AdamPretraining:
-    """One step of Adam on the mean over tasks of the inner loss, without any adaptation.
+    """Trains a policy without adaptation: a step is one of Adam on the inner loss, averaged over tasks.
 
     Args:
-        policy: GaussianPolicy, whose variables it changes.
+        policy: GaussianPolicy; its variables are changed.
         task_axis: MAP or VECTORIZE of `maml_tf.task_axis`.
         workers: the processes that share the tasks.
     """
@@ -112,7 +113,7 @@ class AdamPretraining:
         raise ValueError("pretraining adapts nothing, so it has no inner update")
 
     def step(self, before: tuple[Samples, ...], after: Samples) -> dict[str, float]:
-        """One update; assigns the policy's variables.
+        """Makes one update, and assigns the policy's variables.
 
         Args:
             before: empty, since nothing is adapted.

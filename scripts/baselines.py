@@ -3,9 +3,9 @@
 python -m scripts.baselines --shots=1
 python -m scripts.baselines --shots=5 --data_dir=data/miniImagenet --logdir=logs/miniimagenet
 
-Trains the network once, into <logdir>/classifier; a finished one is used again. Ctrl-C saves, and the same command
-resumes. Chooses the settings of fine-tuning on one half of the validation classes. Reports the accuracy on the other
-half, and on the test classes if the data have them.
+Trains the network once, in <logdir>/classifier; later calls use the finished network. Ctrl-C saves, and the same
+command resumes. Chooses the settings of fine-tuning on one half of the validation classes. Reports the accuracy on the
+other half, and on the test classes if the data have them.
 """
 
 import sys
@@ -75,7 +75,7 @@ def run(flags: Flags) -> int:
 
 
 def _load(flags):
-    """The classes of every split, as `main.py` would load them, and whether tasks rotate them."""
+    """Returns the classes of every split, loaded as `main.py` loads them, and whether tasks rotate the images."""
     given = {"num_classes": flags.num_classes, "update_batch_size": flags.shots}
     experiment = Experiment.of(datasource=flags.datasource, **given)
     if not isinstance(experiment.dataset, ImageDataset):
@@ -88,7 +88,7 @@ def _load(flags):
 
 
 def _train(flags, data, folder, together):
-    """The finished ClassifierTraining, or None if it was interrupted."""
+    """Trains the classifier; returns the finished ClassifierTraining, or None if it was interrupted."""
     from maml_tf.baselines.training import ClassifierTraining
 
     given = {name: getattr(flags, name) for name in ClassifierSettings.usual({})}

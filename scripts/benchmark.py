@@ -5,25 +5,27 @@ python -m scripts.benchmark --workload=omniglot_5way_1shot --workload=sinusoid_l
 python -m scripts.benchmark --peers --csv=docs/benchmark_peers.csv
 python -m scripts.benchmark --against=9b8b6c5 --csv=docs/benchmark_against.csv
 
-Each workload runs in a fresh process, on random data of the right shapes: it needs no dataset. The columns:
+Each workload runs in a new process, on random data of the right shapes, so no dataset is needed. The columns:
 
-  ms/step     median time of a meta-training step, Adam included, after steps that warm up
+  ms/step     median time of a meta-training step, Adam included, after warm-up steps
   IQR ms      interquartile range of that time
-  GFLOP       floating-point operations of a step, counted from the network's shapes (see scripts/flops.py); none of a
-              variant
-  of sgemm    GFLOP/s as a share of NumPy's rate for 2048 x 2048 float32 matrices on the CPU; none on a GPU
-  peak MB     most memory the process held; on a GPU, plus that of the GPU
-  first s     from starting the process to the end of the first step (in sinusoid_loop, of the first 100)
-  overhead    training_loop: what the run adds to bare steps by drawing tasks, writing summaries and showing its
-              progress; its times are per 100 steps from one summary to the next, in turns with as many bare steps
+  GFLOP       floating-point operations of a step, counted from the network's shapes (see scripts/flops.py); not counted
+              for variants
+  of sgemm    GFLOP/s as a share of NumPy's rate for 2048 x 2048 float32 matrices on the CPU; not given on a GPU
+  peak MB     peak memory of the process; on a GPU, + the peak memory of the GPU
+  first s     seconds from the start of the process to the end of the first step (in sinusoid_loop, of the first 100)
+  overhead    only of training_loop: the time that drawing tasks, writing summaries and showing progress add to a bare
+              step, relative to the time of the bare step; blocks of 100 steps, each with one summary, alternate with
+              blocks of 100 bare steps
 
---peers measures the same steps by PyTorch and JAX, where they are installed (requirements/peers.txt), and --against the
-same workloads at an earlier commit of this clone. Both take turns: in each, every party does an equal block of steps.
-Peers have one process for all turns, a commit a new one for each. A table has medians and the ratio of their time to
-ours.
-First, the meta-gradient of each peer is compared with ours in float64, and may differ by 1e-4 of it. In the csv, rows
-of workloads that are not measured now stay; `scripts.reproduce --write_results` writes the tables of the documentation
-from docs/benchmark_peers.csv and docs/benchmark_against.csv, and `scripts.docs_figures --picture=benchmark` draws.
+--peers also measures PyTorch and JAX, where they are installed (requirements/peers.txt); --against also measures an
+earlier commit of this clone. Both measure in turns: in each turn, every party does an equal block of steps. With
+--peers, each party keeps its processes for all turns; with --against, each block has a new process. A table shows
+medians and the ratio of each party's time to ours.
+Before timing, the meta-gradient of each peer is compared with ours in float64; a relative difference above 1e-4 is an
+error. The csv keeps the rows of workloads that are not measured now. `scripts.reproduce --write_results` writes the
+tables of the documentation from docs/benchmark_peers.csv and docs/benchmark_against.csv, and
+`scripts.docs_figures --picture=benchmark` draws the picture.
 """
 
 import importlib.metadata
@@ -49,8 +51,8 @@ from scripts.served import ROOT
 class Workload(NamedTuple):
     """What to measure.
 
-    settings: of the Experiment, where they are not the paper's.
-    steps: how many to time, unless --steps is given.
+    settings: settings of the Experiment that differ from the paper's.
+    steps: number of steps to time, unless --steps is given.
     kind: see `benchmark_worker.measure`.
     """
 
@@ -90,12 +92,12 @@ class Column(NamedTuple):
 
 
 def _show(key, spec):
-    """A function of a row that formats one of its entries, which may be None."""
+    """Returns a function of a row that formats one of its entries; None becomes "-"."""
     return lambda row: "-" if row[key] is None else format(row[key], spec)
 
 
 def _significant(key, digits):
-    """A function of a row that formats a non-negative entry, or None, to so many digits, without an exponent."""
+    """Returns a function as `_show` does, for a non-negative entry: it gives `digits` digits and no exponent."""
 
     def text(row):
         if row[key] is None:
@@ -174,7 +176,7 @@ def run(flags: Flags) -> int:
 
 
 def _measure(name, flags, sgemm):
-    """A workload's row of the table."""
+    """Measures a workload; returns its row of the table."""
     workload = WORKLOADS[name]
     steps, jit = flags.steps or workload.steps, {"auto": "auto", "true": True, "false": False}[flags.jit]
     how = {"kind": workload.kind, "task_axis": flags.task_axis, "jit": jit}
@@ -184,10 +186,10 @@ def _measure(name, flags, sgemm):
 
 
 def measured(settings: dict, **how: Any) -> dict:
-    """What `benchmark_worker.measure`, in a process of its own, measures of the Experiment of some settings.
+    """Runs `benchmark_worker.measure` in a new process for an Experiment with these settings; returns what it measured.
 
     Raises:
-        subprocess.CalledProcessError: it failed.
+        subprocess.CalledProcessError: the process failed.
     """
     environment = process.kernel_environment(Experiment.of(**settings).image_side)
     request = {"settings": settings, "kind": "steps", "started": time.time()} | how
@@ -195,12 +197,12 @@ def measured(settings: dict, **how: Any) -> dict:
 
 
 def sgemm_rate() -> float:
-    """This machine's rate of matrix products, in GFLOP/s: `flops.sgemm` in a process of its own."""
+    """Returns this machine's rate of matrix products in GFLOP/s, measured by `flops.sgemm` in a new process."""
     return float(_printed("scripts.flops"))
 
 
 def _printed(module, *arguments, **environment):
-    """What a module prints that runs in a process of its own, with additions to the environment."""
+    """Runs a module in a new process, with additions to the environment; returns what it prints."""
     process = [sys.executable, "-m", module, *arguments]
     return subprocess.run(
         process, cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, check=True

@@ -3,15 +3,15 @@
 python -m scripts.benchmark_cost --csv=cost.csv
 python -m scripts.benchmark_cost --csv=cost.csv --datasource=miniimagenet --vary=tasks --vary=updates
 
-One of them grows, while the others keep the paper's values of 5-way 1-shot learning; to second order, and at the ends
-of each range to first order. Each point is a process of its own, on random data of the right shapes. The csv has a row
-for each: `datasource`, whether `first_order` (1), `tasks`, `shots`, `ways`, `updates`, `filters`; the median `ms` of a
-step, Adam included, and their interquartile range `iqr`; `mb`, the most memory that the process held; the machine's
-rate of matrix products `sgemm` in GFLOP/s; the `machine`, its `cores`, and its `load`, the processes that wanted to run
-before.
+One of these grows while the others keep the paper's values for 5-way 1-shot learning. All points are measured to second
+order; the ends of each range, and the paper's values, also to first order. Each point is measured in a new process, on
+random data of the right shapes. The csv has a row for each point: `datasource`; `first_order`, 1 or 0; `tasks`,
+`shots`, `ways`, `updates`, `filters`; the median time `ms` of a step, Adam included, and its interquartile range `iqr`;
+`mb`, the peak memory of the process; `sgemm`, the machine's rate of matrix products in GFLOP/s; the `machine`, its
+number of `cores`, and its `load`, the load average of the minute before.
 
-Points that the csv has are not measured again, so that an interrupted measurement continues by the same command.
-`scripts.plot_cost` draws them, and what a model of the cost says.
+Points that the csv has are not measured again, so the same command continues an interrupted measurement.
+`scripts.plot_cost` draws the points and the predictions of a model of the cost.
 """
 
 import math
@@ -30,7 +30,7 @@ from maml_tf.supervised.experiment import Experiment
 from scripts.benchmark import measured, sgemm_rate
 from scripts.served import machine
 
-# What grows, and the settings of an Experiment.
+# Names of what grows -> settings of an Experiment.
 SETTINGS = {
     "tasks": "meta_batch_size",
     "shots": "update_batch_size",
@@ -38,7 +38,7 @@ SETTINGS = {
     "updates": "num_updates",
     "filters": "num_filters",
 }
-# Of each datasource, what its settings grow through, the paper's value among it.
+# The values of each setting, by datasource; the paper's value is one of them.
 RANGES = {
     "omniglot": {
         "tasks": (8, 16, 32, 64, 128),
@@ -55,14 +55,14 @@ RANGES = {
         "filters": (8, 16, 32, 64),
     },
 }
-_A_STEP = {"omniglot": 0.15, "miniimagenet": 1.5}  # seconds of the usual one, about, by which the others are sized up
-_SECONDS, _LEAST, _MOST = 4.0, 3, 30  # for which the steps of a point are timed, and how many
+_A_STEP = {"omniglot": 0.15, "miniimagenet": 1.5}  # rough seconds of the usual step; those of others are scaled from it
+_SECONDS, _LEAST, _MOST = 4.0, 3, 30  # seconds that the timed steps of a point should take; fewest and most steps
 
 
 class Point(NamedTuple):
-    """A step that is measured.
+    """The kind and sizes of a step that is measured.
 
-    first_order: 1, or 0 to second order.
+    first_order: 1 for first order, 0 for second order.
     """
 
     datasource: str
@@ -74,7 +74,7 @@ class Point(NamedTuple):
     filters: int
 
     def settings(self) -> dict[str, Any]:
-        """Of its Experiment."""
+        """Returns the settings of its Experiment."""
         sizes = {setting: getattr(self, name) for name, setting in SETTINGS.items()}
         return {"datasource": self.datasource, "stop_grad": bool(self.first_order)} | sizes
 
@@ -85,15 +85,15 @@ def point_of(row: dict) -> Point:
 
 
 def kind(of: Point) -> str:
-    """The datasource and the order of a Point."""
+    """The datasource and the order of a Point, in words."""
     return f"{of.datasource}, {'first' if of.first_order else 'second'} order"
 
 
 def read(path: str | Path) -> list[dict]:
-    """The rows of a csv of `scripts.benchmark_cost`.
+    """Reads the rows of a csv that `scripts.benchmark_cost` has written.
 
     Raises:
-        UserError: it cannot be read, or is another csv.
+        UserError: the file cannot be read, or is another csv.
     """
     numbers: dict[str, type] = dict.fromkeys(("ms", "iqr", "mb", "sgemm", "load"), float)
     numbers |= dict.fromkeys(("cores", *Point._fields[1:]), int)
@@ -141,7 +141,7 @@ def run(flags: Flags) -> int:
 
 
 def points(datasources: Collection[str], varied: Collection[str]) -> Iterator[Point]:
-    """Every point once: the usual one first, second order before first."""
+    """Yields every point once: second order before first order, and each datasource's usual point before its others."""
     found = {}
     for first_order in (0, 1):
         for name in datasources:
@@ -155,13 +155,13 @@ def points(datasources: Collection[str], varied: Collection[str]) -> Iterator[Po
 
 
 def usual_point(datasource: str) -> Point:
-    """The paper's 5-way 1-shot learning, second order."""
+    """Returns the Point of the paper's 5-way 1-shot learning, second order."""
     paper = Experiment.of(datasource=datasource)
     return Point(datasource, 0, *(getattr(paper, name) for name in SETTINGS.values()))
 
 
 def _steps(point):
-    """How many steps to time, as if a step took as long as the product of all that grows."""
+    """Returns how many steps to time, as if the time of a step were proportional to the product of its sizes."""
     here, usual = (math.prod(p[2:]) for p in (point, usual_point(point.datasource)))
     return min(_MOST, max(_LEAST, round(_SECONDS / (_A_STEP[point.datasource] * here / usual))))
 

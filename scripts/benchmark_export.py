@@ -2,8 +2,9 @@
 
 python -m scripts.benchmark_export --export_dir=exported/omniglot/1
 
-The settings in the export's description find the run that was exported, for its checkpoint and data. Its test
-normalises queries by their own statistics, so that only exports with `--export_transductive` should equal it.
+The settings in the export's description identify the exported run, whose checkpoint and data are loaded. The test of
+that run normalises queries by their own statistics, so only exports with `--export_transductive` should give the same
+metric.
 """
 
 import functools
@@ -48,12 +49,12 @@ def run(flags: Flags) -> None:
 
 
 class Exported(NamedTuple):
-    """An export that has answered once.
+    """A loaded export, after its first call.
 
-    model: what loading it gives.
-    description: dict of what it says of itself.
-    labels: tf.TensorSpec of the labels that it takes.
-    first_answer: seconds from loading to the first answer of `adapt_and_predict`.
+    model: the loaded SavedModel.
+    description: dict, the description that the export holds.
+    labels: tf.TensorSpec of the support labels that it expects.
+    first_answer: seconds from the start of loading to the first answer of `adapt_and_predict`.
     """
 
     model: object
@@ -63,20 +64,24 @@ class Exported(NamedTuple):
 
     @property
     def only_updates(self):
-        """The one number of updates that it makes by the step sizes of training; None where it makes any number."""
+        """The only number of updates that it makes with the step sizes of training; None if it makes any number."""
         return self.description["num_updates"] if self._step_size is None else None
 
     @property
     def _step_size(self):
-        """That of training as `adapt_and_predict_with` takes it, which takes none per update or per weight: None."""
+        """The step size of training in the form that `adapt_and_predict_with` expects.
+
+        None for step sizes per update or per weight, which that signature does not accept.
+        """
         step_size = self.description["step_size"]
         step_size = list(step_size.values()) if isinstance(step_size, dict) else step_size
         return None if isinstance(step_size, str) or np.ndim(step_size) > 1 else step_size
 
     def adapt_and_predict(self, task, num_updates):
-        """Query outputs for one task, its arrays without the task axis, by the step sizes of training.
+        """Returns the query outputs for one task after adaptation with the step sizes of training.
 
-        num_updates: `only_updates`, if it makes no others.
+        task: Tasks whose arrays have no task axis.
+        num_updates: number of updates; must be `only_updates`, unless that is None.
         """
         name, settings = "adapt_and_predict", {}
         if self.only_updates is None:
@@ -91,15 +96,15 @@ class Exported(NamedTuple):
         return answer["query_outputs"].numpy()
 
     def predict(self, task):
-        """Outputs of the initialisation for a task's queries."""
+        """Returns the outputs of the initial weights for a task's queries."""
         return self.model.signatures["predict"](inputs=_tensor(task.query_x))["outputs"].numpy()
 
 
 def read_description(export_dir: str) -> dict:
-    """What an export of a run says of itself.
+    """Reads the description that the export of a run holds.
 
     Raises:
-        UserError: there is none, or the export is not of a run.
+        UserError: the description cannot be read, or the export is not of a run.
     """
     from maml_tf.export import DESCRIPTION
 
@@ -115,7 +120,7 @@ def read_description(export_dir: str) -> dict:
 
 
 def load(export_dir, description, task):
-    """Loads an export and has it answer once; returns Exported."""
+    """Loads an export and calls it once; returns Exported."""
     import tensorflow as tf
 
     inputs = {"support_inputs": _tensor(task.support_x), "query_inputs": _tensor(task.query_x)}
@@ -128,7 +133,7 @@ def load(export_dir, description, task):
 
 
 def metrics_of_export(export, maml, tasks, num_updates):
-    """[tasks] accuracy, or loss where there is none, on the queries after adaptation through the export."""
+    """Adapts through the export; returns [tasks], the accuracy on the queries, or the loss if there is no accuracy."""
     metric = maml.accuracy or maml.loss
     found = []
     with progress(len(tasks.query_y), "Through the export", "task", leave=False) as bar:
@@ -181,7 +186,7 @@ def _latency(call, calls):
         start = time.perf_counter()
         call()
         milliseconds.append(1e3 * (time.perf_counter() - start))
-    median, slow = np.percentile(milliseconds[-calls:], (50, 99))  # those before them warm up
+    median, slow = np.percentile(milliseconds[-calls:], (50, 99))  # the calls before these warm up
     return f"median {median:8.2f} ms, 99th percentile {slow:8.2f} ms"
 
 
@@ -191,7 +196,7 @@ def _task(tasks, index):
 
 
 def _labels(values, spec):
-    """Labels as an export takes them: class ids as they are, or one-hot where it takes the latter."""
+    """Converts labels to what an export expects: class ids become one-hot labels if it expects one-hot labels."""
     import tensorflow as tf
 
     return _tensor(tf.one_hot(values, spec.shape[-1]) if spec.shape.rank > np.ndim(values) else values, spec.dtype)

@@ -1,8 +1,8 @@
-"""What `scripts.benchmark --peers` and `--against` have measured: a csv with a row for each block, and its tables.
+"""Reads and writes the csv of `scripts.benchmark --peers` and `--against`, a row per block, and makes its tables.
 
-Columns: `workload`; `who` was measured, "ours" or another; its `version` and `setting`; `turn`; `ms` of a step;
-`peak_mb` of memory; `first_s` to the end of the first step; the `machine` and its `load`, the processes that wanted to
-run in the minute before, on average.
+Columns: `workload`; `who` was measured, "ours", a peer or a commit; the peer's `version` and `setting`; `turn`; `ms`,
+milliseconds of a step; `peak_mb`, peak memory in MB; `first_s`, seconds to the end of the first step; the `machine`
+and its `load`, the load average of the minute before the command began.
 """
 
 import collections
@@ -23,10 +23,10 @@ _NUMBERS = {"turn": int, "ms": float, "peak_mb": float, "first_s": float, "load"
 
 
 def read(path: str | Path) -> list[dict[str, Any]]:
-    """The rows of a csv; None for what was not measured.
+    """Reads the rows of a csv; numbers that were not measured are None.
 
     Raises:
-        UserError: it cannot be read, or is another csv.
+        UserError: the file cannot be read, is another csv, or lacks blocks of this project.
     """
     numbers = {name: lambda entry, of=of: of(entry) if entry else None for name, of in _NUMBERS.items()}
     rows = style.read_csv(path, numbers, f"write it by {_COMMANDS}")
@@ -37,7 +37,7 @@ def read(path: str | Path) -> list[dict[str, Any]]:
 
 
 def check(path: Path, commit: str | None) -> None:
-    """Raises UserError where rows against this commit, or of peers, cannot come into what is in a file."""
+    """Raises UserError if a file holds comparisons other than with `commit` or, if that is None, with the peers."""
     if not (path.exists() and path.stat().st_size):
         return
     others = {row["who"] for row in read(path)} - {OURS}
@@ -48,7 +48,7 @@ def check(path: Path, commit: str | None) -> None:
 
 
 def replace(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Writes the rows of a workload into a csv, in place of those of the same workload."""
+    """Writes the rows of a workload into a csv; they replace its earlier rows of the same workload."""
     before = read(path) if path.exists() and path.stat().st_size else []
     order = [*dict.fromkeys(row["workload"] for row in before + rows)]
     kept = [row for row in before if row["workload"] != rows[0]["workload"]]
@@ -56,10 +56,10 @@ def replace(path: Path, rows: list[dict[str, Any]]) -> None:
 
 
 def summary(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Of each workload and party: the median ms; the median of the ratios to ours in the same turn, and its quartiles.
+    """Summarises each workload and party: median time, and median and quartiles of its ratio to ours in the same turn.
 
     Returns:
-        dicts of workload, who, ms, ratio, low, high, peak_mb and first_s; the last two are None where not measured.
+        dicts of workload, who, ms, ratio, low, high, and the medians peak_mb and first_s, None where not measured.
     """
     rows = list(rows)
     ours = {(row["workload"], row["turn"]): row["ms"] for row in rows if row["who"] == OURS}
@@ -79,7 +79,7 @@ def _median(rows, key):
 
 
 def printed(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """Lines of a table of one or more workloads, for a terminal."""
+    """Returns the lines of a table of one or more workloads, for a terminal."""
     cells = [("workload", "who", "ms", "to ours", "quartiles", "peak MB", "first s", "setting")]
     settings = {(row["workload"], row["who"]): row["setting"] for row in rows}
     for s in summary(rows):
@@ -90,7 +90,7 @@ def printed(rows: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def peers_table(rows: Sequence[dict[str, Any]]) -> list[list[str]]:
-    """The cells of the table of ratios to ours, with their quartiles."""
+    """The cells of the table of each party's time relative to ours, with quartiles."""
     return _by_party(rows, "ours, ms", lambda s: f"{s['ms']:.3g}", _ratio)
 
 
@@ -110,7 +110,7 @@ def _by_party(rows, title, ours, theirs):
 
 
 def against_table(rows: Sequence[dict[str, Any]]) -> list[list[str]]:
-    """The cells of the table of an earlier commit and now: times, their ratio with quartiles, memory, first step."""
+    """The cells of the table that compares a commit with now: times, ratio with quartiles, memory, first step."""
     found = summary(rows)
     then, now = ({s["workload"]: s for s in found if (s["who"] == OURS) is ours} for ours in (False, True))
     commit = next((s["who"] for s in found if s["who"] != OURS), "before")
@@ -122,7 +122,7 @@ def against_table(rows: Sequence[dict[str, Any]]) -> list[list[str]]:
 
 
 def measured_on(rows: Sequence[dict[str, Any]], quartiles: bool = True) -> str:
-    """A sentence on how and where the rows were measured; `quartiles`: whether the table has them."""
+    """Says in a sentence how and where the rows were measured; `quartiles`: whether the table shows quartiles."""
     versions = dict.fromkeys(row["version"] for row in rows if row["version"])
     turns = collections.Counter((row["workload"], row["who"]) for row in rows).values()
     loads = [row["load"] for row in rows]

@@ -5,14 +5,16 @@ python -m scripts.benchmark_rl --env=half_cheetah_velocity --threads=products --
 python -m scripts.benchmark_rl --sampling
 python -m scripts.benchmark_rl --sampling --env=ant_velocity --workers=1
 
-Writes nothing. Needs an otherwise idle machine. For TRPO it gives the step's rate beside that of sgemm: 6 FLOP per
-weight and sample for a value with its gradient, and 18 for an inner update, whose gradient is differentiated in turn;
-with --adapt=head, whose inner updates take fewer, it gives none.
+Writes no files. Run it on an otherwise idle machine. For TRPO it also prints the GFLOP/s of the step, beside those of
+sgemm. It counts 6 FLOP per weight and sample for a value with its gradient, and 18 for an inner update, because the
+gradient of the update is itself differentiated. With --adapt=head it prints no GFLOP/s, since inner updates then need
+fewer FLOP.
 
---sampling measures environments and policies together: networks with random weights, computed by NumPy. Its columns:
+--sampling measures environments and policies together. The policies are networks with random weights, computed by
+NumPy. The columns:
 
   steps       environment steps of a meta-batch
-  steps/s     median over --repeats, after one meta-batch that warms up
+  steps/s     environment steps per second: the median over --repeats meta-batches, after a warm-up meta-batch
   policy      share of the time that the policies take
 """
 
@@ -67,9 +69,9 @@ def print_sampling(experiments: Sequence[RLExperiment], repeats: int, threads: i
     """Prints how fast meta-batches of experiments are sampled.
 
     Args:
-        experiments: each of another environment.
-        repeats: meta-batches to take the median of.
-        threads: that simulate; None takes all cores.
+        experiments: experiments, one for each environment.
+        repeats: number of meta-batches to take the median of.
+        threads: number of threads that simulate; None means one per core.
     """
     print(f"{'environment':24}{'steps':>9}{'steps/s':>10}{'policy':>8}")
     for experiment in experiments:
@@ -78,7 +80,7 @@ def print_sampling(experiments: Sequence[RLExperiment], repeats: int, threads: i
 
 
 class RandomPolicies:
-    """The means of one multilayer perceptron (two hidden layers of ReLU) per task, and the time they took."""
+    """Policies with random weights, a multilayer perceptron (two hidden ReLU layers) per task; measures their time."""
 
     def __init__(self, tasks: int, obs_dim: int, act_dim: int, hidden_size: int):
         random = np.random.default_rng(0)
@@ -100,7 +102,7 @@ class RandomPolicies:
 
 
 def _sampling(experiment, repeats, threads):
-    """Steps of a meta-batch, steps per second, and the policies' share of the time."""
+    """Measures sampling; returns the steps of a meta-batch, steps per second, and the policies' share of the time."""
     size = experiment.meta_batch_size, experiment.fast_batch_size, experiment.horizon
     tasks = envs.make_vector(experiment.env, *size, threads=threads)
     policies = RandomPolicies(size[0], tasks.obs_dim, tasks.act_dim, experiment.hidden_size)
@@ -145,7 +147,7 @@ def _print_phases(experiment, repeats, threads, task_axis):
 
 
 def _step_gflop(training):
-    """GFLOP of a step without backtracks: a gradient of the loss, and two of the KL for each of 11 Hessian products."""
+    """GFLOP of a step without backtracks: a gradient of the loss, and two of the KL in each of 11 Hessian products."""
     experiment = training.experiment
     weights = sum(
         size for size, shape in zip(training.policy.sizes, training.policy.shapes, strict=True) if len(shape) > 1

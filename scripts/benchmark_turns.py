@@ -1,6 +1,6 @@
-"""Measures steps of this project in turns with others: an earlier commit of it, or PyTorch and JAX.
+"""Measures steps of this project in turns with those of an earlier commit of it, or of PyTorch and JAX.
 
-Every turn measures an equal block of each, one after the other, so that a machine that slows down does so for all.
+Every turn measures an equal block of steps of each, one after the other, so a machine that slows down affects all.
 """
 
 import contextlib
@@ -23,18 +23,18 @@ from maml_tf.supervised.experiment import Experiment
 from scripts import benchmark_record as record
 from scripts.served import ROOT, Served, last_line, machine
 
-AGREE = 1e-4  # relative difference of two meta-gradients
-_PER_BLOCK = 10  # a block has a tenth of the steps that `scripts.benchmark` times
+AGREE = 1e-4  # largest relative difference at which two meta-gradients count as equal
+_PER_BLOCK = 10  # with peers, a block has a tenth of the steps that `scripts.benchmark` times
 
 
 class Peer(NamedTuple):
-    """Another framework's way to do a step.
+    """A way to do a step in another framework.
 
-    package: which it needs.
-    module: that serves it.
-    kind: of the workloads that it does.
-    way: to go through the tasks.
-    processes: whether there is one on each core, rather than one.
+    package: package that it needs.
+    module: module of scripts/peers that runs it.
+    kind: kind of the workloads that it can do.
+    way: how it goes through the tasks.
+    processes: whether it has a process (or device) per core, rather than one in all.
     """
 
     package: str
@@ -56,11 +56,12 @@ PEERS = {
 
 
 class Party(NamedTuple):
-    """One of those that take turns.
+    """One of the parties that are measured in turns.
 
     who: its name in tables.
-    measure: measures a block; dict of ms, and of peak_mb and first_s where these are known.
-    version, setting: of another framework, and how it runs.
+    measure: function that measures a block and returns a dict of ms and, if known, peak_mb and first_s; or returns
+        None if the party does not have the workload.
+    version, setting: version of another framework, and the setting that it runs with; otherwise "".
     """
 
     who: str
@@ -74,16 +75,17 @@ def run(workloads: Mapping[str, Any], turns: int, path: Path | None, steps: int 
 
     Args:
         workloads: `benchmark.Workload` by name.
-        turns: how often each is measured.
-        path: csv, in which the rows of other workloads stay; None for none.
-        steps: of a block, in place of those that fit the workload.
-        commit: to compare with; None for the peers.
+        turns: number of times that each party is measured.
+        path: csv to write, which keeps its rows of other workloads; None for no csv.
+        steps: number of steps of a block; None for a number that fits the workload.
+        commit: commit to compare with; None to compare with the peers.
 
     Returns:
         The exit code: 1 where nothing was measured.
 
     Raises:
-        UserError: git does not know the commit, a peer has another meta-gradient, or a measurement fails.
+        UserError: git does not know the commit, a peer's meta-gradient differs from ours, a measurement fails, or the
+            csv cannot be written or holds another comparison.
     """
     if path:
         check_writable(path)  # now rather than after minutes of measuring
@@ -111,7 +113,7 @@ def run(workloads: Mapping[str, Any], turns: int, path: Path | None, steps: int 
 
 
 def _in_turns(name, parties, turns, here):
-    """The rows of a workload; none where one of the parties does not know it."""
+    """Measures a workload in turns; returns its rows, or none if one of the parties does not have the workload."""
     rows = []
     for turn in range(turns):
         for party in parties:
@@ -124,7 +126,7 @@ def _in_turns(name, parties, turns, here):
 
 
 def _commits(name, steps, commit, tree):
-    """The commit and this state of the files, each measured by its own command in a fresh process."""
+    """Returns the parties for the commit and the present files, each measured by its own command in a new process."""
 
     def measure(folder):
         with tempfile.TemporaryDirectory() as out:
@@ -133,7 +135,7 @@ def _commits(name, steps, commit, tree):
             line = [sys.executable, "-m", "scripts.benchmark", *flags]
             result = subprocess.run(line, cwd=folder, capture_output=True, text=True, check=False)
             if result.returncode == 2 and folder != ROOT and "--workload" in result.stderr:
-                return None  # it does not know the workload
+                return None  # the commit does not have the workload
             if result.returncode:
                 raise UserError(
                     f"the benchmark in {folder} has ended with {result.returncode}: {last_line(result.stderr)}"
@@ -148,7 +150,7 @@ def _commits(name, steps, commit, tree):
 
 @contextlib.contextmanager
 def _worktree(commit: str) -> Iterator[Path]:
-    """A folder with the files of a commit, while entered."""
+    """Gives a temporary folder with the files of a commit, and removes it at the end."""
     git = ["git", "worktree"]
     with tempfile.TemporaryDirectory() as folder:
         tree = Path(folder, "commit")
@@ -163,7 +165,7 @@ def _worktree(commit: str) -> Iterator[Path]:
 
 
 def _installed():
-    """The peers that can run; says which cannot."""
+    """Returns the peers whose packages are installed; prints which packages are missing."""
     missing = {peer.package for peer in PEERS.values()} - {p for p in ("torch", "jax") if importlib.util.find_spec(p)}
     for package in sorted(missing):
         print(f"{package} is not installed and left out: pip install -r requirements/peers.txt")
@@ -171,7 +173,7 @@ def _installed():
 
 
 def _peers(name, workload, steps, known, stack):
-    """This project and the peers, each in a process that serves; started, checked and warm."""
+    """Starts, checks and warms up this project and the peers, each in its own process; returns the parties."""
     known = {who: peer for who, peer in known.items() if peer.kind == workload.kind}
     experiment = Experiment.of(**workload.settings)
     if not known or variants.described(experiment):
@@ -188,7 +190,7 @@ def _peers(name, workload, steps, known, stack):
     ours.ask(ask)  # to warm up, as the peers do by themselves
     for who, peer in known.items():
         if peer.processes and (cores == 1 or (peer.way == "map" and experiment.meta_batch_size % cores)):
-            continue  # devices have equal shares
+            continue  # each device must get an equal share of the tasks
         served = stack.enter_context(served_peer(peer, path, cores))
         if not served.first["difference"] <= AGREE:
             off = f"{served.first['difference']:.1e}"
@@ -201,16 +203,16 @@ def _peers(name, workload, steps, known, stack):
 
 
 def served_peer(peer: Peer, path: Path, cores: int) -> Served:
-    """A peer that works on the problem in a file."""
+    """Starts a peer on the problem in a file."""
     request = {"problem": str(path), "way": peer.way, "processes": cores if peer.processes else 1}
     return Served([f"scripts.peers.{peer.module}", json.dumps(request)], {})
 
 
 def problem(path: Path, settings: Mapping[str, Any], checked: int) -> None:
-    """Writes what all compute, by a process of its own; see `peers.problem.write`.
+    """Writes the problem that all parties compute, in a new process; see `peers.problem.write`.
 
     Raises:
-        UserError: that process has failed.
+        UserError: the process has failed.
     """
     line = [sys.executable, "-m", "scripts.peers.problem", str(path), json.dumps(settings), str(checked)]
     result = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)

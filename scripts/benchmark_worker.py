@@ -1,9 +1,9 @@
-"""Measures one workload of `scripts.benchmark`, in a process of its own because threads and peak memory belong to one.
+"""Measures one workload of `scripts.benchmark` in its own process, since threads and peak memory belong to a process.
 
 python -m scripts.benchmark_worker '{"settings": {"datasource": "omniglot"}, "kind": "steps", "steps": 10}'
 
-With "serve" among the request, it measures what `scripts.benchmark_workers` or `scripts.benchmark --peers` asks for on
-its input, line by line.
+With "serve" in the request, it reads further requests from its standard input, line by line, and answers each;
+`scripts.benchmark_workers` and `scripts.benchmark --peers` use this.
 """
 
 import dataclasses
@@ -27,7 +27,7 @@ from maml_tf.supervised.task_data import TaskData
 from maml_tf.supervised.training import Schedule, SupervisedTraining
 from scripts import flops
 
-# Training runs this many steps from one summary to the next, and in one call where it compiles many into one.
+# Training runs this many steps from one summary to the next, and in one call of a compiled loop.
 BETWEEN_SUMMARIES = Schedule().summary
 
 
@@ -36,15 +36,15 @@ def measure(experiment, kind, steps, task_axis="auto", jit="auto", started=None)
 
     Args:
         experiment: Experiment.
-        kind: "steps", single calls of `MAML.train_step` on one meta-batch; "compiled_loop", the compiled loop of
-            `CompiledSteps`, which draws its tasks; or "training_loop", the whole training, drawing, summaries and
-            progress bar included and checkpoints not, in turns with bare steps.
-        steps: how many to time; the loops round it to hundreds.
+        kind: "steps" for single calls of `MAML.train_step` on one meta-batch; "compiled_loop" for the compiled loop of
+            `CompiledSteps`, which draws its tasks; or "training_loop" for the whole training, including drawing,
+            summaries and progress bar but not checkpoints, in turns with bare steps.
+        steps: number of steps to time; the loops round it to hundreds.
         task_axis, jit: see `task_axis.resolve`.
-        started: time.time() of the command, from which the first step is counted; default, now.
+        started: time.time() at the start of the command, from which the time of the first step counts; default, now.
 
     Returns:
-        dict of what was measured, of values that JSON can hold; `scripts.benchmark` says what they mean.
+        dict of the measurements, of values that JSON can hold; `scripts.benchmark` says what they mean.
     """
     started = time.time() if started is None else started
     source = random_source(experiment)
@@ -77,13 +77,13 @@ def measure(experiment, kind, steps, task_axis="auto", jit="auto", started=None)
 
 
 def serve(experiment, kind):
-    """Answers each line of the standard input with milliseconds, as a process alone or as one of several workers.
+    """Answers each line of the standard input with milliseconds, as the only process or as one of several workers.
 
-    {"tasks": 32, "steps": 20} asks for a meta-step of so many tasks in all, {"bytes": 4000, "steps": 20} for a mean
-    over the workers by a message of so many bytes; the answer is the mean over a block of so many, with the most memory
-    that the process has held, in MB.
+    {"tasks": 32, "steps": 20} asks for 20 meta-steps of 32 tasks in all; {"bytes": 4000, "steps": 20} asks for 20 means
+    over the workers by messages of 4000 bytes. A call may do many of them, so their number is rounded up to whole
+    calls. The answer is the mean time `ms` of one of them, and the peak memory `peak_mb` of the process.
 
-    Args as for `measure`.
+    Arguments as for `measure`.
     """
     with workers.joined() as together:
         source = random_source(experiment)
@@ -104,12 +104,12 @@ def serve(experiment, kind):
 
 
 def random_source(experiment):
-    """A task source of the experiment's shapes: sinusoids, or random pixels, since time does not depend on them."""
+    """Returns a task source of the experiment's shapes: sinusoids, or random pixels, which take as long as images."""
     dataset, shots = experiment.dataset, experiment.update_batch_size
     if not isinstance(dataset, ImageDataset):
         return dataset.tasks(experiment).source
     per_class, shape = 20, dataset.shapes(experiment).input_shape
-    classes = 1200 if math.prod(shape) < 10_000 else 64  # as Omniglot and miniImagenet have
+    classes = 1200 if math.prod(shape) < 10_000 else 64  # the numbers of Omniglot and miniImagenet
     pixels = np.random.default_rng(0).integers(0, 256, (classes * per_class, *shape), np.uint8)
     names = tuple(f"class {i}" for i in range(classes))
     images = ClassImages(pixels, per_class * np.arange(classes), np.full(classes, per_class), names)
@@ -129,22 +129,22 @@ def _flops(experiment, model, source):
 
 
 def _call(kind, maml, experiment, source):
-    """A function that does meta-training steps of a kind, and how many in a call."""
+    """Returns a function that does meta-training steps of a kind, and the number of steps per call."""
     return (_compiled_loop if kind == "compiled_loop" else _bare_step)(maml, experiment, source)
 
 
 def _bare_step(maml, experiment, source):
-    """A function that does meta-training steps on always the same tasks, and how many in a call: one."""
+    """Returns a function that does a meta-training step, always on the same tasks, and the number of steps: 1."""
     tasks = source.sample(experiment.seed, "train", 0, experiment.meta_batch_size)
     first, size = maml.workers.share(experiment.meta_batch_size)
     tasks = tf.nest.map_structure(lambda values: tf.convert_to_tensor(values[first : first + size]), tasks)
     step, own = maml.train_step, {"first": first} if first else {}
-    return lambda: step(tasks, **own)["post_loss"].numpy(), 1  # a GPU is done only when its result is here
+    return lambda: step(tasks, **own)["post_loss"].numpy(), 1  # a GPU has finished only once its result is read
 
 
 def _mean(together, size, times=20):
-    """A function that takes means over workers by messages of so many bytes one after the other, and how many."""
-    numbers = tf.ones([size // 4 - 1])  # and the weight of the mean
+    """Returns a function that takes `times` successive means over workers by messages of `size` bytes, and `times`."""
+    numbers = tf.ones([size // 4 - 1])  # the message also holds the weight of the mean
 
     def means():
         return tf.while_loop(lambda i, _: i < times, lambda i, v: (i + 1, together.mean(v, 1)), (0, numbers))[1]
@@ -154,7 +154,7 @@ def _mean(together, size, times=20):
 
 
 def _compiled_loop(maml, experiment, source):
-    """A function that does meta-training steps as training does them in one call, and how many."""
+    """Returns a function that does as many meta-training steps as training does in one call, and their number."""
     runner, done = CompiledSteps(maml, experiment, source), 0
 
     def call():
@@ -165,7 +165,7 @@ def _compiled_loop(maml, experiment, source):
 
 
 def _time_calls(call, calls):
-    """Seconds of each of many calls."""
+    """Makes many calls; returns the seconds of each."""
     seconds = np.empty(calls)
     for i in range(calls):
         start = time.perf_counter()
@@ -175,11 +175,11 @@ def _time_calls(call, calls):
 
 
 def _time_in_turns(maml, experiment, source, bare_step, blocks):
-    """Seconds per step of the training loop, [blocks], and of bare steps, [blocks + 1], before and after each of those.
+    """Returns seconds per step of the training loop, [blocks], and of bare steps before and after each, [blocks + 1].
 
-    They take turns, so that a machine that slows down or speeds up does so for both. A block goes from the start of one
-    step to the start of that a hundred later, so it holds one writing of the summaries; a run's start and end, and its
-    checkpoints, fall outside.
+    Both are measured in turns, so a machine that slows down or speeds up affects both. A block lasts from the start of
+    one step to the start of the step 100 later, so summaries are written once in it. The start and end of the run, and
+    its checkpoints, are outside the blocks.
     """
     loop, bare, step = [], [], maml.train_step
     iteration, resumed = 0, None
@@ -218,7 +218,7 @@ def _gpu_peak_memory():
 
 
 def main():
-    """Prints the measurements that the JSON of the command line asks for, as JSON, in the last line."""
+    """Measures what the JSON on the command line asks for; prints the measurements as JSON in the last line."""
     request = json.loads(sys.argv[1])
     experiment = Experiment.of(**request.pop("settings"))
     process.configure(process.TASKS_SIDE_BY_SIDE, request.pop("cores", None))

@@ -3,16 +3,18 @@
 python -m scripts.benchmark_workers
 python -m scripts.benchmark_workers --workload=omniglot_5way_1shot --workload=sinusoid_loop --csv=scaling.csv
 
-Every turn measures an equal block of steps of each kind, so that a machine that slows down does so for all:
+Every turn measures an equal block of steps of each kind, so a machine that slows down affects all of them:
 
-  one process     on all cores
-  workers         that share the meta-batch and the cores
-  on one core     one process, with the whole meta-batch and with a quarter of it: the cost of a task, and of a step
+  one process     one process on all cores
+  workers         several processes that share the meta-batch and the cores
+  on one core     one process on one core, with the whole meta-batch and with a quarter of it, which gives the cost of a
+                  task and the fixed cost of a step
 
-and means over the workers by messages of several sizes. The csv has a row for every block: `what` was measured
-(step, mean), of how many `workers`, on how many `cores` in all, `tasks` in a meta-batch, `bytes` of the message of a
-step or a mean, `turn`, `ms` of one step or mean, the `machine` and its `load`, the processes that wanted to run at the
-start. `scripts.plot_scaling` draws what follows from them for more workers.
+It also measures means over the workers by messages of several sizes. The csv has a row for every block: `workload`;
+`what` was measured, step or mean; the number of `workers`; the number of `cores` in all; `tasks` in a meta-batch;
+`bytes` of the message of a step or mean; `turn`; `ms` of one step or mean; the `machine` and its `load`, the load
+average of the minute before the command began. `scripts.plot_scaling` calculates from these rows how more workers would
+scale, and draws it.
 """
 
 import contextlib
@@ -31,7 +33,7 @@ from scripts.served import Served, machine
 
 MESSAGES = 4, 60_000, 448_000, 1_600_000, 4_000_000, 16_000_000  # bytes
 _USUAL = "omniglot_5way_1shot"
-_IN_BLOCK = 10  # means, or so many of those steps that `scripts.benchmark` times: a tenth
+_IN_BLOCK = 10  # a block asks for 10 means, or for a tenth of the steps that `scripts.benchmark` times
 
 
 def define(flags: Flags) -> None:
@@ -62,7 +64,7 @@ def run(flags: Flags) -> None:
 
 
 def _medians(rows):
-    """Lines of the table: the medians over the turns."""
+    """Returns the lines of the table: the medians over the turns."""
     blocks: dict[tuple, list[float]] = {}
     for row in rows:
         key = tuple(str(row[name]) for name in ("workload", "what", "workers", "cores", "tasks", "bytes"))
@@ -71,7 +73,7 @@ def _medians(rows):
 
 
 def _measure(name, flags, with_means):
-    """The rows of a workload."""
+    """Measures a workload; returns its rows."""
     workload, cores, count = WORKLOADS[name], process.available_cores(), flags.workers
     experiment = Experiment.of(**workload.settings)
     tasks, steps = experiment.meta_batch_size, flags.steps or max(1, workload.steps // _IN_BLOCK)

@@ -3,9 +3,11 @@
 python -m scripts.docs_figures
 python -m scripts.docs_figures --picture=sinusoid --picture=point_navigation
 
-Run it in a clone whose logs/ holds the runs of RESULTS.md (--picture=results needs none, but docs/results.csv, and
---picture=scaling and cost the csv files there, --picture=benchmark docs/benchmark_peers.csv). It prints the command
-that draws each picture; where a run is missing, that command says so, and the others are drawn.
+Run it in a clone whose logs/ holds the runs of RESULTS.md. Some pictures need no runs: --picture=results needs
+docs/results.csv, --picture=benchmark needs docs/benchmark_peers.csv, and --picture=scaling and --picture=cost need
+scaling.csv and cost.csv in docs/figures. --picture=film and --picture=half_cheetah_direction_seeds read the runs in
+runs/. It prints the command that draws each picture. If a run is missing, that command says so, and the other pictures
+are still drawn.
 """
 
 import shlex
@@ -19,10 +21,10 @@ FIGURES = "docs/figures"
 _HALF_CHEETAH = ["--env=half_cheetah_direction", "--meta_step_size=0.02"]
 _TANH = [*_HALF_CHEETAH, "--nonlinearity=tanh"]
 
-# The lines of the picture of the seeds: each as far as it has come.
+# The lines of the picture of the seeds; each shows the iterations that its run has done so far.
 _RUNS = "runs/half_cheetah_direction"
 _RUN = f"{_RUNS}/maml.mbs_40.fbs_20.numgrad1.fastlr0.1.delta0.02"
-_OF_SEED = {seed: f".seed{seed}" if seed else "" for seed in range(7)}  # at the end of the name of its run
+_OF_SEED = {seed: f".seed{seed}" if seed else "" for seed in range(7)}  # the end of the name of a seed's run
 _LINES = {f"original, seed {seed}": f"{_RUNS}/original_relu_seed{seed}.csv" for seed in (1, 2)}
 _LINES |= {f"ReLU, seed {seed}": _RUN + name for seed, name in _OF_SEED.items()}
 _LINES |= {f"original weights, from {i}": f"{_RUNS}/relu_from_original_seed1_iteration{i}.csv" for i in (0, 25)}
@@ -30,7 +32,7 @@ _LINES |= {f"tanh, seed {seed}": f"{_RUN}.nonlinearitytanh{_OF_SEED[seed]}" for 
 
 
 def commands() -> dict[str, list[list[str]]]:
-    """The commands of each picture: the name of a script, and its arguments."""
+    """Returns the commands of each picture; a command is the name of a script, then its arguments."""
     found = {name: [[f"plot_{name}", f"--out={FIGURES}"]] for name in ("results", "sinusoid", "benchmark")}
     for datasource in ("omniglot", "miniimagenet"):
         folder = f"logs/{datasource}/{Experiment.of(datasource=datasource).name}"
@@ -70,13 +72,13 @@ def define(flags: Flags) -> None:
 
 
 def run(flags: Flags) -> int:
-    """Draws; returns the exit code: 0, or that of the last command that failed."""
+    """Draws the pictures; returns the exit code: 0, or that of the last command that failed."""
     pictures, code = commands(), 0
     for name in flags.picture or pictures:
         for script, *given in pictures[name]:
             line = ["python", "-m", f"scripts.{script}", *given]
             print(shlex.join(line), flush=True)
-            # In a process of its own, since each sets its own number of threads.
+            # In a new process, since each command sets the number of threads of its process.
             code = subprocess.run([sys.executable, *line[1:]]).returncode or code
     return code
 

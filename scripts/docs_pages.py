@@ -4,8 +4,8 @@ python -m scripts.docs_pages --page=flags
 python -m scripts.docs_pages --page=from-scratch
 
   flags         docs/flags.md: every flag of every command, from its definition, and the usual value of every setting
-  from-scratch  docs/from-scratch.md: docs/from_scratch.py with what it prints. It runs for minutes; Omniglot is looked
-                for in data/omniglot, and downloaded where it is missing
+  from-scratch  docs/from-scratch.md: docs/from_scratch.py with what it prints. Running it takes minutes; Omniglot is
+                read from data/omniglot, and downloaded if it is missing
 
 Run it in a clone. A test finds a page that differs from its source.
 """
@@ -38,7 +38,7 @@ _CELL = re.compile(r'^"""\n(.*?)^"""\n', re.DOTALL | re.MULTILINE)
 
 
 def flags_page(scripts: Iterable[str]) -> str:
-    """docs/flags.md.
+    """Returns the text of docs/flags.md.
 
     Args:
         scripts: names of the commands in scripts/.
@@ -73,7 +73,7 @@ def flags_page(scripts: Iterable[str]) -> str:
 
 
 def commands() -> list[str]:
-    """The commands in scripts/ that have a name of today."""
+    """Returns the names of the commands in scripts/, without former names."""
     found = sorted(path.stem for path in Path(__file__).parent.glob("*.py"))
     return [name for name in found if name not in NO_COMMANDS + FORMER]
 
@@ -87,7 +87,7 @@ def _flags(module):
 def _table(entries):
     rows = ["| flag | meaning | takes | default |", "| --- | --- | --- | --- |"]
     for name, takes, default, help in entries:
-        help = re.sub(r"^<[^>]*>: ", "", help)  # the choices, which have a column
+        help = re.sub(r"^<[^>]*>: ", "", help)  # the choices, which are in another column
         rows.append(f"| `{name}` | {_plain(help)} | {takes} | {_plain(default)} |")
     return "\n".join(rows)
 
@@ -109,7 +109,7 @@ def _experiments():
 
 
 def _values(kind: type[Settings], settings: Mapping[str, Settings]) -> str:
-    """A table of the usual values; what has the same in all rows shares a column."""
+    """Returns a table of the usual values; entries of `settings` with the same values share a column."""
     names = [field.name for field in dataclasses.fields(kind) if field.name not in ("datasource", "env")]
     columns: dict[tuple, list[str]] = {}
     for title, given in settings.items():
@@ -124,18 +124,18 @@ def _value(value):
 
 
 def cells(source: str) -> Iterator[tuple[bool, str]]:
-    """The cells of a file in which texts within triple quotes and code take turns: (is it code?, its text)."""
+    """Yields (whether it is code, its text) for each cell of a file in which triple-quoted texts and code alternate."""
     for i, part in enumerate(_CELL.split(source)):
         if part.strip():
             yield i % 2 == 0, part.strip()
 
 
 def from_scratch_page(source: str, run: Any = None) -> str:
-    """docs/from-scratch.md.
+    """Returns the text of docs/from-scratch.md.
 
     Args:
-        source: docs/from_scratch.py.
-        run: function, code -> what it prints; default, the page has no outputs.
+        source: text of docs/from_scratch.py.
+        run: function that runs code and returns what it prints; default, the page has no outputs.
     """
     parts = []
     for is_code, text in cells(source):

@@ -1,4 +1,4 @@
-"""Evaluates policies; what it does is in rl/commands/evaluate.py."""
+"""Evaluates policies; the code of this command is in rl/commands/evaluate.py."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Exports a policy; what it does is in rl/commands/export.py."""
+"""Exports a policy; the code of this command is in rl/commands/export.py."""
 
 import sys
 

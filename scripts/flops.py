@@ -2,21 +2,21 @@
 
 python -m scripts.flops
 
-The rate, of NumPy's product of 2048 x 2048 matrices (BLAS calls it sgemm), is the one that the benchmarks compare with.
+The rate is that of NumPy's product of 2048 x 2048 matrices (BLAS calls it sgemm). The benchmarks compare with it.
 
-The operations of a step are those that it cannot do without, from the network's shapes. Counted are the convolutions
-and dense products, at two operations (a multiplication and an addition) per pair of factors, padding included.
-Normalisation, activations, pooling, losses and the optimiser are not: they are few operations, though they take time.
+The operations of a step are those that it cannot avoid, counted from the network's shapes: the convolutions and dense
+products, at two operations (a multiplication and an addition) per pair of factors, padding included. Normalisation,
+activations, pooling, losses and the optimiser are not counted: they are few operations, though they take time.
 
 A layer y = Conv(x, k) and its gradients are three products of equal cost: Conv(x, k), the filter gradient BF(x, dy) and
 the input gradient BI(k, dy); a dense layer has the same three. Reverse-mode differentiation of a task's loss needs
 
   query pass:                Conv(x, k); BF(x, dy), BI(k, dy)
   each update, support pass: Conv(x, k); BF(x, dy), BI(k, dy)
-  and for second order, with V and U the gradients that come back to the filter and to the input gradient:
+  and for second order, where V and U are the gradients with respect to the filter gradient and the input gradient:
                              Conv(x, V), Conv(U, k); BF(U, dy), BF(x, dy'); BI(V, dy), BI(k, dy')
 
-The first layer's x is data, which needs no gradient: no BI, and nothing with U.
+The first layer's x is data and needs no gradient, so this layer has no BI and no product with U.
 """
 
 import math
@@ -49,18 +49,18 @@ def sgemm(size: int = 2048, repeats: int = 20) -> float:
         start = time.perf_counter()
         np.matmul(a, b, out=product)
         seconds.append(time.perf_counter() - start)
-    return 2 * size**3 / statistics.median(seconds[2:]) / 1e9  # the first two wake the threads
+    return 2 * size**3 / statistics.median(seconds[2:]) / 1e9  # the first two warm up the threads
 
 
 class Products(NamedTuple):
-    """How many of each of the three products there are; all cost the same."""
+    """How often each of the three products occurs; all three cost the same."""
 
     forward: int
     filter_gradient: int
     input_gradient: int
 
     def plus(self, other: "Products", times: int = 1) -> "Products":
-        """These and `times` as many of the others."""
+        """Returns the sum of these and `times` times the others."""
         return Products(*(mine + times * its for mine, its in zip(self, other, strict=True)))
 
 
@@ -78,8 +78,8 @@ def support_products(is_first: bool, first_order: bool) -> Products:
 class Layer(NamedTuple):
     """One example's pass through a convolution or dense layer.
 
-    multiply_adds: of its product.
-    outputs: numbers that it gives.
+    multiply_adds: number of multiply-adds in its product.
+    outputs: number of values that it outputs.
     """
 
     multiply_adds: int
@@ -87,13 +87,13 @@ class Layer(NamedTuple):
 
 
 def layers_of(model) -> list[Layer]:
-    """The convolutions and dense layers, from the input on.
+    """Returns the convolutions and dense layers, in the order from input to output.
 
     Args:
-        model: functional keras.Model whose first such layer, and no other, reads the input.
+        model: functional keras.Model; of these layers, only the first may read the input.
     """
     from maml_tf import layers
-    from maml_tf.backend import keras  # not above: the rate needs none of it
+    from maml_tf.backend import keras  # not at the top, since the rate needs no Keras
 
     found = []
     for layer in model.layers:
@@ -117,9 +117,9 @@ def meta_training_step(
 
     Args:
         model: as in `layers_of`; all its convolutions and dense layers adapt.
-        tasks: tasks of a meta-batch.
-        support, query: examples of each task, over all its classes.
-        num_updates: inner updates.
+        tasks: number of tasks in a meta-batch.
+        support, query: number of examples of each task, over all its classes.
+        num_updates: number of inner updates.
         first_order: whether the second derivatives are left out.
 
     Raises:
@@ -135,9 +135,9 @@ def meta_training_step(
 def products(
     layers: int, *, tasks: int, support: int, query: int, num_updates: int, first_order: bool = False
 ) -> list[int]:
-    """How many products of one example a meta-training step takes in each of some layers, the first of them first.
+    """Returns how many products of one example a meta-training step needs in each layer, from the first layer on.
 
-    Args and errors as of `meta_training_step`.
+    layers: number of layers. Other arguments and errors are those of `meta_training_step`.
     """
     counts = {"tasks": tasks, "support": support, "query": query, "num_updates": num_updates}
     for name, count in counts.items():

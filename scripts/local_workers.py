@@ -5,7 +5,7 @@ python -m scripts.local_workers --workers=2 -m scripts.train_rl --env=half_cheet
 
 The command is main.py, scripts.train_rl or scripts.baselines with its flags. The first worker writes files and prints;
 the others print only errors. If a worker is killed or lost, all are started again and resume from the latest
-checkpoint. Ctrl-C stops all: they save and end. A second one ends them at once, and a third kills them.
+checkpoint. Ctrl-C stops all: they save and end. A second Ctrl-C ends them at once, and a third kills them.
 """
 
 import contextlib
@@ -28,10 +28,10 @@ from maml_tf.runs.boundary import Requests
 from maml_tf.runs.flags import Flags, command
 from maml_tf.runs.process import available_cores
 
-_GRACE_SECONDS = 30  # in which the others notice that one is gone, and end by themselves
-_PATIENT = 2  # requests to stop, after which workers are killed
-# Before the command: where this process is killed, Linux asks the worker to stop, as Ctrl-C does (1: PR_SET_PDEATHSIG);
-# perhaps once for every thread that this process has.
+_GRACE_SECONDS = 30  # for the other workers to notice that one is gone, and to end by themselves
+_PATIENT = 2  # number of requests to stop that are passed on; the next one kills the workers
+# Runs before the command: if this process is killed, Linux sends the worker the signal of Ctrl-C (1: PR_SET_PDEATHSIG),
+# perhaps once for every thread of this process.
 _HEEDING = """
 import ctypes, os, signal, sys
 ctypes.CDLL(None).prctl(1, signal.SIGINT)
@@ -48,7 +48,7 @@ def define(flags: Flags) -> None:
 
 
 def run(flags: Flags) -> int:
-    """Starts the workers, again if one is lost; returns the exit code of the first that failed."""
+    """Starts the workers, and all of them again if one is lost; returns the exit code of the first that failed."""
     if not flags.command:
         raise UserError("the command is missing: write main.py, or -m scripts.train_rl, and its flags, at the end")
     gpus = _visible_gpus()
@@ -71,7 +71,7 @@ def run(flags: Flags) -> int:
 
 
 class _Group:
-    """The processes of one start."""
+    """The worker processes of one start."""
 
     def __init__(self, count, gpus, command):
         self._count, self._gpus, self._command = count, gpus, command
@@ -79,13 +79,13 @@ class _Group:
         self._processes, self._readers = [], []
 
     def run(self):
-        """(exit code, whether to start again), once all have ended."""
+        """Runs the workers until all have ended; returns (exit code, whether to start again)."""
         heeded = [signal.SIGINT, signal.SIGTERM]
-        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as under nohup
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # ignored under nohup
             heeded.append(signal.SIGHUP)
         handlers = {number: signal.signal(number, self._note) for number in heeded}
         try:
-            # For their temporary files, which those that are killed leave behind.
+            # The workers put their temporary files here, since a worker that is killed leaves its files behind.
             with tempfile.TemporaryDirectory(prefix="workers", ignore_cleanup_errors=True) as folder:
                 try:
                     self._start(folder)
@@ -115,12 +115,13 @@ class _Group:
             if self._gpus:
                 environment["CUDA_VISIBLE_DEVICES"] = self._gpus[index]
             own = cores[len(cores) * index // self._count : len(cores) * (index + 1) // self._count]
-            # The first reads what this process is given; a terminal would stop a group in the background that reads it.
+            # The first worker reads the standard input of this process, but not from a terminal, which would stop it:
+            # a process group in the background may not read from a terminal.
             piped = not index and sys.stdin is not None and not sys.stdin.isatty()
             streams = {} if piped else {"stdin": subprocess.DEVNULL}
             streams |= {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE} if index else {}
             with _on(own, cores):
-                # A group of its own: Ctrl-C on a terminal comes to it as every other signal does, by this process.
+                # In a process group of its own, so that Ctrl-C on a terminal reaches it through this process alone.
                 process = subprocess.Popen(
                     [sys.executable, *heeding, *self._command], env=os.environ | environment, process_group=0, **streams
                 )
@@ -143,28 +144,28 @@ class _Group:
         return [process for process in self._processes if process.poll() is None]
 
     def _end(self):
-        """Kills those that still run, and waits until what all have said is repeated."""
+        """Kills the workers that still run, and waits until the errors of all have been printed."""
         for process in self._running():
             process.kill()
             process.wait()
         for reader in self._readers:
-            reader.join(1)  # a child of the worker may hold its end of the pipe
+            reader.join(1)  # a second at most, since a child of the worker may keep the pipe open
 
     def _note(self, number, frame):
-        self._requests.note()  # no more, since it may come while a worker is being started
+        self._requests.note()  # nothing else, since a signal may come while a worker is being started
 
     def _pass_on(self, running):
-        """Tells the workers of a request to stop."""
+        """Passes a request to stop on to the workers."""
         if self._passed_on < self._requests.count:
             self._passed_on += 1
-            # Whatever it was: while workers wait for each other, TensorFlow takes no notice of SIGTERM.
+            # SIGINT, whichever signal came: while workers wait for each other, TensorFlow ignores SIGTERM.
             for process in running:
                 process.send_signal(signal.SIGINT if self._passed_on <= _PATIENT else signal.SIGKILL)
 
 
 @contextlib.contextmanager
 def _on(cores, all_cores):
-    """What is started while entered runs on these cores."""
+    """Makes processes that are started in this context run on these cores."""
     if cores:
         os.sched_setaffinity(0, cores)
     try:
@@ -181,7 +182,7 @@ def _repeat(stream, index):
 
 
 def free_ports(count: int) -> list[int]:
-    """So many ports of this machine that nobody uses, all of them different."""
+    """Returns `count` different ports of this machine that are free."""
     sockets = [socket.socket() for _ in range(count)]
     try:
         for each in sockets:
@@ -193,7 +194,7 @@ def free_ports(count: int) -> list[int]:
 
 
 def _visible_gpus():
-    """The GPUs that this process may use, by the names that CUDA_VISIBLE_DEVICES takes."""
+    """Returns the GPUs that this process may use, by their names in CUDA_VISIBLE_DEVICES."""
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
     if chosen is not None:
         return [name for name in chosen.split(",") if name.strip() and name.strip() != "-1"]

@@ -21,7 +21,7 @@ def define(flags: Flags) -> None:
 
 
 def run(flags: Flags) -> None:
-    """Draws."""
+    """Draws the picture."""
     (path,) = style.paths(flags, ["benchmark_peers"], "logs")
     rows = benchmark.numbers(record.read(flags.measured))
     if not rows:

@@ -20,12 +20,12 @@ def define(flags: Flags) -> None:
 
 
 def run(flags: Flags) -> None:
-    """Draws, and prints the tables."""
+    """Draws the picture, and prints the tables."""
     from scripts.figures import cost
 
     (path,) = style.paths(flags, ["cost"], "logs")
     rows = read(flags.measured)
-    with process.quiet_import():  # of TensorFlow, for the networks' shapes
+    with process.quiet_import():  # TensorFlow is imported for the networks' shapes
         print("\n".join([*cost.described(rows), "", *cost.table(rows)]))
     print(style.save(style.make(cost.draw, rows, *cost.SIZE), path))
 

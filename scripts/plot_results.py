@@ -19,7 +19,7 @@ def define(flags: Flags) -> None:
 
 
 def run(flags: Flags) -> None:
-    """Draws."""
+    """Draws the pictures."""
     table_1, figure_5 = style.paths(flags, ["results_table_1", "results_figure_5"], "logs")
     lines = record.read()
     style.write(table_1, paper.table_1(lines), paper.draw_table_1, paper.TABLE_1_SIZE)

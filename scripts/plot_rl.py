@@ -3,7 +3,7 @@
 python -m scripts.plot_rl --env=point_navigation --seeds=0,1,2
 
 Writes <env>_training.csv and .png into the folder of the run, or for several seeds into the folder above; --out names
-another folder, or a .png or .pdf. For 2D navigation the picture has the curve of the original code too. For returns
+another folder, or a .png or .pdf. For 2D navigation the picture also shows the curve of the original code. For returns
 after adaptation, see scripts.evaluate_rl.
 """
 

@@ -3,7 +3,7 @@
 python -m scripts.plot_scaling --measured=docs/figures/scaling.csv
 
 Writes scaling.png, and prints the measurements and a table of the curve. Everything beyond the measured number of
-workers is calculated: neither a network between machines nor a GPU was measured. The equations are in
+workers is calculated: no network between machines and no GPU was measured. The equations are in
 scripts/figures/scaling.py.
 """
 
@@ -26,7 +26,7 @@ def define(flags: Flags) -> None:
 
 
 def run(flags: Flags) -> None:
-    """Draws, and prints the table."""
+    """Draws the picture, and prints the measurements and the table."""
     (path,) = style.paths(flags, ["scaling"], "logs")
     rows = read(flags.measured)
     try:
@@ -42,10 +42,10 @@ def run(flags: Flags) -> None:
 
 
 def read(path: str | Path) -> list[dict]:
-    """The rows of a csv of `scripts.benchmark_workers`.
+    """Reads the rows of a csv that `scripts.benchmark_workers` has written.
 
     Raises:
-        UserError: it cannot be read, or is another csv.
+        UserError: the file cannot be read, or is another csv.
     """
     numbers = {name: int for name in ("workers", "cores", "tasks", "bytes", "turn")} | {"ms": float, "load": float}
     return style.read_csv(path, numbers, "write it by python -m scripts.benchmark_workers --csv=FILE")

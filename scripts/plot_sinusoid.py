@@ -4,13 +4,13 @@ python -m scripts.plot_sinusoid
 python -m scripts.plot_sinusoid --logdir=logs/sinusoid --format=pdf
 python -m scripts.plot_sinusoid --figure=errors --out=errors.pdf
 
-Writes them into the folder of the runs, unless --out names another folder or, for a single one, a file:
+Writes them into the folder of the runs, unless --out names another folder or, for a single figure, a file:
 
 sinusoid_fits         the true sine, the support points and the curves fitted to them after 0, 1 and 10 updates, by MAML
                       (its first seed) and the pretrained baseline (step size tuned); the test tasks 3 and 4, and task 8
                       with its points moved to one half of the range
-sinusoid_errors       the error after every update with 95 % confidence bands, an error above 25 counted as 25, since
-                      the updates of a few tasks diverge; MAML's mean over seeds is thick, its seeds are thin
+sinusoid_errors       the error after every update with 95 % confidence bands; an error above 25 counts as 25, since
+                      the updates of a few tasks diverge; MAML's mean over seeds is a thick line, its seeds thin lines
 sinusoid_sensitivity  the loss on the query along theta - s * gradient of the loss on the support, how far a step of the
                       usual size lowers it, and the gradient's norm, for MAML (its first seed), the pretrained baseline
                       and the weights before any training; means over 600 test tasks with 95 % confidence intervals

@@ -2,9 +2,9 @@
 
 python -m scripts.plot_validation logs/omniglot/cls_5.mbs_32.ubs_1.numstep1.updatelr0.4batchnorm --name=omniglot
 
-Reads the run's TensorBoard summaries and its validation.csv, which has fewer numbers of updates, and writes
-<name>_validation.csv and .png into the run's folder; --out names another folder, or a .png or .pdf. The dashed
-horizontal line is the published number, which is of the test split.
+Reads the run's TensorBoard summaries and its validation.csv, which has the metric after fewer numbers of updates, and
+writes <name>_validation.csv and .png into the run's folder; --out names another folder, or a .png or .pdf. The dashed
+horizontal line is the published number, which was measured on the test split.
 """
 
 import functools
@@ -50,17 +50,17 @@ def run(flags: Flags) -> None:
 
 
 def numbers(folder: str | Path, reported_update: int) -> list[dict]:
-    """Rows of iteration, updates and the mean metric on the validation tasks.
+    """Reads rows of iteration, updates and the mean metric on the validation tasks.
 
-    From a run's TensorBoard summaries; and, where they lack a validation, from its validation.csv. Where a run was
-    resumed from an earlier checkpoint, the later metric of an iteration replaces the earlier one.
+    They come from a run's TensorBoard summaries and, where these lack a validation, from its validation.csv. If the run
+    was resumed from an earlier checkpoint, the later metric of an iteration replaces the earlier one.
 
     Args:
-        folder: of the run.
-        reported_update: number of updates after which validation.csv has metrics; it has those before adaptation too.
+        folder: folder of the run.
+        reported_update: number of updates after which validation.csv has metrics; it also has those before adaptation.
 
     Raises:
-        UserError: there are none, or they cannot be read.
+        UserError: there are no metrics, they cannot be read, or they are of different runs.
     """
     from google.protobuf.message import DecodeError
 
@@ -84,7 +84,7 @@ def numbers(folder: str | Path, reported_update: int) -> list[dict]:
 
 
 def _table(folder, reported_update):
-    """As `_summaries`, from validation.csv; like them, without numbers that are not finite."""
+    """Yields the same as `_summaries`, from validation.csv; skips numbers that are not finite, as summaries do."""
     from maml_tf.supervised.training import VALIDATION
 
     updates = {"before": 0, "after": reported_update}
@@ -96,7 +96,7 @@ def _table(folder, reported_update):
 
 
 def _summaries(folder):
-    """Kind, updates, iteration and metric of each validation, in the order in which they were written."""
+    """Yields kind, updates, iteration and metric of each validation, in the order in which they were written."""
     import tensorflow as tf
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -108,13 +108,13 @@ def _summaries(folder):
 
 
 def draw(figure, rows: list[dict], row=None) -> None:
-    """The metric against iterations: after one update and after the last; losses before adaptation too.
+    """Draws the metric against iterations: after one update and after the last; losses also before adaptation.
 
-    Accuracies before adaptation are chance, and would take up the height of the panel.
+    Accuracies before adaptation are those of chance, and would squeeze the other curves.
 
     Args:
         figure: matplotlib Figure.
-        rows: of `numbers`.
+        rows: rows of `numbers`.
         row: published.Row to draw as a line, or None.
     """
     panel = figure.subplots()

@@ -47,7 +47,7 @@ def _say(splits: Mapping[str, ClassImages]) -> None:
 
 
 def remarks(prepared: Prepared) -> list[str]:
-    """What is missing, and what no split needs, in lines."""
+    """Returns lines that say which images are missing, and which are in no csv file."""
     lines = []
     for split, names in prepared.missing.items():
         if len(names) == prepared.wanted[split]:
@@ -70,7 +70,7 @@ def _some(names) -> str:
 
 
 def _csv_dir(given: Path | None, sources: list[Path], data_dir: Path) -> Path:
-    """The folder of the csv files: the given one, or else a source that holds them, or else data_dir."""
+    """Returns the folder of the csv files: the given one, or else a source that holds them, or else data_dir."""
     return given or next((source for source in sources if (source / "train.csv").is_file()), data_dir)
 
 

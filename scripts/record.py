@@ -1,8 +1,9 @@
 """The record of our results, docs/results.csv: a line for every number or curve, with how it was made.
 
-A line's columns are the fields of `Line`. Where a number was measured after several updates, `updates` and the numbers
-are lists with blanks between them. Numbers that were not measured are empty. RESULTS.md, README.md and the pictures of
-table 1 and figure 5 are written from the record; `scripts.reproduce --verify` compares it with the weights in runs/.
+A line's columns are the fields of `Line`. If a line has numbers after several numbers of updates, `updates` and the
+numbers are lists with blanks between them. Numbers that were not measured are empty. The tables of RESULTS.md and
+README.md and the pictures of table 1 and figure 5 are made from the record; `scripts.reproduce --verify` tests the
+weights in runs/ against it.
 """
 
 import csv
@@ -15,11 +16,11 @@ from data_generators.files import reading
 from scripts.results import RESULTS
 
 PATH = Path(__file__).parents[1] / "docs" / "results.csv"
-NONE = "-"  # in a list: no interval
+NONE = "-"  # in a list, stands for an interval that is not known
 
 
 class Number(NamedTuple):
-    """A mean and the half width of its 95 % confidence interval, as texts with the digits that are known."""
+    """A mean and the half width of its 95 % confidence interval, as texts with the known digits."""
 
     mean: str
     ci95: str
@@ -29,20 +30,20 @@ class Number(NamedTuple):
 
 
 class Line(NamedTuple):
-    """A line of the record; all are texts.
+    """A line of the record; all fields are texts.
 
-    row: as in `scripts.reproduce`; a variation of a row has a name of its own that continues it. "" for other runs.
-    run: what it is, in tables.
+    row: name of the row in `scripts.reproduce`, or for a variation of a row, its name with an addition; else "".
+    run: description of the run in tables.
     published, published_ci95: numbers of the paper or its authors.
     ours, ci95: numbers of our run: accuracies in %, errors, returns.
     updates: numbers of updates after which they were measured.
-    split: of the tasks: test, val, ...; "40 goals".
-    checkpoint: last, or best on validation data or by training return.
-    iterations: of training.
-    seed: of training.
-    command, commit: that made it.
-    hours: that the command took.
-    machine: it ran on.
+    split: split of the tasks, test, val, ...; or "40 goals".
+    checkpoint: "last", or "best" on validation data or by training return.
+    iterations: number of iterations of training.
+    seed: seed of training.
+    command, commit: command and commit that made the line.
+    hours: hours that the command took.
+    machine: machine that it ran on.
     """
 
     row: str = ""
@@ -63,17 +64,17 @@ class Line(NamedTuple):
 
     @property
     def theirs_by_update(self) -> dict[str, Number]:
-        """The published numbers; the key is "" where no update is named."""
+        """The published numbers, by number of updates; the key is "" if `updates` is empty."""
         return self._by_update(self.published, self.published_ci95)
 
     @property
     def ours_by_update(self) -> dict[str, Number]:
-        """Our numbers; the key is "" where no update is named."""
+        """Our numbers, by number of updates; the key is "" if `updates` is empty."""
         return self._by_update(self.ours, self.ci95)
 
     @property
     def incomplete(self) -> str:
-        """ "40 of 375 iterations", or "" where the training is as long as the paper's, or that is not known."""
+        """A text such as "40 of 375 iterations"; "" if training is as long as the paper's or its length is unknown."""
         result = RESULTS.get(self.row)
         if not self.iterations or result is None or int(self.iterations) >= result.total:
             return ""
@@ -85,22 +86,22 @@ class Line(NamedTuple):
 
 
 def read(path: str | Path = PATH) -> list[Line]:
-    """The lines of the record.
+    """Reads the lines of the record.
 
     Raises:
-        UserError: it cannot be read, or its columns are others.
+        UserError: the record cannot be read, or has other columns.
     """
     with reading(path, "restore it from the repository"), open(path, newline="", encoding="utf-8") as file:
         return [Line(**row) for row in csv.DictReader(file)]
 
 
 def as_csv(lines: Iterable[Sequence[str]]) -> str:
-    """Lines as text for the record's file, without a line break after the last."""
+    """Formats lines as text for the record's file, without a line break after the last."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(lines)
     return text.getvalue().rstrip("\n")
 
 
 def of_row(lines: Iterable[Line], row: str) -> Line | None:
-    """The first line of a row; None if there is none."""
+    """Returns the first line of a row; None if there is none."""
     return next((line for line in lines if line.row == row), None)

@@ -30,8 +30,8 @@ from maml_tf.runs.process import quiet_import
 from rl import envs
 from rl.experiment import RLExperiment
 
-MOST_PICTURES = 2000  # of 0.9 MB each in memory, until the film is written
-_SIZE = 320  # pixels, of each trajectory
+MOST_PICTURES = 2000  # each takes 0.9 MB of memory until the film is written
+_SIZE = 320  # width and height of the picture of each trajectory, in pixels
 _CAPTION = 44
 
 
@@ -53,7 +53,7 @@ def define(flags: Flags) -> None:
 
 
 def run(flags: Flags) -> None:
-    """Films."""
+    """Writes the film."""
     experiment = RLExperiment.of(**flags.given(RLExperiment))
     if sys.platform == "linux" and not os.environ.get("DISPLAY"):
         os.environ.setdefault("MUJOCO_GL", "egl")  # before MuJoCo is imported
@@ -74,14 +74,14 @@ def run(flags: Flags) -> None:
 
 
 def check_format(path: Path, pictures: int) -> None:
-    """Checks that there can be such a film, before it is drawn, which takes minutes.
+    """Checks the format and the size of a film before it is drawn, since drawing takes minutes.
 
     Args:
-        path: of the film.
-        pictures: their number at most; all are held in memory.
+        path: path of the film.
+        pictures: largest number of its pictures, which are all held in memory.
 
     Raises:
-        UserError: its format or size is not supported.
+        UserError: the format or the size is not supported.
     """
     if path.suffix not in (".gif", ".mp4"):
         raise UserError(f"A film is written as .gif or .mp4, not as {path.name!r}: name one of these.")
@@ -94,10 +94,10 @@ def check_format(path: Path, pictures: int) -> None:
 
 
 def _goal(flags, experiment) -> np.ndarray:
-    """The goal [goal_dim].
+    """Returns the goal, [goal_dim].
 
     Raises:
-        UserError: a flag makes no sense.
+        UserError: the environment or the baseline cannot be filmed, or --goal is malformed.
     """
     if experiment.env not in envs.ENVIRONMENTS:
         raise UserError(f"--env={experiment.env} cannot be filmed: only {', '.join(envs.ENVIRONMENTS)} can.")
@@ -117,7 +117,7 @@ def _goal(flags, experiment) -> np.ndarray:
 
 
 def _adapted(experiment, policy, goal, flags):
-    """The first trajectory before and after adaptation, [steps, obs_dim] each, and their captions."""
+    """Adapts; returns the first trajectory before and after adaptation, [steps, obs_dim] each, and their captions."""
     from rl.evaluation import adapt_by_protocol
 
     of_goal = experiment, experiment.baseline, policy, goal[None], flags.num_updates, flags.trajectories
@@ -140,9 +140,9 @@ def film(
     fps: int,
     out: Path,
 ) -> Path:
-    """Writes a film, in a process of its own, which does not load TensorFlow.
+    """Writes a film in a new process, which does not load TensorFlow.
 
-    Where OpenGL draws in software, Mesa and TensorFlow each bring an LLVM, and a process with both crashes.
+    If OpenGL draws in software, Mesa and TensorFlow each have their own LLVM, and a process with both crashes.
 
     Args:
         name, goal, trajectories, every: see `frames`.
@@ -172,16 +172,16 @@ def _film(name, goal, trajectories, captions, every, fps, out):
 def frames(
     name: str, goal: np.ndarray, trajectories: Sequence[np.ndarray], every: int = 1
 ) -> Iterator[list[np.ndarray]]:
-    """Draws trajectories of one environment step by step; one that has ended stays at its last picture.
+    """Draws trajectories of one environment step by step; a trajectory that has ended keeps its last picture.
 
     Args:
-        name: of the environment, one of rl.envs.ENVIRONMENTS.
+        name: name of the environment, one of rl.envs.ENVIRONMENTS.
         goal: [goal_dim].
         trajectories: observations [steps, obs_dim] of each; their numbers of steps may differ.
-        every: steps from one picture to the next.
+        every: number of steps from one picture to the next.
 
     Yields:
-        A picture [320, 320, 3] uint8 of each trajectory.
+        A list of pictures [320, 320, 3] uint8, one for each trajectory.
 
     Raises:
         UserError: the environment cannot be drawn here.
@@ -208,7 +208,7 @@ def frames(
 
 
 def captioned(pictures: Sequence[np.ndarray], captions: Sequence[str]) -> np.ndarray:
-    """One picture of several beside each other, each below its caption of up to two lines."""
+    """Joins pictures side by side into one, each below its caption of up to two lines."""
     image = Image.new("RGB", (_SIZE * len(pictures), _SIZE + _CAPTION), "white")
     draw, font = ImageDraw.Draw(image), ImageFont.load_default(15)
     for i, (picture, caption) in enumerate(zip(pictures, captions, strict=True)):
@@ -218,8 +218,8 @@ def captioned(pictures: Sequence[np.ndarray], captions: Sequence[str]) -> np.nda
 
 
 def write(pictures: Iterator[np.ndarray], path: Path, fps: int) -> Path:
-    """Writes pictures [height, width, 3] as a film, whole or not at all."""
-    # A GIF counts in milliseconds; loop 0 repeats it for ever.
+    """Writes pictures [height, width, 3] as a film; the file is complete, or is not written at all."""
+    # A GIF's duration is in milliseconds; loop 0 repeats it for ever.
     settings = {"duration": 1000 / fps, "loop": 0}
     if path.suffix == ".mp4":
         settings = {"fps": fps, "macro_block_size": 2, "output_params": ["-f", "mp4"]}
@@ -227,7 +227,7 @@ def write(pictures: Iterator[np.ndarray], path: Path, fps: int) -> Path:
         last = None
         for last in pictures:
             writer.append_data(last)
-        for _ in itertools.repeat(None, fps):  # a second for the last picture
+        for _ in itertools.repeat(None, fps):  # shows the last picture for another second
             writer.append_data(last)
     return path
 

@@ -5,15 +5,15 @@ python -m scripts.reproduce omniglot_5way_1shot
 python -m scripts.reproduce --verify
 python -m scripts.reproduce --write_results
 
-Prints the command of the row, of main.py, scripts.baselines or scripts.train_rl, and does the same: Ctrl-C saves, and
-the same call resumes. At its end it prints the row's line for docs/results.csv, the record of our results, and the
-published number beside ours.
+Prints the row's command, which calls main.py, scripts.baselines or scripts.train_rl, and does what that command does:
+Ctrl-C saves, and the same call resumes. At the end it prints the row's line for docs/results.csv, the record of our
+results, and the published number beside ours.
 
---verify tests the weights in runs/ without training, and compares them with the record: accuracies and errors must be
-the same as far as the record's digits go, with their intervals; returns may differ by twice the half width of their
-95 % interval, since simulations differ by machine. It prints a table of all rows, or of those that are named, and exits
-with 1 where a number differs, where a row that is named cannot be tested, and where none can. --write_results writes
-the tables of RESULTS.md and README.md from the record, and those of docs/performance.md from its measurements.
+--verify tests the weights in runs/ without training, and compares the numbers with the record. Accuracies, errors and
+their intervals must equal the record's to its last digit; returns may differ by twice the half width of their 95 %
+interval, since simulations differ by machine. It prints a table of all rows, or of the named rows. It exits with 1 if a
+number differs, if a named row cannot be tested, or if no row can be tested. --write_results writes the tables of
+RESULTS.md and README.md from the record, and those of docs/performance.md from the csv files of scripts.benchmark.
 """
 
 import contextlib
@@ -73,7 +73,7 @@ def run(flags: Flags) -> int:
         process.choose_kernels(result.image_side)
         print(f"{result.title}: {shlex.join(result.command(options))}")
     with process.quiet_import():
-        import tensorflow  # noqa: F401 - which reads the runs
+        import tensorflow  # noqa: F401 - needed to read the runs
     if result is None:
         print(listing(options))
         return 0
@@ -87,7 +87,7 @@ def run(flags: Flags) -> int:
 
 
 def _check(flags, options):
-    """Raises UserError where something is given that --verify or --write_results would not heed."""
+    """Raises UserError if an argument is given that --verify or --write_results would ignore."""
     given = flags.rows + options.flags("logdir", "data_dir", "iterations")
     if flags.write_results and given:
         raise UserError(f"--write_results writes all tables from the record alone: leave out {' '.join(given)}")
@@ -96,7 +96,7 @@ def _check(flags, options):
 
 
 def listing(options: Options) -> str:
-    """Every row: its name, the published number, how far its run has come, and where it is."""
+    """Lists every row: its name, the published number, the iterations that its run has done, and the run's folder."""
     cells = [("row", "published", "iterations", "folder")]
     for name, result in RESULTS.items():
         done, total = result.done(options), options.iterations or result.total
@@ -108,9 +108,9 @@ def listing(options: Options) -> str:
 class Session(NamedTuple):
     """One call of a command, from its start to its end or to Ctrl-C.
 
-    start, end: iterations done before and after.
-    seconds: it took.
-    commit: of the code; "" where that is not known.
+    start, end: number of iterations done before and after it.
+    seconds: seconds that it took.
+    commit: commit of the code; "" if it is not known.
     """
 
     start: int
@@ -120,11 +120,11 @@ class Session(NamedTuple):
 
 
 class Effort(NamedTuple):
-    """What all sessions of a run took together.
+    """The time and the commits of all sessions of a run.
 
-    seconds: over the sessions that are noted.
-    commits: the different ones, in order.
-    whole: whether the sessions cover all iterations; a session that was killed is not noted.
+    seconds: sum over the recorded sessions.
+    commits: different commits of the sessions, in order.
+    whole: whether the recorded sessions cover all iterations; a session that was killed is not recorded.
     """
 
     seconds: float
@@ -133,7 +133,7 @@ class Effort(NamedTuple):
 
 
 def _session(result, options):
-    """Runs a result and notes what it took. Returns (its exit code, the Effort of all its sessions)."""
+    """Runs a result and records the session; returns (exit code, Effort of all sessions)."""
     start = result.done(options)
     begun, made = time.monotonic(), commit()
     code = result.run(options)
@@ -144,7 +144,7 @@ def _session(result, options):
 
 
 def note(folder: str | Path, session: Session) -> None:
-    """Adds a session to those of a run; without effect where the folder is missing or cannot be written."""
+    """Records a session of a run; does nothing if the folder is missing or cannot be written."""
     path = Path(folder) / SESSIONS
     if not path.parent.is_dir():
         return
@@ -154,14 +154,14 @@ def note(folder: str | Path, session: Session) -> None:
 
 
 def effort(folder: str | Path, done: int) -> Effort:
-    """What the run in a folder took to come to where it is.
+    """Returns the Effort of the run in a folder so far.
 
     Args:
-        folder: of the run.
-        done: iterations that it has done.
+        folder: folder of the run.
+        done: number of iterations that it has done.
     """
     sessions = _read(Path(folder) / SESSIONS)
-    # A run that was begun anew in the same folder counts from its new beginning.
+    # If the run was begun anew in the same folder, only the sessions since then count.
     begin = max((i for i, s in enumerate(sessions) if s.start == 0), default=0)
     sessions = sessions[begin:]
     ends = [0, *(s.end for s in sessions)]
@@ -170,7 +170,7 @@ def effort(folder: str | Path, done: int) -> Effort:
 
 
 def commit() -> str:
-    """The commit of this clone and whether files differ from it; "" where it is no clone or there is no git."""
+    """Returns the commit of this clone and whether files differ from it; "" if this is no clone or there is no git."""
     try:
         return _git("rev-parse", "--short", "HEAD") + (
             " with changes" if _git("status", "--porcelain", "--untracked-files=no") else ""
@@ -180,7 +180,7 @@ def commit() -> str:
 
 
 def _git(*arguments):
-    # Only the clone of this project: an installation may lie within another one.
+    # Only in a clone of this project: an installation may lie within the clone of another project.
     if not (_ROOT / ".git").exists():
         raise OSError("no clone")
     line = ["git", "-C", str(_ROOT), *arguments]
@@ -201,12 +201,12 @@ def _checked(session):
 
 
 def results_lines(result: Result, options: Options, effort: Effort) -> list[str]:
-    """A markdown table with one line: the published number and ours, and how ours was made.
+    """Makes a markdown table with one line: the published number and ours, and how ours was made.
 
     Args:
         result: Result whose run has been evaluated.
-        options: that it was run with.
-        effort: of its sessions.
+        options: Options that it was run with.
+        effort: Effort of its sessions.
     """
     done, ours = result.done(options), result.ours(options)
     iterations = f"{done:,}"
@@ -221,10 +221,10 @@ def results_lines(result: Result, options: Options, effort: Effort) -> list[str]
 
 
 def record_line(result: Result, options: Options, effort: Effort, best: int | None = None) -> str:
-    """The line of a result for docs/results.csv; arguments as for `results_lines`.
+    """Makes the line of a result for docs/results.csv; arguments as for `results_lines`.
 
-    Of the checkpoint of iteration `best`, or else of the latest. Texts that are not measured, and the published
-    numbers, are those that the record has.
+    The numbers are those of the checkpoint of iteration `best` or, if that is None, of the latest. Texts that are not
+    measured, and the published numbers, are copied from the record.
     """
     split, _, means, ci95s = curve = result.curve(options, best=True) if best else result.curve(options)
     line = record.of_row(record.read(), result.name) or record.Line(row=result.name, run=result.title)

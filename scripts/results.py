@@ -1,4 +1,4 @@
-"""The paper's results, and those of variants of MAML, one entry each: what scripts.reproduce lists and runs."""
+"""The results that scripts.reproduce lists and runs, one entry each: of the paper, of variants, of other data sets."""
 
 import dataclasses
 
@@ -11,7 +11,7 @@ from scripts.rows import Baseline, Policy, Supervised, policy_settings, publishe
 
 
 def _images(name, title, **settings):
-    """MAML in a column of table 1."""
+    """Makes the result of MAML in a column of table 1."""
     experiment = Experiment.of(**settings)
     row = experiment.published_row
     return Supervised(name, title, "" if row is None else f"{row.percent} +- {row.ci95}", experiment)
@@ -37,7 +37,7 @@ def _baseline(shots, name):
 class Variant(Supervised):
     """A variant of MAML, which may be trained with other shots than it is tested with.
 
-    shots: of the test.
+    shots: shots of the test.
     """
 
     shots: int
@@ -58,7 +58,7 @@ _NAMES = {"anil": "ANIL", "meta_sgd": "Meta-SGD", "maml_plus_plus": "MAML++", "r
 
 
 def _variant(name, column, percent):
-    """Omniglot by a preset; column: "5way_1shot"."""
+    """Makes the result of a preset on Omniglot; column: such as "5way_1shot"."""
     ways, shots = (int(size.rstrip("wayshot")) for size in column.split("_"))
     settings = preset(name, {"datasource": "omniglot", "num_classes": ways})
     trained = settings.pop("train_update_batch_size", shots)
@@ -68,7 +68,7 @@ def _variant(name, column, percent):
 
 
 def _elsewhere(dataset, column, percent, ci95):
-    """MAML on a data set that the paper does not have; column: "5way_1shot"."""
+    """Makes the result of MAML on a data set that the paper does not have; column: such as "5way_1shot"."""
     ways, shots = (int(size.rstrip("wayshot")) for size in column.split("_"))
     experiment = Experiment.of(datasource=dataset.name, num_classes=ways, update_batch_size=shots)
     title = f"{dataset.title or dataset.name}, {ways}-way {shots}-shot, MAML"
@@ -76,7 +76,7 @@ def _elsewhere(dataset, column, percent, ci95):
 
 
 def _sinusoid(learner, **settings):
-    """The error of the authors' code is the published number."""
+    """Makes the result of a learner of sinusoids; the error of the authors' code is its published number."""
     experiment, curve = Experiment.of(**settings), published.original_sinusoid()[learner]
     update = min(published_update(experiment), len(curve.mean) - 1)
     title = f"sinusoid, K = 10, {'MAML' if learner == 'maml' else learner}"
@@ -106,7 +106,7 @@ _ALL = (
     _miniimagenet(1, "_first_order", "first-order MAML", stop_grad=True),
     _miniimagenet(5, "_first_order", "first-order MAML", stop_grad=True),
     *(_baseline(shots, system) for system in ("fine_tuning", "nearest_neighbor") for shots in (1, 5)),
-    # Variants, but for first-order MAML 5-way 1-shot, which is above.
+    # Variants, except first-order MAML 5-way 1-shot, which is above.
     *(
         _variant(name, column, percent)
         for name, columns in published.published_variants().items()

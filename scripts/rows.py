@@ -1,4 +1,4 @@
-"""What a row of the paper's results is: the published number, the run that gives ours, and where to read it."""
+"""The kinds of rows of results: the published number, the run that gives our number, and where to read ours."""
 
 import abc
 import dataclasses
@@ -20,8 +20,8 @@ from rl.experiment import RLExperiment
 class Options(NamedTuple):
     """Where a run is, and how long it trains.
 
-    logdir, data_dir: as for main.py; None are its defaults.
-    iterations: of training; None is the paper's number.
+    logdir, data_dir: folders, as for main.py; None for its defaults.
+    iterations: number of iterations of training; None for the paper's.
     """
 
     logdir: str | None = None
@@ -29,14 +29,14 @@ class Options(NamedTuple):
     iterations: int | None = None
 
     def flags(self, *names: str) -> list[str]:
-        """The flags of these names that are given."""
+        """Returns the flags with these names that are given."""
         return [f"--{name}={getattr(self, name)}" for name in names if getattr(self, name) is not None]
 
 
 class Ours(NamedTuple):
     """Our number.
 
-    split: of the tasks, with what else must be known to read the number.
+    split: split of the tasks, with what else a reader of the number must know.
     text: the number and its confidence interval.
     """
 
@@ -47,8 +47,8 @@ class Ours(NamedTuple):
 class Curve(NamedTuple):
     """Our numbers after some updates, as docs/results.csv has them.
 
-    split: of the tasks, or "40 goals".
-    updates, means, ci95s: texts; no updates where none is named, "-" where there is no interval.
+    split: split of the tasks, or "40 goals".
+    updates, means, ci95s: texts; updates is empty if no number of updates is named, and "-" means no interval.
     """
 
     split: str
@@ -59,12 +59,12 @@ class Curve(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Result(abc.ABC):
-    """One number of the paper, and the run that gives ours.
+    """One published number, and the run that gives our number.
 
-    name: by which scripts.reproduce runs it.
-    title: in a table.
-    published: the published number; "" where there is none.
-    image_side: of the images that a network sees, by which kernels are chosen; 0 where there are none.
+    name: name by which scripts.reproduce runs it.
+    title: title in a table.
+    published: the published number; "" if there is none.
+    image_side: pixels a side of the images that a network sees, by which kernels are chosen; 0 without images.
     """
 
     name: str
@@ -75,34 +75,34 @@ class Result(abc.ABC):
     @property
     @abc.abstractmethod
     def total(self) -> int:
-        """The paper's iterations."""
+        """The paper's number of iterations."""
 
     @abc.abstractmethod
     def command(self, options: Options) -> list[str]:
-        """The command that trains and evaluates, and resumes what it finds."""
+        """Returns the command that trains and evaluates, and resumes a run that it finds."""
 
     @abc.abstractmethod
     def folder(self, options: Options) -> Path:
-        """The folder of the run's checkpoints."""
+        """Returns the folder of the run's checkpoints."""
 
     @abc.abstractmethod
     def ours(self, options: Options) -> Ours:
-        """Our number, from the files that `run` has written.
+        """Reads our number from the files that `run` has written.
 
         Raises:
-            UserError: they are missing or damaged.
+            UserError: the files are missing or damaged.
         """
 
     @abc.abstractmethod
     def curve(self, options: Options, *, best: bool = False) -> Curve:
-        """Our numbers for docs/results.csv, of the latest checkpoint or the `best`; files and errors as of `ours`."""
+        """Reads our numbers for docs/results.csv, of the latest or best checkpoint; files and errors as in `ours`."""
 
     def best(self, options: Options) -> int | None:
-        """Iteration of the best checkpoint on validation, where it is tested and is not the latest."""
+        """Returns the iteration of the best checkpoint on validation; None if it was not tested or is the latest."""
         return None
 
     def done(self, options: Options) -> int:
-        """Iterations that the run has done; 0 where there is none."""
+        """Returns the number of iterations that the run has done; 0 if there is no run."""
         from maml_tf.runs.checkpoints import available
 
         return max(available(self.folder(options)), default=0)
@@ -116,7 +116,7 @@ class Result(abc.ABC):
 
 @dataclasses.dataclass(frozen=True)
 class _Trained(Result):
-    """A result whose run has settings; they have the paper's number of iterations."""
+    """A result whose run has settings, with the paper's number of iterations."""
 
     settings: Settings
 
@@ -125,7 +125,7 @@ class _Trained(Result):
         return self.settings.iterations
 
     def shortened(self, options: Options) -> Settings:
-        """The settings with the number of iterations that was asked for."""
+        """Returns the settings with the number of iterations that was asked for."""
         if options.iterations is None:
             return self.settings
         return dataclasses.replace(self.settings, **{self.settings.duration: options.iterations})
@@ -133,7 +133,7 @@ class _Trained(Result):
 
 @dataclasses.dataclass(frozen=True)
 class Supervised(_Trained):
-    """MAML in all its variants, and the sinusoid's learners, which main.py trains and tests."""
+    """A result that main.py trains and tests: MAML in all its variants, and the learners of sinusoids."""
 
     settings: Experiment
 
@@ -150,11 +150,11 @@ class Supervised(_Trained):
         return run_folder(self.shortened(options), options.logdir)
 
     def ours(self, options):
-        """After as many updates as the published number."""
+        """Reads our number after as many updates as the published number."""
         update = published_update(self.settings)
         with log.rows(self._test(options)) as (means, _, ci95s):
             mean, ci95 = (float(row[f"update{update}"]) for row in (means, ci95s))
-            diverged = int(means.get(f"diverged_update{update}", 0))  # older files do not have it
+            diverged = int(means.get(f"diverged_update{update}", 0))  # older files lack it
             median = float(means[f"median_update{update}"]) if diverged else None
         if not self._images:
             points = "support" if update == 0 else "query"
@@ -170,7 +170,7 @@ class Supervised(_Trained):
         return None if iteration == self.done(options) else iteration
 
     def curve(self, options, *, best=False):
-        """Accuracies after the updates of the published number; errors after 0, 1, 5 and 10, on query points."""
+        """Reads accuracies after the published number of updates, or errors on query points after 0, 1, 5 and 10."""
         last = published_update(self.settings)
         columns = {str(n): f"update{n}" if n else "query_update0" for n in (0, 1, 5, 10) if n <= last}
         columns = {str(last): f"update{last}"} if self._images else columns
@@ -188,7 +188,7 @@ class Supervised(_Trained):
         return self.folder(options) / f"test_ubs{shots}_stepsize{step_size}{'_best' if best else ''}.csv"
 
     def _split(self, options):
-        """The split that main.py has tested: validation, where the data have no test classes."""
+        """Returns the split that main.py has tested: validation, if the data have no test classes."""
         from maml_tf.supervised import build
 
         return "test" if "test" in build.load(self.settings, options.data_dir).splits else "val"
@@ -220,12 +220,12 @@ class Baseline(Result):
         return iterations_done(self.folder(options))
 
     def ours(self, options):
-        """On the test classes or, without them, on the second half of the validation classes."""
+        """Reads our number on the test classes or, without them, on the second half of the validation classes."""
         split, _, (mean,), (ci95,) = self.curve(options)
         return Ours(split, f"{mean} +- {ci95}")
 
     def curve(self, options, *, best=False):
-        """One accuracy: the number of updates is chosen on validation classes."""
+        """Reads one accuracy, since the number of updates is chosen on validation classes."""
         with log.rows(self._logdir(options) / f"baselines_5way_{self.shots}shot.csv") as rows:
             by_split = {row["split"]: row for row in rows if row["baseline"] == self.system}
             row = by_split.get("test") or by_split["val"]
@@ -243,17 +243,17 @@ class Policy(_Trained):
     settings: RLExperiment
 
     def command(self, options):
-        """That of the training; `evaluation_command` follows."""
+        """Returns the command of the training, after which `evaluation_command` evaluates."""
         return ["python", "-m", "scripts.train_rl", *self.shortened(options).flags(), *options.flags("logdir")]
 
     def evaluation_command(self, options: Options) -> list[str]:
-        """That of the evaluation of all policies that are trained; its flags say which MAML run to take."""
+        """Returns the command that evaluates all trained policies; its flags say which MAML run to take."""
         maml = policy_settings(envs.find(self.settings.env), "maml").flags()
         flags = [flag for flag in maml if not flag.startswith("--iterations=")]
         return [sys.executable, "-m", "scripts.evaluate_rl", *flags, *options.flags("logdir")]
 
     def run(self, options):
-        # Threads belong to a process and cannot be changed, and an evaluation wants others than training one task.
+        # Threads are fixed for a process, and an evaluation needs other threads than a training on one task.
         return super().run(options) or subprocess.run(self.evaluation_command(options)).returncode
 
     def folder(self, options):
@@ -262,13 +262,13 @@ class Policy(_Trained):
         return run_folder(self.shortened(options), options.logdir)
 
     def ours(self, options):
-        """After the last update."""
+        """Reads our return after as many updates as were published."""
         split, updates, means, ci95s = self.curve(options)
         at = updates.index(str(published_update(self.settings)))
         return Ours(f"{split}, {updates_text(int(updates[at]))}", f"{means[at]} +- {ci95s[at]}")
 
     def curve(self, options, *, best=False):
-        """The returns after every update up to that of the published number."""
+        """Reads the returns after 0, 1, ... updates, up to the published number of updates."""
         with log.rows(self.folder(options).parent / f"{self.settings.env}_returns.csv") as rows:
             of_policy = {r["updates"]: r for r in rows if r["policy"] == self.settings.baseline}
             updates = [str(n) for n in range(published_update(self.settings) + 1)]
@@ -284,17 +284,17 @@ def _texts(mean, ci95, percent):
 
 
 def updates_text(number: int) -> str:
-    """A number of updates in words."""
+    """Formats a number of updates: "1 update", "2 updates"."""
     return f"{number} update{'' if number == 1 else 's'}"
 
 
 def published_update(settings: Experiment | RLExperiment) -> int:
-    """The number of updates after which a number was published."""
-    if settings.baseline == "oracle":  # which has nothing to adapt to; the original's csv has its error on the support
+    """Returns the number of updates after which a number was published."""
+    if settings.baseline == "oracle":  # it has nothing to adapt to; the original's csv has its error on the support
         return 0
     return settings.reported_update if isinstance(settings, Experiment) else envs.find(settings.env).protocol.updates
 
 
 def policy_settings(env: envs.Environment, policy: str) -> RLExperiment:
-    """As the authors trained their own checkpoint of MAML, and as their scripts train the baselines."""
+    """Returns the settings of the authors' checkpoint for MAML, and those of the authors' scripts for baselines."""
     return RLExperiment.of(env=env.name, baseline=policy, **env.authors if policy == "maml" else {})

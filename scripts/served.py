@@ -1,4 +1,4 @@
-"""Processes that measure, and answer line by line, so that several can take turns."""
+"""Processes that measure when a line of their input asks for it, so that several can be measured in turns."""
 
 import contextlib
 import json
@@ -20,21 +20,21 @@ _QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3"}
 
 
 class Served:
-    """A module in a process of its own, such as `scripts.benchmark_worker`, which answers lines of JSON by lines of it.
+    """A process that runs a module such as `scripts.benchmark_worker` and answers lines of JSON with lines of JSON.
 
     Args:
         line: name of the module, and its arguments.
         environment: additions to the environment.
 
     Attributes:
-        first: dict that it has written before any question.
+        first: dict that the process has written before the first request.
 
     Raises:
-        UserError: the process has ended, here as in `ask`; the message has what it said last.
+        UserError: the process has ended, here or in `ask`; the message has the last line of its errors.
     """
 
     def __init__(self, line: Sequence[str], environment: Mapping[str, str]):
-        # Shown only where it fails, since TensorFlow always says something.
+        # Shown only if the process fails, since TensorFlow always writes something.
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115
         pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": self._errors}
         whole = [sys.executable, "-m", *line]
@@ -42,8 +42,8 @@ class Served:
         self.first = self._answer()
 
     def ask(self, what: dict[str, Any]) -> dict[str, Any]:
-        """What the process answers."""
-        with contextlib.suppress(BrokenPipeError):  # it has ended, and `_answer` tells why
+        """Sends a request to the process and returns its answer."""
+        with contextlib.suppress(BrokenPipeError):  # the process has ended, and `_answer` says why
             self._process.stdin.write(json.dumps(what) + "\n")
             self._process.stdin.flush()
         return self._answer()
@@ -60,12 +60,12 @@ class Served:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._process.communicate()  # closes its input, at whose end it ends
+        self._process.communicate()  # closes the input of the process, which then ends
         self._errors.close()
 
 
 def last_line(errors: str) -> str:
-    """The last line of what a process has written to its standard error."""
+    """Returns the last line of what a process has written to its standard error."""
     return next(reversed(errors.strip().splitlines()), "it said nothing")
 
 

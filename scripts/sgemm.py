@@ -12,7 +12,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def run(flags: Flags) -> int | None:
-    """Says the new name, and runs scripts.flops."""
+    """Prints the new name, and runs scripts.flops."""
     print("scripts.sgemm is now called scripts.flops: use that name", file=sys.stderr)
     return flops.run(flags)
 

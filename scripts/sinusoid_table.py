@@ -5,12 +5,13 @@ python -m scripts.sinusoid_table --logdir=logs/sinusoid --seed=0 --seed=1 --seed
 
 As in the paper, every learner was trained with K = 10 and is tested with 5, 10 and 20 points. The pretrained baseline
 appears with the step size of training, and tuned: with the step size that has the least mean error after 10 updates on
-600 separate (validation) tasks of the same K. The oracle's inputs hold the task. Its error is the one at update 0,
-since updates make it diverge, perhaps to NaN.
+600 separate (validation) tasks of the same K. The oracle's inputs include amplitude and phase, so it knows the task.
+Its error is the one at update 0, since updates make it diverge, perhaps to NaN.
 
 The last columns are about the errors after 10 updates: their median over tasks, and how many are above 25, the square
-of the largest amplitude. The updates diverge on these tasks, which dominate the means. The csv has the errors after
-every update, their means with errors above 25 counted as 25 (capped), and the errors that decided the tuned step size.
+of the largest amplitude. On these tasks the updates diverge, and their errors dominate the means. The csv has the
+errors after every update, their means with errors above 25 counted as 25 (capped), and the errors by which the tuned
+step size was chosen.
 """
 
 import sys
@@ -22,7 +23,7 @@ from maml_tf.runs.process import quiet_import
 
 
 def define_runs(flags: Flags) -> None:
-    """Defines the flags that say which runs of section 5.1 to take."""
+    """Defines the flags that say which runs of section 5.1 to read."""
     flags.string("logdir", None, "folder of the runs, as given to main.py; default: logs/sinusoid")
     flags.several("seed", int, "seed of a MAML run; default: those of all finished runs")
     flags.integer("iterations", 70_000, "iterations of training; default: the paper's")

@@ -1,9 +1,9 @@
-"""The tables of RESULTS.md and README.md, written from the record, and those of docs/performance.md.
+"""Writes the tables of RESULTS.md and README.md from the record, and those of docs/performance.md from measurements.
 
-A page says by comments where a table is: from `<!-- table: half_cheetah_direction, half-cheetah, goal direction -->`
-to `<!-- end of table -->`. The first word begins the names of the rows that the table has, in the record's order; the
-rest is its title. The table `paper` has one line for each MAML of the paper. The tables whose names begin with
-`benchmark` come from what `scripts.benchmark --peers` and `--against` have measured.
+Comments in a page say where a table is: from `<!-- table: half_cheetah_direction, half-cheetah, goal direction -->` to
+`<!-- end of table -->`. The table has the rows whose names begin with the first word, in the record's order; the other
+words are its title. The table `paper` has one line for each result of MAML in the paper. The tables whose names begin
+with `benchmark` show what `scripts.benchmark --peers` and `--against` have measured.
 """
 
 import re
@@ -19,17 +19,17 @@ from scripts.results import RESULTS
 ROOT = Path(__file__).parents[1]
 PAGES = ROOT / "README.md", ROOT / "RESULTS.md", ROOT / "docs" / "performance.md"
 SUMMARY = "paper"
-_TEST = "test", "40 goals", ""  # the splits that the paper tests on; "" where none is noted
-# What begins the names of rows that are not the paper's.
+_TEST = "test", "40 goals", ""  # the splits that the paper tests on; "" if none is recorded
+# How the names of rows that are not the paper's begin.
 OTHERS = "variants_", *(f"{name}_" for name, dataset in DATASETS.items() if dataset.accuracies)
 _TABLE = re.compile(r"(<!-- table: (\w+)(?:, ([^\n]+?))? -->\n).*?(<!-- end of table -->)", re.DOTALL)
-# The tables of the benchmark: the csv, and the function that makes cells of its rows.
+# The tables of the benchmark: the csv, and the function that turns its rows into cells.
 _MEASURED = {
     "benchmark_peers": (benchmark_record.PEERS, benchmark_record.peers_table),
     "benchmark_memory": (benchmark_record.PEERS, benchmark_record.memory_table),
     "benchmark_against": (benchmark_record.AGAINST, benchmark_record.against_table),
 }
-_AFTER_ONE = {"sinusoid_10shot_maml", "point_navigation_maml"}  # the update for which they are trained
+_AFTER_ONE = {"sinusoid_10shot_maml", "point_navigation_maml"}  # trained for one update
 
 
 def write() -> list[Path]:
@@ -48,7 +48,7 @@ def write() -> list[Path]:
 
 
 def filled(page: str, lines: Sequence[Line]) -> str:
-    """The text of a page with its tables as the record has them."""
+    """Returns the text of a page with its tables made anew from the record and the measurements."""
 
     def table(found):
         begin, name, title, end = found.groups()
@@ -64,15 +64,15 @@ def filled(page: str, lines: Sequence[Line]) -> str:
 
 
 def of_rows(name: str, title: str, lines: Sequence[Line]) -> list[list[str]]:
-    """The cells of the table of all rows whose names begin so: curves where there are any, otherwise single numbers."""
+    """Makes the cells of the table of all rows that begin with `name`: curves if there are any, else single numbers."""
     chosen = [line for line in lines if line.row.startswith(f"{name}_")]
     return (_curves if any(" " in line.updates for line in chosen) else _numbers)(title, chosen)
 
 
 def summary(lines: Sequence[Line]) -> list[list[str]]:
-    """The cells of README's table: MAML in every experiment of the paper, the mean over seeds where there are several.
+    """Makes the cells of README's table: MAML in every experiment of the paper; several seeds are averaged.
 
-    Numbers are of the last update, of sinusoids and 2D navigation of the first.
+    Numbers are those after the last update; for sinusoids and 2D navigation, those after the first.
     """
     cells = [["experiment", "updates", "paper", "ours", "row"]]
     for name, result in RESULTS.items():
@@ -89,14 +89,14 @@ def summary(lines: Sequence[Line]) -> list[list[str]]:
 
 
 def markdown(cells: Sequence[Sequence[str]]) -> str:
-    """A table in markdown; the first row is its header."""
+    """Formats a table in markdown; the first row is its header."""
     header, *rows = cells
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("|" + "|".join(f" {cell} " if cell else " " for cell in line) + "|" for line in lines)
 
 
 def _curves(title, lines):
-    """A column for each number of updates; the published numbers stand above the first of ours."""
+    """Makes a column for each number of updates; the published numbers of a row are above our first line of it."""
     updates = sorted({update for line in lines for update in line.updates.split()}, key=int)
     cells, seen = [[title, f"{updates[0]} updates", *updates[1:]]], set()
     for line in lines:
@@ -124,7 +124,7 @@ def _not_there(line):
 
 
 def _ours(lines, update):
-    """The mean over the complete lines of one split, the test's if there is one; without any, the first line's."""
+    """Formats the mean over the complete lines of one split, preferably of the test; if none is complete, one line."""
     there = [line for line in lines if update in line.ours_by_update]
     if not there:
         return _not_there(lines[0])

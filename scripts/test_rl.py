@@ -12,7 +12,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def run(flags: Flags) -> int | None:
-    """Says the new name, and runs scripts.evaluate_rl."""
+    """Prints the new name, and runs scripts.evaluate_rl."""
     print("scripts.test_rl is now called scripts.evaluate_rl: use that name", file=sys.stderr)
     return evaluate.run(flags)
 

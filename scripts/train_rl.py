@@ -1,4 +1,4 @@
-"""Meta-trains a policy; what it does is in rl/commands/train.py."""
+"""Meta-trains a policy; the code of this command is in rl/commands/train.py."""
 
 import sys
 

@@ -1,6 +1,6 @@
-"""Tests stored weights against the record: what `scripts.reproduce --verify` does. Nothing is trained.
+"""Tests stored weights against the record, for `scripts.reproduce --verify`; trains nothing.
 
-A line of the record is tested by the settings that its command names.
+A line of the record is tested with the settings that its command names.
 """
 
 import functools
@@ -21,10 +21,10 @@ from scripts import evaluate_rl, train_rl
 from scripts.record import NONE, Line, Number, read
 
 RUNS = "runs"
-AUTHORS = "FOLDER"  # as --logdir in the record: where whoever made the line had the authors' weights
+AUTHORS = "FOLDER"  # in the record, stands for the --logdir of the authors' weights
 # Returns are the same to the last digit on machines that compute alike. On others, rounding errors grow along the
-# trajectories until these differ as by other noise in the actions. With other noise, returns after updates moved by up
-# to 1.7 times the half width of the record's 95 % interval (half-cheetah, two or three evaluations each).
+# trajectories until they differ as much as with other noise in the actions. With other noise, returns after updates
+# changed by up to 1.7 times the half width of the record's 95 % interval (half-cheetah, two or three evaluations each).
 HALF_WIDTHS = 2
 _OF_OTHER_TESTS = "test_queries", "test_ways", "test_head", "test_tasks", "ensemble"
 _HEADER = ("row", "run", "updates", "record", "now", "")
@@ -35,12 +35,12 @@ class Skipped(Exception):
 
 
 class Checked(NamedTuple):
-    """What became of a line.
+    """The result of testing a line.
 
-    line: of the record.
-    update: after which the numbers below are; the one with the largest difference, or the last.
-    now: our number, as it was computed now; None where it was not.
-    verdict: "ok", the difference, or why it was skipped.
+    line: line of the record.
+    update: number of updates after which the numbers are compared: that of the largest difference, or the last.
+    now: our number, as computed now; None if it was not computed.
+    verdict: "ok", the difference, or why the line was skipped.
     differs: whether the difference is too large.
     """
 
@@ -55,13 +55,13 @@ def run(rows: Sequence[str], logdir: str | None = None, data_dir: str | None = N
     """Tests rows and prints a table of them.
 
     Args:
-        rows: names; none are all.
+        rows: names of rows; if empty, all are tested.
         logdir: folder that holds the runs, in its subfolders <datasource> and <env>; default, runs/.
         data_dir: folder of the data; default, the dataset's own.
 
     Returns:
-        The exit code: 1 if a number differs from the record, if no line of a row that is named could be tested, or if
-        none at all could be; otherwise 0.
+        The exit code: 1 if a number differs from the record, if no line of a named row could be tested, or if no line
+        at all could be tested; otherwise 0.
 
     Raises:
         UserError: there is no such row, or a checkpoint is damaged.
@@ -73,15 +73,15 @@ def run(rows: Sequence[str], logdir: str | None = None, data_dir: str | None = N
             raise UserError(f"the record has no row {row!r}: choose one of {', '.join(names)}")
     with process.quiet_import():
         import tensorflow as tf
-    tf.get_logger().setLevel("ERROR")  # TensorFlow warns, since one policy after another is compiled
+    tf.get_logger().setLevel("ERROR")  # it would warn that one policy after another is compiled
     process.configure(process.TASKS_SIDE_BY_SIDE)
     lines = [line for line in lines if not rows or line.row in rows]
     known = [_cells(Checked(line, _last(line), None, "")) for line in lines]
     widths = [max(map(len, column)) for column in zip(_HEADER, *known, strict=True)]
-    widths[4] = widths[3]  # of what is computed now
+    widths[4] = widths[3]  # the column of what is computed now
     print(_padded(_HEADER, widths))
     differs, tested = False, set()
-    for line in lines:  # each is shown when it is known, since a run takes from seconds to minutes
+    for line in lines:  # each is printed at once, since testing it takes seconds to minutes
         checked = check(line, logdir or RUNS, data_dir)
         print(_padded(_cells(checked), widths))
         differs |= checked.differs
@@ -110,17 +110,17 @@ def compare(line: Line, now: Mapping[str, tuple[float, float]], half_widths: flo
     """Compares numbers with those of a line.
 
     Args:
-        line: of the record.
-        now: mean and ci95 after each update that is to be compared.
-        half_widths: by how many times the record's ci95 a mean may differ; it may always differ by its rounding. At 0
-            the ci95, where the record has one, may differ by its rounding alone, too.
+        line: line of the record.
+        now: mean and ci95 by number of updates, for the updates to compare.
+        half_widths: largest difference of a mean, as a multiple of the record's ci95; the rounding of the record is
+            always allowed. If 0, the ci95 is compared too, unless the record has none, and may differ by its rounding.
     """
     worst = None
     for update, (mean, ci95) in now.items():
         recorded = line.ours_by_update[update]
         compared = [("", recorded.mean, mean)]
         compared += [] if half_widths or recorded.ci95 == NONE else [("the interval ", recorded.ci95, ci95)]
-        for what, text, value in reversed(compared):  # where both differ as much, the mean is named
+        for what, text, value in reversed(compared):  # if both differ by as much, the mean is named
             difference, allowed = _difference(text, value), _rounding(text)
             rounded = difference <= allowed
             if half_widths:
@@ -133,7 +133,7 @@ def compare(line: Line, now: Mapping[str, tuple[float, float]], half_widths: flo
 
 
 def _difference(text, value):
-    """Between a recorded number and ours; none between NaN and NaN, infinite where only one is NaN."""
+    """Returns the difference of a recorded number and ours: 0 if both are NaN, infinite if only one is."""
     difference = abs(value - float(text))
     if math.isnan(difference):
         return 0.0 if text == "nan" and math.isnan(value) else math.inf
@@ -141,13 +141,13 @@ def _difference(text, value):
 
 
 def _rounding(text):
-    """Half a unit in the last digit, and the error of writing that in binary."""
+    """Returns half a unit in the last digit, plus a margin for the error of its binary form."""
     exponent = Decimal(text).as_tuple().exponent
     return 0.500001 * 10.0**exponent if isinstance(exponent, int) else 0.0
 
 
 def _like(recorded, mean, ci95):
-    """A number with as many digits after the point as the recorded one."""
+    """Formats a number with as many digits after the point as the recorded one."""
     digits = len(recorded.mean.partition(".")[2]) if "e" not in recorded.mean else 1
     form = f".{digits}{'e' if 'e' in recorded.mean else 'f'}"
     return Number(f"{mean:{form}}", f"{ci95:{form}}" if math.isfinite(ci95) else "-")
@@ -178,7 +178,7 @@ def _evaluation(line) -> Callable:
 
 
 def _supervised(arguments, line, logdir, data_dir):
-    """Mean and ci95 by update, as `main.py --train=False` computes them; but where tasks diverged."""
+    """Computes mean and ci95 by update as `main.py --train=False` does, without updates after which losses diverged."""
     from maml_tf.runs.checkpoints import available
     from maml_tf.supervised import build, evaluation
 
@@ -212,7 +212,7 @@ def _supervised(arguments, line, logdir, data_dir):
     )
     percent = 100 if result.kind == "accuracy" else 1
     updates = [int(update) for update in line.updates.split()]
-    # A diverged task's loss, which swamps the mean, is not the same on two machines. For accuracies it is no matter.
+    # The loss of a diverged task dominates the mean, and differs by machine. Accuracies are not affected.
     updates = [update for update in updates if percent == 100 or not result.diverged[update]]
     if not updates:
         raise Skipped("tasks diverged after every update")
@@ -224,7 +224,7 @@ def _checkpoints(line, folder):
 
 
 def _policy(script, arguments, line, logdir, data_dir):
-    """Mean and ci95 of the returns by update, as `scripts.evaluate_rl` computes them."""
+    """Computes mean and ci95 of the returns by update, as `scripts.evaluate_rl` does."""
     from maml_tf.runs.checkpoints import available
     from rl import build, evaluation
 

@@ -1,4 +1,4 @@
-"""The real command, `python main.py`, in a process of its own, and what it answers."""
+"""Runs the real command, `python main.py`, in a separate process and returns its output."""
 
 import os
 import subprocess
@@ -11,14 +11,14 @@ ROOT = Path(__file__).parents[1]
 _ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
 
 
-# The run that several tests look at, with little to compile, and the folder of its checkpoints below that of the runs.
+# The run that several tests share: its flags, which leave little to compile, and the name of its folder in the logdir.
 ARGUMENTS = ("--metatrain_iterations=1000", "--save_interval=50", "--validation_interval=500", "--jit=false")
 ARGUMENTS += ("--logdir=runs",)
 NAME = "cls_5.mbs_25.ubs_10.numstep1.updatelr0.01nonorm"
 
 
 class Result(NamedTuple):
-    """What a command left: its exit code and all that it wrote."""
+    """The result of a command: its exit code and all that it wrote."""
 
     returncode: int
     stdout: str
@@ -28,9 +28,9 @@ class Result(NamedTuple):
 class RealRun(NamedTuple):
     """A run that was stopped and resumed.
 
-    folder: of the checkpoints.
-    stopped, finished: Result of the two commands.
-    kept: the iterations whose checkpoints there were in between.
+    folder: the folder of the checkpoints.
+    stopped, finished: the Result of the interrupted command, and of the one that resumed the run.
+    kept: the iterations whose checkpoints existed between the two commands.
     """
 
     folder: Path
@@ -40,7 +40,7 @@ class RealRun(NamedTuple):
 
 
 def assert_refused(result, message):
-    """One sentence on stderr and exit code 2."""
+    """Asserts exit code 2, and that the last line of stderr is an error sentence with this message."""
     assert result.returncode == 2
     last_line = result.stderr.splitlines()[-1]
     assert last_line.startswith("error: ")
@@ -61,13 +61,13 @@ def run(folder, *arguments):
 
 
 def ended(process):
-    """Waits for the end of a process that was started; returns its Result."""
+    """Waits for the end of a started process; returns its Result."""
     out, err = process.communicate()
     return Result(process.returncode, out, err)
 
 
 def wait_for(process, condition, every=0.02):
-    """Waits until condition() is true, looking every so many seconds while the process runs; returns the last."""
+    """Waits until condition() is true, checking every `every` seconds; returns its value. Fails if the process ends."""
     while not (result := condition()):
         if process.poll() is not None:
             raise AssertionError(f"the command ended too early: {ended(process)}")

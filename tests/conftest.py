@@ -1,6 +1,6 @@
-"""Fixtures: the command in the tests' own process, and one real run that several tests look at.
+"""Fixtures: the command, run in the tests' own process, and one real run that several tests share.
 
-The process that hands the tests to others reads this file too, so that TensorFlow is loaded by fixtures alone.
+The process that distributes the tests to workers reads this file too, so only fixtures load TensorFlow.
 """
 
 import gc
@@ -17,7 +17,7 @@ from tests import command
 _LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 _LEVEL_AT_START = os.environ.get(_LOG_LEVEL)
 _TESTS = Path(__file__).parent
-# Files that share what takes long to compile or train go to the same process, as the tests of one file do.
+# Files that share slow compilations or trainings. Each group runs in one process, as the tests of one file do.
 TOGETHER = (
     [f"tests/scripts/test_{name}.py" for name in ("plot_sinusoid", "sinusoid_table", "verify")],
     [f"tests/maml_tf/supervised/test_{name}.py" for name in ("best", "cosine_log", "ensemble", "training")]
@@ -33,7 +33,7 @@ def _listed(name):
     return {line for line in lines if line and not line.startswith("#")}
 
 
-@pytest.hookimpl(tryfirst=True)  # before those that -m leaves out are dropped
+@pytest.hookimpl(tryfirst=True)  # before pytest drops the tests that -m deselects
 def pytest_collection_modifyitems(config, items):
     """Marks the tests that quick.txt and slow.txt name."""
     quick, slow, found = _listed("quick.txt"), _listed("slow.txt"), set()
@@ -49,14 +49,14 @@ def pytest_collection_modifyitems(config, items):
 
 
 def pytest_collection_finish():
-    """What is loaded by now stays: no search for garbage need go through it; and what is traced is no garbage soon."""
+    """Makes garbage collection cheaper: it skips what is loaded already, and runs less often, as traces live long."""
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """What --dist=loadfile does, but for the files of TOGETHER."""
+    """Schedules as --dist=loadfile does, but keeps the files of each group in TOGETHER in one process."""
     from xdist.scheduler import LoadFileScheduling
 
     class Scheduling(LoadFileScheduling):
@@ -69,13 +69,13 @@ def pytest_xdist_make_scheduler(config, log):
 
 @pytest.fixture
 def missing_quick_tests(request):
-    """The names in quick.txt and slow.txt that no test has; none where not all tests were collected."""
+    """The names in quick.txt and slow.txt that no test has; empty unless all tests were collected."""
     return request.config.stash[_MISSING]
 
 
 @pytest.fixture(autouse=True)
 def log_level(monkeypatch):
-    """Undoes what commands do to it in the tests' own process, whose children would inherit it."""
+    """Undoes what commands do to TensorFlow's log level in this process, since child processes would inherit it."""
     if _LEVEL_AT_START is None:
         monkeypatch.delenv(_LOG_LEVEL, raising=False)
         yield
@@ -86,7 +86,7 @@ def log_level(monkeypatch):
 
 @pytest.fixture
 def run_main(monkeypatch, capsys, tmp_path):
-    """run_main(*arguments) does in an empty folder what `python main.py` does, but in this process, to save time."""
+    """run_main(*arguments) does what `python main.py` does in an empty folder, but in this process, to save time."""
     monkeypatch.setattr(runtime, "configure", lambda kind, **arithmetic: None)  # can only be done once in a process
     monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
     monkeypatch.chdir(tmp_path)
@@ -122,7 +122,7 @@ def real_run(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def real_omniglot(tmp_path_factory):
-    """A folder with the real Omniglot, whose cache is made at its first use."""
+    """A folder with the real Omniglot; its first use makes the cache there."""
     if not os.environ.get("MAML_TEST_DATA"):
         pytest.skip("MAML_TEST_DATA names no folder with the real data")
     folder = tmp_path_factory.mktemp("omniglot")

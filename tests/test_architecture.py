@@ -1,4 +1,4 @@
-"""The layers: which part of the project may import which, inside functions too; and what must load at once."""
+"""The layers: which part of the project may import which, in functions too; and which modules must load fast."""
 
 import ast
 import re
@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-AT_ONCE = (  # what --help and a mistyped flag need
+AT_ONCE = (  # modules that --help and a mistyped flag need
     *("maml_tf", "maml_tf.runs.settings", "maml_tf.runs.flags", "maml_tf.runs.boundary", "maml_tf.runs.process"),
     *("maml_tf.runs.published", "maml_tf.runs.log", "maml_tf.supervised.datasets", "maml_tf.supervised.experiment"),
     *("maml_tf.baselines.experiment", "rl.experiment", "rl.envs", "main"),
@@ -18,7 +18,7 @@ GROUND = {f"data_generators.{name}" for name in ("errors", "files", "progress", 
 
 
 def modules():
-    """Module -> the modules of the project that it imports, at its top or within functions."""
+    """Maps each module to the modules of the project that it imports, at its top or in functions."""
     files = [ROOT / "main.py", *(file for part in PARTS for file in (ROOT / part).rglob("*.py"))]
     names = {_name(file) for file in files}
     return {_name(file): _imported(file, names) - {_name(file)} for file in files}
@@ -67,7 +67,7 @@ MAY_IMPORT = {
 def test_imports_point_one_way():
     wrong = []
     for module, imported in modules().items():
-        if module == "maml_tf":  # the public names, loaded on first use
+        if module == "maml_tf":  # it loads the public names on first use
             continue
         allowed = MAY_IMPORT[part_of(module)]
         wrong += [f"{module} imports {other}" for other in imported if not {other, part_of(other)} & allowed]
@@ -75,7 +75,7 @@ def test_imports_point_one_way():
 
 
 def test_all_take_keras_from_the_file_that_has_it_run_on_tensorflow():
-    # A PyDataset needs no TensorFlow.
+    # task_sequence.py is allowed, since a PyDataset needs no TensorFlow.
     may = {ROOT / "maml_tf" / "backend.py", ROOT / "data_generators" / "task_sequence.py"}
     files = {ROOT / "main.py", *(file for part in PARTS for file in (ROOT / part).rglob("*.py"))} - may
     assert [file for file in files if re.search(r"^\s*(import|from) keras\b", file.read_text(), re.MULTILINE)] == []

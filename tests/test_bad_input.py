@@ -1,4 +1,4 @@
-"""What `python main.py` refuses: one sentence on stderr, exit code 2, and nothing on disk harmed."""
+"""What `python main.py` refuses: it writes one sentence to stderr, exits with code 2 and harms nothing on disk."""
 
 import shutil
 from pathlib import Path
@@ -13,7 +13,7 @@ from tests.data_generators.synthetic_images import tree, write
 from tests.data_generators.synthetic_omniglot import snapshot
 from tests.maml_tf.built_once import BuiltOnce
 
-# With little to compile and few tasks.
+# Flags that leave little to compile and few tasks.
 QUICK = ("--log=False", "--validation_interval=0", "--jit=false", "--meta_batch_size=2", "--metatrain_iterations=4")
 SMALL_IMAGES = ("--datasource=omniglot", "--num_classes=2", "--num_filters=2")
 
@@ -42,7 +42,7 @@ def test_images_without_a_split_that_training_needs(run_main, tmp_path):
 
 
 def test_a_run_is_not_resumed_on_other_images(run_main, monkeypatch, tmp_path):
-    """It may be tested on them; and runs of earlier versions do not tell theirs."""
+    """The run may be tested on them. Runs of earlier versions did not record their images, so they are not checked."""
     monkeypatch.setattr(build, "build", BuiltOnce())
     for name, last in (("mine", "d"), ("yours", "e")):
         classes = dict.fromkeys(["val/a", "val/b", "train/c", f"train/{last}"], 2)
@@ -70,7 +70,7 @@ def test_more_classes_or_images_than_there_are(run_main, small_omniglot, tmp_pat
     before = snapshot(tmp_path)
     assert_refused(run_main("--datasource=omniglot", "--num_classes=4"), "A 4-way task needs 4 classes")
     assert_refused(run_main(*SMALL_IMAGES, "--update_batch_size=2"), "need 4 images")
-    # The test's shots are too many, which is better said before the training than after it.
+    # The test has too many shots. The command must say so before the training, not after it.
     arguments = (*SMALL_IMAGES, *QUICK, "--train_update_batch_size=1", "--update_batch_size=2")
     assert_refused(run_main(*arguments), "need 4 images")
     assert snapshot(tmp_path) == before
@@ -79,7 +79,7 @@ def test_more_classes_or_images_than_there_are(run_main, small_omniglot, tmp_pat
 def test_testing_without_a_checkpoint(run_main, tmp_path):
     result = run_main("--train=False", "--datasource=omniglot", "--logdir=runs")
     assert_refused(result, f"no checkpoint in {Path('runs', Experiment.of(datasource='omniglot').name)}: train first")
-    assert list(tmp_path.iterdir()) == []  # nor was anything downloaded
+    assert list(tmp_path.iterdir()) == []  # nothing was downloaded either
 
 
 def test_iteration_to_test_is_for_tests_only(run_main, tmp_path):
@@ -157,7 +157,7 @@ def test_ctrl_c_before_training(run_main, monkeypatch):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """The folder of a run with checkpoints at 1980 and 2000, of a MAML that nothing has trained."""
+    """The folder of a run with checkpoints of iterations 1980 and 2000; its MAML is untrained."""
     experiment = Experiment.of(metatrain_iterations=2000)
     folder = tmp_path_factory.mktemp("runs") / experiment.name
     store = build.store(folder, build.build(experiment, experiment.dataset.shapes(experiment), jit=False), experiment)

@@ -1,4 +1,4 @@
-"""`main.py` with the best checkpoints on validation: tested after training, by name, in ensembles, and exported."""
+"""`main.py` with the best checkpoints on validation: tests after training, by name and of ensembles, and exports."""
 
 import itertools
 import json
@@ -35,7 +35,7 @@ def built_once():
 
 @pytest.fixture
 def run_main(run_main, built_once, monkeypatch):
-    """As `run_main`, but all commands have the same MAML."""
+    """Like the shared fixture `run_main`, but all commands use the same MAML."""
 
     def call(*arguments):
         with monkeypatch.context() as patch:
@@ -47,20 +47,20 @@ def run_main(run_main, built_once, monkeypatch):
 
 @pytest.fixture
 def best_first(monkeypatch):
-    """Has every validation rank behind those before."""
+    """Ranks every validation below all earlier ones, so that the first is the best."""
     count = itertools.count()
     monkeypatch.setattr(training, "rank", lambda evaluation: (0.0, float(next(count))))
 
 
 @pytest.fixture(scope="module")
 def kept():
-    """What the first test that needs the training keeps of it for the others."""
+    """Holds the result of the training, which the first test that needs it stores for the others."""
     return {}
 
 
 @pytest.fixture
 def trained(run_main, best_first, kept, tmp_path, tmp_path_factory):
-    """What the training printed, and the folder of a copy of the run, whose best checkpoint is that of iteration 2."""
+    """What the training printed, and the folder of a copy of the run. Its best checkpoint is that of iteration 2."""
     if not kept:
         result = run_main(*RUN, "--validation_interval=2")
         assert result.returncode == 0, result.stderr
@@ -101,7 +101,7 @@ def test_a_test_of_another_iteration_has_files_of_its_own(trained, run_main):
     result = run_main(*RUN, "--train=False", "--test_iter=2")
     assert "Testing the checkpoint of iteration 2\n" in result.stdout
     assert result.stdout.endswith(f"{FILES}_iter2.csv\n")
-    of_best = {name: tested[f"{FILES}_best.{name}"] for name in ("csv", "pkl")}  # which is of the same iteration
+    of_best = {name: tested[f"{FILES}_best.{name}"] for name in ("csv", "pkl")}  # the best is of iteration 2, too
     assert results(folder) == tested | {f"{FILES}_iter2.{name}": content for name, content in of_best.items()}
 
 
@@ -112,12 +112,12 @@ def test_a_best_checkpoint_that_is_the_last_is_tested_once(run_main, tmp_path):
 
 
 def test_a_test_of_an_earlier_best_is_written_anew_on_either_split(run_main, monkeypatch, tmp_path):
-    """Where the last is now the best, a file of the best must not stay that of an earlier one."""
+    """If the last checkpoint becomes the best, the test file of the best must not remain that of an earlier one."""
     ranks = itertools.chain([0.0, 1.0], itertools.count(-1.0, -1.0))
     monkeypatch.setattr(training, "rank", lambda evaluation: (0.0, next(ranks)))
     command = (*RUN, "--validation_interval=2", "--test_set=False")
-    assert run_main(*command).returncode == 0  # best at 2 of 4
-    assert run_main(*command, "--metatrain_iterations=6").returncode == 0  # best at 6
+    assert run_main(*command).returncode == 0  # iteration 2 of 4 is the best
+    assert run_main(*command, "--metatrain_iterations=6").returncode == 0  # iteration 6 is the best
     (folder,) = (tmp_path / "runs").iterdir()
     assert (folder / f"{FILES}_val_best.csv").read_bytes() == (folder / f"{FILES}_val.csv").read_bytes()
     assert len(results(folder)) == 4
@@ -146,12 +146,12 @@ def test_the_best_is_exported_and_loaded(trained, run_main, tmp_path):
     experiment = Experiment.of(metatrain_iterations=4, meta_batch_size=2, meta_lr=0.1)
     best, latest = (load_run(experiment, "runs", iteration=which, jit=False) for which in ("best", None))
     assert (best.iteration, latest.iteration, best.folder.resolve()) == (2, 4, folder)
-    assert load_run(experiment, "runs", iteration=2, jit=False).iteration == 2  # is in best/ only
+    assert load_run(experiment, "runs", iteration=2, jit=False).iteration == 2  # only best/ has it
     assert not np.array_equal(best.maml.weights[0], latest.maml.weights[0])
 
 
 def test_a_run_that_was_killed_before_its_first_checkpoint_but_the_best(trained, run_main):
-    """It is tested, and without --resume it is put aside as others are."""
+    """Its best checkpoint can be tested. With --resume=False, the run is put aside like any other."""
     _, folder = trained
     tested = results(folder)
     for file in [*folder.glob("model*"), *folder.glob("test_*")]:

@@ -1,4 +1,4 @@
-"""The documented commands for real, with fewer iterations and, for images, a smaller network."""
+"""The documented commands, run for real with fewer iterations and, for images, a smaller network."""
 
 import os
 
@@ -17,11 +17,11 @@ TWENTY_WAY = (
 
 
 def train_and_test(folder, line):
-    """Trains, and tests the run once more by itself."""
+    """Trains and tests with one command, tests again with another, and compares the results."""
     result = command.run(folder, *line.split())
     assert result.returncode == 0, result.stderr
     assert "Traceback" not in result.stderr
-    assert "0000 " not in result.stderr  # so begin TensorFlow's remarks
+    assert "0000 " not in result.stderr  # TensorFlow's log messages begin like this
     (written,) = folder.glob("logs/*/*/test_*.csv")
     figures = written.read_text()
     written.unlink()
@@ -66,5 +66,5 @@ def test_first_step_comes_within_30_seconds(tmp_path, request, datasource):
     process.kill()
     _, _, usage = os.wait4(process.pid, 0)
     process.communicate()
-    # Of the processor, since other processes may have the machine: an idle one takes no longer than that.
+    # CPU time, since other processes may be using the machine. On an idle machine, no more time than this passes.
     assert usage.ru_utime + usage.ru_stime < 30

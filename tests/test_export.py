@@ -1,4 +1,4 @@
-"""`python main.py --export_dir`, and what docs/export.md says one can do with what it writes, without this project."""
+"""`python main.py --export_dir`, and what docs/export.md shows how to do with an export without this project."""
 
 import json
 import re
@@ -24,12 +24,12 @@ from tests.data_generators.synthetic_omniglot import snapshot
 from tests.maml_tf.exports import assert_close, call, fill
 
 PAGE = (ROOT / "docs" / "export.md").read_text(encoding="utf-8")
-EXPORT_DIR = "exported/sinusoid/1"  # as on the page
+EXPORT_DIR = "exported/sinusoid/1"  # the folder on the page
 
 
 @pytest.fixture(scope="module")
 def run_folder(tmp_path_factory):
-    """A folder with a run of the sinusoid, two checkpoints of it, and the MAML as it is in the latter."""
+    """A folder with a run of the sinusoid that has two checkpoints, and the MAML of the second one."""
     folder = tmp_path_factory.mktemp("runs")
     experiment = Experiment.of()
     maml = build.build(experiment, build.load(experiment).source, "map", False)
@@ -61,7 +61,7 @@ def test_description_tells_what_it_is(sinusoid):
 
 @pytest.fixture
 def asked(monkeypatch):
-    """What main.py asks to be exported, in place of an export."""
+    """The arguments of main.py's calls of `export`, which does nothing here."""
     calls = []
     monkeypatch.setattr(export_run, "export", lambda *args, **settings: calls.append((*args, settings)))
     return calls
@@ -74,7 +74,7 @@ def test_any_checkpoint_can_be_exported(run_main, run_folder, asked, tmp_path):
     assert result.stdout.splitlines()[-2] == "Exporting the checkpoint of iteration 5"
     [(maml, path, settings)] = asked
     assert (path, settings["transductive"], settings["about"]["iteration"]) == ("out", True, 5)
-    assert not maml.weights[1].numpy().any()  # the biases as they were before they were filled
+    assert not maml.weights[1].numpy().any()  # checkpoint 5 is from before the biases were filled
 
 
 def test_exporting_is_refused(run_main, run_folder, tmp_path):
@@ -111,7 +111,7 @@ SUPPORT = {
 
 
 def answers_of_ours(maml, signature, inputs):
-    """What a signature must answer to inputs, by the MAML that was exported."""
+    """The answers that a signature must give to inputs, computed by the MAML that was exported."""
     if signature == "predict":
         return {"outputs": maml.predict(inputs["inputs"])}
     size, updates = inputs.get("step_size"), inputs.get("num_updates")
@@ -135,7 +135,7 @@ def assert_answers(loaded, maml, signature, inputs):
 
 
 def test_bodies_of_rest_requests(sinusoid):
-    """As the server does: it takes types from the signature, and names from the body."""
+    """Reads the requests as the server does: types come from the signature, names from the body."""
     _, maml, loaded = sinusoid
     seen = {}
     for body in json_bodies():
@@ -159,14 +159,14 @@ def test_body_of_the_grpc_request(sinusoid):
     tensors = {name: json_format.ParseDict(value, TensorProto()) for name, value in body["inputs"].items()}
     inputs = {name: tf.make_ndarray(tensor) for name, tensor in tensors.items()}
     assert_answers(loaded, maml, body["model_spec"]["signature_name"], inputs)
-    # The name is that of the command that starts the server, and its folder that of the export's versions.
+    # The command that starts the server uses the same name, and mounts the folder that holds the export's versions.
     (name,) = re.findall(r"-e MODEL_NAME=(\S+) tensorflow/serving", PAGE)
     assert name == body["model_spec"]["name"]
     assert f'-v "$PWD/{Path(EXPORT_DIR).parent}:/models/{name}"' in PAGE
     assert f"http://localhost:8501/v1/models/{name}:predict" in PAGE
 
 
-# Does what the program saved_model_cli does, once for each line on its input, as TensorFlow is loaded once for all.
+# Does what saved_model_cli does for each line of its input, in one process, so that TensorFlow is loaded only once.
 COMMAND_LINES = """
 import shlex
 import sys

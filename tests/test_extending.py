@@ -1,4 +1,4 @@
-"""The recipes of docs/extending.md work: each is followed here, but for the files that it has the reader change."""
+"""The recipes of docs/extending.md work: each is followed here, but the files that it changes stay as they are."""
 
 import re
 import sys
@@ -21,7 +21,7 @@ PAGE = (Path(__file__).parents[1] / "docs" / "extending.md").read_text(encoding=
 
 @pytest.fixture
 def module(monkeypatch):
-    """A function that makes a module of code, and has Python find it where it is given a name."""
+    """A function that runs code as a module; with a name, Python can import the module."""
 
     def make(code, name=None, **names):
         made = types.ModuleType(name or "fragment")
@@ -35,12 +35,12 @@ def module(monkeypatch):
 
 
 def whole(title):
-    """The files of a section, in its order."""
+    """The Python files of a section, in the order of the page."""
     return re.findall(r"```python\n(.*?)```", PAGE.split(f"## {title}\n")[1].split("\n## ")[0], re.DOTALL)
 
 
 def fragment(start):
-    """The indented block that begins so."""
+    """The indented block that begins with `start`."""
     return block("extending.md", start)
 
 
@@ -56,7 +56,7 @@ def test_an_environment(module, monkeypatch):
     module(code, "rl.envs.corridor")
     found = module(fragment("CORRIDOR"), **vars(registry)).CORRIDOR
     monkeypatch.setitem(registry.ENVIRONMENTS, found.name, found)
-    monkeypatch.setitem(gymnasium.registry, found.gym_id, None)  # which is undone, whether it was there before or not
+    monkeypatch.setitem(gymnasium.registry, found.gym_id, None)  # restored after the test, present or not
     del gymnasium.registry[found.gym_id]
     found.register()
     module(test).test_reward_is_minus_the_distance()

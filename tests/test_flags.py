@@ -1,4 +1,4 @@
-"""The flags of `python main.py`: those of the original, what they mean, and mistakes in them."""
+"""The flags of `python main.py`: the flags of the original, their meaning, and user errors in them."""
 
 import re
 import sys

@@ -1,4 +1,4 @@
-"""docs/from_scratch.py: its meta-gradient is the library's, on both networks, and it trains."""
+"""docs/from_scratch.py: its meta-gradient equals the library's on both networks, and it trains."""
 
 import ast
 import re
@@ -14,12 +14,12 @@ from maml_tf import MAML, Tasks, losses, networks
 
 SOURCE = Path(__file__).parents[1] / "docs" / "from_scratch.py"
 DEFINITIONS = ast.Import | ast.ImportFrom | ast.FunctionDef
-ACCURACY = {"float32": 2e-5, "float64": 1e-12}  # of a gradient, relative to the largest entry
+ACCURACY = {"float32": 2e-5, "float64": 1e-12}  # largest error of a gradient, relative to the largest entry of all
 
 
 @pytest.fixture(scope="module")
 def defined():
-    """What the file imports and defines; its training is left out."""
+    """The imports and definitions of the file, run without its training."""
     names = {"random": np.random.default_rng(0)}
     tree = ast.parse(SOURCE.read_text(encoding="utf-8"))
     tree.body = [node for node in tree.body if isinstance(node, DEFINITIONS)]
@@ -30,7 +30,7 @@ def defined():
 def assert_same_gradients(ours, maml, tasks, dtype):
     by_path = dict(zip((variable.path for variable in maml.meta_variables), maml.meta_gradients(tasks), strict=True))
     libraries = [by_path[variable.path].numpy() for variable in maml.model.trainable_variables]
-    largest = max(np.abs(gradient).max() for gradient in libraries)  # biases have none, but rounding
+    largest = max(np.abs(gradient).max() for gradient in libraries)  # a bias's gradient may be only rounding
     for one, other in zip(ours, libraries, strict=True):
         np.testing.assert_allclose(one, other, rtol=0, atol=ACCURACY[dtype] * largest)
 
@@ -58,7 +58,7 @@ def test_sinusoid(defined, dtype, num_updates, first_order):
     [("float64", False), ("float64", True), pytest.param("float32", False, marks=pytest.mark.slow)],
 )
 def test_omniglot(defined, dtype, first_order):
-    """The library's network computes its convolutions in another way."""
+    """The library's network has the same weights, but computes its convolutions in another way."""
     images = np.random.default_rng(0).random((7, 20, 28, 28, 1))
     tasks = tuple(np.asarray(values, dtype) for values in defined["episodes"](images, 2))
     network = defined["omniglot_network"](filters=8, dtype=dtype)
@@ -73,13 +73,13 @@ def test_it_trains(defined, capsys, monkeypatch):
     keras.utils.set_random_seed(0)
     monkeypatch.setitem(defined, "random", np.random.default_rng(0))
     network, tasks = defined["sinusoid_network"](), defined["sinusoids"](10)
-    defined["train"](network, defined["squared_error"], lambda: tasks, 100, 0.01)  # the same tasks: without their noise
+    defined["train"](network, defined["squared_error"], lambda: tasks, 100, 0.01)  # always the same tasks, so no noise
     first, *_, last = map(float, capsys.readouterr().out.split(": ")[1].split())
     assert last < 0.95 * first
 
 
 def test_images_of_omniglot(defined, monkeypatch, tmp_path):
-    """Black on white in the file, one of its pixels in 14 ink; the file is not downloaded where it is there."""
+    """The file is black on white; 1 in 14 pixels of the second character is ink. An existing file is not downloaded."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "data" / "omniglot").mkdir(parents=True)
     with zipfile.ZipFile(tmp_path / "data" / "omniglot" / "part.zip", "w") as file:

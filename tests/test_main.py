@@ -17,7 +17,7 @@ from tests.command import NAME
 from tests.data_generators.synthetic_images import tree, write
 from tests.data_generators.synthetic_omniglot import snapshot
 
-# With little to compile and few tasks.
+# Flags that leave little to compile and few tasks.
 QUICK = ("--log=False", "--validation_interval=0", "--jit=false", "--meta_batch_size=2", "--metatrain_iterations=4")
 SMALL_IMAGES = ("--datasource=omniglot", "--num_classes=2", "--num_filters=2")
 
@@ -51,11 +51,11 @@ def test_run_says_what_it_does_and_nothing_else(real_run):
     said = re.compile(
         r"(Training|Validation|Testing on test): [\d,]+ of [\d,]+ (step|task)s(, .* left)?(, loss .* -> .*)?"
     )
-    assert all(said.fullmatch(line) for line in real_run.finished.stderr.splitlines())  # none, if it takes no 30 s
+    assert all(said.fullmatch(line) for line in real_run.finished.stderr.splitlines())  # no line within the first 30 s
 
 
 def test_progress_of_a_run_without_a_terminal_is_a_line_now_and_then(run_main, monkeypatch):
-    monkeypatch.setattr(progress, "EVERY_SECONDS", 0.0005)  # shorter than any part, however fast the machine
+    monkeypatch.setattr(progress, "EVERY_SECONDS", 0.0005)  # shorter than any part, even on a fast machine
     result = run_main(*QUICK, "--validation_interval=2", "--logdir=runs")
     lines = result.stderr.splitlines()
     assert "Training: 0 of 4 steps" in lines
@@ -69,7 +69,7 @@ def table(path):
 
 
 def check_results(folder, name, tasks=600):
-    """The csv and the pkl are there, whole, and say the same."""
+    """Asserts that the csv and the pkl are complete and agree; returns the means."""
     header, (means, stds, ci95) = table(folder / f"{name}.csv")
     assert header[:12] == [*(f"update{i}" for i in range(11)), "query_update0"]
     assert header[12:] == [f"{statistic}_{name}" for statistic in ("median", "diverged") for name in header[:12]]
@@ -176,7 +176,7 @@ def test_own_images(run_main, tmp_path, monkeypatch, has_test_split):
     )
     write(tmp_path / "mine", tree(splits, width=20, height=12))
     mine = ("--datasource=folder", "--data_dir=mine", "--num_classes=2", "--image_size=16", "--num_updates=1")
-    network = "--num_filters=2" if has_test_split else "--conv=False"  # with less to compile
+    network = "--num_filters=2" if has_test_split else "--conv=False"  # less to compile
     result = run_main(*QUICK, *mine, network, "--stop_grad")
     assert result.returncode == 0, result.stderr
     split = "test" if has_test_split else "val"

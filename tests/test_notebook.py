@@ -1,4 +1,4 @@
-"""The command from a notebook: no stream that can be configured, no main thread, TensorFlow in use already."""
+"""The command in a notebook: its streams cannot be configured, it is not in the main thread, TensorFlow is in use."""
 
 import sys
 import threading
@@ -11,7 +11,7 @@ from tests import command
 
 
 class Stream:
-    """An output of a notebook's cell: it has neither a number nor `reconfigure`."""
+    """The output stream of a notebook's cell: it has neither a file descriptor nor `reconfigure`."""
 
     def __init__(self):
         self.text = ""
@@ -39,7 +39,7 @@ def test_main_runs_in_a_thread_of_a_notebook(run_main, monkeypatch):
 
 
 def test_threads_stay_where_tensorflow_runs_already(monkeypatch, caplog):
-    """As it does in this process; tests/maml_tf/runs/test_runtime.py has a process in which nobody collects the log."""
+    """TensorFlow already runs in this process. tests/maml_tf/runs/test_runtime.py checks the message on stderr."""
     monkeypatch.setattr(process, "_keep_freed_memory", lambda: None)
     threads, tf32 = tf.config.threading, tf.config.experimental.tensor_float_32_execution_enabled()
     tf.zeros(1)

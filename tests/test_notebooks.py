@@ -1,4 +1,4 @@
-"""The notebooks of docs/notebooks/: they are whole and clean as they are stored, and they run."""
+"""The notebooks of docs/notebooks/: the stored files are complete and clean, and the notebooks run."""
 
 import ast
 import importlib
@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 NOTEBOOKS = {path.stem: path for path in sorted(ROOT.glob("docs/notebooks/*.ipynb"))}
 KEYS = {"markdown": {"cell_type", "id", "metadata", "source"}}
 KEYS["code"] = KEYS["markdown"] | {"execution_count", "outputs"}
-# An absolute path, on any system; but not what follows a word, as in an address or a fraction.
+# An absolute path on any system. A slash after a word, as in a URL or a fraction, does not begin a path.
 ABSOLUTE = re.compile(r"(?<![\w.:/>)\]}-])(?:/[\w.-]+){2,}|\b[A-Z]:\\\w|~/")
 
 
@@ -30,13 +30,13 @@ def text(value):
 
 
 def printed(notebook):
-    """All that its cells print."""
+    """All that the cells of a notebook print."""
     outputs = [output for cell in code_cells(notebook) for output in cell["outputs"]]
     return "".join(text(output["text"]) for output in outputs if output["output_type"] == "stream")
 
 
 def numbers(pattern, found):
-    """The numbers that a pattern finds in a text: for each place, one for each group."""
+    """The numbers that a pattern finds in a text: for each match, a list with one number for each group."""
     places = re.findall(pattern, found)
     assert places, pattern
     return [[float(part) for part in (place if isinstance(place, tuple) else (place,))] for place in places]
@@ -46,7 +46,7 @@ def check_sinusoid(found):
     rows = {updates: errors for updates, *errors in numbers(r"(?m)^ +(\d+) +([\d.]+) +([\d.]+)$", found)}
     assert rows[1][0] < rows[0][0] / 3
     assert rows[10][0] < rows[1][0]
-    assert rows[10][0] < rows[10][1] / 3  # the pretrained network's
+    assert rows[10][0] < rows[10][1] / 3  # column 1 is the pretrained network's
     (first, last) = numbers(r"loss after adaptation: ([\d.]+) in epoch 1, ([\d.]+) in epoch 10", found)[0]
     assert last < first / 3
 
@@ -90,7 +90,7 @@ def test_all_are_checked_and_listed():
 
 @pytest.mark.parametrize("name", CHECKS)
 def test_form(name):
-    """What nbformat 4.5 asks for, without nbformat."""
+    """The files have the form that nbformat 4.5 requires; checked without nbformat."""
     notebook = stored(name)
     assert (notebook["nbformat"], notebook["nbformat_minor"]) == (4, 5)
     assert notebook["metadata"]["kernelspec"]["name"] == "python3"
@@ -152,7 +152,7 @@ def test_links_lead_somewhere(name):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CHECKS)
 def test_notebook_runs(name, monkeypatch, tmp_path):
-    """In a fresh kernel, in an empty folder."""
+    """The notebook runs in a fresh kernel and an empty folder, and leaves no files there."""
     import nbclient
     import nbformat
 

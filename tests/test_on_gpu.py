@@ -31,13 +31,13 @@ IMAGES = (
     "--num_filters=8",
 )
 IMAGES += ("--meta_batch_size=4", "--queries=1", "--num_updates=1", "--test_tasks=8", "--validation_interval=0")
-FEW_STEPS = (*SINUSOID, "--metatrain_iterations=20")  # after many, a rounding error has grown through ReLU's kinks
+FEW_STEPS = (*SINUSOID, "--metatrain_iterations=20")  # with more steps, ReLU's kinks amplify rounding errors
 SMALL_POLICY = ("--meta_batch_size=4", "--fast_batch_size=2", "--horizon=10", "--iterations=2")
 NO_GPU = {"CUDA_VISIBLE_DEVICES": "-1"}
 
 
 def assert_same_training(logdir, expected):
-    """The checkpoints of two trainings of few steps hold the same numbers, but for rounding."""
+    """Asserts that the last checkpoints of two short trainings hold the same numbers up to rounding."""
     found, expected = (contents(run_folder(folder) / "model20") for folder in (logdir, expected))
     assert found.keys() == expected.keys()
     for name, value in expected.items():
@@ -46,7 +46,7 @@ def assert_same_training(logdir, expected):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """(logdir, what the command wrote) of a sinusoid trained on the GPU."""
+    """(logdir, output of the command) of a sinusoid run trained on the GPU."""
     logdir = tmp_path_factory.mktemp("sinusoid")
     return logdir, written(*SINUSOID, "--metatrain_iterations=300", f"--logdir={logdir}")
 
@@ -87,7 +87,7 @@ def test_export_of_a_gpu_answers_on_a_cpu(trained, tmp_path):
         written("-c", code, tmp_path / "1", tmp_path / f"{name}.npy", **environment)
     gpu, cpu = (np.load(tmp_path / f"{name}.npy") for name in ("gpu", "cpu"))
     assert np.ptp(cpu) > 0.1
-    np.testing.assert_allclose(gpu, cpu, rtol=0, atol=1e-3)  # TensorFlow by itself may multiply in TensorFloat-32
+    np.testing.assert_allclose(gpu, cpu, rtol=0, atol=1e-3)  # plain TensorFlow may multiply in TensorFloat-32
 
 
 def test_deterministic_run_that_was_stopped_is_the_whole_one_to_the_bit(tmp_path):

@@ -19,7 +19,7 @@ EXPERIMENT = Experiment.of(**SETTINGS)
 
 @pytest.fixture
 def weights(small_omniglot, monkeypatch, tmp_path):
-    """A MAML, whose weights the original has saved in `authors/<run>/` and in `alone/`, without a `checkpoint` file."""
+    """A MAML. Its weights are saved as by the original in `authors/<run>/` and `alone/`, without `checkpoint` files."""
     monkeypatch.setattr(commands, "EVALUATION_TASKS", 20)
     maml = build.build(EXPERIMENT, build.load(EXPERIMENT, None).source)
     for folder in (tmp_path / "authors" / EXPERIMENT.name, tmp_path / "alone"):
@@ -28,7 +28,7 @@ def weights(small_omniglot, monkeypatch, tmp_path):
 
 
 def test_authors_layout_has_our_name():
-    """That of logs/miniimagenet1shot in cbfinn/maml."""
+    """A run in logs/miniimagenet1shot of cbfinn/maml has this name."""
     name = "cls_5.mbs_4.ubs_1.numstep5.updatelr0.01hidden32maxpoolbatchnorm"
     assert Experiment.of(datasource="miniimagenet").name == name
 
@@ -39,7 +39,7 @@ def test_weights_are_found_in_either_layout(weights, tmp_path):
         assert (run.iteration, run.folder, run.by_original) == (59000, folder, True)
         for variable, expected in zip(run.maml.weights, weights.weights, strict=True):
             np.testing.assert_array_equal(variable.numpy(), expected.numpy())
-    # The folder of the run comes first.
+    # The run's own folder takes precedence.
     build.store(tmp_path / "alone" / EXPERIMENT.name, weights, EXPERIMENT).save(3)
     run = load_run(EXPERIMENT, tmp_path / "alone")
     assert (run.iteration, run.folder, run.by_original) == (3, tmp_path / "alone" / EXPERIMENT.name, False)
@@ -47,7 +47,7 @@ def test_weights_are_found_in_either_layout(weights, tmp_path):
 
 def test_command_tests_it_and_an_inductive_test_leaves_the_transductive_one(run_main, weights, tmp_path):
     folder = tmp_path / "alone"
-    (folder / "checkpoint").write_text('model_checkpoint_path: "/home/authors/model1"\n')  # as it may lie beside it
+    (folder / "checkpoint").write_text('model_checkpoint_path: "/home/authors/model1"\n')  # may lie beside the weights
     (folder / "test_ubs1_stepsize0.4.csv").write_text("transductive")
     before = snapshot(folder)
     result = run_main(*FLAGS, "--train=False", "--transductive=false", f"--logdir={folder}")

@@ -1,4 +1,4 @@
-"""The package: what its wheel holds and needs, and that it works where there is no clone."""
+"""The package: what its wheel contains and requires, and that it works without a clone."""
 
 import ast
 import email
@@ -24,12 +24,12 @@ EXTRAS = {
     "docs": {"latex2mathml", "mkdocs", "mkdocs-material", "mkdocstrings-python", "ruff"},
 }
 BUILD = "import sys; from setuptools import build_meta; print(build_meta.build_wheel(sys.argv[1]))"
-DISTRIBUTIONS = {"PIL": "pillow", "absl": "absl-py"}  # whose name is not that of the module
+DISTRIBUTIONS = {"PIL": "pillow", "absl": "absl-py"}  # module -> distribution, where the names differ
 
 
 @pytest.fixture(scope="session")
 def wheel(tmp_path_factory):
-    """The wheel, built from a copy of the clone in the present environment."""
+    """The wheel, built from a copy of the clone in the current environment."""
     folder = tmp_path_factory.mktemp("wheel")
     clone = folder / "clone"
     for name in (*PACKAGES, "scripts", "requirements", "docs"):
@@ -107,7 +107,7 @@ def test_what_is_imported_is_required(package):
                 found.add(node.module.split(".")[0])
         found -= {*sys.stdlib_module_names, *PACKAGES}
         if file.name == "style.py":
-            found.discard("matplotlib")  # loaded when a picture is drawn, by maml-rl and in a clone
+            found.discard("matplotlib")  # only loaded to draw a picture, by maml-rl or in a clone
         assert {DISTRIBUTIONS.get(name, name.replace("_", "-")) for name in found} <= required, file
 
 
@@ -119,7 +119,7 @@ def test_the_version_is_the_same_everywhere():
 
 @pytest.mark.slow
 def test_the_installed_package_works_without_a_clone(wheel, tmp_path):
-    """In a fresh environment, from the index of packages: first the package alone, then with the extra rl."""
+    """Installs the wheel and what it requires into a fresh environment, first without extras, then with extra rl."""
     venv.create(tmp_path / "venv", with_pip=True)
     programs = tmp_path / "venv" / ("Scripts" if sys.platform == "win32" else "bin")
     folder = tmp_path / "elsewhere"

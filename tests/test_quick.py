@@ -1,4 +1,4 @@
-"""The lists of quick tests, and of files that stay together, do not rot."""
+"""The lists of quick tests, and of files that stay together, name only what exists."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What README and the pages of docs/ show works: their examples, their commands, their links, the files they name."""
+"""What README and the pages of docs/ show is valid: examples, commands, links and names of files."""
 
 import ast
 import contextlib
@@ -28,7 +28,7 @@ PAGES = {
 }
 README, GETTING_STARTED, EXPERIMENTS = "README.md", "docs/getting-started.md", "docs/experiments.md"
 FLAGS, ARCHITECTURE, FROM_SCRATCH = "docs/flags.md", "docs/architecture.md", "docs/from-scratch.md"
-USERS_FILES = {"blobs.py", "reach.py"}  # which the reader is to write; and those of docs/extending.md:
+USERS_FILES = {"blobs.py", "reach.py"}  # the reader writes these, and those of docs/extending.md:
 USERS_FILES |= {"maml_tf/supervised/rings.py", "tests/maml_tf/supervised/test_rings.py"}
 USERS_FILES |= {"rl/envs/corridor.py", "tests/rl/envs/test_corridor.py"}
 FEWER = {"range(2000)": "range(200)", "epochs=4, steps_per_epoch=500": "epochs=1, steps_per_epoch=200"}
@@ -36,14 +36,14 @@ FLAG = re.compile(r"--(?:\[no\])?(\w+)")
 
 
 def examples():
-    """Every Python example: (page, its number on the page, code)."""
-    pages = {page: text for page, text in PAGES.items() if page != FROM_SCRATCH}  # test_from_scratch.py has its own
+    """Every Python example as (page, code); its id is the page and its number there."""
+    pages = {page: text for page, text in PAGES.items() if page != FROM_SCRATCH}  # test_from_scratch.py tests that page
     found = [(page, re.findall(r"```python\n(.*?)```", text, re.DOTALL)) for page, text in pages.items()]
     return [pytest.param(page, code, id=f"{page}-{i}") for page, codes in found for i, code in enumerate(codes)]
 
 
 def commands():
-    """Every `python ...` command, in a table, in the text, in an indented block or in the record of results."""
+    """Every `python ...` command in the pages (tables, text, indented blocks) and in the record of results."""
     found = [line.command for line in record.read()]
     for text in PAGES.values():
         prose = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
@@ -60,7 +60,7 @@ def flags_to_add():
 
 
 def mapped():
-    """The files in the map, in its order, as paths; a table names them from the folder in its heading."""
+    """The paths in the map of the code, in order. A table gives them relative to the folder in its heading."""
     found = []
     for section in PAGES[ARCHITECTURE].split("\n## ")[1:]:
         folder = re.match(r".*?([\w/]+/)\n", section)
@@ -106,7 +106,7 @@ def test_example_of_readme_is_short():
 def test_examples_run(page, code, monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MPLBACKEND", "agg")
-    keras.utils.set_random_seed(0)  # of NumPy's global generator, from which the examples draw, and of initial weights
+    keras.utils.set_random_seed(0)  # seeds NumPy's global generator, which the examples use, and the initial weights
     names, printed = run(code, capsys)
     if "parabolas" in names:
         assert sum(code.count(iterations) for iterations in FEWER) == 1
@@ -129,7 +129,7 @@ def test_examples_run(page, code, monkeypatch, tmp_path, capsys):
 
 
 def check_environment(name):
-    """An environment of one's own serves as the tasks of a meta-batch."""
+    """Checks that a user's environment serves as the tasks of a meta-batch."""
     tasks = envs.make_vector(name, 2, 3, 50)
     tasks.reset(envs.sample_goals(name, 0, 0, 2), (0,))
     _, rewards, _ = tasks.step(np.ones((2, 3, 1)))
@@ -153,9 +153,9 @@ def test_commands_are_found():
 def test_commands_are_valid(command, own_dataset, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     _, *arguments = shlex.split(command)
-    for path in re.findall(r"--splits=(\S+)", command):  # which the reader is to get
+    for path in re.findall(r"--splits=(\S+)", command):  # files that the reader provides
         (tmp_path / path).write_text('{"train": ["a"], "valid": ["b"]}')
-    if arguments[:2] == ["-m", "scripts.local_workers"]:  # what follows its own flags is a command, too
+    if arguments[:2] == ["-m", "scripts.local_workers"]:  # its own flags are followed by a command
         started = 2 + sum(argument.startswith("--workers=") for argument in arguments[2:])
         assert_valid(arguments[:started])
         arguments = arguments[started:]
@@ -163,7 +163,7 @@ def test_commands_are_valid(command, own_dataset, monkeypatch, tmp_path):
 
 
 def assert_valid(arguments):
-    """A command, as a list without `python`, names a module and flags that there are."""
+    """Asserts that a command, given as a list without `python`, names an existing module and existing flags."""
     if arguments[0] == "-m":
         assert importlib.util.find_spec(arguments[1]) is not None
         if arguments[1].startswith("scripts."):
@@ -205,7 +205,7 @@ def test_links_lead_somewhere(page):
             continue
         path = (ROOT / page).parent / target if target else ROOT / page
         assert path.exists(), link
-        if path.suffix == ".py":  # the site leads to its place in the API reference
+        if path.suffix == ".py":  # on the site, the link leads to the API reference
             defined = {getattr(node, "name", "") for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))}
             assert set(filter(None, anchor.split("."))) <= defined, link
         elif anchor:

@@ -1,4 +1,4 @@
-"""Types on all public functions and methods; whether they are right is what mypy finds out."""
+"""All public functions and methods have type annotations; mypy checks whether the annotations are right."""
 
 import ast
 from pathlib import Path
@@ -10,7 +10,7 @@ FILES = sorted(file for package in ("data_generators", "maml_tf", "rl") for file
 
 
 def public_functions(parent):
-    """(function, its arguments that need a type), of a module or class and of the public classes in it."""
+    """Yields (function, arguments that need a type) for a module or class and the public classes in it."""
     for node in parent.body:
         if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
             yield from public_functions(node)

@@ -1,4 +1,4 @@
-"""What the pages do with a trained run in a program of one's own: new images named, a policy that adapts."""
+"""How the pages use a trained run in a program: they classify new images, and adapt a policy."""
 
 import re
 from pathlib import Path
@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def block(page, start):
-    """The indented block of a page that begins so."""
+    """The indented block of a page that begins with `start`."""
     text = (ROOT / "docs" / page).read_text(encoding="utf-8")
     (code,) = re.findall(rf"^    {re.escape(start)}.*?(?=^\S|\Z)", text, re.DOTALL | re.MULTILINE)
     return re.sub(r"^    ", "", code, flags=re.MULTILINE)

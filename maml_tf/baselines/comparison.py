@@ -1,6 +1,7 @@
-"""Both baselines on few-shot tasks: settings chosen on one half of the validation classes, evaluated on the other.
+"""Evaluates both baselines on few-shot tasks.
 
-They are evaluated on the test classes too, where there are any, on the tasks of `main.py`'s test.
+Settings are chosen on one half of the validation classes, and the baselines are evaluated on the other half. If there
+are test classes, the baselines are also evaluated on them, on the tasks of `main.py`'s test.
 """
 
 import functools
@@ -31,7 +32,7 @@ NEAREST_NEIGHBOR, FINE_TUNING = "nearest_neighbor_baseline", "fine_tuning_baseli
 
 
 class Grid(NamedTuple):
-    """What the settings of fine-tuning are chosen from, and on how many tasks."""
+    """The candidates for the settings of fine-tuning, and the number of tasks on which they are compared."""
 
     step_sizes: tuple[float, ...]
     decays: tuple[float, ...]
@@ -46,7 +47,7 @@ class Grid(NamedTuple):
         """Checks the values.
 
         Raises:
-            UserError: one is out of range.
+            UserError: a value is out of range.
         """
         if not self.step_sizes or not all(0 < size < float("inf") for size in self.step_sizes):
             raise UserError("--step_sizes must be positive numbers, such as 0.1,0.01")
@@ -57,13 +58,13 @@ class Grid(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """One baseline on one split.
+    """The result of one baseline on one split.
 
     baseline: NEAREST_NEIGHBOR or FINE_TUNING.
-    split: VAL, which is the half of the validation classes on which nothing was chosen, or TEST.
-    num_classes: of the split.
-    evaluation: Evaluation of accuracies; its last column counts.
-    choice: the settings of fine-tuning.
+    split: VAL, which is the half of the validation classes on which no settings were chosen, or TEST.
+    num_classes: number of classes in the split.
+    evaluation: Evaluation of accuracies; its last column is the result.
+    choice: the settings of fine-tuning; None for nearest neighbour.
     """
 
     baseline: str
@@ -77,7 +78,7 @@ class Comparison:
     """Few-shot tasks for the baselines, drawn from three disjoint sets of classes.
 
     Args:
-        splits: ClassImages of "val" and, where there is one, "test".
+        splits: ClassImages of "val" and, if there is a test split, "test".
         ways, shots, queries: classes per task, and support and query images per class.
         rotate: as for Episodes.
 
@@ -107,7 +108,7 @@ class Comparison:
         return [split for split in (VAL, TEST) if split in self._episodes.splits]
 
     def draw(self, split: str) -> Callable[[int, int], Tasks]:
-        """Function (first, count) -> Tasks of the fixed list of CHOICE, VAL or TEST."""
+        """Returns a function (first, count) -> Tasks of the fixed list of CHOICE, VAL or TEST."""
         return functools.partial(self._episodes.episodes, EVALUATION_SEED, split)
 
     def run(
@@ -120,14 +121,14 @@ class Comparison:
     ) -> list[Outcome]:
         """Evaluates both baselines.
 
-        What has been computed is kept in the folder, so that the same call resumes after an interruption.
+        Results are kept in the folder, so that the same call resumes after an interruption.
 
         Args:
             classifier: MAML with the weights to use.
-            fingerprint: of its weights.
+            fingerprint: fingerprint of these weights.
             grid: Grid.
-            folder: for `figures.json`.
-            num_tasks: tasks to evaluate on.
+            folder: folder for `figures.json`.
+            num_tasks: number of tasks to evaluate on.
 
         Raises:
             UserError: the folder cannot be written.
@@ -165,12 +166,12 @@ class Comparison:
 
 
 class KeptEvaluations:
-    """Evaluations by a key, kept in a file, so that what was computed once is not computed again.
+    """Keeps Evaluations by key in a file, so that none is computed twice.
 
     Args:
-        path: the file; one that is damaged, or of another classifier, is replaced.
-        fingerprint: of the classifier.
-        workers: the processes that compute together, each with a file of its own.
+        path: the file; a file that is damaged, or of another classifier, is replaced.
+        fingerprint: fingerprint of the classifier.
+        workers: the processes that compute together, each with its own file.
     """
 
     def __init__(self, path: Path, fingerprint: str, workers: Alone = ALONE):
@@ -179,12 +180,12 @@ class KeptEvaluations:
         self._known = self._read()
 
     def remember(self, key: str, compute: Callable[[], Evaluation]) -> Evaluation:
-        """The Evaluation of a key: as it was kept, or else computed and kept.
+        """Returns the Evaluation of a key: the one in the file, or else one that is computed and kept.
 
         Raises:
             UserError: the file cannot be written.
         """
-        if self._workers.any(key not in self._known):  # the chief's file may have more by now
+        if self._workers.any(key not in self._known):  # the chief's file may have more than another's
             found = _from_lists(_as_lists(compute()))
             self._known |= self._read() | {key: found}  # another process may have added some meanwhile
             kept = {key: _as_lists(evaluation) for key, evaluation in self._known.items()}
@@ -211,7 +212,7 @@ def _as_lists(evaluation):
 
 
 def _from_lists(kept):
-    """An Evaluation; whatever DAMAGE holds if that is not what `_as_lists` gave."""
+    """Returns the Evaluation of what `_as_lists` returned; raises an error in DAMAGE for anything else."""
     support, query = (np.array(kept[name], np.float64) for name in ("support", "query"))
     losses = np.array(kept["losses"], np.float64) if "losses" in kept else None
     if support.ndim != 1 or query.ndim != 2 or len(query) != len(support) or not query.size:

@@ -1,4 +1,4 @@
-"""The settings of a classifier, on whose embedding both baselines work. Imports no TensorFlow."""
+"""The settings of the classifier whose embedding both baselines use; imports no TensorFlow."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -7,14 +7,14 @@ from typing import Any, ClassVar
 from data_generators.errors import UserError
 from maml_tf.runs.settings import LARGEST_SEED, Settings, setting
 
-# A step works on the parts of a minibatch side by side, one core for each, and normalises each by its own statistics.
-# Constant rather than the number of cores, so that the numbers do not depend on the machine.
+# A step processes the parts of a minibatch in parallel, one core for each, and normalises each by its own statistics.
+# The number of parts is constant rather than the number of cores, so that results do not depend on the machine.
 PARTS = 4
 
 
 @dataclasses.dataclass(frozen=True)
 class ClassifierSettings(Settings):
-    """What decides the weights of a classifier, beside the number of iterations; the usual values are the authors'."""
+    """The settings that determine a classifier's weights, besides its iterations; the usual values are the authors'."""
 
     anew: ClassVar[str] = "for a new classifier, another --logdir"
 
@@ -32,13 +32,13 @@ class ClassifierSettings(Settings):
         return {"num_filters": 32, "batch_size": 32, "learning_rate": 1e-3, "held_out": 0.1, "seed": 0}
 
     def check(self) -> None:
-        """Checks the ranges; UserError if a setting is out of it."""
+        """Checks the settings' ranges; raises UserError if one is out of range."""
         super().check()
         if self.batch_size % PARTS:
             raise UserError(f"--batch_size must be a multiple of {PARTS}, not {self.batch_size}")
 
     def differences(self, made: Mapping[str, Any], resuming: bool = False) -> list[str]:
-        """As `Settings.differences`; other images are told as such."""
+        """As `Settings.differences`, but with a message of its own for other images."""
         if made.get("datasource") == self.datasource and made.get("classes") != self.classes:
             return [f"other images, {made.get('classes')}, than these, {self.classes}"]
         return [text for text in super().differences(made, resuming) if not text.startswith("--classes=")]

@@ -1,17 +1,18 @@
 """Fine-tuning and nearest neighbour, the two baselines on the classifier's embedding.
 
-Fine-tuning: gradient descent on the support from the classifier's weights and a fresh linear layer. As in Ravi and
-Larochelle's code (model/baselines/pre-trained-SGD.lua): the classifier's linear layer is replaced by one for the task's
-classes, drawn once and the same for all tasks; up to 15 steps on the mean cross-entropy of the whole support, of all
-weights, with the step size initial / (1 + decay * step); what is best on 100 tasks of validation classes is taken.
-Their 15 steps are fixed; here every number up to 15 is among the choices. Their grid has the step sizes 0.5, 0.1, 0.01,
-1e-3, 1e-4 and 1e-5 and the decays 1, 0.1, ... 1e-5 and 0: the last two step sizes hardly move any weight in 15 steps,
-and decays from 0.01 on change no step by more than an eighth, so these are left out.
+Fine-tuning is gradient descent on the support set, from the classifier's weights and a new linear layer. As in Ravi and
+Larochelle's code (model/baselines/pre-trained-SGD.lua), a linear layer for the task's classes replaces the
+classifier's; it is drawn once, and is the same for all tasks. Up to 15 steps on the mean cross-entropy of the whole
+support set change all weights, with the step size initial / (1 + decay * step). The settings that are best on 100 tasks
+of validation classes are used. In their code the number of steps is always 15; here every number up to 15 is a
+candidate. Their grid has the step sizes 0.5, 0.1, 0.01, 1e-3, 1e-4 and 1e-5 and the decays 1, 0.1, ... 1e-5 and 0. Here
+the last two step sizes are left out, since they hardly move any weight in 15 steps, and the decays from 0.01 to 1e-5,
+since they change no step by more than an eighth.
 
-Nearest neighbour: each query has the label of the support example whose embedding is most similar. As in their
-nearest-neighbor.lua and conv-nearest-neighbor.lua, the embedding is what enters the classifier's linear layer, the
-flattened maps of the fourth block; similarity is the cosine; and with several shots the single nearest example still
-decides, not a mean per class.
+Nearest neighbour gives each query the label of the support example whose embedding is most similar. As in their
+nearest-neighbor.lua and conv-nearest-neighbor.lua, the embedding is the input of the classifier's linear layer, that
+is, the flattened feature maps of the fourth block; similarity is the cosine; and with several shots, the single nearest
+example decides, not a mean per class.
 """
 
 from typing import NamedTuple
@@ -27,7 +28,7 @@ from maml_tf.maml import MAML
 from maml_tf.pure_model import PureModel
 from maml_tf.supervised import evaluation
 
-HEAD_SEED = 1703  # a constant, so that --seed moves the classifier only
+HEAD_SEED = 1703  # a constant, so that --seed changes only the classifier
 
 
 class StepSizes(NamedTuple):
@@ -37,16 +38,16 @@ class StepSizes(NamedTuple):
     decay: float = 0.0
 
     def first(self, steps: int) -> np.ndarray:
-        """[steps] float64, those of the first steps."""
+        """[steps] float64, the step sizes of the first steps."""
         return self.initial / (1 + self.decay * np.arange(steps))
 
 
 class Choice(NamedTuple):
-    """The settings of fine-tuning that did best.
+    """The best settings of fine-tuning.
 
-    step_sizes: of the steps.
+    step_sizes: StepSizes of the steps.
     num_updates: number of steps.
-    accuracy: mean over the tasks on which they were chosen.
+    accuracy: mean accuracy over the tasks on which the settings were chosen.
     """
 
     step_sizes: StepSizes
@@ -55,7 +56,7 @@ class Choice(NamedTuple):
 
 
 def fine_tuning(classifier: MAML, ways: int, shots: int) -> MAML:
-    """A classifier with a fresh linear layer, whose `evaluate` fine-tunes all weights to few-shot tasks.
+    """Makes a classifier with a new linear layer, whose `evaluate` fine-tunes all weights to few-shot tasks.
 
     The step sizes are an argument of its graph, so that a grid of them compiles once.
 
@@ -66,7 +67,7 @@ def fine_tuning(classifier: MAML, ways: int, shots: int) -> MAML:
     """
     return MAML(
         with_fresh_head(classifier.model, ways),
-        losses.SoftmaxCrossEntropy(ways * shots),  # which makes it a mean over examples
+        losses.SoftmaxCrossEntropy(ways * shots),  # makes the loss a mean over examples
         accuracy=losses.accuracy,
         first_order=True,
         adapts=lambda variable: True,
@@ -76,9 +77,9 @@ def fine_tuning(classifier: MAML, ways: int, shots: int) -> MAML:
 
 
 def with_fresh_head(model: keras.Model, outputs: int) -> keras.Model:
-    """A model that shares all layers but the last with another; its last layer is drawn as Torch draws a linear one.
+    """Makes a model that shares all layers but the last with `model`; its last is drawn as Torch draws a linear layer.
 
-    That is uniformly between -1 / sqrt(n) and 1 / sqrt(n), weights and biases, where n is the number of inputs.
+    Torch draws weights and biases uniformly between -1 / sqrt(n) and 1 / sqrt(n), where n is the number of inputs.
     """
     features = model.layers[-1].input
     bound = float(features.shape[-1]) ** -0.5
@@ -88,7 +89,7 @@ def with_fresh_head(model: keras.Model, outputs: int) -> keras.Model:
 
 
 def choose(evaluations: dict[StepSizes, evaluation.Evaluation]) -> Choice:
-    """The step sizes and the number of steps, at least one, with the best mean accuracy; the first of equal ones."""
+    """Returns the step sizes and number of steps (at least 1) with the best mean accuracy; among equals, the first."""
     choices = [
         Choice(step_sizes, updates, float(mean))
         for step_sizes, found in evaluations.items()
@@ -99,7 +100,7 @@ def choose(evaluations: dict[StepSizes, evaluation.Evaluation]) -> Choice:
 
 
 class NearestNeighbor:
-    """Classifies by a classifier's embedding. Support and query are each normalised by themselves.
+    """Classifies by a classifier's embedding; support set and query set are each normalised by their own statistics.
 
     Args:
         classifier: MAML of a model whose last layer is linear.
@@ -114,17 +115,17 @@ class NearestNeighbor:
     def evaluate(
         self, tasks: Tasks, num_updates: int = 0, step_size: float | None = None, transductive: bool = True
     ) -> dict[str, np.ndarray]:
-        """The accuracy on every task; as `MAML.evaluate`, without updates.
+        """Computes the accuracy on every task, as `MAML.evaluate` does without updates.
 
         Args:
             tasks: Tasks.
-            num_updates: 0.
-            step_size: has no meaning here.
-            transductive: True; there is no other way here.
+            num_updates: number of updates, which must be 0.
+            step_size: ignored, since there are no updates.
+            transductive: True, since queries are always normalised together here.
 
         Returns:
-            `support_accuracy` [tasks], of the support's own labels by its nearest neighbours, which are
-            the examples themselves; `accuracies` [tasks, 1] on the query.
+            dict of `support_accuracy` [tasks], for which each support example is its own nearest neighbour, and
+            `accuracies` [tasks, 1] on the query set.
         """
         if num_updates or not transductive:
             raise ValueError("nearest neighbour takes no updates, and normalises queries together")
@@ -154,5 +155,5 @@ class NearestNeighbor:
 
 
 def _labelled(queries, support, labels):
-    """The one-hot labels of the support examples with the largest cosine."""
+    """Returns for each query the one-hot label of the support example with the largest cosine."""
     return tf.gather(labels, tf.argmax(tf.matmul(queries, support, transpose_b=True), axis=-1))

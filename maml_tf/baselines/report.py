@@ -1,4 +1,4 @@
-"""The baselines' results as text and as rows of a csv, beside the published ones."""
+"""Formats the baselines' results as text and as rows of a csv, with the published results."""
 
 from maml_tf.baselines.comparison import FINE_TUNING, NEAREST_NEIGHBOR, TEST, Outcome
 from maml_tf.runs.published import published_rows
@@ -9,12 +9,12 @@ _NAMES = {NEAREST_NEIGHBOR: "Nearest neighbor baseline", FINE_TUNING: "Fine-tuni
 
 
 def report(outcomes: list[Outcome], datasource: str, ways: int, shots: int, training: str) -> str:
-    """A table of our results and the published ones, and of how ours came about.
+    """Returns a table of our results and the published ones, after lines on how ours were obtained.
 
     Args:
-        outcomes: of `Comparison.run`.
+        outcomes: outcomes of `Comparison.run`.
         datasource, ways, shots: the column of table 1.
-        training: a line on the classifier.
+        training: a line on the classifier's training.
 
     Returns:
         Lines without a line break after the last.
@@ -35,7 +35,7 @@ def report(outcomes: list[Outcome], datasource: str, ways: int, shots: int, trai
 
 
 def csv_rows(outcomes: list[Outcome], datasource: str, ways: int, shots: int, iterations: int) -> list[dict]:
-    """A dict for each outcome; accuracies in percent, None where there is no such setting or published number."""
+    """Returns a dict for each outcome: accuracies in percent, None for a missing setting or published number."""
     return [_csv_row(outcome, datasource, ways, shots, iterations) for outcome in outcomes]
 
 

@@ -1,8 +1,9 @@
 """The network that classifies all training classes, and its training, for `runs.loop.run`.
 
-As in Ravi and Larochelle's code, minibatches of 32 images, Adam with rate 1e-3 and 30,000 iterations (50,000 for
-fine-tuning). They watch the accuracy of nearest neighbour on validation classes; here the weights are those with the
-best accuracy on held-out images of the training classes, so that no validation class has a say in them.
+As in Ravi and Larochelle's code, training uses minibatches of 32 images, Adam with learning rate 1e-3 and 30,000
+iterations (50,000 for fine-tuning). They monitor the accuracy of nearest neighbour on validation classes. Here the
+weights with the best accuracy on held-out images of the training classes are used, so that validation classes do not
+influence them.
 """
 
 import collections
@@ -33,7 +34,7 @@ from maml_tf.runs.checkpoints import Checkpoints, available
 from maml_tf.runs.lock import RunLock, make_writable
 from maml_tf.supervised import evaluation
 
-EARLIER, REMEDY = "classifier.npz", "delete it, or give another --logdir"  # where earlier versions kept a training
+EARLIER, REMEDY = "classifier.npz", "delete it, or give another --logdir"  # EARLIER: an earlier version's file
 
 
 def build(
@@ -44,24 +45,27 @@ def build(
     jit: bool | str = "auto",
     workers: Alone = ALONE,
 ) -> MAML:
-    """The classifier, its weights drawn from the settings' seed.
+    """Makes the classifier, with weights drawn from the settings' seed.
 
-    It comes as a MAML whose `pretrain_step` is the training: one step of Adam on the mean cross-entropy of a minibatch,
-    whose parts take the place of tasks.
+    It is a MAML whose `pretrain_step` trains it: one step of Adam on the mean cross-entropy of a minibatch, whose parts
+    take the place of tasks.
 
     Args:
         settings: ClassifierSettings.
         input_shape: (height, width, channels).
-        num_classes: of the training split.
+        num_classes: number of classes in the training split.
         task_axis, jit: see `task_axis.resolve`.
         workers: the processes that share each minibatch.
+
+    Raises:
+        UserError: the images are smaller than 16x16.
     """
     if min(input_shape[:2]) < 16:
         raise UserError(f"images of {input_shape[0]}x{input_shape[1]} are too small: four poolings need 16x16")
     keras.utils.set_random_seed(settings.seed)
     return MAML(
         networks.conv4(input_shape, num_classes, settings.num_filters, max_pool=True, flatten=True),
-        losses.SoftmaxCrossEntropy(settings.part_size),  # which makes it a mean over images
+        losses.SoftmaxCrossEntropy(settings.part_size),  # makes the loss a mean over images
         accuracy=losses.accuracy,
         first_order=True,
         adapts=lambda variable: True,
@@ -73,13 +77,13 @@ def build(
 
 
 class ClassifierTraining:
-    """What `runs.loop.run` trains: one classifier, in a folder of its own.
+    """The Training of one classifier for `runs.loop.run`, in its own folder.
 
     Args:
         settings: ClassifierSettings.
         data: the classes of the training split.
-        folder: of the checkpoints.
-        iterations: minibatches in all.
+        folder: folder of the checkpoints.
+        iterations: total number of minibatches.
         save_every, evaluate_every: iterations between checkpoints, and between evaluations on the held-out images.
         task_axis, jit: see `task_axis.resolve`.
         workers: the processes that share each minibatch.
@@ -88,7 +92,7 @@ class ClassifierTraining:
         UserError: the settings do not fit the data.
     """
 
-    events = ()  # the evaluation, which decides what is saved, is part of an iteration
+    events = ()  # none: the evaluation decides what is saved, so it is part of an iteration
     remedy = "a smaller --learning_rate may help"
 
     def __init__(
@@ -107,11 +111,11 @@ class ClassifierTraining:
         self.save_every, self._evaluate_every = save_every, evaluate_every
         train, held_out = hold_out(data, settings.held_out)
         self._train = Minibatches(train, settings.part_size)
-        self._train.sample(settings.seed, 0, PARTS)  # which finds out whether there are images enough
+        self._train.sample(settings.seed, 0, PARTS)  # checks that there are enough images
         self._held_out = Minibatches(held_out, min(settings.part_size, int(held_out.lengths.sum()) // 2))
         self.maml = build(settings, data.images.shape[1:], data.num_classes, task_axis, jit, workers)
         self._best = [tf.Variable(v.numpy(), trainable=False) for v in self.maml.model.variables]
-        self._accuracy = tf.Variable(-1.0, dtype=tf.float64, trainable=False)  # before there is one
+        self._accuracy = tf.Variable(-1.0, dtype=tf.float64, trainable=False)  # until there is one
         self._best_iteration = tf.Variable(0, dtype=tf.int64, trainable=False)
         objects = {"model": self.maml.model, "optimizer": self.maml.pretrain_optimizer, "best": self._best}
         objects |= {"accuracy": self._accuracy, "best_iteration": self._best_iteration}
@@ -121,16 +125,16 @@ class ClassifierTraining:
 
     @property
     def accuracy(self) -> float:
-        """The best on the held-out images so far."""
+        """The best accuracy on the held-out images so far."""
         return float(self._accuracy.numpy())
 
     @property
     def best_iteration(self) -> int:
-        """At which it was reached."""
+        """The iteration at which the best accuracy was reached."""
         return int(self._best_iteration.numpy())
 
     def run(self) -> bool:
-        """Trains to the end, or until asked to stop; resumes from what is saved. See `loop.run`."""
+        """Trains to the end, or until a stop is requested, and resumes from the latest checkpoint; see `loop.run`."""
         if not available(self.folder) and (self.folder / EARLIER).exists():
             self._take_over()
         if iterations_done(self.folder) >= self.end:
@@ -148,7 +152,7 @@ class ClassifierTraining:
 
     @contextlib.contextmanager
     def opened(self, iteration: int) -> Iterator[None]:
-        """Holds the thread that draws minibatches open."""
+        """While entered, keeps the thread that draws minibatches running."""
         first, size = self.maml.workers.share(PARTS)
 
         def draw(iteration):
@@ -159,7 +163,7 @@ class ClassifierTraining:
             yield
 
     def advance(self, start: int, stop: int) -> Iterator[tuple[int, dict[str, float]]]:
-        """Does iterations start ... stop - 1; yields (iterations done, metrics of the latest).
+        """Runs iterations start ... stop - 1; yields (iterations done, metrics of the latest iteration).
 
         Raises:
             UserError: the loss is not finite.
@@ -178,7 +182,7 @@ class ClassifierTraining:
         return self.maml.model.variables + self.maml.pretrain_optimizer.variables
 
     def status(self, metrics: dict[str, float]) -> str:
-        """Means over the latest 100 iterations."""
+        """The mean loss and accuracy over the latest 100 iterations."""
         self._recent.append([metrics["pre_loss"], metrics["pre_accuracy"]])
         loss, accuracy = np.mean(self._recent, axis=0)
         return f"loss {loss:.3f}, accuracy {accuracy:.3f}"
@@ -204,7 +208,7 @@ class ClassifierTraining:
                 best.assign(variable.value)
 
     def _take_over(self):
-        """Reads the file of an earlier version, and saves what it holds as everything is saved now."""
+        """Reads the file of an earlier version, and saves its contents as a checkpoint unless the training is done."""
         path = self.folder / EARLIER
         with reading(path, REMEDY):
             saved = _read(path)
@@ -231,10 +235,10 @@ class ClassifierTraining:
 
 
 def iterations_done(folder: str | Path) -> int:
-    """How far the training in a folder has come; 0 where there is none.
+    """The number of iterations that the training in a folder has done; 0 if there is none.
 
     Raises:
-        UserError: its file, which is of an earlier version, is damaged.
+        UserError: the file of an earlier version is damaged.
     """
     path = Path(folder) / EARLIER
     if available(folder) or not path.exists():
@@ -249,7 +253,7 @@ def _read(path):
 
 
 def _progress(saved):
-    """(iteration, best accuracy, its iteration); whatever DAMAGE holds if that is not what is there."""
+    """Returns (iteration, best accuracy, its iteration); raises an error in DAMAGE if `saved` does not hold them."""
     made = json.loads(str(saved["progress"]))
     iteration, accuracy, best = (made[name] for name in ("iteration", "accuracy", "best_iteration"))
     if not all(type(count) is int for count in (iteration, best)) or not 0 <= best <= iteration:
@@ -258,7 +262,7 @@ def _progress(saved):
 
 
 def _like(array, variable):
-    """An array, if it can be a value of a variable; ValueError otherwise."""
+    """Returns the array if it can be a value of the variable; raises ValueError otherwise."""
     expected = variable.numpy()
     if (array.shape, array.dtype) != (expected.shape, expected.dtype):
         raise ValueError(f"it has {array.dtype} {array.shape} for {expected.dtype} {expected.shape}")

@@ -1,1 +1,1 @@
-"""What every run needs, whatever it trains: settings, command line, loop, checkpoints and logs. Knows no learner."""
+"""What every run needs, whatever learner it trains: settings, command line, loop, checkpoints and logs."""

@@ -1,4 +1,4 @@
-"""The checkpoints with the best validations of a run, in best/ of its folder; and a run's checkpoints by name."""
+"""Keeps the checkpoints with the best validations of a run in best/ of its folder, and locates a run's checkpoints."""
 
 import sys
 from collections.abc import Mapping
@@ -14,17 +14,17 @@ from maml_tf.runs.settings import Settings
 KEPT = 5
 _RANK = "rank/.ATTRIBUTES/VARIABLE_VALUE"
 
-Rank = tuple[float, float]  # by which validations are compared; the smallest is the best
+Rank = tuple[float, float]  # validations are compared by it; the smallest is the best
 
 
 class BestCheckpoints:
-    """Keeps the KEPT checkpoints with the best validations so far; of equally good ones, the earlier. Knows no learner.
+    """Keeps the KEPT checkpoints with the best validations so far; among equally good ones, the earlier.
 
-    Each holds its rank beside what the run's own checkpoints hold. So what is kept depends on the validations alone,
-    and not on when the process was killed, as long as a resumed run makes up for the validation that it has missed.
+    Works for every learner. Each checkpoint also holds its rank. So the choice depends only on the validations, not on
+    when the process was killed, as long as a resumed run repeats a validation that it has missed.
 
     Args:
-        folder: of the run.
+        folder: the run's folder.
         settings, objects: as for `Checkpoints`.
     """
 
@@ -35,13 +35,13 @@ class BestCheckpoints:
         self._told = False
 
     def begin(self, iteration: int) -> None:
-        """Drops checkpoints of later iterations, which a killed process has left and which come again."""
+        """Deletes checkpoints of later iterations, which a killed process left and which the run will make again."""
         self._store.delete_from(iteration + 1)
         for damaged in sorted(set(available(self._store.folder)) - ranks(self._folder).keys()):
             print(f"{self._store.folder / f'model{damaged}'} is damaged, and does not count among the best")
 
     def offer(self, iteration: int, rank: Rank) -> None:
-        """Saves the run as it is now, if its validation is among the best so far, and deletes what no longer is."""
+        """Saves the run's state if its validation is among the best so far; deletes checkpoints that no longer are."""
         found = ranks(self._folder) | {iteration: rank}
         kept = _in_order(found)[:KEPT]
         try:
@@ -49,19 +49,19 @@ class BestCheckpoints:
                 self._rank.assign(rank)
                 self._store.save(iteration)
             self._store.delete(found.keys() - kept)
-        except (UserError, OSError) as error:  # of a full disk, which would cost what was trained since the last save
+        except (UserError, OSError) as error:  # on a full disk; raising would lose what was trained since the last save
             if not self._told:
                 print(f"\nwarning: {error}: training continues, and best/ keeps what it has", file=sys.stderr)
             self._told = True
 
 
 def ranks(folder: str | Path) -> dict[int, Rank]:
-    """The rank of each checkpoint in best/ of a run, by iteration; without damaged ones."""
+    """The ranks of the checkpoints in best/ of a run, by iteration; damaged checkpoints are left out."""
     found = {}
     for iteration in available(Path(folder) / BEST):
         try:
             first, second = tf.train.load_variable(str(Path(folder) / BEST / f"model{iteration}"), _RANK)
-        except Exception:  # TensorFlow documents no list of what a damaged checkpoint may raise
+        except Exception:  # TensorFlow does not document which errors a damaged checkpoint raises
             continue
         found[iteration] = float(first), float(second)
     return found
@@ -71,11 +71,11 @@ def best(folder: str | Path, count: int = 1) -> list[int]:
     """The iterations of the checkpoints with the best validations of a run, the best first.
 
     Args:
-        folder: of the run.
-        count: how many.
+        folder: the run's folder.
+        count: number of checkpoints.
 
     Raises:
-        UserError: there are fewer, or one is damaged.
+        UserError: there are fewer checkpoints, or one is damaged.
     """
     there, found = available(Path(folder) / BEST), ranks(folder)
     if not there:
@@ -100,14 +100,15 @@ def locate(folder: str | Path, iteration: int | str | None = None) -> tuple[Path
     """Finds a checkpoint of a run.
 
     Args:
-        folder: of the run.
-        iteration: of the checkpoint, which may also be in best/; "best", the best on validation; None, the latest.
+        folder: the run's folder.
+        iteration: the checkpoint's iteration (the checkpoint may also be in best/); "best" for the best on validation;
+            None for the latest.
 
     Returns:
-        (the folder that holds it, its iteration).
+        (the folder that holds the checkpoint, its iteration).
 
     Raises:
-        UserError: it is not there.
+        UserError: there is no such checkpoint.
     """
     inside = Path(folder) / BEST
     if isinstance(iteration, str):

@@ -1,6 +1,6 @@
-"""The boundary of every command: its output, its errors and Ctrl-C become what a user expects.
+"""Handles the output, the errors and Ctrl-C of every command in the way that a user expects.
 
-Imports no TensorFlow, so that --help and mistakes are answered at once.
+Imports no TensorFlow, so that --help and user errors are answered at once.
 """
 
 import contextlib
@@ -17,14 +17,14 @@ from typing import Any
 
 from data_generators.errors import exit_code, user_sentence
 
-ONE_REQUEST = 0.5  # seconds within which several signals are one request to stop
+ONE_REQUEST = 0.5  # seconds within which several signals count as one request to stop
 
 
 class Requests:
-    """Counts requests to stop, of which each may come as several signals.
+    """Counts requests to stop; each may come as several signals.
 
-    Programs that start others pass on what a terminal has sent to all of them already, `timeout` sends two, and Linux
-    may repeat the one that it sends for a killed parent.
+    A program that started this one may pass on a signal that the terminal has already sent to both, `timeout` sends two
+    signals, and Linux may repeat the signal that it sends when a parent is killed.
     """
 
     def __init__(self) -> None:
@@ -32,7 +32,7 @@ class Requests:
         self._latest = -math.inf
 
     def note(self) -> bool:
-        """Notes a signal; returns whether it is a request of its own."""
+        """Notes a signal; returns whether it is a new request."""
         now = time.monotonic()
         if now - self._latest <= ONE_REQUEST:
             return False
@@ -41,27 +41,27 @@ class Requests:
 
 
 def while_loading() -> None:
-    """For commands, before they import what takes a moment; without effect where Ctrl-C has another meaning already."""
-    in_main_thread = threading.current_thread() is threading.main_thread()  # which alone may take signals
+    """Makes Ctrl-C end a command at once while it imports slow modules; keeps any handler that is not Python's own."""
+    in_main_thread = threading.current_thread() is threading.main_thread()  # only it may set signal handlers
     if in_main_thread and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _end)
 
 
 def loaded() -> None:
-    """From here on Ctrl-C is a KeyboardInterrupt again."""
+    """Undoes `while_loading`: from here on Ctrl-C raises KeyboardInterrupt again."""
     if signal.getsignal(signal.SIGINT) is _end:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def is_command() -> bool:
-    """Whether Python is about to run a script of a package, rather than a program that imports it."""
-    return (sys.argv or [""])[0] == "-m"  # so it is while Python looks for the script
+    """Whether Python is about to run a module of a package by `-m`, rather than a program that imports the package."""
+    return (sys.argv or [""])[0] == "-m"  # its value while Python looks for the module
 
 
 def from_anywhere() -> None:
-    """For the commands of an installation: `while_loading`, and a user's modules in the current folder are found."""
+    """Prepares the commands of an installation: calls `while_loading`, and allows imports from the current folder."""
     while_loading()
-    sys.path.append("")  # last, so that a folder named like a package of ours is no matter
+    sys.path.append("")  # last, so that a folder named like one of our packages does not hide it
 
 
 _IN_CLONE = Path(__file__).parents[2].joinpath("scripts", "train_rl.py").exists()
@@ -72,29 +72,28 @@ _NAMES = {
 
 
 def as_called_here(text: str) -> str:
-    """A text that calls commands as a clone does, as it is there; with `maml` and `maml-rl` in an installation."""
+    """Returns a text with commands as they are called here: unchanged in a clone, `maml` and `maml-rl` if installed."""
     for name, installed in _NAMES.items():
         text = text if _IN_CLONE else re.sub(name, installed, text)
     return text
 
 
 def _end(number, frame):
-    # At once: extension modules make errors of their own of a KeyboardInterrupt that comes while they load.
+    # Ends at once, since extension modules may turn a KeyboardInterrupt during their import into another error.
     os.write(2, b"\ninterrupted\n")
     os._exit(130)
 
 
 def guarded(body: Callable[..., int | None], *arguments: Any, interrupted: str = "interrupted") -> int:
-    """Calls the body of a command and turns its errors into what a user expects.
+    """Calls the body of a command and turns user errors and Ctrl-C into messages and exit codes.
 
     Args:
-        body: returns an exit code, or None for 0.
-        arguments: of the body.
-        interrupted: what to say after Ctrl-C.
+        body: function that returns an exit code, or None for 0.
+        arguments: arguments of the body.
+        interrupted: message to print after Ctrl-C.
 
     Returns:
-        The exit code: the body's, 2 for an error that the user can mend (75 where another worker is gone), 130 after
-        Ctrl-C.
+        The exit code: the body's, 2 for a user error (75 if another worker is lost), 130 after Ctrl-C.
     """
     loaded()
     with lasting_output():
@@ -113,10 +112,10 @@ def guarded(body: Callable[..., int | None], *arguments: Any, interrupted: str =
 
 @contextlib.contextmanager
 def lasting_output() -> Iterator[None]:
-    """While entered, a command lives on when nobody can read its output: a closed pipe, a full disk, no stream at all.
+    """While entered, a command continues if its output cannot be written: a closed pipe, a full disk, no stream at all.
 
-    Lines are written when they are complete, so that a log file is up to date during hours of training; letters that
-    the terminal does not have are escaped.
+    Each line is written as soon as it is complete, so that a log file is up to date during hours of training.
+    Characters that the terminal's encoding lacks are escaped.
     """
     _open_what_is_closed()
     streams = sys.stdout, sys.stderr
@@ -132,16 +131,19 @@ def lasting_output() -> Iterator[None]:
 
 
 def _open_what_is_closed():
-    """Otherwise the next file to be opened would take the number of a closed stream, and what is written there."""
+    """Opens the null device in place of closed standard streams.
+
+    Otherwise the next file to be opened would get the number of a closed stream, and the output meant for that stream.
+    """
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number
 
 
 class _Lasting:
-    """A text stream that drops what is written to it from the first error on."""
+    """A text stream that discards all output after the first error."""
 
     def __init__(self, stream):
         self._stream = stream
@@ -169,8 +171,8 @@ class _Lasting:
             yield
         except UnicodeError:
             raise
-        except (OSError, ValueError):  # ValueError: it is closed
-            # What the stream still holds, and what the process writes at its end, goes nowhere without an error.
+        except (OSError, ValueError):  # ValueError: the stream is closed
+            # What the stream still holds, and what the process writes at its end, is then discarded without an error.
             with contextlib.suppress(OSError, ValueError, AttributeError):
                 nowhere = os.open(os.devnull, os.O_WRONLY)
                 os.dup2(nowhere, self._stream.fileno())

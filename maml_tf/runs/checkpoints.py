@@ -18,23 +18,23 @@ from maml_tf.runs.settings import Settings
 
 _EXPERIMENT = "experiment/.ATTRIBUTES/VARIABLE_VALUE"
 _SAVING = "saving"
-BEST = "best"  # the folder of a run's best checkpoints, and what names the best in place of an iteration
+BEST = "best"  # the folder of a run's best checkpoints; also given instead of an iteration for the best one
 _DATA = re.compile(r"model\d+\.data-\d{5}-of-\d{5}")
 
 
 class Checkpoints:
-    """The checkpoints `model<iteration>` of one run, in its folder. Knows no learner.
+    """The checkpoints `model<iteration>` of one run, in its folder; works for every learner.
 
-    Each holds the objects given, the number of iterations done and the settings. It is written in a folder of its own,
-    flushed to the disk and moved into place, its index last; so a checkpoint that has an index is whole, even if the
-    process is killed or the power is lost meanwhile.
+    A checkpoint holds the given objects, the number of iterations done and the settings. It is written in a temporary
+    folder, flushed to the disk and moved into place, its index last. So a checkpoint that has an index is complete,
+    even if the process is killed or the power is lost meanwhile.
 
     Args:
-        folder: the run's folder; need not exist before `start` or the first `save`.
-        settings: Settings; a checkpoint of other ones is refused.
-        objects: what is saved, by the key that it has in the checkpoint: models, optimisers, variables, lists of them.
+        folder: the run's folder; it need not exist before `start` or the first `save`.
+        settings: the run's Settings; a checkpoint with other settings is refused.
+        objects: the objects to save, by their keys in the checkpoint: models, optimisers, variables, lists of them.
         keep: number of checkpoints kept; older ones are deleted. None keeps all.
-        keep_every: checkpoints of multiples of this iteration are kept for good; None for none.
+        keep_every: interval in iterations; checkpoints at its multiples are never deleted as old. None: no interval.
     """
 
     _lock: RunLock | None = None
@@ -56,16 +56,16 @@ class Checkpoints:
         self._checkpoint = tf.train.Checkpoint(**objects, iteration=self._iteration, experiment=self._settings)
 
     def start(self, resume: bool) -> int:
-        """Makes the folder, and restores the latest checkpoint or, without `resume`, puts an earlier run aside.
+        """Makes the folder, and restores the latest checkpoint or, without `resume`, renames an earlier run's folder.
 
-        No other process can start in this folder until `end`, or the end of this process. What killed ones have left
-        is removed.
+        No other process can start in this folder until `end` is called or this process ends. Files that killed
+        processes have left are removed.
 
         Returns:
             The number of iterations done.
 
         Raises:
-            UserError: the folder cannot be written, another process trains in it, or as `restore`.
+            UserError: the folder cannot be written, another process trains in it, or as for `restore`.
         """
         make_writable(self.folder)
         self._hold(RunLock(self.folder))
@@ -78,13 +78,13 @@ class Checkpoints:
         return iteration
 
     def end(self) -> None:
-        """Lets other processes start in this folder; without effect if that has been done."""
+        """Lets other processes start in this folder; further calls have no effect."""
         if self._lock is not None:
             self._lock.release()
 
     def _hold(self, lock):
         self._lock = lock
-        weakref.finalize(self, lock.release)  # for whoever does not come to `end`
+        weakref.finalize(self, lock.release)  # in case `end` is never called
 
     def _resume(self):
         if not available(self.folder):
@@ -106,13 +106,13 @@ class Checkpoints:
         return 0
 
     def save(self, iteration: int) -> Path:
-        """Writes `model<iteration>`, then deletes the oldest beyond those to keep.
+        """Writes `model<iteration>`, then deletes the oldest checkpoints beyond the number to keep.
 
         Returns:
-            Its path, without the endings of its files.
+            The checkpoint's path, without the endings of its files.
 
         Raises:
-            UserError: it cannot be written; the others are left as they were.
+            UserError: the checkpoint cannot be written; the other checkpoints stay as they were.
         """
         self._iteration.assign(iteration)
         path = self.folder / f"model{iteration}"
@@ -133,7 +133,7 @@ class Checkpoints:
         return path
 
     def _delete_surplus(self):
-        """Deletes the oldest checkpoints beyond those to keep, and the data of those that a kill left without index."""
+        """Deletes the oldest surplus checkpoints, and data files that a killed process left without an index."""
         for old in available(self.folder)[: -self.keep] if self.keep else ():
             if not self.keep_every or old % self.keep_every:
                 _delete(self.folder / f"model{old}")
@@ -160,15 +160,15 @@ class Checkpoints:
         """Restores the latest checkpoint, or that of a given iteration.
 
         Args:
-            iteration: of the checkpoint; default, the latest.
-            resuming: whether a training is to resume from it.
+            iteration: the checkpoint's iteration; default, the latest.
+            resuming: whether a training is to resume from the checkpoint.
 
         Returns:
             The number of iterations done.
 
         Raises:
-            UserError: there is none, it is damaged, it was made with other settings, or it is one of the original code,
-                which has no optimiser state to resume with.
+            UserError: there is no checkpoint, it is damaged, it was made with other settings, or it is one of the
+                original code, which has no optimiser state to resume with.
         """
         path = self.folder / f"model{find(self.folder, iteration)}"
         if is_tf1(path):
@@ -178,11 +178,11 @@ class Checkpoints:
             )
         self._refuse_other_settings(path, resuming)
         try:
-            self._checkpoint.read(str(path)).assert_existing_objects_matched().expect_partial()  # one in best/ has more
-        except Exception as error:  # TensorFlow documents no list of what a damaged checkpoint may raise
+            self._checkpoint.read(str(path)).assert_existing_objects_matched().expect_partial()  # best/ has a rank, too
+        except Exception as error:  # TensorFlow does not document which errors a damaged checkpoint raises
             reason = f"is damaged or of another model ({first_line(error)})"
             raise UserError(f"checkpoint {path} {reason}{_remedy(path)}") from error
-        self._settings.assign(as_text(self.settings))  # reading has put those of the checkpoint there
+        self._settings.assign(as_text(self.settings))  # reading has overwritten it with the checkpoint's
         return int(self._iteration.numpy())
 
     def _refuse_other_settings(self, path, resuming):
@@ -194,31 +194,31 @@ class Checkpoints:
             )
 
     def is_whole(self) -> bool:
-        """Whether there is a checkpoint, and the latest can be read to its last byte."""
+        """Whether there is a checkpoint, and the latest one can be read completely."""
         if not available(self.folder):
             return False
         try:
             reader = tf.train.load_checkpoint(str(self.folder / f"model{find(self.folder)}"))
             for name in reader.get_variable_to_shape_map():
                 reader.get_tensor(name)
-        except Exception:  # TensorFlow documents no list of what a damaged checkpoint may raise
+        except Exception:  # TensorFlow does not document which errors a damaged checkpoint raises
             return False
         return True
 
 
 def as_text(settings: Settings) -> str:
-    """Settings as a checkpoint holds them; `read_settings` gives them back."""
+    """Returns settings as the text that a checkpoint holds; `read_settings` reads it."""
     return json.dumps(dataclasses.asdict(settings))
 
 
 def available(folder: str | Path) -> list[int]:
-    """The iterations of the whole checkpoints in a folder, ascending."""
+    """The iterations of the complete checkpoints in a folder, ascending."""
     names = (re.fullmatch(r"model(\d+)\.index", file.name) for file in Path(folder).glob("model*.index"))
     return sorted(int(name[1]) for name in names if name)
 
 
 def any_available(folder: str | Path) -> bool:
-    """Whether a run has whole checkpoints, be they only in best/: those come first where validations are frequent."""
+    """Whether a run has complete checkpoints, even only in best/: a validation may come before the first save."""
     return bool(available(folder) or available(Path(folder) / BEST))
 
 
@@ -226,7 +226,7 @@ def find(folder: str | Path, iteration: int | None = None) -> int:
     """The iteration of the latest checkpoint in a folder, or the given one if it is there.
 
     Raises:
-        UserError: it is not.
+        UserError: there is no such checkpoint.
     """
     iterations = available(folder)
     if not iterations:
@@ -237,13 +237,13 @@ def find(folder: str | Path, iteration: int | None = None) -> int:
 
 
 def put_aside(folder: str | Path) -> Path | None:
-    """Renames the folder of an earlier run, if it holds checkpoints, to `<folder>.old1` or the next that is free.
+    """Renames the folder of an earlier run, if it holds checkpoints, to `<folder>.old1` or the next free name.
 
     Returns:
-        The new name, or None where there is nothing to put aside.
+        The new name, or None if there is nothing to rename.
 
     Raises:
-        UserError: it cannot be renamed.
+        UserError: the folder cannot be renamed.
     """
     if not any_available(folder):
         return None
@@ -259,20 +259,20 @@ def read_settings(path: Path) -> dict[str, Any]:
     """The settings that a checkpoint was made with, as a dict.
 
     Raises:
-        UserError: it is damaged, or not one of ours.
+        UserError: the checkpoint is damaged, or not one of this project.
     """
     try:
         return json.loads(tf.train.load_variable(str(path), _EXPERIMENT))
-    except Exception as error:  # TensorFlow documents no list of what a damaged checkpoint may raise
+    except Exception as error:  # TensorFlow does not document which errors a damaged checkpoint raises
         reason = "is damaged, or not a checkpoint of this project"
         raise UserError(f"checkpoint {path} {reason}{_remedy(path)}") from error
 
 
 def is_tf1(path: str | Path) -> bool:
-    """Whether a checkpoint is one of TensorFlow 1; its path is without the endings of its files."""
+    """Whether a checkpoint was written by TensorFlow 1; `path` is without the endings of its files."""
     try:
         return "_CHECKPOINTABLE_OBJECT_GRAPH" not in tf.train.load_checkpoint(str(path)).get_variable_to_shape_map()
-    except Exception:  # TensorFlow documents no list of what a damaged checkpoint may raise
+    except Exception:  # TensorFlow does not document which errors a damaged checkpoint raises
         return False
 
 
@@ -283,13 +283,13 @@ def _files(path):
 
 
 def _delete(path):
-    """Deletes a checkpoint, its index first, so that what is left if the process is killed is no checkpoint."""
+    """Deletes a checkpoint, its index first, so that a killed process leaves no index without its data."""
     for file in _files(path):
         file.unlink()
 
 
 def _remedy(path):
-    """What to do where the latest of several checkpoints is damaged; a single one may be of another program."""
+    """Advice for a damaged checkpoint: remove it, if others can replace it; a single one may be of another program."""
     if path.parent.name == BEST:
         files = " and ".join(str(file) for file in _files(path))
         return f": if it is damaged, remove {files} to use the others of {path.parent}"

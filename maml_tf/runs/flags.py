@@ -1,4 +1,4 @@
-"""The flags of one command, over absl's: `--name=value`, `--name value`, `--name` and `--noname`, `--flagfile=FILE`."""
+"""Flags of a command, built on absl: `--name=value`, `--name value`, `--name` and `--noname`, `--flagfile=FILE`."""
 
 import dataclasses
 import functools
@@ -19,7 +19,7 @@ _WIDTH, _INDENT = 110, 28
 
 
 class Entry(NamedTuple):
-    """A flag or an argument as a reader needs it: what it takes, what it is where it is not given, what it means."""
+    """A flag or argument as the help shows it: its name, the values that it takes, its default and its meaning."""
 
     name: str
     takes: str
@@ -38,7 +38,7 @@ class Flags:
 
     def __init__(self) -> None:
         self._values = flags.FlagValues()
-        self._values.set_gnu_getopt(True)  # flags may follow what is none
+        self._values.set_gnu_getopt(True)  # flags may follow positional arguments
         self._arguments: list[tuple[str, str, bool]] = []
         self._several: str | None = None
         self._ranges: dict[str, Range] = {}
@@ -47,12 +47,12 @@ class Flags:
         self._exclusive: list[tuple[str, str, str]] = []
 
     def string(self, name: str, default: str | None, help: str, *, required: bool = False) -> None:
-        """Defines a text; as in `path`, `~` at its start is the home folder."""
+        """Defines a text flag; as in `path`, `~` at the start of its value is the home folder."""
         _define_text(name, default, help, flag_values=self._values)
         self._required += [name] * required
 
     def path(self, name: str, default: str | None, help: str) -> None:
-        """Defines the path of a file or folder."""
+        """Defines a flag for the path of a file or folder."""
         flags.DEFINE(_Text(Path), name, default, help, self._values, flags.ArgumentSerializer())
 
     def integer(
@@ -65,46 +65,46 @@ class Flags:
         most: float = LARGEST,
         words: Mapping[str, int | str] | None = None,
     ) -> None:
-        """Defines an integer and its range; and words that may stand in its place, with the values that they mean."""
+        """Defines an integer flag and its range; `words` maps words that may be given instead to their values."""
         flags.DEFINE(_Integer(words or {}), name, default, help, self._values, flags.ArgumentSerializer())
         self._ranges[name] = {"least": least, "most": most}
 
     def number(self, name: str, default: float | None, help: str, **range: Unpack[Range]) -> None:
-        """Defines a number and its range."""
+        """Defines a number flag and its range."""
         flags.DEFINE_float(name, default, help, flag_values=self._values)
         self._ranges[name] = range
 
     def boolean(self, name: str, default: bool | None, help: str) -> None:
-        """Defines a truth value."""
+        """Defines a boolean flag."""
         flags.DEFINE_bool(name, default, help, flag_values=self._values)
 
     def choice(self, name: str, default: str | None, choices: Sequence[str], help: str) -> None:
-        """Defines one of some names."""
+        """Defines a flag that takes one of the given names."""
         flags.DEFINE_enum(name, default, list(choices), help, flag_values=self._values)
 
     def several(self, name: str, kind: type[int] | type[Path] | Iterable[str], help: str) -> None:
-        """Defines a flag that may be repeated: a list of integers, paths or names; None if not given."""
+        """Defines a flag that may be repeated: its value is a list of integers, paths or names; None if not given."""
         if isinstance(kind, type):
             parser: flags.ArgumentParser = flags.IntegerParser() if kind is int else _Text(Path)
         else:
             parser, help = flags.EnumParser(list(kind)), f"<{'|'.join(kind)}>: {help}"
         flags.DEFINE_multi(parser, flags.ArgumentSerializer(), name, None, help, flag_values=self._values)
-        self._values[name].help = f"{help}; may be repeated"  # absl says so in more words
+        self._values[name].help = f"{help}; may be repeated"  # replaces absl's longer wording
 
     def numbers(self, name: str, default: Sequence[float] | None, help: str) -> None:
-        """Defines a tuple of numbers, with commas between them."""
+        """Defines a flag for a tuple of numbers, separated by commas."""
         flags.DEFINE(_Numbers(), name, default, help, self._values, flags.CsvListSerializer(","))
 
     def exclusive(self, first: str, second: str, why: str) -> None:
-        """Says why two flags cannot both be given; `why` is the predicate of a sentence."""
+        """Forbids giving two flags together; `why` completes the message that begins with their names."""
         self._exclusive.append((first, second, why))
 
     def settings(self, kind: type[Settings], defaults: Mapping[str, Any] | None = None) -> None:
-        """Defines a flag for every setting; one that is not given is None, and takes its usual value.
+        """Defines a flag for every setting; a flag that is not given is None, and its setting takes its usual value.
 
         Args:
-            kind: of the settings.
-            defaults: if given, only these have a flag, with this value and the range of the setting.
+            kind: the class of the settings.
+            defaults: defaults by name; if given, only these settings get a flag, with their default and range.
         """
         for field in dataclasses.fields(kind):
             if defaults is not None and field.name not in defaults:
@@ -116,23 +116,23 @@ class Flags:
                 self._ranges[field.name] = field.metadata["range"]
 
     def arithmetic(self) -> None:
-        """Defines what `process.configure` takes."""
+        """Defines the flags that `process.configure` takes: --tf32 and --deterministic."""
         self.boolean("tf32", False, "on GPUs, multiply in TensorFloat-32: faster, but with 3 digits instead of 7")
         self.boolean("deterministic", False, "the same bits each time on GPUs too; some operations become slower")
 
     def argument(self, name: str, help: str, *, required: bool = True, several: bool = False) -> None:
-        """Defines a text that is no flag; None where it is not given.
+        """Defines a positional argument, which is a text, or None if it is not given.
 
-        With `several`, which the last may be, a list of all that are given.
+        With `several`, which only the last argument may have, it is the list of all remaining texts.
         """
         self._arguments.append((name, help, required))
         self._several = name if several else None
 
     def parse(self, arguments: Sequence[str]) -> "Flags":
-        """Takes the values from the command line, without the name of the program.
+        """Parses the arguments of the command line, given without the name of the program.
 
         Raises:
-            UserError: an argument is not one of the flags, or a value has the wrong type or is out of range.
+            UserError: a flag is unknown, missing or excluded by another, or a value is of the wrong type or range.
         """
         try:
             _, *rest = self._values(["", *arguments])
@@ -152,7 +152,7 @@ class Flags:
         return self
 
     def given(self, kind: type[Settings]) -> dict[str, Any]:
-        """The values of the flags of `settings`, by name; None for what is not given."""
+        """The values of the flags of `settings`, by name; None for a flag that is not given."""
         return {field.name: self._values[field.name].value for field in dataclasses.fields(kind)}
 
     def values(self) -> dict[str, Any]:
@@ -164,7 +164,7 @@ class Flags:
         return "\n".join(_entry(e.name, e.help + f" (default: {e.default})" * bool(e.default)) for e in self.entries())
 
     def entries(self) -> list[Entry]:
-        """The arguments and flags, as `help` shows them and a page of the documentation does."""
+        """The arguments and flags, as `help` and a page of the documentation show them."""
         found = [Entry(name, "text" + "; must be given" * must, "", help) for name, help, must in self._arguments]
         for flag in self._values.get_flags_for_module(__name__):
             default = "" if flag.default is None else flag.default_as_str[1:-1]
@@ -200,17 +200,17 @@ def command(
     *,
     interrupted: str = "interrupted",
 ) -> int:
-    """Runs a command: parses its flags, or prints its help, and turns errors into sentences.
+    """Runs a command: parses its flags, or prints its help, and turns user errors into messages.
 
     Args:
-        doc: the docstring of its module, which --help prints above the flags.
-        define: function that defines its flags.
+        doc: the docstring of the command's module, which --help prints above the flags.
+        define: function that defines the command's flags.
         body: function of the parsed flags, which returns an exit code, or None for 0.
-        arguments: of the command line; default, those of the process.
-        interrupted: what to say after Ctrl-C.
+        arguments: arguments of the command line; default, those of the process.
+        interrupted: message to print after Ctrl-C.
 
     Returns:
-        The exit code: the body's, 2 for an error that the user can mend, 130 after Ctrl-C.
+        The exit code: the body's, 2 for a user error, 130 after Ctrl-C.
     """
     arguments = sys.argv[1:] if arguments is None else [str(argument) for argument in arguments]
 
@@ -246,7 +246,7 @@ class _Text(flags.ArgumentParser):
         self.kind = kind
 
     def parse(self, argument):
-        return self.kind(os.path.expanduser(argument))  # shells leave a `~` after `--name=` as it is
+        return self.kind(os.path.expanduser(argument))  # shells do not expand `~` after `--name=`
 
 
 _define_text = functools.partial(flags.DEFINE, _Text(str), serializer=flags.ArgumentSerializer())
@@ -272,7 +272,7 @@ class _Numbers(flags.ArgumentParser):
 
 
 def _takes(flag, range):
-    """What a flag takes, in words."""
+    """Describes the values that a flag takes."""
     return ", or ".join([_values(flag, range), *getattr(flag.parser, "words", ())])
 
 

@@ -1,4 +1,4 @@
-"""One training at a time in a folder: a lock that ends with its process; and what killed processes leave there."""
+"""Lets only one process at a time train in a folder, and removes half-written files that killed processes left."""
 
 import errno
 import os
@@ -22,24 +22,25 @@ NAME = "training.lock"
 _BEAT_SECONDS, _SILENT_SECONDS = 60, 600
 _HELD = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
 
-# Half-written files of earlier versions, most with the number of the process that wrote them.
+# Names of half-written files of earlier versions; most contain the ID of the process that wrote them.
 _EARLIER = re.compile(r".+\.(?:csv|pkl|json|npz)(?:\.(?P<process>\d+))?\.part")
 
 _locks = weakref.WeakSet()
 
 
 class RunLock:
-    """The right to train in a folder, which no two processes have at a time; reading needs none.
+    """The right to train in a folder, which only one process has at a time; reading needs no lock.
 
-    A file in the folder says which process has it. The system locks that file, and unlocks it when the process ends,
-    killed or not. Where there are no such locks, the file itself is the lock: it counts for as long as its process
-    lives or, where that cannot be known, since it is on another machine, touches it.
+    A file in the folder names the process that has the lock. The operating system locks that file, and unlocks it when
+    the process ends, even if it is killed. Where there are no such file locks, the file itself is the lock: it is valid
+    as long as its process lives. If that cannot be checked, for example because the process runs on another machine,
+    the file is valid as long as its process keeps touching it.
 
     Args:
-        folder: that exists.
+        folder: an existing folder.
 
     Raises:
-        UserError: another process has the right, or the file cannot be written.
+        UserError: another process has the lock, or the file cannot be written.
     """
 
     def __init__(self, folder: str | Path):
@@ -51,11 +52,11 @@ class RunLock:
         _locks.add(self)
 
     def moved(self, folder: str | Path) -> None:
-        """Says that the folder has been renamed, its file with it."""
+        """Tells the lock that its folder has been renamed, together with the file in it."""
         self._path = Path(folder) / NAME
 
     def release(self) -> None:
-        """Gives the right back and removes the file; without effect the second time."""
+        """Releases the lock and removes the file; a second call has no effect."""
         self._released.set()
         with suppress(OSError):
             if self._file is not None and os.path.samestat(self._file, os.stat(self._path)):
@@ -63,7 +64,7 @@ class RunLock:
         self.forget()
 
     def forget(self) -> None:
-        """Lets go of the file, without any effect on other processes that hold it."""
+        """Closes the file in this process; other processes that hold the file keep their lock."""
         descriptor, self._descriptor, self._file = self._descriptor, None, None
         if descriptor is not None:
             os.close(descriptor)
@@ -78,7 +79,7 @@ class RunLock:
             if not locked:
                 os.close(descriptor)
                 return self._refuse_unless_ours()
-            if self._is_there(descriptor):  # else who had the lock has just removed the file
+            if self._is_there(descriptor):  # otherwise the previous holder has just removed the file
                 self._file = os.fstat(descriptor)
                 _sign(descriptor)
             if self._file is None or without_system:
@@ -89,11 +90,11 @@ class RunLock:
             threading.Thread(target=self._beat, name="lock of the run", daemon=True).start()
 
     def _open(self):
-        """(descriptor, whether the file is new)."""
+        """Creates or opens the file; returns (descriptor, whether the file is new)."""
         while True:
             with suppress(FileExistsError):
                 return os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666), True
-            with suppress(FileNotFoundError):  # removed just now
+            with suppress(FileNotFoundError):  # another process has just removed it
                 return os.open(self._path, os.O_RDWR), False
 
     def _is_there(self, descriptor):
@@ -102,17 +103,17 @@ class RunLock:
         return False
 
     def _is_alive(self):
-        """Whether the process that has written the file seems to live; for where the system has no locks."""
+        """Whether the process that wrote the file seems to be alive; used where the system has no file locks."""
         process, host = _signature(self._path)
         if host == platform.node() and process and os.name == "posix":
             return process == os.getpid() or another_runs(process)
         with tempfile.TemporaryFile(dir=self._path.parent) as now, suppress(FileNotFoundError):
-            # By the clock of the file system, which may be another machine's.
+            # Both times come from the file system, whose clock may be another machine's.
             return os.fstat(now.fileno()).st_mtime - os.stat(self._path).st_mtime < _SILENT_SECONDS
         return False
 
     def _is_ours(self):
-        """Whether this process has the lock; not by its number, which is the same in other containers."""
+        """Whether this process has the lock; compares files, since a process in another container may have its ID."""
         with suppress(OSError):
             file = os.stat(self._path)
             return any(lock._file is not None and os.path.samestat(lock._file, file) for lock in list(_locks))
@@ -125,7 +126,7 @@ class RunLock:
 
     def _refuse_unless_ours(self):
         if self._is_ours():
-            return  # who trains twice in one process takes turns
+            return  # trainings within one process run one after the other
         process, host = _signature(self._path)
         who = f"process {process} on host {host}" if process else "its number is not known"
         raise UserError(
@@ -135,13 +136,13 @@ class RunLock:
 
 
 def make_writable(folder: Path) -> None:
-    """Makes a folder, and finds out whether files can be written there; UserError if not."""
+    """Creates a folder and checks that files can be written there; raises UserError if not."""
     try:
-        str(folder).encode()  # TensorFlow takes no other names, which is better said now than at the first checkpoint
+        str(folder).encode()  # TensorFlow accepts only UTF-8 names; fail now rather than at the first checkpoint
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / ".writable"
         probe.touch()
-        probe.unlink(missing_ok=True)  # another process may have tried it at the same moment
+        probe.unlink(missing_ok=True)  # another process may have removed it at the same moment
     except OSError as error:
         raise UserError(f"cannot write to {folder} ({error.strerror}): choose another --logdir") from error
     except ValueError as error:
@@ -150,7 +151,7 @@ def make_writable(folder: Path) -> None:
 
 
 def remove_leftovers(folder: str | Path) -> None:
-    """Removes half-written files from the folder of a run, which nobody else may be training in."""
+    """Removes half-written files from the folder of a run; no other process may be training there."""
     remove_all_abandoned(folder)
     for part in Path(folder).glob("*.part"):
         earlier = _EARLIER.fullmatch(part.name)
@@ -160,7 +161,7 @@ def remove_leftovers(folder: str | Path) -> None:
 
 
 def _lock(descriptor):
-    """Whether the system has locked a file for us; None where it has no locks for it."""
+    """Tries to lock a file; returns whether this process now has the lock, or None if the file cannot be locked."""
     if fcntl is None:
         return None
     try:
@@ -171,13 +172,13 @@ def _lock(descriptor):
 
 
 def _sign(descriptor):
-    with suppress(OSError):  # on a full disk, too, the file is a lock
+    with suppress(OSError):  # on a full disk the file stays empty, but is still a lock
         os.ftruncate(descriptor, 0)
         os.write(descriptor, f"{os.getpid()} {platform.node()}\n".encode())
 
 
 def _signature(path):
-    """(process, host) of who has written a lock; (None, "") where that cannot be read."""
+    """Returns the (ID, host) of the process that wrote a lock file, or (None, "") if they cannot be read."""
     with suppress(OSError, ValueError):
         process, _, host = path.read_text().strip().partition(" ")
         return int(process), host
@@ -189,5 +190,5 @@ def _forget_all():
         lock.forget()
 
 
-if hasattr(os, "register_at_fork"):  # else a child would hold its parent's lock beyond the parent's end
+if hasattr(os, "register_at_fork"):  # otherwise a child would keep its parent's lock after the parent ended
     os.register_at_fork(after_in_child=_forget_all)

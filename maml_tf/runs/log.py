@@ -1,6 +1,6 @@
-"""The log of a run: TensorBoard's summaries; a csv such as progress.csv, to which a resumed run appends.
+"""The logs of a run: TensorBoard's summaries, and csv tables such as progress.csv, to which a resumed run appends.
 
-Imports no TensorFlow before there are summaries, so that commands which only read a table load at once.
+Imports TensorFlow only when summaries are written, so that commands that only read a table start quickly.
 """
 
 import codecs
@@ -18,17 +18,18 @@ from data_generators.errors import user_sentence
 from data_generators.files import flush, free_name, reading, replacing
 
 ITERATION = "iteration"
-_DELIMITERS = ",;\t"  # of spreadsheets too
+_DELIMITERS = ",;\t"  # "," is ours; spreadsheets may write the others
 _LONGEST_CELL = 40
 
 
 class Dispensable:
-    """Writes for as long as that works; at the first error it says so on stderr, and then writes no more.
+    """Writes output that a run can do without: after the first error, it warns on stderr and writes nothing more.
 
-    Only errors of files are taken so, see `errors.user_sentence`: any other is ours, and raised.
+    Only errors that `errors.user_sentence` knows, such as those of files, are handled so. Any other error is a bug, and
+    is raised.
 
     Args:
-        what: is written, such as the path of a file.
+        what: name of what is written, such as the path of a file.
     """
 
     def __init__(self, what: str | Path):
@@ -36,7 +37,7 @@ class Dispensable:
         self.failed = False
 
     def __call__(self, write: Callable, *arguments: Any) -> Any:
-        """Calls `write`, unless that has failed before. Returns what it returns, or None."""
+        """Calls `write` and returns its result; returns None if this or an earlier call has failed."""
         if self.failed:
             return None
         try:
@@ -53,22 +54,22 @@ class Dispensable:
 
 @contextlib.contextmanager
 def summaries(folder: str | Path, log: bool = True) -> Iterator[Callable[..., None]]:
-    """A function write(scalars, iteration, flush=False) of numbers by name, for TensorBoard.
+    """Yields a function write(scalars, iteration, flush=False), which writes a dict of numbers for TensorBoard.
 
-    With `flush` they are in the file at once rather than within minutes. Numbers that are not finite are left out.
-    Where summaries cannot be written, for want of room on the disk perhaps, one warning says so, and nothing is written
-    from then on: no training should end for its summaries.
+    With `flush`, the numbers are in the file at once rather than within minutes. Numbers that are not finite are left
+    out. If summaries cannot be written, for example because the disk is full, one warning says so, and nothing is
+    written from then on: a training should not stop because of its summaries.
 
     Args:
-        folder: for the file.
-        log: False for a function that writes nothing.
+        folder: the folder of the file.
+        log: whether to write; with False, the function does nothing.
     """
     if not log:
         yield lambda scalars, iteration, flush=False: None
         return
-    import tensorflow as tf  # not above: who only reads a table needs none of it
+    import tensorflow as tf  # not at the top: commands that only read a table do not need it
 
-    # Compiled takes a tenth of the time; and anew for each file, since the graph holds on to it.
+    # A compiled function takes a tenth of the time. Each file has its own, since its graph refers to the file.
     @tf.function(autograph=False)
     def compiled(scalars, iteration):
         for name, value in scalars.items():
@@ -77,7 +78,7 @@ def summaries(folder: str | Path, log: bool = True) -> Iterator[Callable[..., No
     def write(scalars, iteration, flush=False):
         with np.errstate(over="ignore"):
             values = {name: np.float32(value) for name, value in scalars.items()}
-        # As tensors, since a float would be traced.
+        # As tensors, since the function would be traced again for each new float.
         tensors = {name: tf.constant(value) for name, value in values.items() if np.isfinite(value)}
         attempt(compiled, tensors, tf.constant(iteration, tf.int64))
         if flush:
@@ -88,15 +89,15 @@ def summaries(folder: str | Path, log: bool = True) -> Iterator[Callable[..., No
     try:
         yield write
     finally:
-        attempt(opened.close)  # which writes what is left
+        attempt(opened.close)  # closing writes what is left
 
 
 class Contents(NamedTuple):
-    """What can be read of a table.
+    """The readable part of a table.
 
-    rows: column -> text, "" where there is no number.
-    damaged: whether the file holds more than these rows: others that cannot be read, or other columns.
-    half: whether it ends in half a row.
+    rows: dicts of column -> text, "" where there is no number.
+    damaged: whether the file has rows that cannot be read, another delimiter than a comma, or other columns.
+    half: whether the file ends in an incomplete row.
     """
 
     rows: list[dict[str, str]]
@@ -105,12 +106,12 @@ class Contents(NamedTuple):
 
 
 class Table:
-    """The table of one run. Where it cannot be written, a warning is printed, and the run continues without it.
+    """The table of one run. If it cannot be written, a warning is printed, and the run continues without it.
 
     Args:
-        path: of the file; its folder exists.
-        columns: names of the metrics of an iteration. "iteration" is the first column without being named.
-        digits: of each number; None for all.
+        path: path of the file, in an existing folder.
+        columns: names of the metrics of an iteration. The first column, "iteration", is added to them.
+        digits: significant digits of each number; None for all.
     """
 
     def __init__(self, path: str | Path, columns: Iterable[str], digits: int | None = None):
@@ -119,37 +120,37 @@ class Table:
         self._attempt = Dispensable(self.path)
 
     def begin(self, iteration: int) -> list[dict[str, str]]:
-        """Drops rows from this iteration on, which are about to be computed again.
+        """Drops the rows of this iteration and later ones, which the run will compute again.
 
-        A damaged file is renamed to <name>.damaged1 or the next that is free; the rows that can be read are kept.
+        A damaged file is renamed to <name>.damaged1 or the next free name; the rows that can be read are kept.
 
         Args:
-            iteration: where the run starts.
+            iteration: the iteration at which the run starts.
 
         Returns:
-            The rows kept, column -> text.
+            The rows kept, dicts of column -> text.
         """
         try:
             found = read(self.path, self.columns)
-            if iteration and not self.path.stat().st_size:  # it has had rows
+            if iteration and not self.path.stat().st_size:  # its rows are lost
                 found = Contents([], damaged=True)
         except FileNotFoundError:
             found = Contents([], damaged=False)
-        except OSError:  # a folder of that name, for one
+        except OSError:  # for example, a folder has that name
             found = Contents([], damaged=True)
         kept = [row for row in found.rows if int(row[ITERATION]) < iteration]
         self._attempt(self._replace, kept, found.damaged)
         return kept
 
     def rows(self) -> list[dict[str, str]]:
-        """The rows that can be read, column -> text; none where there is no file."""
+        """The rows that can be read, dicts of column -> text; an empty list if the file cannot be opened."""
         try:
             return read(self.path, self.columns).rows
         except OSError:
             return []
 
     def add(self, iteration: int, metrics: Mapping[str, float]) -> None:
-        """Adds the row of an iteration; what is missing stays empty, what has no column is left out."""
+        """Adds the row of an iteration; missing metrics stay empty, and metrics without a column are left out."""
         texts = [self._text(metrics[name]) if name in metrics else "" for name in self.columns[1:]]
         self._attempt(self._append, [str(iteration), *texts])
 
@@ -163,7 +164,7 @@ class Table:
                 writer.writeheader()
                 writer.writerows(rows)
             if damaged:
-                flush(part)  # only then may the old one go
+                flush(part)  # before the old file is renamed
                 aside = self.path.rename(free_name(self.path, "damaged"))
                 print(f"{self.path} was damaged: it is now {aside.name}, and the rows that can be read are kept")
 
@@ -173,19 +174,19 @@ class Table:
 
 
 def read(path: str | Path, columns: Sequence[str]) -> Contents:
-    """Reads what can be read of a table, whatever a spreadsheet, a kill or a bad disk has made of it.
+    """Reads the readable rows of a table that a spreadsheet, a killed process or a bad disk may have changed.
 
-    Half a row at the end, which a process that was killed may have left, is no damage.
+    An incomplete row at the end, which a killed process may have left, does not count as damage.
 
     Args:
-        path: of the file.
-        columns: of the table, "iteration" first. Those that the file lacks are "" in all rows.
+        path: path of the file.
+        columns: columns of the table, "iteration" first. Columns that the file lacks are "" in all rows.
 
     Raises:
         OSError: the file cannot be read.
     """
     data = Path(path).read_bytes().removeprefix(codecs.BOM_UTF8)
-    # Line by line: a stray quotation mark would have a csv reader take all that follows for one cell.
+    # Line by line: a csv reader of the whole file would take everything after a stray quotation mark as one cell.
     lines = [line.decode("utf-8", "replace") for line in data.splitlines() if line.strip()]
     if not lines:
         return Contents([], damaged=False)
@@ -204,18 +205,21 @@ def read(path: str | Path, columns: Sequence[str]) -> Contents:
 
 @contextlib.contextmanager
 def rows(path: Path) -> Iterator[list[dict[str, str]]]:
-    """Gives the rows of a csv as dicts.
+    """Yields the rows of a csv as dicts.
 
     Raises:
-        UserError: it cannot be read, or is not what its reader expects; also in place of what goes wrong while this is
-            entered.
+        UserError: the file cannot be read, or the `with` block raises an error because of unexpected contents.
     """
     with reading(path, "run the row again"), open(path, newline="", encoding="utf-8") as file:
         yield list(csv.DictReader(file))
 
 
 def _places(names, columns):
-    """Where the columns are, by name; in their usual places, if the names of fewer than half are not what they were."""
+    """Returns the place of each column, found by its name.
+
+    If there are as many names as usual, more than half of them are known, and these are in their usual places, the
+    other columns are taken to be in their usual places too.
+    """
     places = {column: names.index(column) for column in columns if column in names}
     usual = _usual(columns)
     in_usual_places = len(names) == len(columns) and all(usual[column] == i for column, i in places.items())
@@ -227,10 +231,10 @@ def _usual(columns):
 
 
 def _row(cells, width, columns, places, delimiter):
-    """A row of these cells, or None if it is not whole."""
+    """Returns the cells as a row, or None if they are not a complete row of numbers."""
     if len(cells) != width:
         return None
-    if delimiter == ";":  # where the comma is the decimal point
+    if delimiter == ";":  # then the decimal separator is a comma
         cells = [cell.replace(",", ".") for cell in cells]
     row = {column: cells[places[column]].strip() if column in places else "" for column in columns}
     iteration, *numbers = row.values()

@@ -1,4 +1,4 @@
-"""The one loop of every training: resume, stop on request, progress, finite check, saving, events."""
+"""The training loop that all learners share: resuming, stopping on request, progress, finite check, saving, events."""
 
 import contextlib
 import os
@@ -21,13 +21,14 @@ from maml_tf.runs.checkpoints import Checkpoints
 class Event(NamedTuple):
     """Something that happens at regular intervals.
 
-    every: iterations; 0 is never.
+    every: interval in iterations; 0 means never.
     act: function of the number of iterations done.
-    before: whether it happens before the next iteration, at 0 too; otherwise after an iteration, once its checkpoint is
-        saved, and not if a stop is requested.
-    at_end: whether it happens after the last iteration too, whichever that is.
-    missed: function of the number of iterations done, where it is due: whether it has not happened, since the process
-        ended between the checkpoint and it; a resumed run then begins with it.
+    before: whether it happens before the next iteration, also at iteration 0. Otherwise it happens after an iteration,
+        once the iteration's checkpoint is saved, unless a stop is requested.
+    at_end: whether it also happens after the last iteration if that is no multiple of `every`.
+    missed: function of the number of iterations done, called when a run resumes where the event is due. It returns
+        whether the process ended after saving the checkpoint but before the event; the resumed run then begins with the
+        event.
     """
 
     every: int
@@ -37,16 +38,16 @@ class Event(NamedTuple):
     missed: Callable[[int], bool] = lambda iteration: False
 
     def is_due(self, iteration: int, end: int) -> bool:
-        """Whether it happens at an iteration of a training that ends at `end`."""
+        """Whether the event happens at an iteration of a training that ends at `end`."""
         return bool(self.every) and (iteration % self.every == 0 or (self.at_end and iteration == end))
 
 
 class Training(Protocol):
-    """What a learner hands to `run`."""
+    """What `run` needs of a learner."""
 
     @property
     def end(self) -> int:
-        """Iterations in all."""
+        """The total number of iterations."""
 
     @property
     def save_every(self) -> int:
@@ -54,23 +55,23 @@ class Training(Protocol):
 
     @property
     def events(self) -> Sequence[Event]:
-        """In the order of their occurrence."""
+        """The events; those due at the same iteration happen in this order."""
 
     @property
     def remedy(self) -> str:
-        """What may help where numbers are no longer finite."""
+        """What the user may try if numbers are no longer finite."""
 
     def opened(self, iteration: int) -> AbstractContextManager:
-        """Holds threads, tables and writers open, to continue from an iteration."""
+        """While entered, keeps the threads, tables and writers open that training from this iteration needs."""
 
     def advance(self, start: int, stop: int) -> Iterator[tuple[int, dict[str, Any]]]:
-        """Does the iterations start ... stop - 1; yields (iterations done, metrics since the last yield)."""
+        """Runs the iterations start ... stop - 1; yields (iterations done, metrics since the last yield)."""
 
     def variables(self) -> list:
         """The variables that must be finite whenever a checkpoint is saved."""
 
     def status(self, metrics: dict[str, Any]) -> str:
-        """What the progress bar shows of the metrics."""
+        """The text that the progress bar shows for the metrics."""
 
 
 def run(
@@ -82,20 +83,21 @@ def run(
     unit: str = "step",
     workers: Alone = ALONE,
 ) -> bool:
-    """Trains to the end, or until Ctrl-C or SIGTERM, and then saves and says how to resume.
+    """Trains to the end, or until Ctrl-C or SIGTERM; on such a signal, saves and prints how to resume.
 
     Args:
-        training: Training.
-        store: its checkpoints.
-        resume: continue from the latest checkpoint, if there is one; otherwise the folder of an earlier run is renamed.
-        label, unit: of the progress bar.
+        training: the learner's Training.
+        store: the learner's checkpoints.
+        resume: whether to continue from the latest checkpoint, if there is one. With False, the folder of an earlier
+            run is renamed.
+        label, unit: texts of the progress bar.
         workers: the processes that train together, each with a store of the same checkpoints.
 
     Returns:
-        Whether it came to the end without a request to stop. If not, the command ends with exit code 130.
+        Whether training reached its end without a request to stop. If not, the command ends with exit code 130.
 
     Raises:
-        UserError: the folder cannot be written, another process trains in it, its checkpoint is of other settings, or
+        UserError: the folder cannot be written, another process trains in it, its checkpoint has other settings, or
             numbers are not finite.
     """
     try:
@@ -120,9 +122,9 @@ def run(
 
 
 def _run(training, store, workers, iteration, label, unit):
-    """Returns the iterations done, and whether it was asked to stop."""
+    """Returns the number of iterations done, and whether a stop was requested."""
     saved, end = iteration, training.end
-    # A request in one worker stops all; they find out together, and so at the same iteration.
+    # A request in one worker stops all: `any` asks all of them together, so that they stop at the same iteration.
     with StopRequest() as stop, training.opened(iteration), progress(end, label, unit, iteration) as bar:
         for event in _missed(training, iteration):
             event.act(iteration)
@@ -152,7 +154,7 @@ def _pause(iteration, training):
 
 
 def _missed(training, iteration):
-    """The events that were due where a run resumes, and have not happened."""
+    """The events that were due at the iteration where a run resumes, but have not happened."""
     return [e for e in training.events if iteration and e.is_due(iteration, training.end) and e.missed(iteration)]
 
 
@@ -163,7 +165,7 @@ def _act(training, iteration, before):
 
 
 def _save(training, store, workers, iteration):
-    workers.copy_from_chief(training.variables())  # machines of different kinds may have come apart in the last bit
+    workers.copy_from_chief(training.variables())  # different kinds of machines may differ in the last bit
     if not all(np.isfinite(np.asarray(variable)).all() for variable in training.variables()):
         raise NotFinite(iteration, store.folder, training.remedy)
     store.save(iteration)
@@ -174,9 +176,9 @@ class NotFinite(UserError):
     """A loss or weights are no longer finite.
 
     Args:
-        iteration: at which.
-        folder: of the run.
-        remedy: what may help.
+        iteration: the number of iterations done.
+        folder: the run's folder.
+        remedy: what the user may try.
     """
 
     def __init__(self, iteration: int, folder: Path, remedy: str):
@@ -187,9 +189,9 @@ class NotFinite(UserError):
 
 
 class StopRequest:
-    """While entered, notes Ctrl-C and SIGTERM rather than letting them end a step early; a second one does.
+    """While entered, Ctrl-C or SIGTERM is only noted, so that the current step completes; a second one stops at once.
 
-    Several signals at once are one: see `Requests`.
+    Signals in quick succession count as one: see `Requests`.
     """
 
     def __init__(self):
@@ -202,7 +204,7 @@ class StopRequest:
         return self._requests.count > 0
 
     def __enter__(self):
-        in_main_thread = threading.current_thread() is threading.main_thread()  # which alone may take signals
+        in_main_thread = threading.current_thread() is threading.main_thread()  # only it may set signal handlers
         for number in (signal.SIGINT, signal.SIGTERM) if in_main_thread else ():
             self._previous[number] = signal.signal(number, self._note)
         return self
@@ -214,8 +216,8 @@ class StopRequest:
             self.__exit__()
             signal.raise_signal(number)
             return
-        with contextlib.suppress(OSError):  # nobody may be there to read it
-            # Not `print`, which a signal may have interrupted.
+        with contextlib.suppress(OSError):  # the terminal may be gone
+            # Not `print`: the signal may have interrupted a `print`.
             os.write(2, b"\nStopping after this step and saving; a second Ctrl-C stops at once.\n")
 
     def __exit__(self, *error):

@@ -1,6 +1,6 @@
-"""Threads, arithmetic, devices, kernels and messages of the process, which entry points set before TensorFlow works.
+"""Sets TensorFlow's threads, arithmetic, memory, kernels and messages for the process, before TensorFlow is used.
 
-Imports no TensorFlow itself.
+This module can be imported without importing TensorFlow.
 """
 
 import contextlib
@@ -20,12 +20,12 @@ _LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 
 @contextlib.contextmanager
 def quiet_import() -> Iterator[None]:
-    """While entered, holds back what TensorFlow's libraries write as they load; afterwards they log fatal errors only.
+    """While entered, hides what TensorFlow's libraries print as they load; afterwards they log only fatal errors.
 
     Without it, every command on a machine without a GPU begins with "Could not find cuda drivers" and "failed call to
-    cuInit". Where TF_CPP_MIN_LOG_LEVEL is set in the environment, it holds, and nothing is held back. If the import
-    fails, what was held back is shown. Keras, where it is not loaded yet, is loaded first, on TensorFlow. Python's
-    garbage collector rests meanwhile, and runs rarely afterwards.
+    cuInit". If TF_CPP_MIN_LOG_LEVEL is set in the environment, that level applies, and nothing is hidden. If the import
+    fails, the hidden output is shown. Keras is loaded first, with TensorFlow as its backend, unless it is loaded
+    already. Python's garbage collector is off meanwhile, and runs rarely afterwards.
     """
     with _quiet(), _few_collections():
         _load_keras()
@@ -34,9 +34,10 @@ def quiet_import() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _few_collections():
-    """While TensorFlow loads, Python's garbage collector rests; later it runs rarely, and leaves out what was loaded.
+    """Turns Python's garbage collector off while TensorFlow loads; later it runs rarely, and skips the loaded objects.
 
-    Loading and tracing make much and drop almost nothing: the collector took a tenth of the time to the first step.
+    Loading and tracing make many objects and drop almost none: the collector took a tenth of the time to the first
+    step.
     """
     if "tensorflow" in sys.modules or not gc.isenabled():
         yield
@@ -54,15 +55,16 @@ _FOR_PICTURES = "matplotlib", "IPython"
 
 
 def _load_keras():
-    """Loads TensorFlow, and by it Keras, without what Keras takes for pictures where it is there: in a tenth less time.
+    """Loads TensorFlow, and with it Keras, but not the plotting packages that Keras loads if they are installed.
 
-    No command draws by Keras. What imports these packages later finds them; Keras itself does not, in this process.
+    This takes a tenth less time, and no command plots with Keras. Later imports find these packages as usual; only
+    Keras does without them in this process.
     """
     if "keras" in sys.modules:
         return
     os.environ["KERAS_BACKEND"] = "tensorflow"
     hidden = [name for name in _FOR_PICTURES if name not in sys.modules]
-    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]  # None is as if it were not installed
+    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]  # None hides a package from imports
     try:
         import tensorflow  # noqa: F401
     finally:
@@ -76,10 +78,10 @@ def _quiet():
         yield
         return
     os.environ[_LEVEL] = "3"
-    # The level comes too late for what the libraries say while they load, so the terminal is cut off for so long.
+    # The level does not affect messages that the libraries print while they load, so stderr is redirected meanwhile.
     try:
         terminal = os.dup(2)
-    except OSError:  # there is none
+    except OSError:  # stderr is closed
         yield
         return
     with _file() as held:
@@ -88,7 +90,7 @@ def _quiet():
             yield
         except BaseException:
             held.seek(0)
-            with contextlib.suppress(OSError):  # nobody may be there to read it
+            with contextlib.suppress(OSError):  # the terminal may be gone
                 os.write(terminal, held.read())
             raise
         finally:
@@ -99,7 +101,7 @@ def _quiet():
 def _file():
     try:
         return tempfile.TemporaryFile()
-    except OSError:  # no disk has room
+    except OSError:  # no space for a temporary file
         return open(os.devnull, "w+b")
 
 
@@ -112,15 +114,15 @@ def configure(kind: str, cores: int | None = None, *, tf32: bool = False, determ
 
     Args:
         kind: TASKS_SIDE_BY_SIDE for a loop over tasks: one core per task is faster than splitting each operation over
-            all cores (2.6 times for small convolutions). LARGE_PRODUCTS for few large operations: all cores each.
-        cores: number to use; default, those this process may run on.
-        tf32: whether GPUs since Ampere may multiply in TensorFloat-32, as TensorFlow has it by default: faster, but
-            with 10 bits of the mantissa, which leaves few right digits in a meta-gradient through ReLU and pooling.
-        deterministic: whether every operation gives the same bits each time, on a GPU too, where some are slower so.
+            all cores (2.6 times for small convolutions). LARGE_PRODUCTS for a few large operations: all cores for each.
+        cores: number of cores to use; default, those that this process may run on.
+        tf32: whether GPUs since Ampere may multiply in TensorFloat-32, as TensorFlow does by default. It is faster, but
+            has a mantissa of 10 bits, which leaves few correct digits in a meta-gradient through ReLU and pooling.
+        deterministic: whether every operation gives the same bits each time, also on a GPU, where some become slower.
 
-    In a notebook that has used TensorFlow already, its threads stay as they are: a warning says so.
+    If TensorFlow has been used already, as a notebook may have done, its threads stay as they are: a warning says so.
     """
-    import tensorflow as tf  # not above: what merely counts cores need not wait for it
+    import tensorflow as tf  # not at the top: callers that only count cores need not wait for it
 
     cores = cores or available_cores()
     intra, inter = (1, cores) if kind == TASKS_SIDE_BY_SIDE else (cores, 1)
@@ -134,34 +136,35 @@ def configure(kind: str, cores: int | None = None, *, tf32: bool = False, determ
     if deterministic:
         tf.config.experimental.enable_op_determinism()
     for gpu in tf.config.list_physical_devices("GPU"):
-        with contextlib.suppress(RuntimeError):  # it is in use already
-            tf.config.experimental.set_memory_growth(gpu, True)  # otherwise TensorFlow takes all of it
+        with contextlib.suppress(RuntimeError):  # the GPU is in use already
+            tf.config.experimental.set_memory_growth(gpu, True)  # otherwise TensorFlow takes all memory
     _add_up_in_order()
     _keep_freed_memory()
 
 
 def _add_up_in_order():
-    """Has TensorFlow add up tensors in the order of the graph, so that the same graph always rounds the same.
+    """Makes TensorFlow add tensors in the order of the graph, so that the same graph always rounds in the same way.
 
-    Its memory optimizer would turn a sum of three or more into additions to a variable, each as soon as its tensor is
-    known, in every graph that it takes to need more than 205 MB on a CPU: that of a meta-step of miniImagenet is one.
+    In every graph that it expects to need more than 205 MB on a CPU, such as the meta-step of miniImagenet, its memory
+    optimizer would turn a sum of three or more tensors into additions to a variable, each made as soon as its tensor is
+    known.
     """
     import tensorflow as tf
 
-    with contextlib.suppress(ImportError, AttributeError):  # private, for tf.config.optimizer has no such option
+    with contextlib.suppress(ImportError, AttributeError):  # private: tf.config.optimizer has no such option
         from tensorflow.python.eager.context import context
 
         config = copy.deepcopy(context()._config) or tf.compat.v1.ConfigProto()
         rewriting = config.graph_options.rewrite_options
         rewriting.memory_optimization = rewriting.NO_MEM_OPT
         context()._config = config
-        context().function_call_options = None  # they are read from it again
+        context().function_call_options = None  # so that they are read again from the config
 
 
 def _keep_freed_memory():
-    """Has glibc keep freed memory, since the kernel takes longer to clear new pages than a small operation to run.
+    """Makes glibc keep freed memory, since the kernel needs longer to clear new pages than a small operation to run.
 
-    A meta-step frees and allocates thousands of arrays of some 100 kB. Otherwise glibc would map each of them again.
+    A meta-step frees and allocates thousands of arrays of about 100 kB. Otherwise glibc would map each of them anew.
     """
     m_trim_threshold, m_top_pad, m_mmap_threshold = -1, -2, -3
     try:
@@ -178,7 +181,7 @@ def available_cores() -> int:
 
 
 def peak_memory() -> float | None:
-    """The most memory that this process ever held, in MB; None where the system does not tell."""
+    """The peak memory of this process in MB; None if the system does not report it."""
     try:
         # Not `ru_maxrss`: on Linux it includes the memory of the parent process.
         status = Path("/proc/self/status").read_text()
@@ -194,21 +197,21 @@ def peak_memory() -> float | None:
 
 
 _SETTING = "TF_ENABLE_ONEDNN_OPTS"
-# Pixels a side. Against TensorFlow's own kernels, meta-steps by oneDNN on 2 cores with AVX2 took 9 % longer at 28, and
-# 4 % less at 42, 15 % less at 56 and 24 % less at 84.
+# Pixels per side. Compared with TensorFlow's own kernels, oneDNN's on 2 cores with AVX2 took 9 % longer for a meta-step
+# at 28 pixels, but 4 % less at 42, 15 % less at 56 and 24 % less at 84.
 _LARGE = 48
 
 
 def kernel_environment(image_side: int) -> dict[str, str]:
-    """Environment variables for images of this many pixels a side: oneDNN's kernels for large ones.
+    """Environment variables for images of this many pixels per side: they choose oneDNN's kernels for large images.
 
-    TensorFlow itself takes them only on CPUs with instructions made for neural networks. Where the user has set the
-    variable, that holds.
+    By default, TensorFlow uses these kernels only on CPUs with instructions made for neural networks. If the user has
+    set the variable, it stays as it is.
     """
     return {_SETTING: "1"} if image_side >= _LARGE and _SETTING not in os.environ else {}
 
 
 def choose_kernels(image_side: int) -> None:
-    """Sets them for this process; too late, and therefore left, once TensorFlow has been imported."""
+    """Sets `kernel_environment` for this process; does nothing if TensorFlow is imported already, which is too late."""
     if "tensorflow" not in sys.modules:
         os.environ.update(kernel_environment(image_side))

@@ -1,4 +1,4 @@
-"""The numbers that others published, to stand beside one's own; they and their sources are in published.json."""
+"""Results of the paper and of its authors' code, for comparison; published.json holds them and their sources."""
 
 import functools
 import json
@@ -26,7 +26,7 @@ class Row(NamedTuple):
     system: its name in the table.
     percent: accuracy on test classes.
     ci95: half width of the 95 % confidence interval in percentage points, or None where the table has none.
-    key: of the system in published.json.
+    key: key of the system in published.json.
     """
 
     system: str
@@ -45,7 +45,7 @@ class LearningCurve(NamedTuple):
 class Curve(NamedTuple):
     """A metric after 0, 1, ... updates.
 
-    mean: of the metric over test tasks.
+    mean: mean of the metric over test tasks.
     ci95: half width of its 95 % confidence interval; None where it is not known.
     """
 
@@ -62,7 +62,7 @@ def published_rows(datasource: str, ways: int, shots: int) -> list[Row]:
         shots: support images per class.
 
     Returns:
-        The systems for which the table has a number in that column; none where it has no such column.
+        The systems that have a number in that column; an empty list if the table has no such column.
     """
     setting = f"{ways}way_{shots}shot"
     systems = _numbers()["table_1"].get(datasource, {})
@@ -83,8 +83,8 @@ def published_returns(environment: str) -> dict[str, Curve]:
             "ant_goal_velocity" or "ant_goal_direction".
 
     Returns:
-        A Curve over gradient steps, 40 test goals, for each of "maml", "pretrained", "random" and "oracle" (which has
-        one value, because it does not adapt).
+        A Curve over gradient steps, from 40 test goals, for each of "maml", "pretrained", "random" and "oracle" (which
+        has one value, because it does not adapt).
 
     Raises:
         KeyError: there is no such environment.
@@ -100,7 +100,7 @@ def original_sinusoid() -> dict[str, Curve]:
 
     Returns:
         A Curve for "maml" and "pretrained" (10 updates each) and for "oracle" (before any update). The value before
-        any update is on the support, the others are on the query.
+        any update is on the support set, the others are on the query set.
     """
     return {learner: _curve(numbers) for learner, numbers in _numbers()["sinusoid"].items()}
 

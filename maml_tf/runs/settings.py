@@ -1,4 +1,4 @@
-"""Settings of a run as one frozen dataclass: a field is the flag, its help and range, and the key in the checkpoint."""
+"""Settings of a run as one frozen dataclass: each field defines a flag, its help and range, and a checkpoint's key."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -6,17 +6,17 @@ from typing import Any, ClassVar, Self, TypedDict, Unpack
 
 from data_generators.errors import UserError
 
-LARGEST = 2**31 - 1  # that TensorFlow's integers hold
-LARGEST_SEED = 2**32 - 1  # that NumPy and TensorFlow take
+LARGEST = 2**31 - 1  # the largest value of TensorFlow's int32
+LARGEST_SEED = 2**32 - 1  # the largest that NumPy and TensorFlow accept
 
 
 class Range(TypedDict, total=False):
-    """What values a setting or a flag may have.
+    """The values that a setting or a flag may have.
 
     least, most: smallest and largest value of a count; without `most`, it is LARGEST.
     positive: whether it must be a positive, finite number.
     between: (smallest, largest) value of a number.
-    inside: bounds of a number that it may come near, but not have.
+    inside: (lower, upper) bounds of a number, which the number itself may not reach.
     choices: all values that it may have.
     """
 
@@ -29,12 +29,12 @@ class Range(TypedDict, total=False):
 
 
 def setting(help: str, *, before: Any = None, **range: Unpack[Range]) -> Any:
-    """A field of Settings.
+    """Makes a field of Settings.
 
     Args:
-        help: of its flag.
-        before: its value in runs that are older than the field, whose checkpoints lack it; or a function that gives it,
-            of the settings by name that a checkpoint has.
+        help: help of the field's flag.
+        before: value of the field in runs that are older than the field, whose checkpoints lack it; or a function that
+            computes this value from the settings in such a checkpoint, given by name.
         range: see Range.
     """
     return dataclasses.field(metadata={"help": help, "before": before, "range": range})
@@ -42,21 +42,21 @@ def setting(help: str, *, before: Any = None, **range: Unpack[Range]) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What decides the numbers of a run. Subclasses have fields made by `setting`, and say what is usual.
+    """The settings that determine a run's results. Subclasses define the fields by `setting`, and their usual values.
 
-    anew: what to do for a new run, if the folder holds a run with other settings.
+    anew: advice for a new run, if the folder holds a run with other settings.
     """
 
     anew: ClassVar[str] = "for a new run, another --logdir or --resume=False"
 
     @classmethod
     def usual(cls, given: Mapping[str, Any]) -> dict[str, Any]:
-        """A value for every field: the paper's, for what is given."""
+        """Returns the usual value of every field: the paper's, for the settings that are given."""
         raise NotImplementedError
 
     @classmethod
     def of(cls, **given: Any) -> Self:
-        """The settings with the given values; what is None or not given takes its usual value.
+        """Makes settings from the given values; a setting that is None or not given takes its usual value.
 
         Raises:
             UserError: a setting is out of range, or does not fit the others.
@@ -67,7 +67,7 @@ class Settings:
         return settings
 
     def check(self) -> None:
-        """Checks the range of every setting; subclasses add what must fit together.
+        """Checks the range of every setting; subclasses also check that the settings fit together.
 
         Raises:
             UserError: a setting is out of range.
@@ -77,11 +77,11 @@ class Settings:
 
     @property
     def duration(self) -> str:
-        """The setting that may differ when a run resumes: how long to train."""
+        """The name of the setting that may differ when a run resumes: how long to train."""
         return "iterations"
 
     def unusual(self) -> dict[str, Any]:
-        """The settings that are not what they would be if they alone were not given."""
+        """The settings that differ from their usual value, which each would have if it alone were not given."""
         made = {name: value for name, value in dataclasses.asdict(self).items() if value is not None}
 
         def usual(name):
@@ -94,11 +94,11 @@ class Settings:
         return [f"--{name}={value}" for name, value in self.unusual().items()]
 
     def differences(self, made: Mapping[str, Any], resuming: bool = False) -> list[str]:
-        """What a checkpoint was made with that these settings do not have, beside the duration; for a message.
+        """Lists, for a message, a checkpoint's settings that differ from these; the duration may differ.
 
         Args:
-            made: settings by name, as the checkpoint holds them.
-            resuming: whether a training is to resume from it.
+            made: the checkpoint's settings, by name.
+            resuming: whether a training is to resume from the checkpoint.
         """
         now, before = dataclasses.asdict(self), {}
         for field in dataclasses.fields(self):
@@ -125,12 +125,12 @@ def check(
     """Checks one number or choice; None, for a flag that was not given, is always in range.
 
     Args:
-        name: of the flag.
-        value: of the flag.
+        name: name of the flag.
+        value: value of the flag.
         least, most, positive, between, inside, choices: see Range.
 
     Raises:
-        UserError: it is out of range.
+        UserError: the value is out of range.
     """
     if choices is not None and value not in choices:
         names = [str(choice) for choice in choices if choice is not None]

@@ -1,16 +1,17 @@
-"""The mean of a metric over tasks, and how sure it is."""
+"""Means and medians of a metric over tasks, confidence intervals, and the detection of diverged tasks."""
 
 import numpy as np
 
 
 def mean_ci95(values: np.ndarray, axis: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Means, and half widths of their 95 % confidence intervals, 1.96 * std / sqrt(n); NaN and infinity spread quietly.
+    """Computes means and the half widths of their 95 % confidence intervals, 1.96 * std / sqrt(n).
 
-    The standard deviation is that of the n values, with ddof 0, as in the original's test.
+    NaN and infinity propagate without a warning. The standard deviation is that of the n values, with ddof 0, as in the
+    test of the original code.
 
     Args:
         values: array.
-        axis: along which it has the values.
+        axis: the axis of the n values.
 
     Returns:
         (mean, ci95), arrays without that axis.
@@ -19,21 +20,21 @@ def mean_ci95(values: np.ndarray, axis: int = 0) -> tuple[np.ndarray, np.ndarray
         return values.mean(axis), 1.96 * values.std(axis) / np.sqrt(values.shape[axis])
 
 
-# Gradient descent at a fixed step size is only just stable after meta-training: on a task unlike those of training, the
-# loss may grow by a factor with every update, and one such task swamps the mean of hundreds.
-# A task at this bound alone moves the mean of 600 tasks by more than the loss that they had before any update.
+# Gradient descent at a fixed step size is only just stable after meta-training: on a task unlike the training tasks,
+# the loss may grow by a factor with every update, and one such task dominates the mean over hundreds of tasks.
+# A single task at this bound raises the mean of 600 tasks by more than the median loss before any update.
 TIMES_MEDIAN = 1000
 
 
 def diverged(losses: np.ndarray, before: np.ndarray) -> np.ndarray:
-    """Where losses are of tasks that have diverged: not finite, or above 1000 times the median before any update.
+    """Marks the losses of diverged tasks: those not finite, or above 1000 times the median loss before any update.
 
     Args:
         losses: array of any shape.
         before: [tasks], the losses before any update.
 
     Returns:
-        Array of bool.
+        Array of bool, of the same shape as `losses`.
     """
     finite = before[np.isfinite(before)]
     usual = float(np.median(finite)) if len(finite) else 0.0
@@ -47,7 +48,7 @@ def median(values: np.ndarray) -> np.ndarray:
 
 
 def mean_and_ci95(values: np.ndarray, left_out: np.ndarray) -> tuple[float, float]:
-    """Mean and half width of its 95 % confidence interval over tasks without some; NaN where none remain.
+    """Mean over the tasks not left out, and half width of its 95 % confidence interval; NaN if no task remains.
 
     Args:
         values: [tasks].

@@ -1,4 +1,4 @@
-"""The look of pictures and tables, and the files that pictures and the numbers behind them go to."""
+"""The common style of pictures and tables, and the files of pictures and of the numbers that they show."""
 
 import csv
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +12,8 @@ from maml_tf.runs.flags import Flags
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Colours that differ in lightness and for colour-blind readers (Okabe and Ito); line styles and markers differ too.
+# Colours that differ in lightness and that colour-blind readers can tell apart (Okabe and Ito); line styles and markers
+# differ too.
 BLUE, ORANGE, GREY, BLACK = "#0072b2", "#d55e00", "0.55", "black"
 
 _STYLE: dict[Any, Any] = {
@@ -31,16 +32,16 @@ _STYLE: dict[Any, Any] = {
     "lines.markersize": 4.5,
     "legend.frameon": False,
     "hatch.linewidth": 0.6,
-    "pdf.fonttype": 42,  # letters stay letters
+    "pdf.fonttype": 42,  # TrueType: text stays text
     "savefig.dpi": 200,
 }
 
 
 class Picture(NamedTuple):
-    """What can be drawn.
+    """A picture that can be drawn.
 
     size: width and height in inches.
-    numbers: function that gives the rows to show, dicts of the same keys.
+    numbers: function that returns the rows to show, dicts with the same keys.
     draw: function (figure, rows) that fills the figure.
     """
 
@@ -50,7 +51,7 @@ class Picture(NamedTuple):
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines of a table of texts, its columns flush left."""
+    """Returns the lines of a table of texts, with left-aligned columns."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
@@ -59,8 +60,8 @@ def write(path: Path, rows: list[dict], draw: Callable, size: tuple[float, float
     """Writes a picture and, beside it, a csv of the numbers that it shows; prints both paths.
 
     Args:
-        path: of the picture.
-        rows: dicts of the same keys.
+        path: path of the picture.
+        rows: dicts with the same keys.
         draw: function (figure, rows) that fills the figure.
         size: width and height in inches.
 
@@ -72,8 +73,8 @@ def write(path: Path, rows: list[dict], draw: Callable, size: tuple[float, float
 
 
 def make(draw: Callable, rows: list[dict], width: float, height: float) -> "Figure":
-    """The matplotlib Figure in the common style; arguments as for `write`."""
-    import matplotlib  # not above: it takes a second, and --help needs none of it
+    """Draws a matplotlib Figure in the common style; arguments as for `write`."""
+    import matplotlib  # not at the top: it takes a second to load, and --help does not need it
     from matplotlib.figure import Figure
 
     with matplotlib.rc_context(_STYLE):
@@ -91,10 +92,10 @@ def legend_below(figure: "Figure", panel: Any) -> None:
 def save(figure: "Figure", path: str | Path) -> Path:
     """Writes a figure as PNG or PDF, by the ending of its path, and returns the path.
 
-    The file does not hold the time: the same numbers give the same file.
+    The file does not contain its creation time, so that the same numbers give the same file.
 
     Raises:
-        UserError: it cannot be written.
+        UserError: the file cannot be written.
     """
     import matplotlib
 
@@ -105,15 +106,15 @@ def save(figure: "Figure", path: str | Path) -> Path:
 
 
 def read_csv(path: str | Path, numbers: Mapping[str, Callable[[str], Any]], remedy: str) -> list[dict[str, Any]]:
-    """The rows of a csv that `write_csv` has written.
+    """Reads the rows of a csv that `write_csv` has written.
 
     Args:
-        path: of the file.
-        numbers: functions that make a value of an entry, by the names of columns; the others stay texts.
-        remedy: what the user should do where the file is no such csv, as of `files.reading`.
+        path: path of the file.
+        numbers: functions that convert the texts of a column to values, by column name; other columns stay texts.
+        remedy: what the user should do if the file is not such a csv, as for `files.reading`.
 
     Raises:
-        UserError: it cannot be read, or is another csv.
+        UserError: the file cannot be read, or is another csv.
     """
     with reading(path, remedy):
         lines = Path(path).read_text(encoding="utf-8").splitlines()
@@ -121,12 +122,12 @@ def read_csv(path: str | Path, numbers: Mapping[str, Callable[[str], Any]], reme
 
 
 def write_csv(path: str | Path, rows: list[dict]) -> Path:
-    """Writes dicts of the same keys as a csv with a header and returns its path.
+    """Writes dicts with the same keys as a csv with a header and returns its path.
 
-    Numbers have seven digits, as many as a float32; None is an empty entry.
+    Floats have seven digits, as many as a float32 holds; None becomes an empty entry.
 
     Raises:
-        UserError: it cannot be written.
+        UserError: the file cannot be written.
     """
 
     def write(part):
@@ -156,8 +157,8 @@ def define(flags: Flags, default: str) -> None:
     """Defines --out and --format.
 
     Args:
-        flags: of a command.
-        default: the folder of `paths`, in words.
+        flags: flags of a command.
+        default: description of the folder that `paths` uses without --out.
     """
     out = f"folder, or for a single picture a file that ends in .png or .pdf; default: {default}"
     flags.path("out", None, out)
@@ -165,15 +166,15 @@ def define(flags: Flags, default: str) -> None:
 
 
 def check(flags: Flags, pictures: int = 1) -> None:
-    """Finds errors in the flags before anything is drawn.
+    """Checks --out and --format before anything is drawn.
 
     Args:
-        flags: parsed, with those of `define`.
-        pictures: their number.
+        flags: parsed flags, including those of `define`.
+        pictures: number of pictures.
 
     Raises:
-        UserError: --out is one file for several pictures, has the ending of another format, or another one than
-            --format says.
+        UserError: --out is one file for several pictures, has the ending of an unsupported format, or contradicts
+            --format.
     """
     ending = _ending(flags)
     if ending in _OTHER_FORMATS:
@@ -187,17 +188,17 @@ def check(flags: Flags, pictures: int = 1) -> None:
 
 
 def paths(flags: Flags, names: Sequence[str], folder: str | Path) -> list[Path]:
-    """The files of pictures: in the folder --out, or --out itself where it ends in .png or .pdf.
+    """Returns the files of pictures: in the folder --out, or --out itself if it ends in .png or .pdf.
 
-    Checks that they and the csv files beside them can be written, before the work for them.
+    Checks that these files and the csv files beside them can be written, so that errors come before the work.
 
     Args:
-        flags: as for `check`.
-        names: of the pictures, without ending.
-        folder: where --out is not given, that of the runs.
+        flags: parsed flags, as for `check`.
+        names: names of the pictures, without ending.
+        folder: the folder to use if --out is not given, that of the runs.
 
     Raises:
-        UserError: as `check`, or a file cannot be written there.
+        UserError: as for `check`, or a file cannot be written.
     """
     check(flags, len(names))
     if _ending(flags)[1:] in FORMATS:

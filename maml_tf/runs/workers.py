@@ -1,7 +1,7 @@
-"""The workers of a command: how they find each other, and that each has the same settings, code, data and checkpoints.
+"""Joins the workers of a command, and makes sure that all have the same flags, code, data and checkpoints.
 
-Every worker runs the whole command, on a copy of the run's folder that is gone afterwards; only the chief has the
-folder itself, and is heard.
+Every worker runs the whole command. Only the chief uses the run's folder itself and prints; each other worker uses a
+temporary copy of the folder, and its output is discarded.
 """
 
 import contextlib
@@ -28,25 +28,25 @@ from maml_tf.runs.checkpoints import BEST, available
 from maml_tf.runs.flags import Flags
 from maml_tf.workers import PATIENCE, Workers
 
-# Ports of SLURM's steps, so that steps of several jobs on one node do without each other's.
+# Ports of SLURM's steps: each step has its own range, so that steps of several jobs on one node rarely share a port.
 _PORT, _STEPS, _OF_A_STEP = 8888, 1000, 16
-_NO_PROXY = "no_grpc_proxy"  # hosts that gRPC connects to without one
+_NO_PROXY = "no_grpc_proxy"  # lists the hosts that gRPC connects to without a proxy
 
 
 @contextlib.contextmanager
 def joined(patience: int = PATIENCE) -> Iterator[Alone]:
-    """The workers that this process belongs to, while they work together; before TensorFlow does anything else.
+    """Joins the workers that this process belongs to, and yields them; call it before TensorFlow does anything else.
 
-    TF_CONFIG names them, as TensorFlow documents it; where it is not set, the tasks of a SLURM step are workers. For
-    runs of its own in each task of a step, set TF_CONFIG={}.
+    TF_CONFIG names the workers, in the format that TensorFlow documents. If it is not set, the tasks of a SLURM step
+    are the workers. To let each task of a step do a separate run, set TF_CONFIG={}.
 
     Args:
-        patience: seconds in which all must come.
+        patience: seconds within which all workers must join.
 
     Raises:
-        UserError: the workers are not named as TensorFlow documents it, or this one's port is taken.
-        WorkerEnded: another one has ended with an error.
-        WorkerLost: one has not come, or is gone.
+        UserError: TF_CONFIG or SLURM's variables cannot be used, or this worker's port is taken.
+        WorkerEnded: another worker has ended with an error.
+        WorkerLost: another worker has not joined, or can no longer be reached.
     """
     workers = _join(patience)
     with workers.together():
@@ -58,7 +58,7 @@ def joined(patience: int = PATIENCE) -> Iterator[Alone]:
 
 
 def refuse_several(what: str) -> None:
-    """Raises UserError where there are several workers, for what one process does."""
+    """Raises UserError if there are several workers; `what` names the action that only one process can do."""
     if _cluster() is not None:
         raise UserError(f"{what} is done by one process: unset TF_CONFIG, or start one task")
 
@@ -72,10 +72,11 @@ def _join(patience):
     print(
         f"Worker {resolver.task_id} of {len(addresses)} at {own}, waiting for all: {', '.join(addresses)}", flush=True
     )
-    # A proxy, which clusters have for the world outside, would not let them through.
+    # Clusters often have a proxy for outside connections; it would not let the workers' connections through.
     hosts = dict.fromkeys(address.rpartition(":")[0] for address in addresses)
     os.environ[_NO_PROXY] = ",".join([*filter(None, [os.environ.get(_NO_PROXY)]), *hosts])
-    # Python's handlers would wait until TensorFlow has found the others, which itself takes no notice of SIGTERM.
+    # Python's handlers would not run until TensorFlow has found the others, and TensorFlow itself ignores SIGTERM; so
+    # meanwhile the system's default handlers end the process at once.
     numbers = signal.SIGINT, signal.SIGTERM
     previous = [signal.signal(number, signal.SIG_DFL) for number in numbers]
     try:
@@ -88,7 +89,7 @@ def _join(patience):
 
 
 def _cluster():
-    """The resolver of the workers' addresses; None for a process of its own."""
+    """Returns the resolver of the workers' addresses, or None if this process works alone."""
     if os.environ.get("TF_CONFIG"):
         return _of_tf_config()
     if os.environ.get("SLURM_STEP_NUM_TASKS", "1") != "1" and "SLURM_PROCID" in os.environ:
@@ -120,9 +121,9 @@ def _of_tf_config():
 
 
 def _of_slurm():
-    """The tasks of a step, whose addresses are by its nodes in SLURM's order.
+    """Returns the resolver for the tasks of a step, whose addresses follow the step's nodes in SLURM's order.
 
-    TensorFlow's SlurmClusterResolver sorts node10 before node9, and takes it that every task has a GPU.
+    TensorFlow's SlurmClusterResolver sorts node10 before node9, and assumes that every task has a GPU.
     """
     step = {name: os.environ.get(f"SLURM_STEP_{name}", "") for name in ("NODELIST", "TASKS_PER_NODE")}
     try:
@@ -148,13 +149,13 @@ def _of_slurm():
 
 
 def refuse_differences(workers: Alone, flags: Flags) -> None:
-    """Raises UserError, in all workers, where one has other flags, code or TensorFlow than the chief.
+    """Raises UserError in all workers if one has other flags, other code or another TensorFlow than the chief.
 
-    The folders of data and runs may differ.
+    The flags --data_dir and --logdir may differ.
 
     Args:
         workers: Alone or Workers.
-        flags: of the command.
+        flags: flags of the command.
     """
     if workers.count > 1:
         values = {name: value for name, value in flags.values().items() if name not in ("data_dir", "logdir")}
@@ -163,11 +164,11 @@ def refuse_differences(workers: Alone, flags: Flags) -> None:
 
 
 def refuse_other_data(workers: Alone, fingerprint: Callable[[], bytes]) -> None:
-    """Raises UserError, in all workers, where one has other data than the chief.
+    """Raises UserError in all workers if one has other data than the chief.
 
     Args:
         workers: Alone or Workers.
-        fingerprint: function that gives what tells the data from others.
+        fingerprint: function that returns bytes that identify the data.
     """
     if workers.count > 1:
         _compare(workers, {"data": fingerprint()})
@@ -193,19 +194,19 @@ def _code():
 
 @contextlib.contextmanager
 def own_folder(workers: Alone, folder: Path, iteration: int | str | None = None) -> Iterator[Path]:
-    """The chief's folder of a run; for others a temporary one with what decides how the run resumes and is tested.
+    """Yields the run's folder to the chief, and to others a temporary copy of what resuming and testing the run need.
 
     Args:
         workers: Alone or Workers.
-        folder: of the run.
-        iteration: of a checkpoint that is needed beside the latest and the best ones.
+        folder: the run's folder.
+        iteration: iteration of a checkpoint that is needed in addition to the latest and the best ones.
     """
     packed = workers.from_chief(_packed(folder, iteration) if workers.count > 1 and workers.is_chief else b"")
     if workers.is_chief:
         yield folder
         return
     with tempfile.TemporaryDirectory(prefix="worker") as around:
-        own = Path(around, "run")  # beside which an earlier run may be put aside
+        own = Path(around, "run")  # in a folder of its own, since an earlier run may be moved beside it
         own.mkdir()
         with zipfile.ZipFile(io.BytesIO(packed)) as archive:
             archive.extractall(own)
@@ -213,9 +214,9 @@ def own_folder(workers: Alone, folder: Path, iteration: int | str | None = None)
 
 
 def _packed(folder, iteration):
-    """The latest checkpoint of a run, the given and the best ones, its tables and what else says what it has done.
+    """Zips a run's latest checkpoint, the given one and the best ones, and its csv, json and npz files.
 
-    Files that another process deletes meanwhile are left out.
+    Leaves out files that another process deletes meanwhile.
     """
     there, inside = available(folder), folder / BEST
     files = [file for i in there if i in (there[-1], iteration) for file in folder.glob(f"model{i}.*")]

@@ -1,4 +1,4 @@
-"""From an Experiment to its data and its MAML, new or restored from a run."""
+"""Makes the data and the MAML of an Experiment, with new weights or restored from a run."""
 
 import shlex
 from pathlib import Path
@@ -23,7 +23,7 @@ from maml_tf.supervised.datasets import Shapes
 from maml_tf.supervised.experiment import COMMON, Experiment
 from maml_tf.supervised.task_data import TaskData
 
-_LEARNED = {"fixed": False, "per_variable": True}  # as MAML has them; the others by the same name
+_LEARNED = {"fixed": False, "per_variable": True}  # values for MAML; the others have the same name there
 
 
 def load(
@@ -46,14 +46,14 @@ def build(
     workers: Alone = ALONE,
     remat: bool = False,
 ) -> MAML:
-    """The MAML of an experiment, its network freshly initialised from the experiment's seed.
+    """Makes the MAML of an experiment, with a network newly initialised from the experiment's seed.
 
     Args:
         experiment: Experiment.
-        source: of the experiment's data, or its shapes alone.
+        source: source of the experiment's tasks, or only its Shapes.
         task_axis, jit: see `task_axis.resolve`.
-        shots: K, where it is not that of training; the loss is divided by it.
-        ways: of the tasks, where they use only this many of the first outputs.
+        shots: K, if it is not that of training; the loss is divided by it.
+        ways: number of the first outputs to use, if the tasks do not use all outputs.
         workers: the processes that share each meta-batch.
         remat: see `MAML`.
     """
@@ -61,7 +61,7 @@ def build(
     dataset = experiment.dataset
     loss, accuracy = dataset.loss(shots or experiment.update_batch_size)
     if experiment.inner_batch_size and isinstance(loss, losses.SoftmaxCrossEntropy):
-        loss = losses.SoftmaxCrossEntropy()  # divided by the shots of the minibatch at hand
+        loss = losses.SoftmaxCrossEntropy()  # divided by the shots of each minibatch
     meta_lr = decayed(experiment.meta_lr, experiment.meta_lr_decay, experiment.metatrain_iterations)
     reptile, lr_max = experiment.algorithm == "reptile", experiment.update_lr_max
     updates, annealing = experiment.num_updates, experiment.query_loss_iterations
@@ -69,7 +69,7 @@ def build(
         loss, accuracy = users_losses.of_first_outputs(ways, loss), users_losses.as_accuracy(accuracy)
         accuracy = accuracy and users_losses.of_first_outputs(ways, accuracy)
     network = dataset.network(experiment, source.input_shape, source.output_size)
-    if experiment.normalize != "none" and isinstance(source, Episodes):  # otherwise the checkpoint has what it needs
+    if experiment.normalize != "none" and isinstance(source, Episodes):  # otherwise the checkpoint has the moments
         set_pixels(network, *source.splits["train"].pixel_moments())
     return MAML(
         network,
@@ -81,7 +81,7 @@ def build(
         query_weights=annealed_query_weights(updates, annealing) if experiment.query_loss == "all_updates" else None,
         accuracy=accuracy,
         optimizer=keras.optimizers.SGD(meta_lr) if reptile else adam(meta_lr, clip=dataset.clip),
-        # Reptile's meta_lr is the part of the way to the adapted weights, often 1, and no step of Adam.
+        # Reptile's meta_lr is the fraction of the way to the adapted weights, often 1, and no learning rate for Adam.
         pretrain_optimizer=adam(COMMON["meta_lr"] if reptile else experiment.meta_lr),
         adapts=None if experiment.adapt == "all" else experiment.adapt,
         algorithm=experiment.algorithm,
@@ -99,12 +99,12 @@ class Run(NamedTuple):
 
     experiment: its settings.
     maml: its MAML, with the weights of the checkpoint.
-    data: its data, for the number of shots asked for.
-    iteration: of the checkpoint.
-    folder: of the run.
-    by_original: whether the checkpoint is one of the original code, so that `experiment` is what the user says that it
-        was trained with.
-    whole: MAML that takes its checkpoints, where `maml` has another head.
+    data: its data, for the requested number of shots.
+    iteration: the checkpoint's iteration.
+    folder: the run's folder.
+    by_original: whether the checkpoint is one of the original code, which has no settings; `experiment` is then what
+        the user gives as the settings of training.
+    whole: MAML into which checkpoints are restored, if `maml` has another head; otherwise None.
     """
 
     experiment: Experiment
@@ -116,7 +116,7 @@ class Run(NamedTuple):
     whole: MAML | None = None
 
     def at(self, iteration: int | str | None) -> "Run":
-        """The run with the weights of another checkpoint, of iteration as for `load_run`; errors as of `restore`."""
+        """Returns the run with another checkpoint's weights; `iteration` as for `load_run`, errors as for `restore`."""
         iteration, by_original = restore(self.whole or self.maml, self.experiment, self.folder, iteration)
         if self.whole is not None:
             _take_all_but_head(self.maml, self.whole)
@@ -135,21 +135,21 @@ def load_run(
     conditions: Conditions = USUAL,
     workers: Alone = ALONE,
 ) -> Run:
-    """Restores what `main.py` trained, or what the original code did.
+    """Restores a run that `main.py` or the original code trained.
 
     Args:
-        experiment: Experiment, the settings that it was trained with.
+        experiment: Experiment, the settings of training.
         logdir: folder of the runs, or one that holds the checkpoints itself; default logs/<datasource>.
-        shots: K of the tasks to use it on, where it is not that of training.
-        iteration: of the checkpoint; "best", that with the best validation; default, the latest.
-        data_dir: folder of the data; default data/<datasource>.
+        shots: K of the tasks to use the run on, if it is not that of training.
+        iteration: the checkpoint's iteration; "best" for the one with the best validation; default, the latest.
+        data_dir: folder of the data; default, the dataset's own.
         task_axis, jit: see `task_axis.resolve`.
-        conditions: of the tasks and the head to use it with.
-        workers: the processes that share its tasks.
+        conditions: conditions of the tasks and the head to use the run with.
+        workers: the processes that share the tasks.
 
     Raises:
-        UserError: there is no such run, its message with the command that makes it; its checkpoint is damaged, of
-            other settings or architecture, or not of that iteration; the data are missing.
+        UserError: there is no such run (the message gives the command that trains it); the checkpoint is missing,
+            damaged, or of other settings or architecture; or the data are missing.
     """
     folder = trained_folder(experiment, logdir)
     if not (available(folder) if iteration is None else any_available(folder)):
@@ -169,10 +169,10 @@ def prepare(
     conditions: Conditions = USUAL,
     workers: Alone = ALONE,
 ) -> Run:
-    """A run with the conditions of its use, but without a checkpoint: `Run.at` restores one. Arguments as `load_run`.
+    """Prepares a run for its conditions of use; `Run.at` then restores a checkpoint; arguments as for `load_run`.
 
     Raises:
-        UserError: it cannot be used so, or the data are missing.
+        UserError: the run cannot be used under these conditions, or the data are missing.
     """
     with workers.chief_first():
         data, outputs = load(experiment, data_dir, shots, conditions), experiment.num_classes
@@ -182,12 +182,12 @@ def prepare(
     if conditions.head == ZERO:
         shapes, whole = shapes._replace(output_size=conditions.ways or shapes.output_size), maml
         maml = build(experiment, shapes, task_axis, jit, shots, workers=workers)
-        _take_all_but_head(maml, whole)  # which finds out whether that can be done
+        _take_all_but_head(maml, whole)  # also checks that it is possible
     return Run(experiment, maml, data, 0, Path(folder), whole=whole)
 
 
 def store(folder: str | Path, maml: MAML, experiment: Experiment, keep: int = 10) -> Checkpoints:
-    """The checkpoints of a run in its folder, which keeps the latest `keep` of them."""
+    """The checkpoints of a run in its folder; the latest `keep` of them are kept."""
     return Checkpoints(folder, experiment, _objects(maml), keep=keep)
 
 
@@ -212,14 +212,14 @@ def restore(maml: MAML, experiment: Experiment, folder: Path, iteration: int | s
     Args:
         maml: MAML, built for the experiment.
         experiment: Experiment.
-        folder: of the run.
-        iteration: as for `load_run`.
+        folder: the run's folder.
+        iteration: the checkpoint's iteration, as for `load_run`.
 
     Returns:
-        (its iteration, whether it is of the original code).
+        (the checkpoint's iteration, whether it is of the original code).
 
     Raises:
-        UserError: it is not there, damaged, or of other settings or architecture.
+        UserError: the checkpoint is missing, damaged, or of other settings or architecture.
     """
     folder, iteration = locate(folder, iteration)
     path = folder / f"model{iteration}"
@@ -236,9 +236,9 @@ def restore(maml: MAML, experiment: Experiment, folder: Path, iteration: int | s
 
 
 def _take_all_but_head(maml, trained):
-    """Gives a MAML the weights, state and step sizes of another; those of its output layer become zero.
+    """Gives a MAML the weights, state and step sizes of another, but sets the weights of its output layer to zero.
 
-    What the inner optimizer of Reptile carries over starts anew, since it fits the head of training.
+    The state that Reptile's inner optimizer carries over is not copied, since it fits only the head of training.
     """
     if not any(map(is_head, maml.weights)):
         raise UserError("the network has no layer `output` for --test_head=zero to start at zero: name its head so")
@@ -251,7 +251,7 @@ def _take_all_but_head(maml, trained):
 
 
 def trained_folder(experiment: Experiment, logdir: str | Path | None = None) -> Path:
-    """The folder that has an experiment's checkpoints: its own or, where only that has any, logdir itself."""
+    """The folder that has an experiment's checkpoints: its own folder, or logdir itself if only logdir has any."""
     folder = run_folder(experiment, logdir)
     return Path(logdir) if logdir and any_available(logdir) and not any_available(folder) else folder
 
@@ -262,11 +262,11 @@ def run_folder(experiment: Experiment, logdir: str | Path | None = None) -> Path
 
 
 def train_command(experiment: Experiment, logdir: str | Path | None = None, data_dir: str | Path | None = None) -> str:
-    """The command that trains an experiment, for a shell: the flags that differ from the paper's values.
+    """Returns the shell command that trains an experiment, with the flags that differ from the paper's values.
 
     Args:
         experiment: Experiment.
-        logdir, data_dir: as in `load_run`; without effect where they are None.
+        logdir, data_dir: folders as in `load_run`; None leaves the flag out.
     """
     folders = {"data_dir": data_dir, "logdir": logdir}
     flags = [*experiment.flags(), *(f"--{name}={folder}" for name, folder in folders.items() if folder)]

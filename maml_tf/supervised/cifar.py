@@ -1,8 +1,8 @@
-"""CIFAR-FS and FC100, with the settings of miniImagenet, and both from the one CIFAR-100 (`data_generators.cifar`).
+"""CIFAR-FS and FC100, both made from CIFAR-100 (`data_generators.cifar`), with the settings of miniImagenet.
 
-The published accuracies are those of MAML in Bertinetto et al. (2019), arXiv 1805.08136, on CIFAR-FS; and on FC100, to
-first order, in the README of the image classification examples of PaddleFSL (github.com/tata1661/FSL-Mate), which does
-not say what its +- is.
+The published accuracies of MAML on CIFAR-FS are from Bertinetto et al. (2019), arXiv 1805.08136. Those of first-order
+MAML on FC100 are from the README of the image classification examples of PaddleFSL (github.com/tata1661/FSL-Mate). It
+does not say what its +- means, so they have no confidence interval here.
 """
 
 from typing import Any
@@ -11,7 +11,7 @@ from maml_tf.supervised.dataset_kinds import ImageDataset, like_miniimagenet
 
 
 def _made_of_cifar(edition: str, **facts: Any) -> ImageDataset:
-    """The data set of an edition, by its name in `data_generators.cifar`."""
+    """Makes the dataset of an edition, which is given by its name in `data_generators.cifar`."""
 
     def load(folder, experiment):
         from data_generators import cifar

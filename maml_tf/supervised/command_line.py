@@ -20,7 +20,7 @@ def main(argv: list[str]) -> int:
 
 
 def define(flags: Flags) -> None:
-    """Defines the flags of the original, by the same names, and ours."""
+    """Defines the flags of the original, under the same names, and those of this project."""
     flags.settings(Experiment)
     flags.choice("preset", None, list(PRESETS), "the published settings of a variant; other flags override them")
     folders = dict.fromkeys(dataset.data_dir for dataset in DATASETS.values() if dataset.data_dir)
@@ -75,15 +75,15 @@ def run(flags: Flags) -> int:
     trained, tested = experiments(flags)
     process.choose_kernels(trained.image_side)
     with process.quiet_import():
-        from maml_tf.supervised import commands  # only now, so that --help and mistakes need not wait for TensorFlow
+        from maml_tf.supervised import commands  # not at the top: --help and user errors need no TensorFlow
     return commands.run(trained, tested, flags)
 
 
 def parse(argv: list[str]) -> Flags:
-    """The flags of a command line, its program's name included.
+    """Parses a command line, including the program's name.
 
     Raises:
-        UserError: an argument is not one of the flags, or a value has the wrong type or is out of range.
+        UserError: a flag is unknown or excluded by another, or a value is of the wrong type or range.
     """
     flags = Flags()
     define(flags)
@@ -91,7 +91,7 @@ def parse(argv: list[str]) -> Flags:
 
 
 def experiments(flags: Flags) -> tuple[Experiment, Experiment]:
-    """The experiment as it is, or was, trained, and as it is tested; only shots and inner step size may differ."""
+    """Returns the experiments of training and of the test, which may differ only in shots and inner step size."""
     given = {name: value for name, value in flags.given(Experiment).items() if value is not None}
     in_training = {}
     if flags.preset is not None:
@@ -102,6 +102,6 @@ def experiments(flags: Flags) -> tuple[Experiment, Experiment]:
     for name in ("update_batch_size", "update_lr"):
         value = getattr(flags, f"train_{name}")
         if value != -1:
-            check(f"train_{name}", value, **ranges[name])  # here, for its error to name this flag
+            check(f"train_{name}", value, **ranges[name])  # here, so that the error names this flag
             in_training[name] = value
     return Experiment.of(**(given | in_training)), Experiment.of(**given)

@@ -1,4 +1,4 @@
-"""What `main.py` does with its flags: train, then test; only test; or export a checkpoint as a SavedModel."""
+"""Carries out what the flags of `main.py` ask for: training and test, only a test, or the export of a SavedModel."""
 
 import dataclasses
 import functools
@@ -29,9 +29,9 @@ def run(trained: Experiment, tested: Experiment, flags: Flags) -> int:
     """Trains and tests, or exports, as the flags say.
 
     Args:
-        trained: Experiment, as it is or was trained.
-        tested: Experiment whose shots and inner step size the test takes.
-        flags: as `main.py` defines them.
+        trained: the Experiment of training.
+        tested: the Experiment of the test, which may differ in shots and inner step size.
+        flags: flags as `main.py` defines them.
 
     Returns:
         The exit code: 0, or 130 after an interruption.
@@ -56,7 +56,7 @@ def run(trained: Experiment, tested: Experiment, flags: Flags) -> int:
 
 
 def _train_and_test(trained, tested, flags, conditions, logdir, folder, together):
-    """`run` but for exports, by workers."""
+    """Does what `run` does except an export, on one or several workers."""
     workers.refuse_differences(together, flags)
     _check_flags(flags, trained, folder)
     how = {"data_dir": flags.data_dir, "task_axis": flags.task_axis, "jit": _jit(flags), "workers": together}
@@ -70,17 +70,17 @@ def _train_and_test(trained, tested, flags, conditions, logdir, folder, together
             print(estimate(_training(flags, trained, data, folder, together)).text())
             return 0
         prepared = None
-        if other_test:  # one that cannot be made is found out before hours of training
+        if other_test:  # so that a test that cannot be made fails before hours of training
             prepared = build.prepare(trained, folder, shots=shots, conditions=conditions, **how)
         run = _train(flags, trained, data, folder, together)
         if run is None:
             return 130
-        run = prepared.at(None) if prepared else run  # which otherwise has its evaluation compiled already
+        run = prepared.at(None) if prepared else run  # the evaluation of `run` is already compiled
     else:
         iteration = _iteration_to_test(flags)
         run = load_run(trained, logdir, shots=shots, iteration=iteration, conditions=conditions, **how)
         workers.refuse_other_data(together, run.data.fingerprint)
-    conditions = _of_split(conditions, flags, run.data)  # before any name of a file is made
+    conditions = _of_split(conditions, flags, run.data)  # before any file is named by it
     if flags.ensemble:
         _test_ensemble(flags, tested, conditions, run)
     else:
@@ -92,20 +92,20 @@ def _train_and_test(trained, tested, flags, conditions, logdir, folder, together
 
 
 def export_run(experiment: Experiment, folder: Path, iteration: int | str | None, flags: Flags) -> int:
-    """Exports a checkpoint, and prints where to.
+    """Exports a checkpoint, and prints the export's folder.
 
     Args:
-        experiment: Experiment, as it was trained.
-        folder: of the run.
-        iteration: as for `load_run`.
-        flags: as `main.py` defines them.
+        experiment: the Experiment of training.
+        folder: the run's folder.
+        iteration: the checkpoint's iteration, as for `load_run`.
+        flags: flags as `main.py` defines them.
 
     Returns:
         The exit code: 0.
 
     Raises:
-        UserError: the export's folder is not empty or cannot be written; there is no such checkpoint; or it is damaged
-            or of other settings.
+        UserError: the export's folder is not empty or cannot be written; or the checkpoint is missing, damaged or of
+            other settings.
     """
     refuse_unless_free(flags.export_dir)
     best.locate(folder, iteration)
@@ -132,7 +132,7 @@ def _device():
 
 
 def _check_flags(flags, trained, folder):
-    """Finds out before the data are loaded whether there is a checkpoint to test, and what goes with what."""
+    """Checks, before the data are loaded, that the flags fit together and that there is a checkpoint to test."""
     if flags.log_gradient_cosine and not (flags.train and trained.metatrain_iterations):
         raise UserError("--log_gradient_cosine goes with meta-training: there is no meta-gradient otherwise")
     if flags.log_gradient_cosine and trained.algorithm != "maml":
@@ -153,7 +153,7 @@ def _check_flags(flags, trained, folder):
 
 
 def _conditions(flags, trained, tested):
-    """The Conditions of the test that the flags ask for; an export, which is none, takes no flag of a test."""
+    """Returns the Conditions of the test that the flags ask for; refuses an export with flags of a test."""
     conditions = Conditions.of(tested, flags.test_queries, flags.test_ways, flags.test_head, flags.test_tasks)
     if flags.export_dir is None:
         return conditions
@@ -169,7 +169,7 @@ def _conditions(flags, trained, tested):
 
 
 def _of_split(conditions, flags, data):
-    """The Conditions with the split that is tested, where that is not the usual one."""
+    """Returns the Conditions with the split that is tested, if it is not the usual one."""
     split = data.split_to_test(flags.test_set)
     return conditions if split == data.split_to_test() else dataclasses.replace(conditions, split=split)
 
@@ -193,7 +193,7 @@ def _train(flags: Flags, experiment: Experiment, data: TaskData, folder: Path, t
 
 def _training(flags, experiment, data, folder, together):
     data.check_trainable()
-    data.split_to_test(flags.test_set)  # a split that is not there is found out before hours of training
+    data.split_to_test(flags.test_set)  # a missing split is refused before hours of training
     how = {"task_axis": flags.task_axis, "jit": _jit(flags), "remat": flags.remat, "workers": together}
     maml = build.build(experiment, data.source, **how)
     dataset, validate = experiment.dataset, flags.validation_interval
@@ -206,23 +206,23 @@ def _training(flags, experiment, data, folder, together):
 
 
 def _test_best(flags, tested, conditions, run):
-    """Tests the best checkpoint on validation, where it is not the last, which has just been tested."""
+    """Tests the checkpoint that is best on validation, unless it is the last, which has just been tested."""
     conditions, iteration = conditions.at(best.BEST), run.iteration
     name = evaluation.file_name(tested.update_batch_size, tested.update_lr, conditions, flags.transductive)
     try:
         iteration = best.best(run.folder)[0] if best.ranks(run.folder) else run.iteration
-        tests = iteration != run.iteration or (run.folder / name).exists()  # of an earlier best
-    except UserError as error:  # of a damaged one; the last is trained and tested
+        tests = iteration != run.iteration or (run.folder / name).exists()  # replaces an earlier best's results
+    except UserError as error:  # one is damaged; the last checkpoint is trained and tested
         say(f"warning: the best checkpoint is not tested: {error}")
         tests = False
-    # By what the chief has: a full disk, or another process, may have made a difference between the folders.
+    # The chief decides for all: a full disk, or another process, may have made the workers' folders differ.
     iteration, tests = json.loads(run.maml.workers.from_chief(json.dumps([iteration, tests]).encode()))
     if tests:
         _test(flags, tested, conditions, run if iteration == run.iteration else run.at(best.BEST))
 
 
 def _test_ensemble(flags, tested, conditions, run):
-    """Tests the best checkpoints on validation together; `run` has the best of them."""
+    """Tests the checkpoints that are best on validation as an ensemble; `run` holds the best of them."""
     iterations, members = best.best(run.folder, flags.ensemble), []
     for iteration in iterations:
         run._replace(folder=run.folder / best.BEST).at(iteration)
@@ -233,11 +233,11 @@ def _test_ensemble(flags, tested, conditions, run):
 
 
 def _test(flags, tested, conditions, run, learner=None):
-    """Tests a run's MAML, or another learner in its place."""
+    """Tests a run's MAML, or the given learner instead."""
     trained, shots = run.experiment, tested.update_batch_size
     origin = " of the original code, which holds weights only: settings are those above" if run.by_original else ""
     if learner is None:
-        run.maml.workers.copy_from_chief(variables(run.maml))  # whose folder another process may be training in
+        run.maml.workers.copy_from_chief(variables(run.maml))  # another process may be training in the folder
         which = f", the {conditions.which}" if conditions.which else ""
         print(f"Testing the checkpoint of iteration {run.iteration}{origin}{which}")
     split = run.data.split_to_test(flags.test_set)

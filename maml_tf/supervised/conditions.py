@@ -1,4 +1,4 @@
-"""In what a test departs from the usual one, as main.py's flags --test_... say; files and reports tell it."""
+"""How a test differs from the usual one, according to main.py's flags --test_...; files and reports show it."""
 
 import dataclasses
 import inspect
@@ -13,14 +13,15 @@ TRAINED, ZERO = HEADS = "trained", "zero"
 
 @dataclasses.dataclass(frozen=True)
 class Conditions:
-    """What a test does otherwise; what is None is as usual, so that names of files stay those of the original.
+    """How a test differs from the usual one; None means as usual, and then the names of files are the original's.
 
-    queries: per class, or points of a sinusoid, if not as many as shots.
+    queries: query examples per class, or query points of a sinusoid, if not as many as shots.
     ways: classes per task, if not those of training; the first outputs are used.
-    head: where the output layer starts: TRAINED, or ZERO, at a kernel and a bias of zeros for any number of ways.
-    tasks: how many, if not 600.
-    split: what is tested, if not the split that a test takes by itself.
-    checkpoint: "best" on validation, "ensemble<N>" of the N best, or "iter<N>" of iteration N; if not the latest.
+    head: start of the output layer: TRAINED, or ZERO for a kernel and a bias of zeros, with any number of ways.
+    tasks: number of tasks, if not 600.
+    split: the split that is tested, if not the one that a test uses by default.
+    checkpoint: the checkpoint, if not the latest: "best" on validation, "ensemble<N>" of the N best, or "iter<N>" of
+        iteration N.
     """
 
     queries: int | None = None
@@ -39,14 +40,15 @@ class Conditions:
         head: str = TRAINED,
         tasks: int | None = None,
     ) -> "Conditions":
-        """The Conditions of a test; a usual value is None, even if it is given.
+        """Makes the Conditions of a test; a usual value becomes None, even if it is given.
 
         Args:
-            tested: Experiment, whose shots are those of the test.
-            queries, ways, head, tasks: as main.py's flags --test_queries and so on.
+            tested: the Experiment of the test, with its shots.
+            queries, ways, head, tasks: values of main.py's flags --test_queries and so on.
 
         Raises:
-            UserError: the dataset does not take such sizes, or a trained head has too few outputs for the ways.
+            UserError: the dataset does not take such sizes, a trained head has too few outputs for the ways, or a head
+                of zeros would not adapt.
         """
         sizes, outputs = _of_data(queries, ways), tested.num_classes
         try:
@@ -70,14 +72,14 @@ class Conditions:
         return cls(unless(shots, queries), unless(outputs, ways), head, unless(EVALUATION_TASKS, tasks))
 
     def at(self, checkpoint: str | int | None, latest: int | None = None) -> "Conditions":
-        """These for a checkpoint: "best", "ensemble<N>" or an iteration; None and the latest are as usual."""
+        """These Conditions for a checkpoint: "best", "ensemble<N>" or an iteration; None and `latest` are usual."""
         if isinstance(checkpoint, int):
             checkpoint = None if checkpoint == latest else f"iter{checkpoint}"
         return dataclasses.replace(self, checkpoint=checkpoint)
 
     @property
     def which(self) -> str:
-        """The checkpoint in words, "best on validation", or "" for that of an iteration, which is told beside it."""
+        """The checkpoint in words, such as "best on validation"; "" for the latest, or one given by its iteration."""
         if self._is_of_an_iteration:
             return ""
         if self.checkpoint == "best":
@@ -86,7 +88,7 @@ class Conditions:
 
     @property
     def is_usual(self) -> bool:
-        """Whether published results are of such a test, whatever the split and the iteration."""
+        """Whether published results come from such a test, regardless of the split and the iteration."""
         return self._is_of_an_iteration and dataclasses.replace(self, split=None, checkpoint=None) == USUAL
 
     @property
@@ -95,12 +97,12 @@ class Conditions:
 
     @property
     def sizes(self) -> dict[str, int]:
-        """The sizes of tasks that differ, by their names in `Dataset.tasks`."""
+        """The sizes of tasks that differ from the usual ones, by their names in `Dataset.tasks`."""
         return _of_data(self.queries, self.ways)
 
     @property
     def suffix(self) -> str:
-        """What the names of a test's files add: "_queries15_ways5_zerohead_tasks100_val_best", of what differs."""
+        """The suffix of a test's file names; if everything differs, "_queries15_ways5_zerohead_tasks100_val_best"."""
         parts = [
             self.queries and f"queries{self.queries}",
             self.ways and f"ways{self.ways}",
@@ -112,7 +114,11 @@ class Conditions:
         return "".join(f"_{part}" for part in parts if part)
 
     def text(self, outputs: int) -> str:
-        """What differs in the tasks and the head, for a report, or ""; outputs: of the head as trained."""
+        """Describes for a report how the tasks and the head differ; "" if they do not.
+
+        Args:
+            outputs: number of outputs of the trained head.
+        """
         parts = [f"queries = {self.queries}"] if self.queries else []
         parts += [f"{self.ways}-way tasks"] if self.ways else []
         if self.head == ZERO:
@@ -123,13 +129,13 @@ class Conditions:
 
 
 def of_tasks(name: str) -> tuple[int, Conditions] | None:
-    """The shots and what else decides the tasks of a test, but for their number, as the name of its files tells it.
+    """Reads from the name of a test's files what determines the tasks of the test, except their number.
 
     Args:
-        name: of a csv or pkl, without ending, as `evaluation.write` makes it.
+        name: name of a csv or pkl, without ending, as `evaluation.write` makes it.
 
     Returns:
-        (K, Conditions of queries, ways and split), or None where it is another name.
+        (K, Conditions of queries, ways and split), or None if it is not such a name.
     """
     match = re.fullmatch(r"test_ubs(\d{1,9})_stepsize[^_]+((?:_[^_]+)*)", name)
     if match is None:

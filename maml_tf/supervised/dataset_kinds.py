@@ -1,7 +1,7 @@
-"""The kinds of sources of tasks, `Dataset` and what it may be: tasks of sinusoids, or of images by class.
+"""The kinds of datasets: `Dataset`, and its subclasses for tasks of sinusoids and of images by class.
 
-Neither this module nor yours imports TensorFlow or NumPy at its top, so that a command answers at once: what needs them
-imports them when called.
+This module does not import TensorFlow or NumPy at its top, and neither should yours, so that commands start quickly.
+Functions that need them import them when called.
 """
 
 import abc
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from maml_tf.supervised.task_data import TaskData
 
 EVALUATION_TASKS = 600
-Folder = str | Path | None  # of data; None is the dataset's own
-Size = int | None  # of a test's tasks; None is the usual one
+Folder = str | Path | None  # folder of the data; None is the dataset's own
+Size = int | None  # a size of a test's tasks; None is the usual one
 
 
 class Shapes(NamedTuple):
-    """What a network has to know of its data: the shape of one input, and the number of outputs."""
+    """What a network needs to know of its data: the shape of one input, and the number of outputs."""
 
     input_shape: tuple[int, ...]
     output_size: int
@@ -37,23 +37,24 @@ def _miniimagenet_paper(ways):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Dataset(abc.ABC):
-    """One source of tasks. A subclass has at least `tasks`, `network` and `loss`.
+    """A source of tasks. A subclass defines at least `tasks`, `network` and `loss`.
 
-    name: in reports, and of the folder of its runs.
-    paper: function of the number of ways, the settings where they differ from `experiment.COMMON`.
-    reported_update: function of the number of ways, after how many updates a test's metric is compared with others'.
-    summary_updates: updates that summaries report at least.
-    tasks_per_call: tasks that an evaluation takes at a time: large enough to amortise a call, small enough for memory.
+    name: name in reports, and of the folder of the dataset's runs.
+    paper: function of the number of ways that returns the settings that differ from `experiment.COMMON`.
+    reported_update: function of the number of ways that returns after how many updates a test's metric is compared with
+        published ones.
+    summary_updates: minimum number of updates that summaries report.
+    tasks_per_call: tasks in one call of an evaluation: large enough to amortise a call, small enough for memory.
     save_every, validate_every: iterations between checkpoints, and between validations.
-    validation_tasks: tasks of each validation during training; None: as many as of a test.
+    validation_tasks: tasks of each validation during training; None: as many as in a test.
     clip: bound of each component of the meta-gradient; None for none.
-    least_ways: the smallest number of classes.
-    has_oracle: whether a task is a few numbers, which `--baseline=oracle` is told.
-    photographs: whether `--augment` and `--normalize` make sense of its inputs.
-    queries: query examples in training, of images per class, unless `--queries` says otherwise; None: as many as shots.
+    least_ways: the smallest number of classes per task.
+    has_oracle: whether a task is described by a few numbers, which `--baseline=oracle` adds to the inputs.
+    photographs: whether the inputs are photographs, for which `--augment` and `--normalize` make sense.
+    queries: query examples in training (of images, per class) unless `--queries` is given; None: as many as shots.
     data_dir: default folder of the data; None: there is none, or it must be given.
-    title: in the lists of results; "" is the name.
-    accuracies: published ones of MAML in percent, on a data set that the paper does not have: "5way_1shot", ... ->
+    title: title in the lists of results; "" for the name.
+    accuracies: published accuracies of MAML in percent, for a dataset that is not in the paper: "5way_1shot", ... ->
         (accuracy, half width of its 95 % confidence interval, or None).
     """
 
@@ -86,8 +87,8 @@ class Dataset(abc.ABC):
         Args:
             experiment: Experiment.
             data_dir: folder of the data; default, the dataset's own.
-            shots: K, where it is not that of training.
-            test_queries, test_ways: as the flags of these names, which are refused where a dataset does not take them.
+            shots: K, if it is not that of training.
+            test_queries, test_ways: values of these flags, which are refused if a dataset has no such argument.
 
         Raises:
             UserError: the data are missing or malformed, or too few for the ways and shots.
@@ -96,27 +97,27 @@ class Dataset(abc.ABC):
     def tasks_to_train(
         self, experiment: "Experiment", data_dir: Folder = None, shots: Size = None, **test: int
     ) -> "TaskData":
-        """The data to train on, which may leave the test to `tasks`; arguments and errors as of that.
+        """Loads or makes the data to train on, and possibly to test on; arguments and errors as for `tasks`.
 
-        Here without what is of the test, since `tasks` may draw the training tasks with the shots that it is given.
+        This method passes on no arguments of the test, since `tasks` may also use its `shots` for training tasks.
         """
         return self.tasks(experiment, data_dir)
 
     @abc.abstractmethod
     def network(self, experiment: "Experiment", input_shape: tuple[int, ...], outputs: int) -> "keras.Model":
-        """A freshly initialised model."""
+        """Makes a newly initialised model."""
 
     @abc.abstractmethod
     def loss(self, shots: int) -> tuple[Callable, Callable | None]:
-        """(loss, accuracy or None) for tasks with K = shots, as `MAML` takes them."""
+        """Returns (loss, accuracy or None) for tasks with K = shots, as arguments of `MAML`."""
 
     def shapes(self, experiment: "Experiment", data_dir: Folder = None) -> Shapes:
-        """What an export needs to know of the data; as for `tasks`."""
+        """Returns the Shapes of the data, which an export needs; arguments and errors as for `tasks`."""
         source = self.tasks(experiment, data_dir).source
         return Shapes(source.input_shape, source.output_size)
 
     def logdir(self, data_dir: str | None) -> str | None:
-        """Where the runs on this folder of data go, if not to logs/<name>."""
+        """The folder for the runs on this folder of data; None for logs/<name>."""
         return None
 
     def describe_network(self, experiment: "Experiment") -> str:
@@ -124,13 +125,13 @@ class Dataset(abc.ABC):
         return f"network of {self.name}"
 
     def original(self) -> Mapping[str, published.Curve]:
-        """What the authors' code obtains with the paper's settings: learner -> loss after 0, 1, ... updates."""
+        """Results of the authors' code with the paper's settings: learner -> loss after 0, 1, ... updates."""
         return {}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SinusoidDataset(Dataset):
-    """The regression of section 5.1: two hidden layers of 40 units, and the mean squared error."""
+    """The regression of section 5.1, with two hidden layers of 40 units and the mean squared error."""
 
     def tasks(
         self, experiment: "Experiment", data_dir: Folder = None, shots: Size = None, test_queries: Size = None
@@ -161,12 +162,12 @@ class SinusoidDataset(Dataset):
 class ImageDataset(Dataset):
     """Images by class. As in the original, the loss is the cross-entropy divided by the shots.
 
-    load: function (folder, experiment) -> ClassImages by split: "train", "val" and "test", where they are there.
-    shape: (height, width, channels); None: `--image_size` and `--image_channels` say.
-    rotate: whether tasks turn their classes by multiples of 90 degrees.
-    flatten: whether the network flattens its last maps rather than averaging them.
-    digits: of an accuracy in table 1, after the decimal point.
-    paper, photographs: as of `Dataset`; by default the settings of miniImagenet, and True.
+    load: function (folder, experiment) -> ClassImages by split: "train", "val" and "test", as far as they exist.
+    shape: (height, width, channels); None: `--image_size` and `--image_channels` give it.
+    rotate: whether tasks rotate the images of a class by a random multiple of 90 degrees.
+    flatten: whether the network flattens its last feature maps rather than averaging them.
+    digits: number of digits after the decimal point of an accuracy in table 1.
+    paper, photographs: as for `Dataset`, but by default the settings of miniImagenet, and True.
     """
 
     load: Callable[[Path, "Experiment"], Mapping[str, "ClassImages"]]
@@ -180,7 +181,7 @@ class ImageDataset(Dataset):
 
     @property
     def resizes(self) -> bool:
-        """As `Dataset.resizes`: where no shape is given."""
+        """As `Dataset.resizes`: true if no shape is given."""
         return self.shape is None
 
     def images(self, experiment: "Experiment", data_dir: Folder = None) -> Mapping[str, "ClassImages"]:
@@ -201,13 +202,13 @@ class ImageDataset(Dataset):
     def tasks_to_train(
         self, experiment: "Experiment", data_dir: Folder = None, shots: Size = None, **test: int
     ) -> "TaskData":
-        """As `tasks`: the images need be enough for the test that is asked for, and for no other."""
-        if type(self).tasks is not ImageDataset.tasks:  # one that may take the shots for those of training
+        """As `tasks`, so that the images need to suffice only for the requested test."""
+        if type(self).tasks is not ImageDataset.tasks:  # another `tasks` may use the shots for training
             return super().tasks_to_train(experiment, data_dir, shots, **test)
         return self.tasks(experiment, data_dir, shots, **test)
 
     def _refuse_other_shapes(self, splits, experiment):
-        """The network of an export is made by the shape alone."""
+        """Raises UserError if images do not have the given shape, from which an export makes its network."""
         expected = self.shapes(experiment).input_shape
         for split, classes in splits.items():
             if tuple(classes.images.shape[1:]) != tuple(expected):
@@ -233,12 +234,15 @@ class ImageDataset(Dataset):
         return losses.SoftmaxCrossEntropy(shots), losses.accuracy
 
     def shapes(self, experiment: "Experiment", data_dir: Folder = None) -> Shapes:
-        """As `Dataset.shapes`; the images need not be there."""
+        """As `Dataset.shapes`, but needs no images."""
         side, channels = experiment.image_size, experiment.image_channels
         return Shapes(self.shape or (side, side, channels), experiment.num_classes)
 
     def logdir(self, data_dir: str | None) -> str | None:
-        """As `Dataset.logdir`; of two folders of images, one must not resume from the other's checkpoints."""
+        """As `Dataset.logdir`: without a default data_dir, each folder of images has its own folder of runs.
+
+        Otherwise a run on one folder of images could resume from the checkpoints of another.
+        """
         if self.data_dir is not None or not data_dir:
             return None
         path, here = Path(data_dir).resolve(), Path.cwd()
@@ -251,15 +255,15 @@ class ImageDataset(Dataset):
 
 
 def like_miniimagenet(**facts: Any) -> ImageDataset:
-    """An ImageDataset with the settings of miniImagenet.
+    """Makes an ImageDataset with the settings of miniImagenet.
 
     Args:
-        facts: the fields of ImageDataset that are its own, at least name, load and shape.
+        facts: fields of the ImageDataset, at least name, load and shape; they override the settings of miniImagenet.
     """
     settings = {
         "summary_updates": 1,
-        "tasks_per_call": 10,  # of 80 images in validation: 68 MB, and a few calls' tasks are held at a time
-        "validation_tasks": 200,  # of 75 queries each: 600 would take as long as hundreds of steps
+        "tasks_per_call": 10,  # 80 images each in validation: 68 MB, and the tasks of a few calls are held at a time
+        "validation_tasks": 200,  # 75 queries each: 600 tasks would take as long as hundreds of steps
         "queries": 15,
         "clip": 10.0,  # the original clips only when it meta-trains on miniImagenet
         "flatten": True,

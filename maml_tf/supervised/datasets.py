@@ -1,14 +1,15 @@
-"""The sources of tasks, one value each: all that the project knows of a dataset stands in it and nowhere else.
+"""The sources of tasks: one object for each dataset, which holds all that the project knows of the dataset.
 
-Another one is a file such as `cifar`, and its place in DATASETS.
+To add one, write a file such as `cifar`, and add its object to DATASETS.
 
-`--datasource=NAME` finds one of them, `--datasource=module:NAME` one of your own, in a module that Python can import:
+`--datasource=NAME` selects one of DATASETS. `--datasource=module:NAME` selects your own, from a module that Python can
+import:
 
     from maml_tf.supervised.datasets import ImageDataset
     BIRDS = ImageDataset(name="birds", load=load, shape=(32, 32, 3), data_dir="data/birds")
 
-where load(folder, experiment) gives a dict of `data_generators.episodes.ClassImages` by split. What needs TensorFlow or
-NumPy imports them when called (`dataset_kinds`).
+where load(folder, experiment) returns a dict of `data_generators.episodes.ClassImages` by split. Functions that need
+TensorFlow or NumPy import them when called (see `dataset_kinds`).
 """
 
 import importlib
@@ -45,10 +46,10 @@ __all__ = [
 
 
 def find(datasource: str) -> Dataset:
-    """One of DATASETS by its name, or a user's own by "module:NAME".
+    """Returns one of DATASETS by its name, or a user's own dataset by "module:NAME".
 
     Raises:
-        UserError: there is none of that name, or its module cannot be imported.
+        UserError: there is no dataset of that name, or its module cannot be imported.
     """
     if datasource in DATASETS:
         return DATASETS[datasource]
@@ -114,6 +115,6 @@ OMNIGLOT = ImageDataset(
 MINIIMAGENET = like_miniimagenet(
     name="miniimagenet", load=_miniimagenet, shape=(84, 84, 3), data_dir="data/miniImagenet"
 )
-# As miniImagenet, since most of a user's own images are more like those than like Omniglot's.
+# With miniImagenet's settings, since most users' images resemble miniImagenet's more than Omniglot's.
 FOLDER = like_miniimagenet(name="folder", load=_own_images, shape=None)
 DATASETS = {dataset.name: dataset for dataset in (SINUSOID, OMNIGLOT, MINIIMAGENET, CIFAR_FS, FC100, FOLDER)}

@@ -1,6 +1,6 @@
-"""Several trained models that answer together: each adapts to a task by itself, and their outputs are averaged.
+"""An ensemble of trained models: each adapts to a task by itself, and their outputs are averaged.
 
-So the code of MAML++ (Antoniou, Edwards and Storkey 2019) tests its best models on validation together.
+The code of MAML++ (Antoniou, Edwards and Storkey 2019) tests the models that are best on validation in this way.
 """
 
 from collections.abc import Sequence
@@ -19,12 +19,12 @@ _PLURAL = {"loss": "losses", "accuracy": "accuracies"}
 
 
 class Ensemble:
-    """A Learner, see `evaluation.evaluate`: loss and accuracy are those of the members' mean outputs.
+    """A Learner (see `evaluation.evaluate`) whose loss and accuracy are those of the members' mean outputs.
 
         f(x) = 1/N sum_n f(x; theta'_n),    theta'_n = theta_n adapted to the support by itself
 
     Args:
-        maml: MAML of a model with one output, [examples, outputs]; an evaluation leaves the last member's values there.
+        maml: MAML of a model with one output, [examples, outputs]; an evaluation leaves the last member's values in it.
         members: for each member, the values of `variables(maml)`.
     """
 
@@ -35,7 +35,7 @@ class Ensemble:
     def evaluate(
         self, tasks: Tasks, num_updates: int, step_size: Any = None, transductive: bool = True
     ) -> dict[str, np.ndarray]:
-        """As `MAML.evaluate`."""
+        """Evaluates tasks; see `MAML.evaluate`."""
         curves = [self._of_member(member, tasks, num_updates, step_size, transductive) for member in self._members]
         support, query = (np.mean([c[name] for c in curves], axis=0) for name in ("support_outputs", "outputs"))
         before = self._measure(support, self._maml.pure.targets(tasks.support_y))
@@ -73,6 +73,6 @@ class Ensemble:
 
 
 def variables(maml: MAML) -> list[keras.Variable]:
-    """What a member of an ensemble has of its own: all that an evaluation depends on."""
+    """The variables whose values may differ between members of an ensemble: all that an evaluation depends on."""
     iterations = maml.optimizer.iterations, maml.pretrain_optimizer.iterations
     return [*maml.model.variables, *maml.step_sizes, *maml.slots, *iterations]

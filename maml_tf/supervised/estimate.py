@@ -1,4 +1,4 @@
-"""How long a training would take, and how much memory, from a few timed steps; no run is written."""
+"""Estimates the duration and memory of a training from a few timed steps, without writing a run."""
 
 import itertools
 import math
@@ -11,16 +11,16 @@ from maml_tf.runs.style import aligned
 from maml_tf.supervised.steps import phase_ends, steps_for
 from maml_tf.supervised.training import SupervisedTraining
 
-_PIECE = 100  # iterations, as from summary to summary
-_CALLS = 3  # of a validation that are timed; each has as many tasks as are in memory at a time
+_PIECE = 100  # iterations, as many as between two summaries
+_CALLS = 3  # timed calls of a validation; each has as many tasks as are in memory at a time
 
 
 class Part(NamedTuple):
-    """Something that a training does often, and each time takes as long.
+    """A part of a training that is repeated, and takes the same time at each repetition.
 
     what: its name.
-    number: how often.
-    seconds: of each.
+    number: number of repetitions.
+    seconds: duration of each repetition.
     """
 
     what: str
@@ -29,16 +29,16 @@ class Part(NamedTuple):
 
     @property
     def total(self) -> float:
-        """Seconds of all."""
+        """Duration of all repetitions in seconds."""
         return self.number * self.seconds
 
 
 class Estimate(NamedTuple):
-    """What a training will take.
+    """The expected duration and memory of a training.
 
     parts: the summaries, the cosines of gradients, the steps of each phase, and the validations.
-    first: seconds of the first of each of them beyond the usual: compilation.
-    memory: MB of the host that the process has held at most; None where the system does not tell.
+    first: seconds that the first repetitions of all parts take in addition, for compilation.
+    memory: peak memory of the process on the host in MB; None if the system does not report it.
     """
 
     parts: list[Part]
@@ -47,11 +47,11 @@ class Estimate(NamedTuple):
 
     @property
     def seconds(self) -> float:
-        """Of the whole training; its test is not counted."""
+        """Seconds of the whole training, without its test."""
         return self.first + sum(part.total for part in self.parts)
 
     def text(self) -> str:
-        """A line for each part, one for the whole, and the memory."""
+        """Returns a line for each part, one for the total, and the memory if it is known."""
         rows = [(part.what, f"{part.number:,}", _rate(part), duration(part.total)) for part in self.parts]
         rows.append(("in all, with compilation", "", "", duration(self.seconds)))
         lines = aligned([("training", "how many", "how fast", "how long"), *rows])
@@ -59,13 +59,14 @@ class Estimate(NamedTuple):
 
 
 def estimate(training: SupervisedTraining, seconds: float = 5.0) -> Estimate:
-    """Times what a training does: steps of every phase, a summary, a cosine of `--log_gradient_cosine`, a validation.
+    """Times parts of a training: steps of every phase, a summary, a cosine of `--log_gradient_cosine`, a validation.
 
-    The weights change as in a training; no file of a run does. What is written, such as checkpoints, is not counted.
+    The weights change as in a training, but no file of a run does. The time to write files such as checkpoints is not
+    counted.
 
     Args:
         training: SupervisedTraining that has not begun.
-        seconds: the least time for which the steps of each phase are timed; a shorter phase is timed as a whole.
+        seconds: minimum time for which the steps of each phase are timed; a shorter phase is timed as a whole.
     """
     parts, first = [], 0.0
     schedule, begin, end = training.schedule, training.experiment.pretrain_iterations, training.end
@@ -88,14 +89,14 @@ def estimate(training: SupervisedTraining, seconds: float = 5.0) -> Estimate:
             first += max(compiling - each, 0.0)
     if schedule.validate:
         compiling, took = _validation(training)
-        count = -(-end // schedule.validate)  # one of them at the end
+        count = -(-end // schedule.validate)  # including one at the end
         parts.append(Part(f"validations of {training.tasks_of_validation} tasks", count, took))
         first += compiling
     return Estimate(parts, first, process.peak_memory())
 
 
 def _validation(training):
-    """(seconds to compile, seconds of a validation)."""
+    """Returns (seconds to compile, seconds of a validation)."""
     tasks = training.tasks_of_validation
     size = min(tasks, training.experiment.dataset.tasks_per_call)
     calls = -(-tasks // size)
@@ -106,18 +107,18 @@ def _validation(training):
 
 
 def _twice(function):
-    """(seconds that the first call of a function takes beyond the usual, seconds of the second)."""
+    """Calls a function twice; returns (additional seconds of the first call, seconds of the second call)."""
     compiling, took = (_seconds(function) for _ in range(2))
     return max(compiling - took, 0.0), took
 
 
 def _multiples(every, start, end):
-    """How many multiples there are in start, start + 1, ... end - 1."""
+    """The number of multiples of `every` among start, start + 1, ... end - 1."""
     return -(-end // every) - -(-start // every)
 
 
 def _seconds_a_step(steps, start, stop, seconds=math.inf):
-    """Of the steps from start on, until stop or for so many seconds; in pieces, as a training does them."""
+    """Returns the seconds per step, from start to stop or until `seconds` have passed; in pieces, as in a training."""
     began = time.perf_counter()
     for piece in range(start, stop, _PIECE):
         for done, _ in steps.run(piece, min(piece + _PIECE, stop)):

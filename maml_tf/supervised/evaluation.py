@@ -1,6 +1,6 @@
-"""The evaluation of a meta-trained model: its metric after every update on many fixed tasks, and its files.
+"""Evaluates a meta-trained model after every update on many fixed tasks, and writes the results to files.
 
-The original's `test` in main.py of cbfinn/maml, which writes the same csv and pkl.
+It corresponds to `test` in main.py of cbfinn/maml, whose csv and pkl files have the same form.
 """
 
 import contextlib
@@ -27,24 +27,24 @@ Draw = Callable[[int, int], Tasks]
 
 
 class Learner(Protocol):
-    """What can be evaluated: a MAML, or a baseline."""
+    """A learner that can be evaluated, such as a MAML or a baseline."""
 
     def evaluate(
         self, tasks: Tasks, num_updates: int, step_size: Any = None, transductive: bool = True
     ) -> dict[str, np.ndarray]:
-        """As `MAML.evaluate`."""
+        """Evaluates tasks; see `MAML.evaluate`."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What adaptation makes of each task.
+    """The metric of every task, before and after adaptation.
 
     kind: "accuracy" (fractions) or "loss".
-    support: [tasks], the metric on the support before adaptation.
-    query: [tasks, 1 + num_updates], the metric on the query after 0, 1, ... updates.
-    step_size: of the inner updates, where it was not that of training.
-    transductive: whether queries were normalised by their own batch statistics rather than by the support's.
-    losses: as `query`, the losses where that has accuracies; None where they are not known.
+    support: [tasks], the metric on the support set before adaptation.
+    query: [tasks, 1 + num_updates], the metric on the query set after 0, 1, ... updates.
+    step_size: step size of the inner updates, if it was not that of training.
+    transductive: whether queries were normalised by their own batch statistics, rather than by the support set's.
+    losses: the losses, in the shape of `query`, if `query` has accuracies; None if they are not known.
     """
 
     kind: str
@@ -61,17 +61,17 @@ class Evaluation:
 
     @property
     def num_updates(self) -> int:
-        """Number of inner updates after which there is a metric."""
+        """Number of inner updates."""
         return self.query.shape[1] - 1
 
     @property
     def mean(self) -> np.ndarray:
-        """[1 + num_updates] mean over tasks of the metric on the query."""
+        """[1 + num_updates] mean over tasks of the metric on the query set."""
         return _statistics(self.query)[0]
 
     @property
     def std(self) -> np.ndarray:
-        """[1 + num_updates] standard deviation over tasks (ddof 0) of the metric on the query."""
+        """[1 + num_updates] standard deviation over tasks (ddof 0) of the metric on the query set."""
         return _statistics(self.query)[1]
 
     @property
@@ -81,7 +81,7 @@ class Evaluation:
 
     @property
     def support_mean(self) -> float:
-        """Mean over tasks of the metric on the support before adaptation."""
+        """Mean over tasks of the metric on the support set before adaptation."""
         return _statistics(self.support)[0]
 
     @property
@@ -91,27 +91,27 @@ class Evaluation:
 
     @property
     def median(self) -> np.ndarray:
-        """[1 + num_updates] median over tasks of the metric on the query; NaN counts as infinity."""
+        """[1 + num_updates] median over tasks of the metric on the query set; NaN counts as infinity."""
         return median(self.query)
 
     @property
     def diverged(self) -> np.ndarray:
-        """[1 + num_updates] how many tasks have diverged, by the function `diverged`."""
+        """[1 + num_updates] number of tasks that have diverged, according to `statistics.diverged`."""
         return self._diverged().sum(axis=0)
 
     @property
     def support_median(self) -> float:
-        """Median over tasks of the metric on the support before adaptation."""
+        """Median over tasks of the metric on the support set before adaptation."""
         return float(median(self.support))
 
     @property
     def support_diverged(self) -> int:
-        """For how many tasks the metric on the support before adaptation is so bad that it counts as diverged."""
+        """Number of tasks whose metric on the support set before adaptation counts as diverged."""
         before = self.query[:, 0] if self.kind == "loss" else np.ones(1)
         return int(diverged(self.support, before).sum())
 
     def without_diverged(self, update: int) -> tuple[float, float]:
-        """Mean and ci95 of the metric on the query after an update, over the tasks that have not diverged by then."""
+        """Mean and ci95 of the metric on the query set after an update, over the tasks that have not diverged then."""
         return mean_and_ci95(self.query[:, update], self._diverged()[:, update])
 
     def _diverged(self):
@@ -131,36 +131,38 @@ def evaluate(
     label: str | None = "Evaluating",
     workers: Alone = ALONE,
 ) -> Evaluation:
-    """Adapts to every task of a fixed list and evaluates it on its queries before and after every update.
+    """Adapts to every task of a fixed list and evaluates its queries before and after every update.
 
-    Every call takes the same number of tasks (the last is filled up), so that one graph serves all of them.
+    Every call of `maml.evaluate` has the same number of tasks (the last one is filled up), so that one graph serves all
+    calls.
 
     Args:
         maml: Learner.
         draw: function (first, count) -> Tasks, the tasks first ... first + count - 1 of the list. It is called from
             another thread, in order, and never beyond num_tasks.
-        num_tasks: how many tasks.
-        num_updates: inner updates.
-        step_size: of the inner updates, one or [num_updates]; default, that of training.
-        tasks_per_call: tasks per call; no number depends on it, memory does.
-        transductive: whether queries are normalised by their own batch statistics; otherwise by those in the state that
-            `maml.adapt` returns, the support's.
-        label: of the progress display; None for none.
+        num_tasks: number of tasks.
+        num_updates: number of inner updates.
+        step_size: step size of the inner updates, one or [num_updates]; default, that of training.
+        tasks_per_call: tasks per call; it affects the memory needed, but not the results.
+        transductive: whether queries are normalised by their own batch statistics; otherwise by the support set's,
+            which are in the state that `maml.adapt` returns.
+        label: label of the progress display; None for no display.
         workers: the processes that share the tasks.
 
     Returns:
-        Evaluation; of accuracies where `maml` reports them, otherwise of losses.
+        Evaluation, of accuracies if `maml` reports them, otherwise of losses.
 
     Raises:
-        UserError: num_tasks or tasks_per_call is less than 1; and whatever draw raises.
+        UserError: num_tasks or tasks_per_call is less than 1. Errors of `draw` are raised, too.
     """
     if num_tasks < 1 or tasks_per_call < 1:
         raise UserError(f"Tasks and tasks per call must be at least 1, not {num_tasks} and {tasks_per_call}.")
     size = min(tasks_per_call, num_tasks)
-    listed = max(num_tasks, workers.count)  # the last one again, where there are fewer than workers
+    listed = max(num_tasks, workers.count)  # with fewer tasks than workers, the last one is repeated
     first, own = workers.share(listed)
     first = min(first, num_tasks - 1)
-    # Whole calls of those that one process would make: random layers have their seeds by the place in a call.
+    # A worker makes whole calls, out of those that a single process would make, because the seeds of random layers
+    # depend on the position of a task in its call.
     starts = range(first - first % size, min(first + own, num_tasks), size)
 
     def chunk(index):
@@ -186,7 +188,7 @@ def evaluate(
 def file_name(
     update_batch_size: int, update_lr: float, conditions: Conditions = USUAL, transductive: bool = True
 ) -> str:
-    """The name of the csv that `write` writes; arguments as of it."""
+    """The name of the csv that `write` writes; arguments as for `write`."""
     inductive = "" if transductive else "_inductive"
     return f"test_ubs{update_batch_size}_stepsize{update_lr}{conditions.suffix}{inductive}.csv"
 
@@ -200,26 +202,26 @@ def write(
 ) -> Path:
     """Writes `test_ubs<K>_stepsize<lr>.csv` and `.pkl` as the original does.
 
-    Where the test is not the original's, their names end in `conditions.suffix`, and in `_inductive` where it is not
-    transductive.
+    If the test differs from the original's, `conditions.suffix` is added to the names, and `_inductive` if the test is
+    not transductive.
     The csv has four rows: names of the columns, means, standard deviations, 95 % confidence intervals. Its column
-    "update0" is the SUPPORT metric before adaptation, as in the original. The columns after "update<U>" are not in the
-    original's: "query_update0", the query metric before adaptation; and for each of the columns before, "median_..."
-    and "diverged_...", the median over tasks and how many of them have diverged, the same in all rows. The pkl is
-    {"mses": [tasks, 1 + num_updates]} with the support metric in column 0. Accuracies are fractions.
+    "update0" is the SUPPORT metric before adaptation, as in the original. The original's csv ends after "update<U>";
+    here follow "query_update0", the query metric before adaptation, and then, for each of these columns, "median_..."
+    and "diverged_...": the median over tasks and the number of diverged tasks, which are the same in all rows. The pkl
+    is {"mses": [tasks, 1 + num_updates]} with the support metric in column 0. Accuracies are fractions.
 
     Args:
-        evaluation: what to write.
-        folder: where; it is made if it does not exist.
+        evaluation: the Evaluation to write.
+        folder: folder of the files; it is made if it does not exist.
         update_batch_size: support examples per class, K.
         update_lr: step size of the inner updates.
-        conditions: of the test.
+        conditions: conditions of the test.
 
     Returns:
         The path of the csv.
 
     Raises:
-        UserError: the files cannot be written; older ones are left as they were.
+        UserError: the files cannot be written; older ones stay as they were.
     """
     path = Path(folder) / file_name(update_batch_size, update_lr, conditions, evaluation.transductive)
     try:
@@ -244,8 +246,8 @@ def _csv_rows(evaluation):
 
 
 def _statistics(values):
-    """Mean, standard deviation and ci95 over the first axis; NaN and infinity spread quietly."""
-    # Tasks last and side by side: so a column's sum is the same to the last digit, whatever stands beside it.
+    """Mean, standard deviation and ci95 over the first axis; NaN and infinity propagate without a warning."""
+    # With tasks last and contiguous, the sum of a column is the same to the last digit whatever the other columns are.
     values = np.ascontiguousarray(values.T, np.float64)
     with np.errstate(invalid="ignore", over="ignore"):
         std = values.std(axis=-1)
@@ -254,7 +256,7 @@ def _statistics(values):
 
 
 def _filled(tasks, wanted, size):
-    """Arrays with `size` tasks: where the list ends sooner, its last task is repeated."""
+    """Returns Tasks with `size` tasks; if the list ends earlier, its last task is repeated."""
     refuse_ragged(Tasks(*tasks))
     count, given = min(wanted, size), []
 

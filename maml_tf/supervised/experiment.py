@@ -11,7 +11,7 @@ from maml_tf.runs.settings import LARGEST_SEED, Settings, check, setting
 from maml_tf.supervised import image_options, variants
 from maml_tf.supervised.datasets import DATASETS, SINUSOID, Dataset, find
 
-# In the names of folders.
+# The normalisations, as the names of folders show them.
 _NORM_NAMES = {
     "batch_norm": "batchnorm",
     "per_update_batch_norm": "perupdatebatchnorm",
@@ -58,7 +58,7 @@ COMMON: dict[str, Any] = {
 
 
 def _size(help, most):
-    """A count that takes memory, or time to compile; its bound is above anything of use, to refuse a mistyped one."""
+    """Makes a setting for a count that costs memory or compile time; its bound only refuses mistyped numbers."""
     return setting(help, least=1, most=most)
 
 
@@ -162,9 +162,9 @@ class Experiment(Settings):
 
     @classmethod
     def of(cls, **given: Any) -> Self:
-        """The experiment with the given settings; what is None or not given takes the paper's value.
+        """Makes an experiment from the given settings; a setting that is None or not given takes the paper's value.
 
-        As in the original, an oracle knows the task, so that it is trained without adaptation.
+        As in the original, an oracle knows the task, so it is trained without adaptation.
 
         Raises:
             UserError: a setting is out of range, or does not fit the others.
@@ -181,7 +181,7 @@ class Experiment(Settings):
         return experiment
 
     def check(self) -> None:
-        """Checks the ranges, and what must fit together; UserError if it does not."""
+        """Checks that the settings are in range and fit together; raises UserError otherwise."""
         check("num_classes", self.num_classes, least=self.dataset.least_ways, most=10_000)
         image_options.check(self)
         super().check()
@@ -192,7 +192,7 @@ class Experiment(Settings):
         variants.check(self)
 
     def differences(self, made: Mapping[str, Any], resuming: bool = False) -> list[str]:
-        """As of Settings, but a file of splits may move, and where the learning rate decays, the duration is fixed."""
+        """As `Settings.differences`, but a file of splits may move, and the duration must stay if meta_lr decays."""
         if self.splits and splits.identity(made.get("splits") or "") == splits.identity(self.splits):
             made = {**made, "splits": self.splits}
         found, name = super().differences(made, resuming), self.duration
@@ -202,9 +202,9 @@ class Experiment(Settings):
 
     @property
     def phases(self) -> list[tuple[int, dict[str, bool]]]:
-        """The parts of meta-training, in which a step does the same: (iteration where one ends, what it is told).
+        """The phases of meta-training: (iteration where the phase ends, keyword arguments of `MAML.train_step`).
 
-        What it is told are keyword arguments of `MAML.train_step`.
+        Within a phase, all steps have the same arguments.
         """
         start, end = self.pretrain_iterations, self.iterations
         phases: list[tuple[int, dict[str, bool]]] = []
@@ -217,28 +217,28 @@ class Experiment(Settings):
 
     @property
     def duration(self) -> str:
-        """The setting that may differ when a run resumes: how long to train."""
+        """The name of the setting that may differ when a run resumes: how long to train."""
         return "metatrain_iterations" if self.metatrain_iterations else "pretrain_iterations"
 
     @property
     def dataset(self) -> Dataset:
-        """What the project knows of the datasource."""
+        """The Dataset of the datasource."""
         return find(self.datasource)
 
     @property
     def image_side(self) -> int:
-        """Height of the images in pixels; 0 where there are none."""
+        """Height of the images in pixels; 0 if there are none, or if their shape is not known."""
         shape = getattr(self.dataset, "shape", None)
         return self.image_size or (shape[0] if shape else 0)
 
     @property
     def iterations(self) -> int:
-        """Updates of the whole run; those of pretraining come first."""
+        """Number of updates in the whole run; those of pretraining come first."""
         return self.pretrain_iterations + self.metatrain_iterations
 
     @property
     def reported_update(self) -> int:
-        """After how many updates a test's metric is compared with published ones."""
+        """Number of inner updates after which a test's metric is compared with published ones."""
         if self.algorithm == "reptile":
             return self.test_updates
         if self.step_sizes in ("per_update", "per_weight"):  # MAML++ and Meta-SGD are tested as they are trained
@@ -247,20 +247,20 @@ class Experiment(Settings):
 
     @property
     def summary_updates(self) -> int:
-        """Updates that the summaries report."""
+        """Number of inner updates that the summaries report."""
         return max(self.num_updates, self.dataset.summary_updates)
 
     @property
     def test_updates(self) -> int:
-        """Updates that a test reports, as in the original; of Reptile, as in its code."""
+        """Number of inner updates that a test reports: as in the original, or for Reptile as in Reptile's code."""
         return max(50 if self.algorithm == "reptile" else 10, self.num_updates)
 
     @property
     def published_row(self) -> published.Row | None:
         """MAML's own row of table 1 of the paper: "maml", "maml_no_conv" or "maml_first_order".
 
-        None where the paper has no such number: regression, first order on Omniglot, a run that is pretrained only, or
-        ways and shots that are not in the table.
+        None if the paper has no such number: for regression, first order on Omniglot, a run that is only pretrained, a
+        variant, or ways and shots that are not in the table.
         """
         if self.metatrain_iterations == 0 or variants.suffix(self) or image_options.suffix(self):
             return None
@@ -270,7 +270,7 @@ class Experiment(Settings):
 
     @property
     def name(self) -> str:
-        """The run's folder below the log folder: the original's `exp_string`, and what it leaves out."""
+        """The name of the run's folder: the original's `exp_string`, and the settings that `exp_string` leaves out."""
         name = f"cls_{self.num_classes}.mbs_{self.meta_batch_size}.ubs_{self.update_batch_size}"
         name += f".numstep{self.num_updates}.updatelr{self.update_lr}"
         name += f"hidden{self.num_filters}" if self.num_filters != 64 else ""
@@ -278,7 +278,7 @@ class Experiment(Settings):
         name += "stopgrad" if self.stop_grad else ""
         name += self.baseline or ""
         name += _NORM_NAMES[self.norm]
-        # The original would let the runs below share, and resume from, one folder.
+        # The original has no names for the settings below: such runs would share, and resume from, one folder.
         name += "" if self.conv else ".noconv"
         name += variants.suffix(self)
         name += f".images{self.image_size}x{self.image_channels}" if self.image_size else ""

@@ -1,4 +1,4 @@
-"""The settings of images among those of a run: what they go with, and what the name of a run's folder says of them."""
+"""A run's settings of images: checks that they fit the datasource, and adds them to the name of the run's folder."""
 
 from typing import TYPE_CHECKING
 
@@ -9,11 +9,11 @@ from maml_tf.runs.settings import check as check_range
 if TYPE_CHECKING:
     from maml_tf.supervised.experiment import Experiment
 
-LEAST_SIDE, MOST_SIDE = 16, 4096  # of images, in pixels; each of four poolings halves them
+LEAST_SIDE, MOST_SIDE = 16, 4096  # side of an image in pixels; each of four poolings halves it
 
 
 def check(experiment: "Experiment") -> None:
-    """UserError where a setting of images is out of range, or does not go with the datasource."""
+    """Raises UserError if a setting of images is out of range, or does not fit the datasource."""
     made, name = experiment, experiment.datasource
     for option in ("augment", "normalize"):
         if getattr(made, option) != "none" and not made.dataset.photographs:
@@ -36,6 +36,6 @@ def check(experiment: "Experiment") -> None:
 
 
 def suffix(experiment: "Experiment") -> str:
-    """What the name of a run's folder says of lists of classes, augmentation and normalisation; "" for none of them."""
+    """The part of a run's folder name for lists of classes, augmentation and normalisation; "" without them."""
     said = f".splits{splits.identity(experiment.splits)}" if experiment.splits else ""
     return said + "".join(f".{o}" for o in (experiment.augment, experiment.normalize) if o != "none")

@@ -1,7 +1,7 @@
-"""Reads checkpoints of the original code (TensorFlow 1), which hold weights by name, and neither settings nor more.
+"""Reads checkpoints of the original code (TensorFlow 1), which hold weights by name, but no settings.
 
 The names are those that `construct_conv_weights` and `construct_fc_weights` (maml.py of cbfinn/maml) and `normalize`
-(utils.py) lead to: a tensor that they give no name is `Variable`, `Variable_1`, ... in the order of creation.
+(utils.py) produce. A tensor without a name of its own is `Variable`, `Variable_1`, ... in the order of creation.
 """
 
 from pathlib import Path
@@ -11,16 +11,16 @@ import tensorflow as tf
 from data_generators.errors import UserError
 from maml_tf.backend import keras
 
-_NEVER_USED = ("moving_mean", "moving_variance")  # the original normalises by the batch's own statistics, always
+_NEVER_USED = ("moving_mean", "moving_variance")  # the original always normalises by the batch's own statistics
 _SHOWN = 6  # differences that a message lists
 
 
 def load(path: str | Path, model: keras.Model) -> None:
-    """Assigns the weights of a checkpoint to one of our networks; what an optimiser left in it is ignored.
+    """Assigns the weights of a checkpoint to one of our networks; ignores an optimiser's variables in the checkpoint.
 
     Args:
-        path: of the checkpoint, without the endings of its files.
-        model: what `networks.mlp` or `networks.conv4` made; it stays as it is if anything is wrong.
+        path: path of the checkpoint, without the endings of its files.
+        model: model made by `networks.mlp` or `networks.conv4`; it does not change if an error is raised.
 
     Raises:
         UserError: the checkpoint is damaged, or of another architecture: it lacks a weight of the model, has one in
@@ -31,7 +31,7 @@ def load(path: str | Path, model: keras.Model) -> None:
         reader = tf.train.load_checkpoint(str(path))
         shapes = reader.get_variable_to_shape_map()
         tensors = {name: reader.get_tensor(name) for name in variables if name in shapes}
-    except Exception as error:  # TensorFlow documents no list of what a damaged checkpoint may raise
+    except Exception as error:  # TensorFlow does not document which errors a damaged checkpoint raises
         raise UserError(f"checkpoint {path} is damaged: fetch or copy it again") from error
     differences = _differences(shapes, {name: variable.shape for name, variable in variables.items()})
     if differences:
@@ -46,7 +46,7 @@ def load(path: str | Path, model: keras.Model) -> None:
 
 
 def variables_by_name(model: keras.Model) -> dict[str, keras.Variable]:
-    """{name in the original: variable} for the trainable variables of what `networks.mlp` or `networks.conv4` made."""
+    """Returns {name in the original: variable} for the trainable variables of a model by `networks`' mlp or conv4."""
     of_conv4 = model.name == "conv4"
     names, unnamed = {}, 0
     for layer in model.layers:
@@ -69,12 +69,12 @@ def _unnamed(number):
 
 
 def _norm_scope(number, of_conv4):
-    """The scope of the first, second, ... normalisation: 0, 1, 2, 3, but without convolutions 0, 2, 3, 4."""
+    """The scope of the first, second, ... normalisation: 0, 1, 2, 3 with convolutions, 0, 2, 3, 4 without."""
     return number - 1 if of_conv4 or number == 1 else number
 
 
 def _differences(found, needed):
-    """What is wrong with the shapes found, in words."""
+    """Describes how the shapes found differ from those needed."""
 
     def size(shape):
         return " x ".join(map(str, shape))
@@ -87,6 +87,6 @@ def _differences(found, needed):
 
 
 def _weights(names):
-    """The names of weights: not those that an optimiser gives, below the name of a weight or outside of the model."""
+    """The names of weights, without an optimiser's variables, which are below a weight's name or outside the model."""
     of_model = [name for name in sorted(names) if name.startswith("model/") and not name.endswith(_NEVER_USED)]
     return [name for name in of_model if name.rpartition("/")[0] not in names]

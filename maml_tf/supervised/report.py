@@ -1,4 +1,4 @@
-"""An evaluation as plain text for the terminal, beside what was published for the same setting."""
+"""Formats an evaluation as plain text for the terminal, with the numbers published for the same setting."""
 
 import numpy as np
 
@@ -18,18 +18,19 @@ def report(
     shots: int | None = None,
     conditions: Conditions = USUAL,
 ) -> str:
-    """A table of the metric after every update, and then the paper's.
+    """Returns a table of the metric after every update, with the published numbers.
 
-    Image tasks: the column of table 1 for the same ways and shots, MAML's own row first. Sinusoid tasks with the
-    paper's settings: the errors of the authors' code. Published numbers are always of the test split, and are
-    labelled so where ours are not. Where tasks diverge, the median and their number stand beside each mean.
+    For image tasks, these are the column of table 1 for the same ways and shots, with MAML's own row first. For
+    sinusoid tasks with the paper's settings, they are the errors of the authors' code. Published numbers are always of
+    the test split, and are labelled so if ours are not. If tasks diverge, the median and the number of diverged tasks
+    are shown beside each mean.
 
     Args:
         evaluation: Evaluation.
         experiment: Experiment, the settings of the run.
-        split: "test" or "val", whose tasks were evaluated.
-        shots: K of these tasks, where it is not that of training.
-        conditions: of the test.
+        split: the split whose tasks were evaluated, "test" or "val".
+        shots: K of these tasks, if it is not that of training.
+        conditions: conditions of the test.
 
     Returns:
         Lines without a line break after the last.
@@ -52,7 +53,7 @@ def report(
 
 
 def _conditions(evaluation, experiment, shots):
-    """One line on how these numbers came about."""
+    """Returns one line on how these numbers were obtained."""
     step_size = evaluation.step_size or experiment.update_lr
     learns = experiment.step_sizes != "fixed" and evaluation.step_size is None
     learned = " (meta-learned from there)" if learns else ""
@@ -61,7 +62,7 @@ def _conditions(evaluation, experiment, shots):
 
 
 def _normalisation(evaluation, experiment):
-    """A line on whose statistics normalise the queries, where that makes a difference or the user asked for it."""
+    """Returns a line on which statistics normalise the queries, if they make a difference or the user chose them."""
     batch_norm = experiment.norm in ("batch_norm", "per_update_batch_norm")
     if batch_norm and evaluation.transductive:
         return ["transductive: queries are normalised by their own batch statistics, as in the paper"]
@@ -93,7 +94,7 @@ def _training(experiment):
 
 
 def _regression_lines(evaluation, experiment, split, shots, conditions):
-    """Our losses, beside those of the authors' code where the settings are the same."""
+    """Returns our losses, beside those of the authors' code if the settings are the same."""
     (header, columns), note = _columns(evaluation), []
     original = experiment.dataset.original()
     same_test = shots == experiment.update_batch_size and conditions.is_usual
@@ -106,7 +107,7 @@ def _regression_lines(evaluation, experiment, split, shots, conditions):
 
 
 def _original(curve, length):
-    """A column of `length` rows; the original tells no query loss before adaptation."""
+    """Returns a column of `length` rows; the original reports no query loss before adaptation."""
     support, *query = (f"{mean:.3f}{_interval(ci95, 3)}" for mean, ci95 in zip(*curve, strict=True))
     column = [support, "", *query, *[""] * length]
     return column[:length]
@@ -121,7 +122,7 @@ def _is_original(evaluation, experiment):
 
 
 def _table_1_lines(evaluation, experiment, split, shots, conditions):
-    """Our accuracy and the paper's, its matching row first."""
+    """Returns our accuracy and those of the paper, the matching row of the paper first."""
     ways = conditions.ways or experiment.num_classes
     rows = published.published_rows(experiment.datasource, ways, shots)
     if not rows:
@@ -141,7 +142,7 @@ def _table_1_lines(evaluation, experiment, split, shots, conditions):
 
 
 def _columns(evaluation):
-    """(header, columns) of the metric on the support before adaptation, then on the query after each update."""
+    """(header, columns) of the metric: support set before adaptation, then query set after 0, 1, ... updates."""
     show = _percent if evaluation.kind == "accuracy" else loss_text
     means, ci95s = [evaluation.support_mean, *evaluation.mean], [evaluation.support_ci95, *evaluation.ci95]
     header = ["updates", evaluation.kind]
@@ -164,9 +165,9 @@ def _diverged(evaluation):
 
 
 def diverged_sentence(evaluation: Evaluation) -> str:
-    """How many tasks have diverged and what the others give, or "" where none have.
+    """Says how many tasks have diverged, the mean of the others and the median of all; "" if none has diverged.
 
-    It is about the last update that has such tasks.
+    The numbers are those of the last update with diverged tasks.
     """
     counts, show = evaluation.diverged, _shown(evaluation)
     if not counts.any():
@@ -191,7 +192,7 @@ def _percent(mean, ci95):
 
 
 def loss_text(mean: float, ci95: float) -> str:
-    """A loss and its interval, with enough digits to read both large and small ones."""
+    """Formats a loss and its confidence interval, with enough digits for both large and small losses."""
     return " +- ".join(f"{value:#.{digits}g}".removesuffix(".") for value, digits in ((mean, 4), (ci95, 3)))
 
 

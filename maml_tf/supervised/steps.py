@@ -1,4 +1,4 @@
-"""Runs of consecutive meta-steps: one compiled loop where tasks can be drawn on the device, else a step at a time."""
+"""Runs consecutive meta-steps: in one compiled loop if tasks can be drawn on the device, else one step at a time."""
 
 import bisect
 import contextlib
@@ -18,16 +18,16 @@ from maml_tf.maml import MAML
 from maml_tf.supervised.experiment import Experiment
 
 Metrics = dict[str, np.ndarray]
-TOGETHER = 5  # iterations after which several workers ask each other whether to stop
+TOGETHER = 5  # several workers ask each other after so many iterations whether to stop
 
 
 def steps_for(maml: MAML, experiment: Experiment, source: TaskSource) -> "HostSteps | CompiledSteps":
-    """The runner that fits a task source: `CompiledSteps` if its `sample` is TensorFlow, `HostSteps` otherwise."""
+    """Returns the runner for a task source: `CompiledSteps` if its `sample` is TensorFlow, `HostSteps` otherwise."""
     return (CompiledSteps if source.in_graph else HostSteps)(maml, experiment, source)
 
 
 class HostSteps(contextlib.AbstractContextManager):
-    """One step at a time, while a thread draws the tasks of the next and copies them to the device.
+    """Runs one step at a time, while a thread draws the tasks of the next steps and copies them to the device.
 
     Args:
         maml: MAML.
@@ -47,11 +47,11 @@ class HostSteps(contextlib.AbstractContextManager):
         self._ahead: threading.Thread | None = None
 
     def run(self, start: int, stop: int, every_seconds: float = 0.2) -> Iterator[tuple[int, Metrics]]:
-        """Does iterations start ... stop - 1, all of one phase.
+        """Runs iterations start ... stop - 1, which must be of one phase.
 
         Yields:
-            (iterations done, arrays of the metrics of each iteration since the last yield), every so often (of
-            several workers, after as many iterations as TOGETHER) and at the end.
+            (iterations done, arrays of the metrics of each iteration since the last yield), about every `every_seconds`
+            seconds (with several workers, every TOGETHER iterations) and at the end.
         """
         if self._next != start:
             self.close()
@@ -60,7 +60,7 @@ class HostSteps(contextlib.AbstractContextManager):
         method, told = step_at(self._maml, self._experiment, start)
         step = functools.partial(method, **told)
         metrics, shown = [], time.monotonic()
-        together = self._maml.workers.count > 1  # whose clocks would differ
+        together = self._maml.workers.count > 1  # then not by time: the workers' clocks differ
         for iteration in range(start, stop):
             metrics.append(step(next(self._batches)))
             self._next = iteration + 1
@@ -70,21 +70,21 @@ class HostSteps(contextlib.AbstractContextManager):
                 metrics, shown = [], time.monotonic()
 
     def compile_ahead(self, start: int, *others: Callable[[], Any]) -> None:
-        """Has the first `measure` trace the step of its iteration meanwhile; `others` are compiled in a moment.
+        """Makes the first `measure` also trace the step of its iteration; ignores `others`, which compile quickly.
 
-        Several workers do without, since their sums are numbered as they are traced.
+        Does nothing with several workers, since their sums are numbered in the order in which they are traced.
         """
         self._to_trace = self._maml.workers.count == 1
 
     def measure(self, function: Callable[[Tasks], Any], iteration: int) -> Any:
-        """What a function gives of the tasks of an iteration, by the weights as they are now.
+        """Applies a function to the tasks of an iteration, with the current weights.
 
         Args:
-            function: of Tasks of tensors, to a structure of tensors; compiled once.
-            iteration: whose tasks.
+            function: function of Tasks of tensors that returns a structure of tensors; it is compiled once.
+            iteration: the iteration whose tasks are used.
 
         Returns:
-            The structure, of arrays.
+            The structure, with arrays instead of tensors.
         """
         tasks = self._draw(iteration)
         if function not in self._measures:
@@ -95,7 +95,7 @@ class HostSteps(contextlib.AbstractContextManager):
         return tf.nest.map_structure(lambda t: t.numpy(), self._measures[function](tasks))
 
     def _trace_ahead(self, iteration, tasks):
-        """Traces the step in another thread while TensorFlow optimises and runs something else; errors are its own."""
+        """Traces the step in another thread while TensorFlow does something else; leaves errors to the step itself."""
         if not self._to_trace:
             return
         self._to_trace = False
@@ -119,19 +119,19 @@ class HostSteps(contextlib.AbstractContextManager):
         self._batches = self._next = None
 
     def __exit__(self, *error):
-        self._end_ahead()  # the process must not end in the midst of a tracing
+        self._end_ahead()  # the process must not end during a tracing
         self.close()
 
 
 class CompiledSteps(contextlib.AbstractContextManager):
-    """Many steps in one compiled loop, which draws its tasks itself.
+    """Runs many steps in one compiled loop, which also draws the tasks.
 
     The number of iterations is an input of the loop, so that the results do not depend on how many run per call.
 
-    Args as in `HostSteps`, with a source of TensorFlow tensors.
+    Args as in `HostSteps`, but with a source of TensorFlow tensors.
     """
 
-    LONGEST = 1000  # iterations in one call, for which the loop has room to note metrics
+    LONGEST = 1000  # maximum of iterations in one call; the loop has room for the metrics of so many
 
     def __init__(self, maml: MAML, experiment: Experiment, source: TaskSource):
         self._maml = maml
@@ -143,11 +143,11 @@ class CompiledSteps(contextlib.AbstractContextManager):
         self._left = threading.Event()
 
     def compile_ahead(self, start: int, *others: Callable[[], Any]) -> None:
-        """Compiles in another thread the loop that iteration `start` will need, and what is called in `others`.
+        """Calls, and so compiles, in another thread the loop that iteration `start` will need, and each of `others`.
 
-        XLA takes seconds for each, which otherwise would come one after the other. Nothing that is called may change
-        anything; an error is left to the call that needs the result. Several workers do without, since what is called
-        has sums over them.
+        XLA takes seconds for each, for which the training would otherwise wait one after the other. The functions must
+        not change any state. An error is ignored here, since it occurs again in the call that needs the result. Does
+        nothing with several workers, since the functions contain sums over workers.
         """
         if self._maml.workers.count > 1:
             return
@@ -164,7 +164,7 @@ class CompiledSteps(contextlib.AbstractContextManager):
     def _loop(self, start):
         phase = bisect.bisect(phase_ends(self._experiment), start)
         if phase not in self._loops:
-            self._loops.setdefault(phase, self._compiled_loop(start))  # a thread that compiles ahead may be here, too
+            self._loops.setdefault(phase, self._compiled_loop(start))  # the thread that compiles ahead may be here, too
         return self._loops[phase]
 
     def _compiled_loop(self, start):
@@ -194,7 +194,7 @@ class CompiledSteps(contextlib.AbstractContextManager):
             yield start, {name: values.numpy()[:count] for name, values in metrics.items()}
 
     def measure(self, function: Callable[[Tasks], Any], iteration: int) -> Any:
-        """As in `HostSteps`, the drawing of tasks compiled with it; not by XLA, for which the first step would wait."""
+        """As in `HostSteps`, but also compiles the drawing of tasks; without XLA, which would delay the first step."""
         if function not in self._measures:
             self._measures[function] = self._maml.compiler(lambda i: function(self._sample(i)), jit=False)
         return tf.nest.map_structure(lambda t: t.numpy(), self._measures[function](tf.constant(iteration)))
@@ -202,17 +202,17 @@ class CompiledSteps(contextlib.AbstractContextManager):
     def __exit__(self, *error):
         self._left.set()
         if self._ahead is not None:
-            self._ahead.join()  # the process must not end in the midst of a compilation
+            self._ahead.join()  # the process must not end during a compilation
 
 
 def phase_ends(experiment: Experiment) -> list[int]:
-    """The iterations at which a phase ends: pretraining, and each part of meta-training in which a step is the same."""
+    """The iterations at which a phase ends: pretraining, and each phase of meta-training (see `Experiment.phases`)."""
     pretrain = experiment.pretrain_iterations
     return [pretrain] * (pretrain > 0) + [end for end, _ in experiment.phases]
 
 
 def _share_of(maml, experiment, source):
-    """Function: iteration -> this worker's share of its meta-batch."""
+    """Returns a function: iteration -> this worker's share of the iteration's meta-batch."""
     what, batch = (experiment.seed, "train"), experiment.meta_batch_size
     if maml.workers.count == 1:
         return lambda iteration: source.sample(*what, iteration, batch)
@@ -223,7 +223,7 @@ def _share_of(maml, experiment, source):
 
 
 def step_at(maml: MAML, experiment: Experiment, iteration: int) -> tuple[Any, dict[str, Any]]:
-    """The step of MAML that an iteration takes, and its keyword arguments."""
+    """Returns the method of `maml` that does the step of an iteration, and its keyword arguments."""
     first, _ = maml.workers.share(experiment.meta_batch_size)
     own = {"first": first} if first else {}
     if iteration < experiment.pretrain_iterations:
@@ -232,18 +232,19 @@ def step_at(maml: MAML, experiment: Experiment, iteration: int) -> tuple[Any, di
 
 
 def gradient_cosine(maml: MAML, tasks: Tasks, last: bool = False, first: int = 0) -> tf.Tensor:
-    """The cosine between the first- and the second-order meta-gradient of the initial weights, at the present weights.
+    """The cosine between the first- and the second-order meta-gradient of the initial weights, at the current weights.
 
-    Both are means over the same tasks, before any clipping. Whether `maml` itself trains to first or second order makes
-    no difference, and nothing of it changes. Learned step sizes are used, but are no part of the gradients.
+    Both gradients are means over the same tasks, before any clipping. It makes no difference whether `maml` itself
+    trains to first or second order, and `maml` does not change. Learned step sizes are used, but the gradients do not
+    include them.
 
     Args:
         maml: MAML.
         tasks: Tasks.
-        last, first: as of `MAML.train_step`.
+        last, first: as for `MAML.train_step`.
 
     Returns:
-        A float64 scalar: 1 where second derivatives change nothing but the length; NaN where a gradient is zero.
+        A float64 scalar: 1 if second derivatives change only the length of the gradient; NaN if a gradient is zero.
     """
     gradients = functools.partial(maml.meta_gradients.graph, tasks, last=last, first=first)
     return cosine(*(gradients(first_order=order)[: len(maml.weights)] for order in (True, False)))
@@ -255,6 +256,6 @@ def cosine(gradients: list[tf.Tensor], others: list[tf.Tensor]) -> tf.Tensor:
 
 
 def _inner(tensors, others):
-    # In float64, since it is the distance from 1 that tells, and rounding would hide it.
+    # In float64, since the cosine's distance from 1 matters, and rounding in float32 would hide it.
     pairs = zip(tensors, others, strict=True)
     return tf.add_n([tf.reduce_sum(tf.cast(a, tf.float64) * tf.cast(b, tf.float64)) for a, b in pairs])

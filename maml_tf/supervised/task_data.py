@@ -17,9 +17,9 @@ from maml_tf.supervised.datasets import EVALUATION_TASKS
 class TaskData(NamedTuple):
     """A task source, and its fixed evaluation tasks.
 
-    source: of the tasks to train on.
+    source: source of the tasks to train on.
     evaluation_tasks: function (split, first, count) -> Tasks of the fixed list of a split, "val" or "test", with K
-        queries per class unless the test has others; UserError if the data have no such split.
+        queries per class unless the test has another number; it raises UserError if the data have no such split.
     validation_tasks: function (first, count) -> Tasks of the fixed list for validation during training, with as many
         queries as training has.
     splits: the splits of the data.
@@ -35,7 +35,7 @@ class TaskData(NamedTuple):
         check_trainable(self.splits)
 
     def split_to_test(self, test_set: bool | None = None) -> str:
-        """The split that a test takes: "test", or "val" if test_set is False, or None and there is no other.
+        """The split to test: "val" if test_set is False, or if it is None and there is no "test"; otherwise "test".
 
         Raises:
             UserError: the data have no such split.
@@ -46,12 +46,12 @@ class TaskData(NamedTuple):
         return split
 
     def description(self) -> str | None:
-        """`describe` of the training images, or None where there are none."""
+        """Describes the training images by `describe`; None if there are none."""
         images = self.source.splits if isinstance(self.source, Episodes) else {}
         return describe(images["train"]) if "train" in images else None
 
     def fingerprint(self) -> bytes:
-        """What tells these data from others, without reading all of them: sizes, some images, and the first tasks."""
+        """Returns a hash of sizes, some images and the first tasks: it identifies these data without reading all."""
         images = self.source.splits if isinstance(self.source, Episodes) else {}
         found = hashlib.sha256(repr(self.splits).encode() + fingerprint_of(images))
         tasks = [self.evaluation_tasks(split, 0, 1) for split in self.splits if split != "train"]
@@ -62,13 +62,13 @@ class TaskData(NamedTuple):
 
 
 def describe(data: ClassImages) -> str:
-    """A line that differs for other classes, or other numbers of images of them."""
+    """Returns a line that differs for other classes, or for other numbers of their images."""
     contents = repr([*zip(data.names, np.asarray(data.lengths).tolist(), strict=True)]).encode()
     return f"{data.num_classes} classes, {int(np.sum(data.lengths))} images ({zlib.crc32(contents):08x})"
 
 
 def fingerprint_of(splits: Mapping[str, ClassImages]) -> bytes:
-    """What tells images by class from others: the classes, their sizes, and some thousand of the images."""
+    """Returns a hash of the classes, their sizes and up to 1000 images of each split: it identifies the images."""
     found = hashlib.sha256()
     for split, data in sorted(splits.items()):
         found.update(repr((split, data.images.shape, list(data.names))).encode() + data.lengths.tobytes())
@@ -95,13 +95,13 @@ def of_images(
     test_ways: int | None = None,
     augment: bool = False,
 ) -> TaskData:
-    """N-way tasks from images by class.
+    """Makes N-way tasks from images by class.
 
     Args:
-        splits: the classes of "train", "val" and "test", where they are there.
+        splits: the classes of "train", "val" and "test", as far as these splits exist.
         ways: classes per task, N.
         training_shots: support images per class in training and its validation.
-        shots: the same in a test, K.
+        shots: support images per class in a test, K.
         queries: query images per class in training and its validation; default, the shots of training.
         rotate: as for Episodes.
         test_queries: query images per class in a test; default, K.
@@ -125,7 +125,7 @@ def of_images(
 def of_sinusoids(
     shots: int, oracle: bool = False, queries: int | None = None, test_queries: int | None = None
 ) -> TaskData:
-    """Sinusoids; the test tasks are the original's own, those of validation are of the same distribution.
+    """Makes sinusoid tasks; test tasks are the original's own, and validation tasks are from the same distribution.
 
     Args:
         shots: points per task to adapt on, K.
@@ -133,11 +133,11 @@ def of_sinusoids(
         queries: query points per task in training and its validation; default, K.
         test_queries: query points per task in a test; default, K.
     """
-    from data_generators.sinusoid import Sinusoid  # which imports TensorFlow
+    from data_generators.sinusoid import Sinusoid  # not at the top, since it imports TensorFlow
 
     source, tests = (Sinusoid(shots, number, oracle) for number in (queries, test_queries))
     validation_tasks = functools.partial(_sinusoids, source, "val")
-    drawn = functools.lru_cache(maxsize=1)(tests.test_tasks)  # which draws from the start each time
+    drawn = functools.lru_cache(maxsize=1)(tests.test_tasks)  # it draws all tasks anew each time
     evaluation_tasks = functools.partial(_sinusoids, tests, drawn=drawn)
     return TaskData(source, evaluation_tasks, validation_tasks, ("train", "val", "test"))
 
@@ -157,13 +157,13 @@ def _no_classes_of(split):
 
 
 def _sinusoids(source, split, first, count, drawn=None):
-    """drawn: function (number of tasks) -> Tasks of the test."""
+    """Returns `count` tasks of a split, from `first` on; drawn: function (number of tasks) -> Tasks of the test."""
     if split == "test":
         number = EVALUATION_TASKS
-        while number < first + count:  # twice as many each time, so that a long list is drawn a few times
+        while number < first + count:  # doubled each time, so that a long list is drawn only a few times
             number *= 2
         tasks = drawn(number)
-    else:  # beyond the usual ones, the meta-batches that follow
+    else:  # tasks beyond the usual ones are those of the next meta-batches
         batch, first = divmod(first, EVALUATION_TASKS)
         batches = range(batch, batch - (-(first + count) // EVALUATION_TASKS))
         drawn = [source.sample(EVALUATION_SEED, split, i, EVALUATION_TASKS) for i in batches]

@@ -1,7 +1,8 @@
 """The training of an experiment, for `runs.loop.run`: its steps, summaries, validations and the best checkpoints.
 
-`validation.csv` has every validation. `gradient_cosine.csv` says how near the first-order meta-gradient is to the true
-one, by iteration; the paper (section 5.2) attributes their similarity to ReLU. `data.json` describes the images.
+`validation.csv` holds every validation. `gradient_cosine.csv` holds, by iteration, the cosine of the first-order
+meta-gradient and the true one; the paper (section 5.2) attributes their similarity to ReLU. `data.json` describes the
+images.
 """
 
 import contextlib
@@ -36,9 +37,10 @@ DATA = "data.json"
 
 
 class Schedule(NamedTuple):
-    """Iterations between summaries, checkpoints and validations, 0 for never; no weight depends on them.
+    """Iterations between summaries, checkpoints and validations, 0 for never; the weights do not depend on them.
 
-    Where there are validations, there is one at the end too. tasks: of each validation; default, as many as of a test.
+    If there are validations, there is also one at the end. `tasks` is the number of tasks of each validation; default,
+    as many as in a test.
     """
 
     summary: int = 100
@@ -48,18 +50,18 @@ class Schedule(NamedTuple):
 
 
 class SupervisedTraining:
-    """What `runs.loop.run` trains: pretraining and then meta-training of one experiment.
+    """The Training of one experiment for `runs.loop.run`: pretraining, and then meta-training.
 
     Args:
         experiment: Experiment.
-        maml: MAML, built for it.
+        maml: MAML built for the experiment.
         data: TaskData; its source and its validation tasks are used.
-        folder: of the run.
+        folder: the run's folder.
         schedule: Schedule.
         log: whether to write TensorBoard summaries.
-        log_gradient_cosine: whether to note how near the first-order meta-gradient is to the true one, as often as
-            summaries are due in meta-training: in `gradient_cosine.csv`, in the progress bar and, with `log`, among
-            the summaries. No number of the training depends on it.
+        log_gradient_cosine: whether to record the cosine of the first-order meta-gradient and the true one whenever a
+            summary is due in meta-training: in `gradient_cosine.csv`, in the progress bar and, with `log`, among the
+            summaries. It does not affect the training.
     """
 
     remedy = "a smaller step size (main.py's --update_lr or --meta_lr) may help"
@@ -91,7 +93,7 @@ class SupervisedTraining:
 
     @property
     def end(self) -> int:
-        """Iterations in all."""
+        """The total number of iterations."""
         return self.experiment.iterations
 
     @property
@@ -101,7 +103,7 @@ class SupervisedTraining:
 
     @property
     def events(self) -> Sequence[Event]:
-        """Summaries, the cosine, validation."""
+        """Summaries, cosines of gradients, and validations."""
         every = self.schedule.summary
         return [
             Event(every, self._summarise, before=True),
@@ -110,10 +112,12 @@ class SupervisedTraining:
         ]
 
     def refuse_other_images(self) -> None:
-        """Refuses to resume on other classes than those of the training so far, which runs of 0.1.0 do not tell.
+        """Refuses to resume a run on other images than it was trained on.
+
+        Runs of version 0.1.0 did not record their images, so they are not checked.
 
         Raises:
-            UserError: they are others, or `data.json` is damaged.
+            UserError: the classes, or their numbers of images, are others, or `data.json` is damaged.
         """
         path, now = self.folder / DATA, self.data.description()
         if now is None or not available(self.folder) or not path.exists():
@@ -133,7 +137,7 @@ class SupervisedTraining:
 
     @contextlib.contextmanager
     def opened(self, iteration: int) -> Iterator[None]:
-        """Holds the thread that draws tasks, the tables and the summaries open."""
+        """While entered, keeps the thread that draws tasks, the tables and the summaries open."""
         if self.schedule.validate or self._validations.path.exists():
             self._validations.begin(iteration + 1)
         self._best.begin(iteration)
@@ -149,12 +153,12 @@ class SupervisedTraining:
             yield
 
     def advance(self, start: int, stop: int) -> Iterator[tuple[int, Metrics]]:
-        """Does iterations start ... stop - 1; yields (iterations done, metrics of each since the last yield).
+        """Runs iterations start ... stop - 1; yields (iterations done, metrics of each iteration since the last yield).
 
         Raises:
             UserError: a loss is not finite.
         """
-        # Each phase is compiled apart, so no call of the steps crosses from one to the next.
+        # Each phase is compiled separately, so no call of `run` goes beyond the end of a phase.
         ends = [end for end in phase_ends(self.experiment) if start < end < stop]
         for first, last in itertools.pairwise([start, *ends, stop]):
             for done, metrics in self._steps.run(first, last):
@@ -163,7 +167,7 @@ class SupervisedTraining:
                 start = done
 
     def variables(self) -> list:
-        """All that a checkpoint holds of the MAML."""
+        """All variables of the MAML that a checkpoint holds."""
         maml = self.maml
         return [
             *maml.model.variables,
@@ -190,7 +194,7 @@ class SupervisedTraining:
             self._write_scalars(self.summary(self._steps, iteration), iteration)
 
     def summary(self, steps: HostSteps | CompiledSteps, iteration: int) -> dict[str, float]:
-        """The original's scalars: the losses and accuracies of an iteration's tasks before its update."""
+        """Computes the original's scalars: losses and accuracies on an iteration's tasks, before its update."""
         curves = steps.measure(self._curves, iteration)
         return curve_scalars(self.maml.workers.gathered(curves, self.experiment.meta_batch_size))
 
@@ -205,7 +209,7 @@ class SupervisedTraining:
         self._write_scalars({GRADIENT_COSINE: cosine}, iteration)
 
     def cosine(self, steps: HostSteps | CompiledSteps, iteration: int) -> float:
-        """That of the first- and the second-order meta-gradient of an iteration's tasks before its update."""
+        """The cosine of the first- and the second-order meta-gradient on an iteration's tasks, before its update."""
         _, told = step_at(self.maml, self.experiment, iteration)
         return float(steps.measure(self._cosine_of[told.get("last", False)], iteration))
 
@@ -220,7 +224,7 @@ class SupervisedTraining:
         self._write_scalars(validation_scalars(result), iteration)
         if all(np.isfinite(np.asarray(variable)).all() for variable in self.variables()):  # as for every checkpoint
             self._best.offer(iteration, rank(result))
-        # The row comes last: it says that all of this has happened.
+        # The row comes last, because it records that all of this has happened.
         row = result.mean[0], result.mean[-1], result.ci95[-1], result.median[-1], result.diverged[-1]
         self._validations.add(iteration, dict(zip(self._validations.columns[1:], row, strict=True)))
 
@@ -231,11 +235,11 @@ class SupervisedTraining:
 
     @property
     def tasks_of_validation(self) -> int:
-        """Tasks of each validation."""
+        """The number of tasks of each validation."""
         return self.schedule.tasks or EVALUATION_TASKS
 
     def evaluate(self, label: str | None = None, num_tasks: int | None = None) -> Evaluation:
-        """A validation with the weights as they are: of so many tasks, by default as the schedule says."""
+        """Validates with the current weights, on `num_tasks` tasks; by default, on as many as the schedule says."""
         return evaluation.evaluate(
             self.maml,
             self.data.validation_tasks,
@@ -248,7 +252,7 @@ class SupervisedTraining:
 
 
 def curve_scalars(curves: Metrics) -> dict[str, float]:
-    """The original's scalars, means over tasks of what `MAML.evaluate` gives, by its names."""
+    """Returns the original's scalars, by the original's names: means over tasks of the results of `MAML.evaluate`."""
     scalars = {}
     for name, after in (("loss", "losses"), ("accuracy", "accuracies")):
         if after in curves:
@@ -259,9 +263,10 @@ def curve_scalars(curves: Metrics) -> dict[str, float]:
 
 
 def rank(evaluation: Evaluation) -> Rank:
-    """By what validations are compared: the mean after the last update, the highest accuracy or the lowest loss first.
+    """Returns the rank of a validation: by the mean after the last update, highest accuracy or lowest loss first.
 
-    Where tasks diverge, one of them makes the mean loss meaningless: such validations come last, by their median.
+    A single diverged task makes the mean loss meaningless, so validations with diverged tasks come last, ordered by
+    their median.
     """
     if evaluation.kind == "accuracy":
         return 0.0, -float(evaluation.mean[-1])
@@ -271,7 +276,7 @@ def rank(evaluation: Evaluation) -> Rank:
 
 
 def validation_scalars(evaluation: Evaluation) -> dict[str, float]:
-    """The means of an Evaluation; where tasks have diverged, also their number, the median, and the others' mean."""
+    """Returns the means of an Evaluation; if tasks diverged, also their number, the median and the others' mean."""
     kind = evaluation.kind
     scalars = {f"Validation {kind}, step {update}": value for update, value in enumerate(evaluation.mean)}
     for update, count in enumerate(evaluation.diverged):

@@ -1,4 +1,4 @@
-"""The variants of MAML among the settings: their usual values, what does not go with what, and the presets.
+"""The settings of MAML's variants: their usual values, which settings do not fit together, and the presets.
 
 ANIL: Raghu et al. 2020, arXiv 1909.09157. BOIL: Oh et al. 2021, arXiv 2008.08882. Meta-SGD: Li et al. 2017, arXiv
 1707.09835. MAML++: Antoniou et al. 2019, arXiv 1810.09502. Reptile: Nichol et al. 2018, arXiv 1803.02999.
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 MANY_WAYS = 20
 
-# What a run of plain MAML has; the folder of another run says what it has.
+# The settings of plain MAML; the name of a run's folder shows those that differ.
 _PLAIN: dict[str, Any] = {
     "adapt": "all",
     "step_sizes": "fixed",
@@ -29,7 +29,7 @@ _PLAIN: dict[str, Any] = {
     "inner_batch_size": None,
 }
 
-# What only a meta-gradient has, and Reptile has none.
+# Settings that only make sense with a meta-gradient, which Reptile lacks, and the values that Reptile needs.
 _OF_MAML: dict[str, Any] = {
     "stop_grad": False,
     "adapt": "all",
@@ -40,11 +40,11 @@ _OF_MAML: dict[str, Any] = {
 
 
 def usual(ways: int, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The published values of settings that a variant has of its own.
+    """Returns the published values of the settings that are particular to a variant.
 
     Args:
         ways: classes per task.
-        given: settings by name, the variant's among them.
+        given: settings by name, including those that choose the variant.
     """
     settings: dict[str, Any] = {}
     if given.get("learn_update_lr"):
@@ -59,7 +59,7 @@ def usual(ways: int, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _reptile(datasource, ways):
-    """The commands of Reptile's code."""
+    """The settings in the commands of Reptile's code."""
     many, few = ways >= MANY_WAYS, {"omniglot": 5}.get(datasource, 8)
     return {
         "meta_batch_size": 5,
@@ -74,7 +74,7 @@ def _reptile(datasource, ways):
 
 
 def check(experiment: "Experiment") -> None:
-    """UserError where a variant's setting does not go with another."""
+    """Raises UserError if a variant's setting does not fit another setting."""
     made = experiment
     if made.learn_update_lr and made.step_sizes != "per_variable":
         raise UserError(
@@ -105,7 +105,7 @@ def check(experiment: "Experiment") -> None:
 
 
 def suffix(experiment: "Experiment") -> str:
-    """What the name of a run's folder says of the variant; "" for plain MAML."""
+    """The part of a run's folder name that shows the variant; "" for plain MAML."""
     texts = {
         "adapt": ".{}",
         "step_sizes": ".{}",
@@ -123,23 +123,23 @@ def suffix(experiment: "Experiment") -> str:
 
 
 def described(experiment: "Experiment") -> str:
-    """What is not plain MAML about a run, for reports: "adapt head, step_sizes per_update"; or ""."""
+    """Lists for reports how a run differs from plain MAML: "adapt head, step_sizes per_update"; "" if it does not."""
     values = {name: getattr(experiment, name) for name in _PLAIN}
     return ", ".join(f"{name} {value}" for name, value in values.items() if value != _PLAIN[name])
 
 
 def preset(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The published settings of a variant, where they are not usual values of the settings among them.
+    """Returns the published settings of a variant, without those that `usual` derives from them.
 
     Args:
         name: one of PRESETS.
-        given: settings that override them, by name.
+        given: settings that override the published ones, by name.
 
     Returns:
-        dict of all settings; `train_update_batch_size` is main.py's flag.
+        dict of the variant's and the given settings; `train_update_batch_size` in it is a flag of main.py.
 
     Raises:
-        UserError: there is no such datasource, or the ways, by which presets divide, are too few for it.
+        UserError: there is no such datasource, or it needs more ways (presets divide by the number of ways).
     """
     datasource, ways = given.get("datasource", SINUSOID.name), given.get("num_classes", 5)
     check_range("num_classes", ways, least=find(datasource).least_ways)
@@ -150,7 +150,7 @@ def preset(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _maml_plus_plus(datasource, ways):
-    """The configurations of MAML++'s code, of 100 epochs of 500 meta-updates; its norms also have a scale."""
+    """The settings of MAML++'s code: 100 epochs of 500 meta-updates; unlike ours, its norms also have a scale."""
     images = {"norm": "per_update_batch_norm", "max_pool": True}
     omniglot = images | {"meta_batch_size": 8, "update_lr": 0.1 / ways, "meta_lr_decay": "cosine"}
     others = images | {"meta_batch_size": 2, "update_lr": 0.01 / ways, "num_filters": 48, "query_loss_iterations": 7500}
@@ -160,21 +160,21 @@ def _maml_plus_plus(datasource, ways):
 
 
 def _boil(datasource, ways):
-    """The defaults of its code, for images."""
+    """The default settings of BOIL's code, for images."""
     images = {"num_updates": 1, "update_lr": 0.5 / ways}
     return {"adapt": "body"} | {"sinusoid": {}}.get(datasource, images)
 
 
-# Step sizes of codes whose loss is the mean over examples are divided by the ways: our loss, as the original's, is the
-# sum over examples divided by the shots.
+# If the loss of a variant's code is the mean over examples, its step sizes are divided by the ways: our loss, like the
+# original's, is the sum over examples divided by the shots.
 PRESETS = {
-    # Section 4: as MAML, but for what adapts.
+    # Section 4: as MAML, except for what adapts.
     "anil": lambda datasource, ways: {"adapt": "head"},
     "boil": _boil,
     # Section 4.2: one update.
     "meta_sgd": lambda datasource, ways: {"step_sizes": "per_weight", "num_updates": 1},
     "maml_plus_plus": _maml_plus_plus,
-    # The commands of its code: 10 or 15 images of each class to train on, and to test on as many as there are shots.
+    # The commands of Reptile's code: 10 or 15 images of each class in training, and as many as shots in the test.
     "reptile": lambda datasource, ways: {
         "algorithm": "reptile",
         "train_update_batch_size": {"omniglot": 10}.get(datasource, 15),

@@ -1,6 +1,6 @@
-"""The command `maml-rl` of an installation; one file is one of its choices.
+"""The command `maml-rl` of an installation; each other file of this folder is one of its choices.
 
-`maml-rl train` is `python -m scripts.train_rl` of a clone, and so are the others.
+`maml-rl train` does the same as `python -m scripts.train_rl` in a clone; the other choices have such scripts, too.
 """
 
 import importlib
@@ -15,7 +15,7 @@ CHOICES = {
     "evaluate": "adapt trained policies to the published goals, and draw their returns",
     "export": "write a trained policy as a TensorFlow SavedModel",
 }
-_PACKAGES = ("gymnasium", "mujoco", "tensorflow_probability", "tf_keras", "matplotlib")  # of the extra rl
+_PACKAGES = ("gymnasium", "mujoco", "tensorflow_probability", "tf_keras", "matplotlib")  # from the extra rl
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -32,7 +32,7 @@ def _missing():
 
 
 def _answer(choice):
-    """The help, or what is wrong."""
+    """Prints the help; UserError if a package is missing, or there is no such choice."""
     if choice in CHOICES:
         raise UserError(f"maml-rl needs {', '.join(_missing())}: install maml-tf[rl]")
     if choice not in ("--help", "-h"):

@@ -4,14 +4,15 @@ python -m scripts.evaluate_rl --env=point_navigation
 python -m scripts.evaluate_rl --env=point_navigation --policy=maml --update=trpo
 
 Give the flags of the MAML training. The latest checkpoint is evaluated unless --test_iter or --best names another. The
-baselines beside it, which --policy names, have the paper's settings, with the same network, horizon and seed. A policy
-that was not trained is left out with a note of the command that trains it; if --policy names it, that is an error.
+baselines that are evaluated beside it have the paper's settings, with the same network, horizon and seed. --policy
+chooses the policies. A policy that was not trained is left out, and the command that trains it is printed; if --policy
+names it, that is an error.
 
-With --baseline, give the flags of that baseline's training: it is evaluated alone, whatever its settings.
+With --baseline, give the flags of that baseline's training: it is evaluated alone, and may have any settings.
 
-Writes, into <logdir>/<env> or the folder --out, <env>_returns.csv and .png (return against gradient steps), and for 2D
-navigation <env>_trajectories.csv and .png; with --update=trpo, <env>_trpo_returns.csv and so on; with
---baseline=oracle, <env>_oracle_returns.csv and so on.
+Writes files into <logdir>/<env> or the folder --out: <env>_returns.csv and .png (return against gradient steps), and
+for 2D navigation <env>_trajectories.csv and .png. With --update=trpo, their names begin with <env>_trpo; with
+--baseline=oracle, with <env>_oracle.
 """
 
 from data_generators.errors import UserError
@@ -42,7 +43,7 @@ def define(flags: Flags) -> None:
 
 
 def run(flags: Flags) -> None:
-    """Evaluates."""
+    """Evaluates the policies, and writes tables and pictures."""
     experiment = RLExperiment.of(**flags.given(RLExperiment))
     if not experiment.is_maml and flags.policy:
         raise UserError(

@@ -7,13 +7,13 @@ Give the flags of the training. The latest checkpoint is exported unless --test_
 folder must be empty, or not exist. <export_dir>/assets.extra/maml.json describes the export. Signatures:
 
   predict       observations -> means and log_std of the actions
-  adapt         observations, actions, advantages -> the weights after one update by the step size of training; for a
-                pretrained policy, by that of the original's tests
-  adapt_with    the same and step_size -> the same by another step size
-  adapt_again   the same, step_size and weights -> the weights after one more update, from those
-  predict_with  observations and weights -> means and log_std
+  adapt         observations, actions, advantages -> the weights after one update with the step size of training; for a
+                pretrained policy, with that of the original's tests
+  adapt_with    arguments of adapt, step_size -> the weights after one update with this step size
+  adapt_again   arguments of adapt_with, weights -> these weights after one more update
+  predict_with  observations, weights -> means and log_std with these weights
 
-Every update needs new samples, drawn with the weights that it changes, so a call makes one update.
+Every update needs new samples, drawn with the weights that it changes, so a call makes only one update.
 """
 
 from maml_tf.runs.flags import Flags, command
@@ -32,7 +32,7 @@ def define(flags: Flags) -> None:
 
 
 def run(flags: Flags) -> None:
-    """Exports."""
+    """Exports the policy."""
     experiment = RLExperiment.of(**flags.given(RLExperiment))
     with quiet_import():
         from maml_tf.export import refuse_unless_free

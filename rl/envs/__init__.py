@@ -1,9 +1,10 @@
-"""The environments by name: for the meta-learner (`make_vector`), and registered with Gymnasium.
+"""Makes environments by name for the meta-learner (`make_vector`), and registers them with Gymnasium.
 
     gymnasium.make("maml/AntVelocity-v0", goal=1.5)                 # after `import rl.envs`
     gymnasium.make_vec("maml/PointNavigation-v0", num_envs=8)
 
-Importing this registers them and loads neither MuJoCo nor an environment. None of it imports TensorFlow.
+Importing this package registers the environments, but loads neither MuJoCo nor the code of an environment. Nothing in
+the package imports TensorFlow.
 """
 
 import numpy as np
@@ -36,16 +37,16 @@ def make_vector(
     """Makes num_tasks x num_trajectories environments that are stepped together.
 
     Args:
-        env: one of ENVIRONMENTS, or the Gymnasium id of an environment with goals of your own (see `rl.envs.own`).
-        num_tasks: tasks in the meta-batch.
-        num_trajectories: of each task.
-        horizon: steps that a trajectory has at most.
-        oracle: append the goal, or the direction, to the observations.
-        threads: that simulate; None takes all cores. The numbers do not depend on it. 2D navigation is a few array
-            operations, and an environment of your own runs in Python: neither uses them.
+        env: one of ENVIRONMENTS, or the Gymnasium id of your own environment with goals (see `rl.envs.own`).
+        num_tasks: number of tasks in the meta-batch.
+        num_trajectories: number of trajectories of each task.
+        horizon: largest number of steps of a trajectory.
+        oracle: whether to append the goal, or the direction, to the observations.
+        threads: number of threads that simulate; None: one per core. The results do not depend on it. Only MuJoCo uses
+            threads: 2D navigation is a few array operations, and your own environment runs in Python.
 
     Raises:
-        UserError: the name is unknown, a number is not positive, or your environment lacks what is needed.
+        UserError: the name is unknown, a number is not positive or too large, or your environment lacks something.
     """
     if threads is not None and not 1 <= threads <= _MOST_THREADS:
         raise UserError(f"The number of threads must be at least 1 and at most {_MOST_THREADS}, not {threads}.")
@@ -62,7 +63,7 @@ def sample_goals(env: str, seed: int, iteration: int, n: int) -> np.ndarray:
 
 
 def test_goals(env: str) -> np.ndarray:
-    """The 40 published test goals [40, goal_dim], float64; for an environment of your own, 40 goals of a fixed seed.
+    """The 40 published test goals [40, goal_dim], float64; for your own environment, 40 goals drawn with a fixed seed.
 
     Raises:
         UserError: the name is unknown, or the goals of your environment are not supported.

@@ -1,4 +1,4 @@
-"""Goals: ranges they are drawn from, the 40 of the evaluation, and the vectors they travel as.
+"""Goals: the ranges from which they are drawn, the test goals, and the vectors that hold goals of any form.
 
 A user's goals may be numbers, arrays, or dicts, lists and tuples of them.
 """
@@ -14,14 +14,14 @@ SUPPORTED = (
     "supported are a number (int, float, bool or NumPy's), an array of numbers, and dicts, lists and tuples of these"
 )
 _NUMBERS = (bool, int, float, np.bool_, np.integer, np.floating)
-_LARGEST = 2**53  # up to here float64 has every whole number
+_LARGEST = 2**53  # float64 can represent every whole number up to here
 
 
 class GoalRange(NamedTuple):
-    """Goals are uniform in [low, high), in `size` dimensions: positions in metres, or velocities in m/s.
+    """A range of goals, uniform in [low, high) in `size` dimensions: positions in metres, or velocities in m/s.
 
-    A goal direction is drawn as a number too: backward in the lower half. test_seed is NumPy's seed of the published
-    test goals.
+    A goal direction is drawn as a number too: the lower half of the range means backward. test_seed is the NumPy seed
+    of the published test goals.
     """
 
     low: float
@@ -31,7 +31,7 @@ class GoalRange(NamedTuple):
 
     @property
     def middle(self) -> float:
-        """Goal directions below it mean backward."""
+        """The middle of the range; a goal direction below it means backward."""
         return (self.low + self.high) / 2
 
     def draw(self, random: np.random.Generator | np.random.RandomState, n: int) -> np.ndarray:
@@ -47,11 +47,11 @@ class GoalRange(NamedTuple):
 
 
 class GoalForm(NamedTuple):
-    """What goals of one environment have in common, so that a vector of float64 can hold one.
+    """The form that all goals of one environment have; it converts a goal to a vector of float64 and back.
 
     kind: type of the goal, or of a part of it.
-    parts: key -> GoalForm of a dict; index -> GoalForm of a list or tuple; None for numbers and arrays.
-    shape, dtype: of an array.
+    parts: GoalForm of each part, by key for a dict, by index for a list or tuple; None for numbers and arrays.
+    shape, dtype: shape and dtype of an array.
     """
 
     kind: type
@@ -61,10 +61,10 @@ class GoalForm(NamedTuple):
 
     @classmethod
     def of(cls, goal: Any) -> "GoalForm":
-        """The form of a goal.
+        """Determines the form of a goal.
 
         Raises:
-            UserError: it is of a kind that is not supported.
+            UserError: the goal is of a kind that is not supported.
         """
         kind = type(goal)
         if kind is dict:
@@ -75,23 +75,23 @@ class GoalForm(NamedTuple):
             return cls(kind)
         if not hasattr(goal, "__array__"):
             raise UserError(f"sample_task gives a goal with {_described(goal)} in it; {SUPPORTED}.")
-        array = np.asarray(goal)  # of another library too, whose goals come back as NumPy's
+        array = np.asarray(goal)  # also an array of another library; `restore` makes it NumPy's
         if array.dtype.kind not in "biuf":
             raise UserError(f"sample_task gives a goal with an array of {array.dtype}; {SUPPORTED}.")
         return cls(np.ndarray, None, array.shape, array.dtype)
 
     @property
     def size(self) -> int:
-        """How many numbers a goal has."""
+        """Number of numbers in a goal."""
         if self.parts is not None:
             return sum(part.size for part in self.parts.values())
         return int(np.prod(self.shape))
 
     def flatten(self, goal: Any) -> np.ndarray:
-        """The vector [size] float64 of a goal.
+        """Converts a goal to a vector [size] float64.
 
         Raises:
-            UserError: it has another form, or a number that float64 cannot hold.
+            UserError: the goal has another form, or a number that float64 cannot hold.
         """
         if not self._takes(GoalForm.of(goal)):
             raise UserError(
@@ -100,7 +100,7 @@ class GoalForm(NamedTuple):
         return np.concatenate([np.zeros(0), *self._numbers(goal)])
 
     def restore(self, vector: np.ndarray) -> Any:
-        """The goal of a vector [size] as sample_task gave it: of the same types, shapes and keys; a copy."""
+        """Converts a vector [size] to a new goal, with the types, shapes and keys that sample_task gave."""
         if self.parts is None:
             return self._leaf(vector)
         restored, begin = {}, 0
@@ -109,18 +109,18 @@ class GoalForm(NamedTuple):
             begin += part.size
         if self.kind is dict:
             return restored
-        make = getattr(self.kind, "_make", self.kind)  # of a namedtuple
+        make = getattr(self.kind, "_make", self.kind)  # _make: of a namedtuple
         return make(restored.values())
 
     def text(self) -> str:
-        """The form in words."""
+        """Describes the form in words."""
         if self.parts is not None:
             keys = f" of {', '.join(map(str, self.parts))}" if self.kind is dict else f" of {len(self.parts)}"
             return f"a {self.kind.__name__}{keys}"
         return f"{self.dtype} {self.shape}" if self.dtype is not None else f"a number of type {self.kind.__name__}"
 
     def _takes(self, other):
-        """Whether goals of another form can be held as this one: a whole number among floats, for example."""
+        """Whether this form can hold goals of another form; a float can hold a whole number, for example."""
         if self.parts is not None or other.parts is not None:
             same = (self.kind, list(self.parts or ())) == (other.kind, list(other.parts or ()))
             return same and all(part._takes(other.parts[key]) for key, part in self.parts.items())
@@ -144,7 +144,7 @@ class GoalForm(NamedTuple):
 
 
 def _exact(goal):
-    array = np.asarray(goal)  # of objects for ints beyond 64 bits
+    array = np.asarray(goal)  # an array of objects, if an int has more than 64 bits
     if array.dtype.kind in "iuO" and array.size and max(abs(int(array.min())), abs(int(array.max()))) > _LARGEST:
         raise UserError("sample_task gives a number that float64 cannot hold: whole numbers may be up to 2**53.")
     return array.astype(np.float64)
@@ -162,24 +162,24 @@ class GoalEnv(gymnasium.Env[np.ndarray, np.ndarray]):
 
     Args:
         goals: range of the goals.
-        goal: fixed for all trajectories; None draws one at every reset.
+        goal: goal of all trajectories; None draws a new one at every reset.
 
     Attributes:
-        goal: the goal at present, [size] float64.
+        goal: current goal, [size] float64.
     """
 
     goal: np.ndarray
 
     def __init__(self, goals: GoalRange, goal: np.ndarray | float | None = None):
-        self._goal_range = GoalRange(*goals)  # Gymnasium's specs, read from JSON, hold a list
+        self._goal_range = GoalRange(*goals)  # a list, if Gymnasium read its spec from JSON
         self.goal = np.zeros(self._goal_range.size)
         self.set_task(goal)
 
     def set_task(self, goal: np.ndarray | float | None) -> None:
-        """Fixes the goal from the next reset on; None has every reset draw one again.
+        """Fixes the goal from the next reset on; with None, every reset draws a new one.
 
         Raises:
-            UserError: the goal has another size.
+            UserError: the goal does not have the size of the range.
         """
         if goal is not None:
             goal = np.array(goal, np.float64).reshape(-1)
@@ -193,5 +193,5 @@ class GoalEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         return self._goal_range.draw(random, 1)[0]
 
     def begin_goal(self, random: np.random.Generator) -> None:
-        """Every reset calls this: it sets the goal of the trajectory that begins."""
+        """Sets the goal of a new trajectory; every reset calls this."""
         self.goal = self.sample_task(random) if self._fixed_goal is None else self._fixed_goal

@@ -1,9 +1,9 @@
-"""Half-cheetah and ant with goal velocities or directions: the simulation, and the form of their tasks.
+"""Half-cheetah and ant with goal velocities or directions: their models, observations and rewards.
 
-The original's half_cheetah_env_rand.py, half_cheetah_env_rand_direc.py, ant_env_rand.py and ant_env_rand_direc.py.
-A robot's methods take `data`: a mujoco.MjData, one simulation, or a mujoco.batch.Batch, many of them. Both have
-MuJoCo's fields under the same names, the batch with one more axis in front, so that physics, observations and rewards
-are written once for Gymnasium's single environments and for whole meta-batches.
+They follow the original's half_cheetah_env_rand.py, half_cheetah_env_rand_direc.py, ant_env_rand.py and
+ant_env_rand_direc.py. The argument `data` of a robot's methods is a mujoco.MjData (one simulation) or a
+mujoco.batch.Batch (many). Both have MuJoCo's fields under the same names; those of a batch have one more axis in front.
+So the same code serves Gymnasium's single environments and whole meta-batches.
 """
 
 import abc
@@ -20,7 +20,7 @@ from rl.envs.goals import GoalRange
 
 TORSO = 1  # the robot's first body, after the world
 
-# MuJoCo's warnings that a simulation diverged: it then puts the robot back to where the model file has it.
+# MuJoCo's warnings that a simulation diverged. It then resets the robot to the pose in the model file.
 _DIVERGED = [
     int(warning)
     for warning in (
@@ -33,16 +33,17 @@ _DIVERGED = [
 
 
 class Robot(abc.ABC):
-    """A robot that is to run at a goal velocity, or in a goal direction.
+    """A robot whose task is to run at a goal velocity, or in a goal direction.
 
     Args:
         task: "velocity" or "direction".
         goals: range of the goals.
 
     Attributes:
-        model_file: among the model files that Gymnasium ships.
+        model_file: name of one of the model files that Gymnasium ships.
         fields: fields of mjData that observations and rewards use, besides the state.
-        stage: what must be computed anew after a step so that these fields belong to the state reached.
+        stage: stage of MuJoCo's computation that must be repeated after a step, so that these fields belong to the new
+            state.
         timestep: seconds per step.
         obs_dim, act_dim: sizes of an observation and an action.
     """
@@ -56,14 +57,14 @@ class Robot(abc.ABC):
 
     def __init__(self, task: str, goals: GoalRange):
         self.directed = task == "direction"
-        self.goals = GoalRange(*goals)  # Gymnasium's specs, read from JSON, hold a list
+        self.goals = GoalRange(*goals)  # a list, if Gymnasium read its spec from JSON
 
     def load_model(self) -> mujoco.MjModel:
-        """The robot's model; a plain mj_step and mj_forward compute with it all that observations need.
+        """Loads the robot's model, with which plain mj_step and mj_forward compute all that observations need.
 
-        The original calls mj_subtreeVel and mj_rnePostConstraint after mj_forward. MuJoCo itself calls them wherever
-        a sensor needs their results, so the model gets two sensors for the centre of mass' velocity and for contact
-        forces. They do not touch the motion.
+        The original calls mj_subtreeVel and mj_rnePostConstraint after mj_forward. MuJoCo itself calls them if a sensor
+        needs their results. So the model gets one sensor for the velocity of the centre of mass and, if forces are
+        observed, one for contact forces. The sensors do not affect the motion.
         """
         file = os.path.join(os.path.dirname(gymnasium.envs.mujoco.__file__), "assets", self.model_file)
         spec = mujoco.MjSpec.from_file(file)
@@ -73,16 +74,16 @@ class Robot(abc.ABC):
         if self.stage == mujoco.mjtStage.mjSTAGE_ACC:
             spec.add_sensor(name="force", type=kinds.mjSENS_FRAMELINACC, objtype=objects.mjOBJ_XBODY, objname=torso)
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "compiler attribute 'settotalmass'")  # the file is Gymnasium's
+            warnings.filterwarnings("ignore", "compiler attribute 'settotalmass'")  # in Gymnasium's file
             model = spec.compile()
         model.opt.timestep = self.timestep
         self.adjust(model)
-        # What diverges is counted and told; without this MuJoCo would also write MUJOCO_LOG.TXT into the user's folder.
+        # Divergence is counted and reported. Without this, MuJoCo would also write MUJOCO_LOG.TXT in the user's folder.
         mujoco.set_mju_user_warning(_ignore)
         return model
 
     def adjust(self, model: mujoco.MjModel) -> None:  # noqa: B027 (most robots need nothing)
-        """Sets what the original's model file has otherwise than Gymnasium's."""
+        """Sets the original's values where Gymnasium's model file has different ones."""
 
     @abc.abstractmethod
     def initial_positions(self, model: mujoco.MjModel) -> np.ndarray:
@@ -90,7 +91,7 @@ class Robot(abc.ABC):
 
     @abc.abstractmethod
     def positions(self, observation: np.ndarray) -> np.ndarray:
-        """The joint positions [nq] that an observation [obs_dim] tells of; the first may be unknown, and is then 0."""
+        """The joint positions [nq] of an observation [obs_dim]; the first is 0 if the observation does not have it."""
 
     @abc.abstractmethod
     def observe(self, data: mujoco.MjData | Batch) -> np.ndarray:
@@ -122,12 +123,12 @@ class Robot(abc.ABC):
 
 
 def diverged(warnings_seen: np.ndarray) -> np.ndarray | np.bool:
-    """Whether simulations diverged since their reset: bool [...] from the numbers [..., kinds] of MuJoCo's warnings."""
+    """Whether simulations diverged since their reset: bool [...], from the counts [..., kinds] of MuJoCo's warnings."""
     return (warnings_seen[..., _DIVERGED] > 0).any(axis=-1)
 
 
 def _ignore(message: str) -> None:
-    """Takes MuJoCo's warnings."""
+    """Ignores a warning of MuJoCo."""
 
 
 class HalfCheetah(Robot):
@@ -180,7 +181,7 @@ class Ant(Robot):
         return np.concatenate(parts, axis=-1)
 
     def reward(self, data: mujoco.MjData | Batch, actions: np.ndarray, goals: np.ndarray) -> np.ndarray:
-        # In the original a trailing comma makes the contact cost a tuple; its sum is the number that is used here.
+        # In the original, a trailing comma makes the contact cost a tuple of one number; here it is that number.
         contact_cost = 0.0005 * np.square(_forces(data)).sum(axis=-1)
         control_cost = 0.005 * np.square(actions).sum(axis=-1)
         towards_velocity = 0.0 if self.directed else 1.0

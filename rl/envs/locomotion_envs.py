@@ -1,4 +1,4 @@
-"""Half-cheetah and ant as Gymnasium's single environments, and all trajectories of a meta-batch at once."""
+"""Half-cheetah and ant: as single Gymnasium environments, and for all trajectories of a meta-batch at once."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -20,13 +20,14 @@ from rl.envs.vector import TaskVector
 class LocomotionEnv(GoalEnv, MujocoEnv):
     """A robot with a goal, as a Gymnasium environment.
 
-    A simulation that diverges ends its trajectory: reward 0, the last sound observation, and info["diverged"] is True.
+    If a simulation diverges, its trajectory ends: the reward is 0, the observation is the one before the divergence,
+    and info["diverged"] is True.
 
     Args:
-        robot: what moves, and its task.
-        goal: fixed for all trajectories; None draws one at every reset.
-        oracle: append the goal, or the direction, to the observation.
-        kwargs: of Gymnasium's MujocoEnv: render_mode, width, height, camera_id, ...
+        robot: the Robot, which defines the task.
+        goal: goal of all trajectories; None draws a new one at every reset.
+        oracle: whether to append the goal, or the direction, to the observation.
+        kwargs: arguments of Gymnasium's MujocoEnv: render_mode, width, height, camera_id, ...
     """
 
     metadata = {"render_modes": ["human", "rgb_array", "depth_array", "rgbd_tuple"]}  # noqa: RUF012 (Gymnasium's form)
@@ -43,11 +44,11 @@ class LocomotionEnv(GoalEnv, MujocoEnv):
     def step(  # type: ignore[override]  # Gymnasium's type says float64, its environments give float
         self, action: np.ndarray
     ) -> tuple[np.ndarray, float, bool, bool, dict]:
-        """Simulates one step of the robot's timestep with the action clipped to [-1, 1]."""
+        """Simulates one timestep of the robot, with the action clipped to [-1, 1]."""
         action = np.clip(np.asarray(action, np.float64), -1.0, 1.0)
         self.data.ctrl[:] = action
         mujoco.mj_step(self.model, self.data)
-        mujoco.mj_forward(self.model, self.data)  # velocities and forces of the state reached, not of the one before
+        mujoco.mj_forward(self.model, self.data)  # computes velocities and forces of the new state
         observation = self._observation()
         reward = float(self.robot.reward(self.data, action, self.goal))
         done = bool(self.robot.done(self.data))
@@ -68,15 +69,15 @@ class LocomotionEnv(GoalEnv, MujocoEnv):
         return self._last_observation.copy()
 
     def place(self, observation: np.ndarray) -> None:
-        """Puts the robot as an observation saw it, to render a trajectory that was sampled elsewhere."""
+        """Puts the robot into the pose of an observation, to render a trajectory that was sampled elsewhere."""
         positions = self.robot.positions(np.asarray(observation, np.float64))
         self.set_state(positions, np.zeros(self.model.nv))
-        # Where the robot is along the track shows in the centre of mass, the last three numbers.
+        # The position along the track follows from the centre of mass, the last three numbers of an observation.
         positions[0] += observation[self.robot.obs_dim - 3] - self.data.subtree_com[TORSO, 0]
         self.set_state(positions, np.zeros(self.model.nv))
 
     def render(self) -> Any:
-        """A frame, as render_mode has it.
+        """Renders a frame in the way that render_mode names.
 
         Raises:
             UserError: the machine has no OpenGL that MuJoCo can draw with.
@@ -91,7 +92,7 @@ class LocomotionEnv(GoalEnv, MujocoEnv):
 
     def _initialize_simulation(self) -> tuple[mujoco.MjModel, mujoco.MjData]:
         model = self.robot.load_model()
-        # The frames' size, which MujocoEnv sets on the model that it would load itself.
+        # MujocoEnv sets the size of the frames only on a model that it loads itself.
         model.vis.global_.offwidth = max(model.vis.global_.offwidth, self.width)
         model.vis.global_.offheight = max(model.vis.global_.offheight, self.height)
         return model, mujoco.MjData(model)
@@ -102,7 +103,7 @@ class LocomotionEnv(GoalEnv, MujocoEnv):
 
 
 class HalfCheetahEnv(LocomotionEnv):
-    """Half-cheetah as a Gymnasium environment; task and goals are those of `Robot`, the rest of `LocomotionEnv`."""
+    """Half-cheetah as a Gymnasium environment; for task and goals see `Robot`, for the rest `LocomotionEnv`."""
 
     metadata = LocomotionEnv.metadata | {"render_fps": 100}
 
@@ -111,7 +112,7 @@ class HalfCheetahEnv(LocomotionEnv):
 
 
 class AntEnv(LocomotionEnv):
-    """Ant as a Gymnasium environment; task and goals are those of `Robot`, the rest of `LocomotionEnv`."""
+    """Ant as a Gymnasium environment; for task and goals see `Robot`, for the rest `LocomotionEnv`."""
 
     metadata = LocomotionEnv.metadata | {"render_fps": 50}
 
@@ -122,12 +123,12 @@ class AntEnv(LocomotionEnv):
 class LocomotionTasks(TaskVector):
     """Simulations of one robot, spread over threads; see `TaskVector`.
 
-    mujoco.batch steps them in C++ without Python's lock, each exactly as it would be stepped alone, so that results
-    do not depend on the number of threads.
+    mujoco.batch steps the simulations in C++ without Python's lock. Each is stepped exactly as it would be alone, so
+    the results do not depend on the number of threads.
 
     Args:
-        robot: what moves, and its task.
-        threads: None takes all the cores that the process may use.
+        robot: the Robot, which defines the task.
+        threads: number of threads; None: one per core that the process may use.
     """
 
     def __init__(
@@ -144,8 +145,8 @@ class LocomotionTasks(TaskVector):
         threads = available_cores() if threads is None else threads
         self._robot = robot
         self._model = robot.load_model()
-        # A persistent batch continues from the stages that it computed at the end of the step before. That made
-        # half-cheetahs 13 % faster; for ants the larger memory cost as much as it saved.
+        # A persistent batch reuses the stages that it computed at the end of the previous step. This made half-cheetahs
+        # 13 % faster; for ants, the larger memory cost as much time as it saved.
         persistent = robot.stage == mujoco.mjtStage.mjSTAGE_VEL
         self._batch = Batch(self._model, num_tasks * num_trajectories, threads, persistent=persistent)
         for field in robot.fields:
@@ -166,7 +167,7 @@ class LocomotionTasks(TaskVector):
         lost = np.zeros(len(actions), bool)
         try:
             self._batch.step(self._alive, stage=int(self._robot.stage))
-        except SimulationError as error:  # MuJoCo gave these up; the others have made their step
+        except SimulationError as error:  # MuJoCo gave up on these; the others have made their step
             lost[error.ids] = True
         observations = self._robot.observe(self._batch)
         rewards = self._robot.reward(self._batch, actions, self._goals)

@@ -7,7 +7,7 @@ import numpy as np
 
 
 class Stream(enum.IntEnum):
-    """What numbers are for; the streams of one seed are independent."""
+    """The uses of random numbers; the streams of one seed are independent."""
 
     GOALS = 0
     RESETS = 1
@@ -16,7 +16,7 @@ class Stream(enum.IntEnum):
 
 
 def generator(seed: Sequence[int], stream: Stream, index: int = 0) -> np.random.Generator:
-    """A new generator (Philox), always the same one for a seed, a stream and an index."""
+    """Makes a generator (Philox), always the same one for the same seed, stream and index."""
     key = np.random.SeedSequence([part % 2**64 for part in seed], spawn_key=(int(stream), index))
     return np.random.Generator(np.random.Philox(key))
 
@@ -29,11 +29,11 @@ def normal(
     dtype: type = np.float64,
     first_task: int = 0,
 ) -> np.ndarray:
-    """Standard normal numbers [num_tasks, *shape] for all trajectories of all tasks, in one go.
+    """Draws standard normal numbers [num_tasks, *shape] for all trajectories of all tasks.
 
-    Every task has its own generator, by its index from `first_task` on, and the trajectories of a task are drawn in
-    order. With shape (trajectories, ...), the numbers of a trajectory are therefore the same whatever the number of
-    tasks and of trajectories.
+    Every task has its own generator, chosen by its index; the first index is `first_task`. The trajectories of a task
+    are drawn in order. With shape (trajectories, ...), the numbers of a trajectory therefore do not depend on the
+    number of tasks or trajectories.
     """
     numbers = np.empty((num_tasks, *shape), dtype)
     for task in range(num_tasks):

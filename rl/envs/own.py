@@ -1,13 +1,13 @@
-"""A user's own Gymnasium environment, made by its id, as many copies as a meta-batch has trajectories.
+"""Runs a user's own Gymnasium environment, made by its id, with one copy for each trajectory of a meta-batch.
 
-It needs a bounded Box of actions, a Box of observations, reset and step as Gymnasium's, and two methods:
+The environment needs a bounded Box of actions, a Box of observations, Gymnasium's reset and step, and two methods:
     sample_task(generator)   draws a goal with a numpy.random.Generator
-    set_task(goal)           takes a goal, before the reset that begins a trajectory
+    set_task(goal)           sets the goal, before the reset that begins a trajectory
 A goal is a number, an array of numbers of any shape, or a dict, list or tuple of these. All goals of an environment
-have one form: the same keys, types and shapes. set_task gets a goal just as sample_task gave it, a copy of its own: an
-int as an int, which may be an index; an array of the same shape and dtype; a dict of the same keys. In between, goals
-are vectors of float64, which hold whole numbers up to 2**53; an oracle observes that vector. Where a wrapper has the
-methods, too, those of the outermost one count.
+have one form: the same keys, types and shapes. set_task gets a copy of the goal in the form that sample_task gave: an
+int stays an int, so it can be an index; an array keeps its shape and dtype; a dict keeps its keys. In between, goals
+are vectors of float64, which can hold whole numbers up to 2**53; an oracle observes that vector. If wrappers have
+these methods too, those of the outermost wrapper are called.
 """
 
 import importlib
@@ -31,13 +31,14 @@ _MODULE = re.compile(r"[^\s:/\\\0.]+(\.[^\s:/\\\0.]+)*")
 
 
 def make_by_id(name: str) -> gymnasium.Env:
-    """Makes an environment, which says in a sentence where its reset and step do not give what Gymnasium's do.
+    """Makes an environment whose reset and step raise UserError if they do not return as many values as Gymnasium's.
 
     Args:
         name: "Id", or "module:Id" to import the module first.
 
     Raises:
-        UserError: there is none of that name, its module cannot be imported, or it is none of Gymnasium's.
+        UserError: the environment's module cannot be imported, Gymnasium does not know the environment or cannot make
+            it, or its reset has no argument `seed`.
     """
     module, colon, id = name.rpartition(":")
     if not id or (colon and not _MODULE.fullmatch(module)):
@@ -60,11 +61,12 @@ def make_by_id(name: str) -> gymnasium.Env:
 
 
 class Contract(gymnasium.Wrapper):
-    """Refuses results of another number of values than Gymnasium's, such as those of the old Gym.
+    """Refuses results that do not have as many values as Gymnasium's, such as those of the old Gym.
 
     Args:
-        env: what the user's entry point gave; Gymnasium's own wrappers, which take results apart, come around this.
-        name: of the environment, for the sentence.
+        env: environment that the user's entry point made. Gymnasium's own wrappers, which unpack results, are outside
+            this wrapper.
+        name: name of the environment, for the message.
     """
 
     def __init__(self, env: gymnasium.Env, name: str):
@@ -72,12 +74,12 @@ class Contract(gymnasium.Wrapper):
         self._name = name
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple:
-        """As that of the environment."""
+        """Resets the environment; UserError if its result does not have 2 values."""
         result = self.env.reset(seed=seed, **({} if options is None else {"options": options}))
         return self._checked(result, 2, "reset", "observation, info")
 
     def step(self, action: np.ndarray) -> tuple:
-        """As that of the environment."""
+        """Steps the environment; UserError if its result does not have 5 values."""
         result = self.env.step(action)
         return self._checked(result, 5, "step", "observation, reward, terminated, truncated, info")
 
@@ -89,7 +91,7 @@ class Contract(gymnasium.Wrapper):
 
 
 def _with_contract(env, name):
-    """The environment with the Contract around what its entry point gave."""
+    """Puts the Contract around what the entry point made, inside Gymnasium's own wrappers."""
     outer = None
     inner = env
     while isinstance(inner, gymnasium.Wrapper) and type(inner).__module__.startswith("gymnasium."):
@@ -105,14 +107,14 @@ def _with_contract(env, name):
 
 
 class OwnTasks(TaskVector):
-    """Any Gymnasium environment with goals, stepped one trajectory after the other; see `TaskVector`.
+    """Any Gymnasium environment with goals, whose trajectories are stepped one after another; see `TaskVector`.
 
     Args:
         name: an id that gymnasium.make knows; "module:Id" imports the module first.
 
     Raises:
-        UserError: the environment is unknown or lacks something that this module's docstring asks for. So do `reset`
-            and `step`, for what the environment returns.
+        UserError: the environment is unknown, or lacks something that this module's docstring requires. `reset` and
+            `step` raise it if the environment returns the wrong values.
     """
 
     def __init__(self, name: str, num_tasks: int, num_trajectories: int, horizon: int, oracle: bool = False):
@@ -159,7 +161,7 @@ class OwnTasks(TaskVector):
         return observations, rewards, dones
 
     def _flat(self, observation: Any, method: str) -> np.ndarray:
-        """An observation as a vector, if it is what the environment's space says: NumPy would spread a shorter one."""
+        """Flattens an observation; UserError if it has another shape than the space: NumPy would broadcast it."""
         array = _array(observation)
         if array is None or array.shape != self._shape:
             raise UserError(
@@ -169,7 +171,7 @@ class OwnTasks(TaskVector):
         return array.ravel()
 
     def _number(self, value: Any, what: str) -> float:
-        if isinstance(value, float | bool):  # the usual ones, in less time
+        if isinstance(value, float | bool):  # the usual types, which need no array
             return value
         array = _array(value)
         if array is None or array.size != 1:
@@ -181,7 +183,7 @@ def make(name: str) -> gymnasium.Env:
     """Makes a user's environment.
 
     Raises:
-        UserError: it is unknown, or cannot serve; the message says what is missing.
+        UserError: it is unknown, or lacks something; the message says what is missing.
     """
     env = make_by_id(name)
     for space, what in ((env.action_space, "actions"), (env.observation_space, "observations")):
@@ -203,12 +205,12 @@ def make(name: str) -> gymnasium.Env:
 
 
 def _boxes(env: gymnasium.Env) -> tuple[spaces.Box, spaces.Box]:
-    """Of actions and of observations, which `make` has checked; in Gymnasium's types they are spaces of any kind."""
+    """The spaces of actions and observations, typed as the Boxes that `make` checks; Gymnasium's type is any space."""
     return cast(spaces.Box, env.action_space), cast(spaces.Box, env.observation_space)
 
 
 def goal_form(env: gymnasium.Env) -> GoalForm:
-    """The form of an environment's goals, by one that is drawn for it.
+    """Determines the form of an environment's goals from one goal, which is drawn for this.
 
     Raises:
         UserError: goals of that form are not supported.
@@ -220,17 +222,17 @@ def draw_goals(name: str, random: np.random.Generator, n: int) -> np.ndarray:
     """Draws goals [n, goal_dim] of a user's environment.
 
     Raises:
-        UserError: it is unknown or cannot serve, or its goals are not supported.
+        UserError: it is unknown or lacks something, or its goals are not supported.
     """
     env = make(name)
     form, sample_task = goal_form(env), env.get_wrapper_attr("sample_task")
-    goals = [form.flatten(sample_task(random)) for _ in range(n)]  # each before the next, which may be the same object
+    goals = [form.flatten(sample_task(random)) for _ in range(n)]  # at once: the next may be the same object
     env.close()
     return np.stack(goals)
 
 
 def _array(value):
-    """An array of real numbers, or None where the value is none."""
+    """Converts a value to an array of real numbers; None if that is not possible."""
     try:
         array = np.asarray(value)
     except ValueError:  # a ragged list

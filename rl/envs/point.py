@@ -1,4 +1,4 @@
-"""2D navigation, one point and many: a point in the plane moves to a goal (the original's point_env_randgoal.py)."""
+"""2D navigation of one point or many: a point in the plane moves to a goal (the original's point_env_randgoal.py)."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,25 +11,25 @@ from rl.envs.goals import GoalEnv, GoalRange
 from rl.envs.vector import TaskVector, to_bounds
 
 STEP = 0.1  # the longest step along an axis
-REACHED = 0.01  # closer than this to the goal along both axes, a trajectory is done
+REACHED = 0.01  # a trajectory is done if the point is closer to the goal than this along both axes
 
 _PIXELS = 320
 _SHOWN = 0.75  # the picture shows the plane from -0.75 to 0.75
 
 
 def move(positions: np.ndarray, actions: np.ndarray, goals: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """One step of one point, or of many at once.
+    """Moves one point, or many at once, by one step.
 
     The reward is minus the distance to the goal. (The paper says the squared distance; the original's code and the
     published returns have it unsquared.)
 
     Args:
-        positions: [..., 2], from where.
+        positions: [..., 2], before the step.
         actions: [..., 2] in [-1, 1], scaled to steps of up to 0.1 and clipped.
         goals: [..., 2].
 
     Returns:
-        positions [..., 2], rewards [...], dones [...].
+        positions [..., 2] after the step, rewards [...], dones [...].
     """
     positions = positions + to_bounds(actions, -STEP, STEP)
     offsets = positions - goals
@@ -42,8 +42,8 @@ class PointNavigation(GoalEnv):
 
     Args:
         goals: range of the goals.
-        goal: [2], fixed for all trajectories; None draws a goal at every reset.
-        oracle: append the goal to the observation.
+        goal: [2], the goal of all trajectories; None draws a new one at every reset.
+        oracle: whether to append the goal to the observation.
         render_mode: None or "rgb_array".
     """
 
@@ -77,7 +77,7 @@ class PointNavigation(GoalEnv):
         return self._observation(), float(reward), bool(done), False, {}
 
     def render(self) -> np.ndarray | None:
-        """The plane with the goal (red), the way so far and the point: [320, 320, 3] uint8."""
+        """Draws the plane with the goal (red), the path so far and the point: [320, 320, 3] uint8."""
         if self.render_mode is None:
             return None
         image = Image.new("RGB", (_PIXELS, _PIXELS), "white")
@@ -90,7 +90,7 @@ class PointNavigation(GoalEnv):
         return np.asarray(image).copy()
 
     def place(self, observation: np.ndarray) -> None:
-        """Moves the point to where an observation saw it, to render a trajectory that was sampled elsewhere."""
+        """Moves the point to the position in an observation, to render a trajectory that was sampled elsewhere."""
         self._trail.append(np.asarray(observation[:2], np.float64))
 
     def _observation(self) -> np.ndarray:

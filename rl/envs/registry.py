@@ -1,4 +1,4 @@
-"""All that the project knows of each environment. Imports neither MuJoCo nor TensorFlow."""
+"""Everything that the project knows about each environment. Imports neither MuJoCo nor TensorFlow."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -13,16 +13,16 @@ from rl.envs.goals import GoalRange
 from rl.envs.noise import Stream, generator
 from rl.envs.vector import TaskVector
 
-_LONGEST_NAME = 200  # it is a folder's name too
+_LONGEST_NAME = 200  # the name is also that of a folder
 
 
 class EvaluationProtocol(NamedTuple):
     """How the original adapts policies to the 40 published goals.
 
-    trajectories: per goal and update.
-    updates: their number.
-    step_sizes: alpha of the first update, by policy: "maml", "pretrained" or "random".
-    later: factor of alpha in the updates after the first.
+    trajectories: number of trajectories per goal and update.
+    updates: number of updates.
+    step_sizes: step size alpha of the first update, by policy: "maml", "pretrained" or "random".
+    later: factor by which alpha is multiplied in the updates after the first.
     """
 
     trajectories: int
@@ -31,9 +31,9 @@ class EvaluationProtocol(NamedTuple):
     later: float = 0.5
 
     def alphas(self, policy: str, updates: int, trained: float) -> list[float]:
-        """The step size of each update of "maml", "pretrained" or "random".
+        """The step size of each update of the policy "maml", "pretrained" or "random".
 
-        MAML starts with the step size of its training, which in the paper's settings is the one in `step_sizes`.
+        MAML starts with `trained`, the step size of its training; in the paper's settings, it is that in `step_sizes`.
         """
         first = trained if policy == "maml" else self.step_sizes[policy]
         return [first * (self.later if update else 1.0) for update in range(updates)]
@@ -45,19 +45,19 @@ class OwnGoals(NamedTuple):
     env: str
 
     def draw(self, random: np.random.Generator, n: int) -> np.ndarray:
-        """Draws goals [n, goal_dim], float64; UserError as `own.draw_goals`, or if there is no such environment."""
+        """Draws goals [n, goal_dim], float64; UserError as for `own.draw_goals`, or if there is no such environment."""
         return own.draw_goals(_known(self.env), random, n)
 
     def draw_test(self, n: int) -> np.ndarray:
-        """The goals [n, goal_dim] of the evaluation, which are those of a fixed seed; errors as of `draw`."""
+        """Draws the goals [n, goal_dim] of the evaluation with a fixed seed; errors as for `draw`."""
         return self.draw(generator((), Stream.TEST_GOALS), n)
 
     def __str__(self):
         return "what sample_task of the environment draws"
 
 
-# That of half-cheetah direction and of ant velocity, and of environments without a script of the original's. For the
-# random policy, its script of half-cheetah direction holds both 1.0 and 0.5.
+# The protocol of half-cheetah direction and ant velocity, and of environments that the original has no script for.
+# For the random policy, the original's script for half-cheetah direction has both 1.0 and 0.5.
 _USUAL_PROTOCOL = EvaluationProtocol(
     trajectories=20, updates=3, step_sizes={"maml": 0.1, "pretrained": 0.2, "random": 1.0}
 )
@@ -65,26 +65,26 @@ _USUAL_PROTOCOL = EvaluationProtocol(
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Environment:
-    """All that the project knows of one environment. Where a fact has a default, a user's own environment has it.
+    """Everything that the project knows about one environment. The defaults are those of a user's own environment.
 
-    name: the flag --env.
-    title: in tables.
-    gym_id: for gymnasium.make.
-    entry_point, arguments: of Gymnasium's single environment: "module:Class", and what it takes beside `goals`.
+    name: value of the flag --env.
+    title: name in tables.
+    gym_id: id for gymnasium.make.
+    entry_point, arguments: "module:Class" of the single Gymnasium environment, and its arguments besides `goals`.
     make: function (num_tasks, num_trajectories, horizon, oracle, threads) -> TaskVector that steps all trajectories
-        together; by default, single environments take turns.
-    horizon: steps of a trajectory at most.
+        together; by default, single environments are stepped one after another.
+    horizon: largest number of steps of a trajectory.
     goals: range that goals are drawn from.
-    meaning: of a goal, in words, beside its range.
-    paper: settings of the paper and the original's scripts, beside those that all environments have in common.
-    baselines: settings of each baseline, beside those that all baselines have in common.
-    authors: settings of the MAML checkpoint that the authors published, where those of their scripts are others.
-    protocol: of the evaluation.
-    published: its name in published.json; None without published returns.
-    random_nonlinearity: of the random policy, where it is not that of the others.
-    draws_trajectories: whether the evaluation draws trajectories.
-    view: arguments of the single environment that films make.
-    film_every: steps from one picture of a film to the next.
+    meaning: what a goal means, in words; shown with its range.
+    paper: settings of the paper and the original's scripts, besides those that all environments have in common.
+    baselines: settings of each baseline, besides those that all baselines have in common.
+    authors: settings of the MAML checkpoint that the authors published, where they differ from those of their scripts.
+    protocol: EvaluationProtocol.
+    published: name of the environment in published.json; None if there are no published returns.
+    random_nonlinearity: nonlinearity of the random policy; None: that of the other policies.
+    draws_trajectories: whether the evaluation draws a picture of trajectories.
+    view: arguments with which films make the single environment.
+    film_every: number of steps between two frames of a film.
     """
 
     name: str
@@ -107,14 +107,14 @@ class Environment:
     film_every: int = 1
 
     def register(self) -> None:
-        """Has gymnasium.make know its single environment."""
+        """Registers the single environment with Gymnasium."""
         arguments = {"goals": self.goals, **self.arguments}
         gymnasium.register(self.gym_id, self.entry_point, max_episode_steps=self.horizon, kwargs=arguments)
 
     def vector(
         self, num_tasks: int, num_trajectories: int, horizon: int, oracle: bool, threads: int | None
     ) -> TaskVector:
-        """Its environments as `rl.envs.make_vector` gives them."""
+        """Makes the TaskVector of `rl.envs.make_vector`."""
         if self.make is None:  # in Python, without threads
             return own.OwnTasks(_known(self.gym_id), num_tasks, num_trajectories, horizon, oracle)
         return self.make(num_tasks, num_trajectories, horizon, oracle, threads)
@@ -126,7 +126,10 @@ class Environment:
 
 
 def find(env: str) -> Environment:
-    """One of ENVIRONMENTS, or else a user's own (see `rl.envs.own`), which need not exist until it is made."""
+    """Finds one of ENVIRONMENTS or, by any other name, a user's own environment (see `rl.envs.own`).
+
+    Whether a user's environment exists is not checked before it is made.
+    """
     return ENVIRONMENTS[env] if env in ENVIRONMENTS else _own(env)
 
 
@@ -146,7 +149,7 @@ POINT_NAVIGATION = Environment(
     goals=GoalRange(-0.5, 0.5, 2, test_seed=1),
     meaning="the position to reach",
     paper={"iterations": 100, "meta_batch_size": 20, "fast_lr": 0.5},
-    # The iterations of the published checkpoints are not known: these are ours.
+    # The iterations of the published checkpoints are not known; these numbers are ours.
     baselines={
         "pretrained": {"iterations": 1000, "optimizer": "adam", "meta_batch_size": 20, "fast_batch_size": 20},
         "oracle": {"iterations": 500},
@@ -159,7 +162,7 @@ POINT_NAVIGATION = Environment(
 
 
 def _running(robot: str, task: str, goals: GoalRange, **facts) -> Environment:
-    """A robot of `rl.envs.locomotion` that is to run at a goal velocity, or in a goal direction."""
+    """The Environment of a robot of `rl.envs.locomotion` that runs at a goal velocity, or in a goal direction."""
 
     def make(num_tasks, num_trajectories, horizon, oracle, threads):
         from rl.envs import locomotion
@@ -253,7 +256,7 @@ def _own(env: str) -> Environment:
 
 
 def _known(name: str) -> str:
-    """The name of a user's environment, if Gymnasium may know it."""
+    """Returns the name of a user's environment; UserError if it is too long, or if Gymnasium cannot know it."""
     if len(name) > _LONGEST_NAME:
         raise UserError(f"The name of an environment has at most {_LONGEST_NAME} letters, not {len(name)}.")
     if name not in gymnasium.registry and ":" not in name:

@@ -1,4 +1,4 @@
-"""What all environments have in common when every trajectory of a meta-batch is stepped at once."""
+"""The common part of all environments that step every trajectory of a meta-batch at once."""
 
 import abc
 from collections.abc import Sequence
@@ -7,13 +7,13 @@ import numpy as np
 
 from data_generators.errors import UserError
 
-MOST_STEPS = 10**9  # of a batch, whose observations alone then take 8 GB or more
+MOST_STEPS = 10**9  # of a batch; with this many, the observations alone need 8 GB or more
 
 
 def to_bounds(actions: np.ndarray, low: np.ndarray | float, high: np.ndarray | float) -> np.ndarray:
-    """Maps actions from [-1, 1] to [low, high] and clips what is outside (rllab's NormalizedEnv).
+    """Maps actions from [-1, 1] to [low, high], and clips those outside (rllab's NormalizedEnv).
 
-    Policies act in [-1, 1] in every environment; their samples are not clipped before they come here.
+    Policies act in [-1, 1] in every environment; the actions that they draw are not clipped before this function.
     """
     return np.clip(low + (actions + 1.0) * 0.5 * (high - low), low, high)
 
@@ -21,20 +21,21 @@ def to_bounds(actions: np.ndarray, low: np.ndarray | float, high: np.ndarray | f
 class TaskVector(abc.ABC):
     """num_tasks x num_trajectories environments of one kind, stepped together, one trajectory in each.
 
-    A trajectory that is done stands still: its observation stays, its rewards are 0, it stays done. There is no
-    automatic reset. The caller keeps the horizon; it stands here for all to know it.
+    After a trajectory is done, it stays done, its observation does not change, and its rewards are 0. There is no
+    automatic reset. The horizon is only stored: the caller must stop there.
 
     Args:
-        num_tasks: tasks, each with a goal of its own.
-        num_trajectories: of each task.
-        horizon: steps that a trajectory has at most.
+        num_tasks: number of tasks, each with its own goal.
+        num_trajectories: number of trajectories of each task.
+        horizon: largest number of steps of a trajectory.
         obs_dim: size of an observation without the oracle's part.
-        act_dim: size of an action, in [-1, 1] in every dimension.
+        act_dim: size of an action, which is in [-1, 1] in every dimension.
         goal_dim: size of a goal.
-        oracle: append to every observation what the goal asks for (see `_hint`).
+        oracle: whether to append the oracle's part to every observation (see `_hint`).
 
     Attributes:
-        first_task: index of the first task in the meta-batch, which decides all randomness; 0 unless workers share it.
+        first_task: index of the first task within the meta-batch; not 0 if workers share the meta-batch. All random
+            numbers of a task depend on its index.
         obs_dim: size of an observation, the oracle's part included.
         diverged: how many trajectories have ended so far because their simulation diverged.
 
@@ -81,8 +82,8 @@ class TaskVector(abc.ABC):
 
         Args:
             goals: [tasks, goal_dim], or [tasks, trajectories, goal_dim] to give every trajectory its own.
-            seed: integers that determine the initial states. That of a trajectory depends on its place, not on how many
-                there are.
+            seed: integers that determine the initial states. The initial state of a trajectory depends on the indices
+                of its task and itself, not on the number of trajectories.
 
         Returns:
             observations [tasks, trajectories, obs_dim], float64.
@@ -96,14 +97,14 @@ class TaskVector(abc.ABC):
         return self._shown()
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Takes a step on every trajectory that is not done.
+        """Makes one step of every trajectory that is not done.
 
         Args:
-            actions: [tasks, trajectories, act_dim], in the policy's units: the bounds are [-1, 1], the rest is clipped.
+            actions: [tasks, trajectories, act_dim], in the policy's units; they are clipped to [-1, 1].
 
         Returns:
-            observations [tasks, trajectories, obs_dim], rewards [tasks, trajectories], both float64, and dones of the
-            shape of rewards, bool.
+            observations [tasks, trajectories, obs_dim] float64, rewards [tasks, trajectories] float64 and dones [tasks,
+            trajectories] bool.
         """
         actions = np.asarray(actions, np.float64).reshape(-1, self.act_dim)
         observations, rewards, dones = self._move(actions)
@@ -125,13 +126,13 @@ class TaskVector(abc.ABC):
 
     @abc.abstractmethod
     def _move(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Takes actions [tasks * trajectories, act_dim] and returns new arrays: observations, rewards, dones.
+        """Makes a step with actions [tasks * trajectories, act_dim]; returns new arrays: observations, rewards, dones.
 
-        What it returns for trajectories that are not in self._alive is ignored.
+        The values of trajectories that are done (self._alive is False) are ignored.
         """
 
     def _hint(self, goals: np.ndarray) -> np.ndarray:
-        """What an oracle observes of goals [n, goal_dim]: an array of the same shape."""
+        """Returns what an oracle observes of goals [n, goal_dim], an array of the same shape."""
         return goals
 
     def _goal_of_each_trajectory(self, goals: np.ndarray) -> np.ndarray:
@@ -146,7 +147,7 @@ class TaskVector(abc.ABC):
         return goals.reshape(self.num_tasks * self.num_trajectories, self.goal_dim)
 
     def _shown(self) -> np.ndarray:
-        """What the policy observes, [tasks, trajectories, obs_dim]: a copy."""
+        """Returns what the policy observes, [tasks, trajectories, obs_dim], as a copy."""
         parts = [self._observations, self._hint(self._goals)] if self.oracle else [self._observations]
         return self._per_task(np.concatenate(parts, axis=-1))
 

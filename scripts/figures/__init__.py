@@ -1,1 +1,1 @@
-"""What the commands draw: each picture is a `style.Picture`."""
+"""The pictures that the commands draw, and the numbers that they show."""

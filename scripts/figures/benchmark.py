@@ -1,4 +1,4 @@
-"""The time of a step by other frameworks, as bars of its ratio to ours."""
+"""Draws the time of a step in other frameworks, as bars that show its ratio to ours."""
 
 from collections.abc import Sequence
 
@@ -20,7 +20,7 @@ _TICKS = 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100
 
 
 def numbers(rows: Sequence[dict]) -> list[dict]:
-    """Rows of workload, who, ratio to ours with its quartiles low and high, ms, and ours_ms; from those of the csv."""
+    """Makes rows of workload, who, ratio to ours, its quartiles low and high, ms, and ours_ms from the csv's rows."""
     found = record.summary(rows)
     ours = {s["workload"]: s["ms"] for s in found if s["who"] == record.OURS}
     keys = "workload", "who", "ratio", "low", "high", "ms"
@@ -29,8 +29,8 @@ def numbers(rows: Sequence[dict]) -> list[dict]:
 
 
 def draw(figure, rows: Sequence[dict]) -> None:
-    """A group of bars for each workload, one for each peer, with quartiles: up is slower than ours, down is faster."""
-    from matplotlib.patches import Patch  # not above, as in `style.make`
+    """Draws a group of bars per workload, a bar per peer, with quartiles: up is slower than ours, down is faster."""
+    from matplotlib.patches import Patch  # not at the top, since it takes a second
 
     panel = figure.subplots()
     names, whos = ([*dict.fromkeys(row[key] for row in rows)] for key in ("workload", "who"))
@@ -69,7 +69,7 @@ def draw(figure, rows: Sequence[dict]) -> None:
 
 
 def _broken(name):
-    """A name of a workload on lines that fit below its bars."""
+    """Breaks the name of a workload into lines that fit below its bars."""
     for begin in ("_5way", "_20way", "_first", "_no", "_loop"):
         name = name.replace(begin, f"\n{begin[1:]}")
     return name.replace("_", " ")

@@ -1,4 +1,4 @@
-"""Tests of several runs on the same tasks, their metrics and their paired differences to the first."""
+"""Compares tests of several runs on the same tasks: their metrics, and their paired differences to the first."""
 
 import functools
 import pickle
@@ -26,13 +26,13 @@ AGAIN = "make it by testing the run again, with --train=False"
 class Test(NamedTuple):
     """One test of a run.
 
-    label: that tells it from the others.
+    label: name that distinguishes it from the other tests.
     file: its pkl.
-    metrics: [tasks, 1 + updates], of the support before adaptation and of the query after 1, 2, ... updates.
-    experiment: Experiment of the run; None where there is none of its checkpoints beside the file.
-    tasks: what decides its tasks, by name; None for what is not known.
-    data: the folder that holds the run, which by default is named after the data, where the dataset has no data of its
-        own; otherwise None.
+    metrics: [tasks, 1 + updates], on the support before adaptation and on the query after 1, 2, ... updates.
+    experiment: Experiment of the run; None if none of its checkpoints is beside the file.
+    tasks: values that decide its tasks, by name; None for a value that is not known.
+    data: folder that holds the run, if its dataset has no default folder of data (such runs are by default in a folder
+        named after their data); otherwise None.
     """
 
     label: str
@@ -51,13 +51,13 @@ class Test(NamedTuple):
 
 
 def load(paths: Sequence[str]) -> list[Test]:
-    """The tests of runs.
+    """Loads the tests of runs.
 
     Args:
-        paths: of folders of runs, or of files of tests.
+        paths: paths of folders of runs, or of files of tests.
 
     Raises:
-        UserError: there is no such test, or it cannot be read; or one is of other tasks than the first.
+        UserError: a test is missing, cannot be read, or is on other tasks than the first.
     """
     first, *others = tests = [_load(Path(path)) for path in paths]
     for test in others:
@@ -73,14 +73,16 @@ def load(paths: Sequence[str]) -> list[Test]:
 
 
 def numbers(tests: Sequence[Test], updates: int | None = None) -> list[dict]:
-    """Rows of run, updates, mean, ci95, difference and difference_ci95: paired, less the first; None for that itself.
+    """Makes rows of run, updates, mean, ci95, difference and difference_ci95.
+
+    A difference is the mean over tasks of a test's metric minus the first test's; the first test has None.
 
     Args:
-        tests: of `load`.
-        updates: after how many to compare; default, the reported one of each.
+        tests: tests that `load` has returned.
+        updates: number of updates after which to compare; default, the reported one of each run.
 
     Raises:
-        UserError: a test has fewer updates, or nothing says which is the reported one.
+        UserError: a test has fewer updates, or the reported number of updates is not known.
     """
     values = [_after(test, updates) for test in tests]
     rows = []
@@ -93,7 +95,7 @@ def numbers(tests: Sequence[Test], updates: int | None = None) -> list[dict]:
 
 
 def table(tests: Sequence[Test], rows: Sequence[dict]) -> str:
-    """The rows of `numbers` as text."""
+    """Formats the rows of `numbers` as text."""
     kind, tasks = tests[0].kind, tests[0].tasks
     where = [tasks["datasource"], *(f"{name} {tasks[name]}" for name in ("ways", "shots", "queries") if tasks[name])]
     unit = " in %" if kind == "accuracy" else ""
@@ -104,17 +106,17 @@ def table(tests: Sequence[Test], rows: Sequence[dict]) -> str:
 
 
 def size(rows: Sequence[dict]) -> tuple[float, float]:
-    """Of the picture, in inches."""
+    """Returns the size of the picture, in inches."""
     return 7.6, 1.1 + 0.3 * len(rows)
 
 
 def drawing(tests: Sequence[Test]) -> Callable:
-    """What draws the rows of `numbers`: function (figure, rows)."""
+    """Returns the function (figure, rows) that draws the rows of `numbers`."""
     return functools.partial(draw, kind=tests[0].kind)
 
 
 def draw(figure, rows: Sequence[dict], kind: str) -> None:
-    """The metric of each run and its difference to the first, each with its interval, one line for each run."""
+    """Draws each run's metric and its difference to the first, with confidence intervals, one line per run."""
     metric, difference = figure.subplots(1, 2, sharey=True)
     percent = 100 if kind == "accuracy" else 1
     for panel, names in ((metric, ("mean", "ci95")), (difference, ("difference", "difference_ci95"))):
@@ -160,7 +162,7 @@ def _has_classes(experiment):
 
 
 def _experiment(folder):
-    """The Experiment of the run in a folder, or None where no checkpoint of ours is there."""
+    """Returns the Experiment of the run in a folder, or None if the folder has no checkpoint of this project."""
     try:
         settings = checkpoints.read_settings(folder / f"model{checkpoints.find(folder)}")
     except UserError:
@@ -171,8 +173,10 @@ def _experiment(folder):
 
 
 def _usual(folder, experiment):
-    """The pkl of the test that main.py makes of a run by itself, or else of the only such one with other shots or
-    step size, or of the only one that there is."""
+    """Returns the pkl of a run's usual test, the one that main.py makes by default.
+
+    If that is missing, returns the only test that differs in nothing but shots or step size, or else the only test.
+    """
     files = sorted(folder.glob("test_*.pkl"))
     if experiment is not None:
         usual = folder / f"test_ubs{experiment.update_batch_size}_stepsize{experiment.update_lr}.pkl"
@@ -191,10 +195,10 @@ def _remedy(folder, experiment):
 
 
 class _Arrays(pickle.Unpickler):
-    """Reads arrays and nothing else: a pickle may otherwise run any program."""
+    """Reads arrays and nothing else, since other contents of a pickle may run any program."""
 
     def find_class(self, module, name):
-        """As of pickle.Unpickler."""
+        """Finds a class as pickle.Unpickler does, but refuses all except those of arrays."""
         of_numpy = "_reconstruct", "ndarray", "dtype", "scalar", "_frombuffer"
         if (module.split(".")[0] == "numpy" and name in of_numpy) or (module, name) == ("_codecs", "encode"):
             return super().find_class(module, name)
@@ -213,12 +217,12 @@ def _metrics(file):
 
 
 def _suffix(file):
-    """What a name has after shots and step size: "_best", or "" of a usual test."""
+    """Returns what a file's name has after shots and step size: "_best", for example, or "" for a usual test."""
     return "".join(f"_{part}" for part in file.stem.split("_")[3:])
 
 
 def _labels(tests, paths):
-    """The names of the folders, with what is unusual in the test, or of files; where not enough, the paths."""
+    """Returns names of folders, with what is unusual in the test, or of files; the paths if these names repeat."""
     suffixes = [_suffix(test.file) if Path(path).is_dir() else "" for test, path in zip(tests, paths, strict=True)]
     names = [test.label + suffix for test, suffix in zip(tests, suffixes, strict=True)]
     if len(set(names)) == len(names):
@@ -227,7 +231,7 @@ def _labels(tests, paths):
 
 
 def _after(test, updates):
-    """(the update to compare after, its metric of every task)."""
+    """Returns (the number of updates to compare after, the metric of every task then)."""
     most = test.metrics.shape[1] - 1
     if updates is None and test.experiment is None:
         raise UserError(f"the run of {test.file} is not beside it: say after how many updates to compare by --updates")

@@ -1,4 +1,4 @@
-"""How the cost of a meta-training step grows: a model of its time and memory, fitted to `scripts.benchmark_cost`."""
+"""Models how the time and memory of a meta-training step grow, by a fit to rows of `scripts.benchmark_cost`."""
 
 import functools
 import math
@@ -18,14 +18,14 @@ _TOO_FEW = "there are too few points for the model: measure more by python -m sc
 
 
 class Terms(NamedTuple):
-    """What the cost of a step consists of, from the shapes alone.
+    """The quantities that the cost of a step depends on, computed from the shapes alone.
 
-    gflop: operations of its convolutions and dense products, in 1e9 (`scripts.flops`).
-    numbers: that these products give, in 1e6, which normalisation, ReLU and pooling go through.
-    passes: of all tasks through the network, one for each inner update and one for the queries.
-    kept: numbers, in 1e6, that a task keeps for its gradient: of the queries, and to second order of each update's
-        support; to first order, of whichever is more.
-    data: numbers of the meta-batch's images, in 1e6.
+    gflop: floating-point operations of its convolutions and dense products, in 1e9 (see `scripts.flops`).
+    numbers: how many numbers these products output, in 1e6; normalisation, ReLU and pooling process each of them.
+    passes: passes of all tasks through the network, one for each inner update and one for the queries.
+    kept: how many numbers a task keeps for its gradient, in 1e6: to second order, the outputs of the queries and of
+        each update's support; to first order, the outputs of the queries or of the support, whichever are more.
+    data: how many numbers the images of the meta-batch have, in 1e6.
     """
 
     gflop: float
@@ -55,23 +55,23 @@ def terms(of: Point) -> Terms:
 
 @functools.cache
 def _network(datasource, ways, filters):
-    """(shape of an image, the network's `flops.layers_of`)."""
+    """Returns (shape of an image, `flops.layers_of` of the network)."""
     experiment = Experiment.of(datasource=datasource, num_classes=ways, num_filters=filters)
     shape, outputs = experiment.dataset.shapes(experiment)
     return shape, flops.layers_of(experiment.dataset.network(experiment, shape, outputs))
 
 
 class Model(NamedTuple):
-    """The constants of a datasource on a machine.
+    """The constants of the model of the cost, for a datasource on a machine.
 
         ms = gflop / (share * sgemm) * 1000 + number_ms * numbers + pass_ms * passes
         mb = base_mb + kept_bytes * cores * kept + data_bytes * data
 
-    share: of the rate of matrix products.
+    share: share of the rate of matrix products that the step reaches.
     number_ms: milliseconds for a million numbers.
     pass_ms: milliseconds of a pass, whatever its size.
     base_mb: MB of the libraries, the graph and the weights.
-    kept_bytes, data_bytes: for each number.
+    kept_bytes, data_bytes: bytes for each number that is kept, and for each number of the data.
     """
 
     share: float
@@ -82,16 +82,16 @@ class Model(NamedTuple):
     data_bytes: float
 
     def ms(self, of: Terms, sgemm: float) -> float:
-        """Milliseconds of a step on a machine with a rate of matrix products in GFLOP/s."""
+        """Predicts the milliseconds of a step; sgemm: the machine's rate of matrix products in GFLOP/s."""
         return 1e3 * of.gflop / (self.share * sgemm) + self.number_ms * of.numbers + self.pass_ms * of.passes
 
     def mb(self, of: Terms, cores: int) -> float:
-        """The most memory, in MB, where so many tasks are side by side."""
+        """Predicts the peak memory in MB; cores: number of tasks that are computed at the same time."""
         return self.base_mb + self.kept_bytes * cores * of.kept + self.data_bytes * of.data
 
 
 def fit(rows: Sequence[dict]) -> Model:
-    """The Model of the rows of one datasource, by least squares of the relative errors, no constant below 0.
+    """Fits the Model to the rows of one datasource by least squares of the relative errors, with no constant below 0.
 
     Raises:
         UserError: there are too few rows.
@@ -104,7 +104,7 @@ def fit(rows: Sequence[dict]) -> Model:
 
 
 def _least_squares(columns, measured):
-    """The constants, each at least 0, whose relative errors have the least sum of squares."""
+    """Fits constants by least squares of the relative errors; while any is negative, the most negative is set to 0."""
     relative = np.array(columns, float) / np.array(measured)[:, None]
     if len(relative) <= relative.shape[1]:
         raise UserError(_TOO_FEW)
@@ -119,11 +119,11 @@ def _least_squares(columns, measured):
 
 
 class Curve(NamedTuple):
-    """Points of which one setting grows, and the others are the usual ones.
+    """Points in which one setting grows while the others have their usual values.
 
     usual: the Point of the usual values.
-    setting: what grows.
-    rows: of the csv, in its order.
+    setting: name of the setting that grows.
+    rows: rows of the csv, in ascending order of the setting.
     """
 
     usual: Point
@@ -131,16 +131,16 @@ class Curve(NamedTuple):
     rows: list[dict]
 
     def values(self) -> list[int]:
-        """Of what grows."""
+        """Returns the values of the setting that grows."""
         return [row[self.setting] for row in self.rows]
 
     def exponent(self) -> float:
-        """The e by which the measured time grows best as the e-th power of what grows."""
+        """Returns the exponent e with which setting ** e is most nearly proportional to the measured time."""
         return float(np.polyfit(np.log(self.values()), np.log([row["ms"] for row in self.rows]), 1)[0])
 
 
 def curves(rows: Sequence[dict]) -> list[Curve]:
-    """The Curves of the rows of a csv, through the usual point of each datasource and order."""
+    """Returns the Curves in the rows of a csv, through the usual point of each datasource and order."""
     found = []
     for name, first_order in dict.fromkeys(point_of(row)[:2] for row in rows):
         start = usual_point(name)._replace(first_order=first_order)
@@ -152,7 +152,7 @@ def curves(rows: Sequence[dict]) -> list[Curve]:
 
 
 def models(rows: Sequence[dict]) -> dict[str, Model]:
-    """The Model of each datasource; UserError where there are too few rows."""
+    """Fits the Model of each datasource; raises UserError if there are too few rows."""
     names = dict.fromkeys(row["datasource"] for row in rows)
     if not names:
         raise UserError(_TOO_FEW)
@@ -160,13 +160,13 @@ def models(rows: Sequence[dict]) -> dict[str, Model]:
 
 
 def predicted(row: dict, model: Model) -> tuple[float, float]:
-    """(ms, MB) of a row by a Model."""
+    """Predicts (ms, MB) of a row by a Model."""
     of = terms(point_of(row))
     return model.ms(of, row["sgemm"]), model.mb(of, row["cores"])
 
 
 def described(rows: Sequence[dict]) -> list[str]:
-    """The machine, and a table of the constants with the errors of the points; UserError where there are too few."""
+    """Returns lines: the machine, and a table of the constants and errors; raises UserError if points are too few."""
     of = models(rows)
     rates = sorted(row["sgemm"] for row in rows)
     loads = sorted(row["load"] for row in rows)
@@ -188,7 +188,7 @@ def described(rows: Sequence[dict]) -> list[str]:
 
 
 def table(rows: Sequence[dict]) -> list[str]:
-    """Lines of a table: each curve with its exponent, and each of its points with the model's error."""
+    """Returns the lines of a table: each curve with its exponent, and each of its points with the model's error."""
     of = models(rows)
     lines = ["| what grows | time grows as its power | ms (error of the model) | MB (error of the model) |"]
     lines.append("|" + 4 * " --- |")
@@ -208,7 +208,7 @@ def table(rows: Sequence[dict]) -> list[str]:
 
 
 def _errors(row, model):
-    """Of the predicted milliseconds and MB, relative to the measured ones."""
+    """Returns the relative errors of the predicted milliseconds and MB."""
     return [found / row[unit] - 1 for found, unit in zip(predicted(row, model), ("ms", "mb"), strict=True)]
 
 
@@ -218,7 +218,7 @@ def _mean_and_most(errors):
 
 
 def draw(figure, rows: Sequence[dict]) -> None:
-    """Time above, memory below, against each of what grows: measured points, and the model's lines."""
+    """Draws time (above) and memory (below) against each setting that grows: measured points, and the model's lines."""
     of, panels = models(rows), figure.subplots(2, len(SETTINGS), sharex="col", sharey="row")
     colours = dict(zip(of, (style.BLUE, style.ORANGE, style.BLACK), strict=False))
     for curve in curves(rows):

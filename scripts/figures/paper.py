@@ -1,4 +1,4 @@
-"""The paper's table 1 and its figure 5 as pictures, the published numbers beside ours, from the record."""
+"""Draws the paper's table 1 and figure 5 from the record of results, with the published numbers beside ours."""
 
 from collections.abc import Sequence
 
@@ -32,10 +32,10 @@ _POLICIES = {
 
 
 def table_1(lines: Sequence[Line]) -> list[dict]:
-    """Rows of row, dataset, run, whose, accuracy and ci95, in %.
+    """Makes rows of row, dataset, run, whose, accuracy and ci95, in %.
 
     Args:
-        lines: of the record.
+        lines: lines of the record.
     """
     rows = []
     for line in _without_second_checkpoints(lines):
@@ -52,13 +52,13 @@ def table_1(lines: Sequence[Line]) -> list[dict]:
 
 
 def figure_5(lines: Sequence[Line]) -> list[dict]:
-    """Rows of env, policy, whose, updates, return, ci95, note: the returns of the locomotion policies of seed 0.
+    """Makes rows of env, policy, whose, updates, return, ci95 and note: returns of the locomotion policies of seed 0.
 
     Args:
-        lines: of the record.
+        lines: lines of the record.
     """
     rows = []
-    for env in [name for name, env in ENVIRONMENTS.items() if env.published][1:]:  # figure 4 has 2D navigation
+    for env in [name for name, env in ENVIRONMENTS.items() if env.published][1:]:  # 2D navigation is in figure 4
         for line in _without_second_checkpoints(lines):
             policy = line.row.removeprefix(f"{env}_")
             if not line.row.startswith(env) or policy not in _POLICIES or line.seed not in ("", "0"):
@@ -73,13 +73,13 @@ def figure_5(lines: Sequence[Line]) -> list[dict]:
 
 
 def _without_second_checkpoints(lines):
-    """The lines but for those of the best checkpoint of a row that has the last, too."""
+    """Leaves out lines of a best checkpoint whose row also has a line of the last checkpoint."""
     last = {line.row for line in lines if line.checkpoint != "best"}
     return [line for line in lines if line.checkpoint != "best" or line.row not in last]
 
 
 def draw_table_1(figure, rows: list[dict]) -> None:
-    """A line for each row of the table: published hollow, ours filled, both with their 95 % intervals."""
+    """Draws a line for each row of the table: published hollow, ours filled, both with 95 % confidence intervals."""
     runs = {
         dataset: [*dict.fromkeys(row["run"] for row in rows if row["dataset"] == dataset)]
         for dataset in _DATASETS.values()
@@ -106,7 +106,7 @@ def draw_table_1(figure, rows: list[dict]) -> None:
 
 
 def draw_figure_5(figure, rows: list[dict]) -> None:
-    """Returns against gradient steps: above the published, below ours, a column for each environment."""
+    """Draws returns against gradient steps: published above, ours below, a column for each environment."""
     envs = [*dict.fromkeys(row["env"] for row in rows)]
     panels = figure.subplots(2, len(envs), sharex=True, sharey="col", squeeze=False)
     for column, env in enumerate(envs):

@@ -1,4 +1,4 @@
-"""Picture of the returns during several trainings, to compare seeds, networks and codes."""
+"""Draws the returns during several trainings, to compare seeds, networks and implementations."""
 
 import os
 from collections.abc import Sequence
@@ -13,17 +13,17 @@ SIZE = 7.2, 3.6
 _ORIGINAL = "original"
 _COLOURS = style.BLUE, style.ORANGE, style.GREY
 _DASHES = "-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1))
-_COLUMNS = log.ITERATION, "return_before", "return_after"  # the first of progress.csv
+_COLUMNS = log.ITERATION, "return_before", "return_after"  # the first columns of progress.csv
 
 
 def numbers(lines: Sequence[str]) -> list[dict]:
-    """Rows of line, iteration and after, the mean return after the inner update.
+    """Makes rows of line, iteration and after, the mean return after the inner update.
 
     Args:
-        lines: "name=path" of each; path is the folder of a run, which has a progress.csv, or a csv of these columns.
+        lines: texts "name=path"; path is the folder of a run, which has a progress.csv, or a csv with its columns.
 
     Raises:
-        UserError: a line is not of that form, two have one name, or a file cannot be read.
+        UserError: a line does not have that form, two have the same name, or a file cannot be read.
     """
     rows: list[dict] = []
     for line in lines:
@@ -37,9 +37,9 @@ def numbers(lines: Sequence[str]) -> list[dict]:
 
 
 def draw(figure, rows: list[dict], level: float | None = None) -> None:
-    """Return after the update against iterations; `level` is a published return."""
+    """Draws the return after the update against iterations; `level` is a published return."""
     panel = figure.subplots()
-    groups: dict[str, int] = {_ORIGINAL: 0}  # and how many lines of each are drawn
+    groups: dict[str, int] = {_ORIGINAL: 0}  # group -> number of its lines that are drawn
     for name in dict.fromkeys(row["line"] for row in rows):
         group = name.split(",")[0]
         number = groups.setdefault(group, 0)
@@ -48,7 +48,7 @@ def draw(figure, rows: list[dict], level: float | None = None) -> None:
         colour = _COLOURS[(place - 1) % len(_COLOURS)] if place else style.BLACK
         points = [(row["iteration"], row["after"]) for row in rows if row["line"] == name]
         look = {"color": colour, "linestyle": _DASHES[number % len(_DASHES)], "linewidth": 1.0}
-        look["alpha"] = 0.5 ** (number // len(_DASHES))  # paler where the dashes begin anew
+        look["alpha"] = 0.5 ** (number // len(_DASHES))  # paler each time the dashes repeat
         panel.plot(*zip(*points, strict=True), label=f"{name} ({points[-1][0] + 1})", **look)
     if level is not None:
         panel.axhline(level, color=style.BLACK, linewidth=0.7, linestyle=(0, (1, 3)), label=f"published: {level:.1f}")
@@ -58,7 +58,7 @@ def draw(figure, rows: list[dict], level: float | None = None) -> None:
 
 
 def _returns(path):
-    """Rows of iteration and after, of those rows of a csv that can be read."""
+    """Reads rows of iteration and after from a csv, without rows that cannot be read or have no return."""
     file = path / PROGRESS if path.is_dir() else path
     try:
         found = log.read(file, _COLUMNS).rows

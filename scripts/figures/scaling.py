@@ -1,4 +1,4 @@
-"""How a step of several workers scales, calculated from what `scripts.benchmark_workers` measures on one machine."""
+"""Calculates how a step scales to many workers, from what `scripts.benchmark_workers` measures on one machine."""
 
 import math
 import statistics
@@ -9,19 +9,19 @@ from maml_tf.runs import style
 
 SIZE = 8.8, 3.9
 WORKERS = [2**i for i in range(1, 9)]
-NETWORKS = {10: "--", 100: "-"}  # Gbit/s, and their lines
+NETWORKS = {10: "--", 100: "-"}  # Gbit/s -> line style
 META_BATCHES = {32: (style.ORANGE, "o"), 256: (style.BLUE, "s"), 2048: (style.BLACK, "^")}
 ENOUGH, _SHOWN = 0.9, 256
 
 
 class Parts(NamedTuple):
-    """What a step consists of; a worker is a process on one core.
+    """The parts of the time of a step; a worker is a process on one core.
 
-    task_ms: of compute for each task.
-    fixed_ms: of compute that does not depend on the number of tasks.
-    bytes: of the message of a step: meta-gradients, metrics, and the weight of the mean, 4 each.
-    latency_ms: of a message from one worker to the next, without its bytes.
-    ms_per_byte: of packing, copying and adding up, whatever the network.
+    task_ms: milliseconds of computation for each task.
+    fixed_ms: milliseconds of computation that do not depend on the number of tasks.
+    bytes: bytes of the message of a step: meta-gradients, metrics and the weight of the mean, 4 each.
+    latency_ms: milliseconds of a message from one worker to the next, without the time of its bytes.
+    ms_per_byte: milliseconds to pack, copy and add up a byte, whatever the network between the workers.
     """
 
     task_ms: float
@@ -32,10 +32,11 @@ class Parts(NamedTuple):
 
 
 def parts(rows: Sequence[dict], workload: str) -> Parts:
-    """The parts from the rows of the csv of `scripts.benchmark_workers`: medians over the turns.
+    """Calculates the parts from the rows of the csv of `scripts.benchmark_workers`, by medians over the turns.
 
-    A step of B tasks on one core takes fixed + B task; B is the meta-batch, and a quarter of it. Among n workers, a
-    mean of 4 bytes takes 2 (n - 1) latencies, and the largest message besides 2 (n - 1) / n times its bytes.
+    A step of B tasks on one core takes fixed + B task; it was measured for the whole meta-batch and for a quarter of
+    it. Among n workers, a mean of 4 bytes takes 2 (n - 1) latencies; a mean of the largest message takes 2 (n - 1) / n
+    times the time of its bytes in addition.
     """
     step = {
         size: ms for (kind, n, cores, size), ms in medians(rows, workload).items() if (kind, n * cores) == ("step", 1)
@@ -50,7 +51,7 @@ def parts(rows: Sequence[dict], workload: str) -> Parts:
 
 
 def medians(rows: Sequence[dict], workload: str | None = None) -> dict[tuple, float]:
-    """(what, workers, cores, tasks of a step or bytes of a mean) -> milliseconds."""
+    """Returns median milliseconds by (what, workers, cores, tasks of a step or bytes of a mean)."""
     found: dict[tuple, list[float]] = {}
     for row in rows:
         if workload in (None, row["workload"]):
@@ -61,18 +62,18 @@ def medians(rows: Sequence[dict], workload: str | None = None) -> dict[tuple, fl
 
 
 def ratio(rows: Sequence[dict], workload: str) -> float:
-    """Tasks per second of the workers over those of one process on as many cores: the median of the turns."""
+    """Returns tasks per second of the workers over those of one process on as many cores: the median over the turns."""
     return statistics.median(one / workers for one, workers in _compared(rows, workload))
 
 
 def ratio_of_fastest(rows: Sequence[dict], workload: str) -> float:
-    """As `ratio`, of the fastest block of each: what is left when a shared machine leaves all cores alone."""
+    """Returns the `ratio` of the fastest blocks, those that other work on a shared machine has slowed down least."""
     ones, workers = zip(*_compared(rows, workload), strict=True)
     return min(ones) / min(workers)
 
 
 def _compared(rows, workload):
-    """(ms of one process, ms of the workers on as many cores) of every turn."""
+    """Returns (ms of one process, ms of the workers on as many cores) for every turn."""
     steps = [row for row in rows if (row["workload"], row["what"]) == (workload, "step")]
     workers = {row["turn"]: row for row in steps if row["workers"] > 1}
     same = {turn: (1, row["cores"], row["tasks"]) for turn, row in workers.items()}
@@ -81,16 +82,16 @@ def _compared(rows, workload):
 
 
 def all_reduce_ms(parts: Parts, workers: int, gbit: float) -> tuple[float, float]:
-    """Milliseconds of a ring all-reduce for its bytes, and for its latencies.
+    """Returns the milliseconds that a ring all-reduce takes for its bytes, and for its latencies.
 
-    In a ring of n workers each sends a part in n of the message 2 (n - 1) times: to add up, then to hand on the sums.
+    In a ring of n workers, each sends 1 / n of the message 2 (n - 1) times: to add up, and then to pass on the sums.
 
         bytes:      2 (n - 1) / n * bytes * (1 / bandwidth + ms_per_byte)
         latencies:  2 (n - 1) * latency
 
     Args:
         parts: Parts.
-        workers: n.
+        workers: number n of workers.
         gbit: bandwidth of the network between two workers, in Gbit/s.
     """
     per_byte = 8 / (gbit * 1e6) + parts.ms_per_byte
@@ -98,9 +99,9 @@ def all_reduce_ms(parts: Parts, workers: int, gbit: float) -> tuple[float, float
 
 
 def step_ms(parts: Parts, workers: int, tasks: int, gbit: float) -> dict[str, float]:
-    """Milliseconds of each part of a step of so many tasks: step = tasks' share + fixed + bytes + latencies.
+    """Returns the milliseconds of each part of a step, which takes their sum: tasks + fixed + bytes + latency.
 
-    The share is that of the worker with the most tasks, ceil(tasks / workers).
+    The part of the tasks is that of the worker with the most tasks, ceil(tasks / workers).
     """
     by_bytes, by_latency = all_reduce_ms(parts, workers, gbit)
     share = math.ceil(tasks / workers) * parts.task_ms
@@ -108,15 +109,15 @@ def step_ms(parts: Parts, workers: int, tasks: int, gbit: float) -> dict[str, fl
 
 
 def efficiency(parts: Parts, workers: int, tasks: int, gbit: float) -> float:
-    """Tasks per second of n workers over n times those of one: t(1) / (n t(n))."""
+    """Returns the tasks per second of n workers, divided by n times those of one worker: t(1) / (n t(n))."""
     alone, together = (sum(step_ms(parts, n, tasks, gbit).values()) for n in (1, workers))
     return alone / (workers * together)
 
 
 def meta_batch_for(parts: Parts, wanted: float, workers: int, gbit: float) -> int:
-    """The least multiple of the workers that has an efficiency.
+    """Returns the smallest meta-batch, a multiple of the number of workers, that reaches the wanted efficiency.
 
-    With c for the all-reduce, (fixed + B task) / (n fixed + B task + n c) >= e where
+    With B tasks, n workers and c for the all-reduce, (fixed + B task) / (n fixed + B task + n c) >= e if
 
         B >= (e n (fixed + c) - fixed) / ((1 - e) task)
     """
@@ -125,7 +126,7 @@ def meta_batch_for(parts: Parts, wanted: float, workers: int, gbit: float) -> in
 
 
 def described(parts: Parts, rows: Sequence[dict]) -> list[str]:
-    """What was measured, as sentences and a table of the steps."""
+    """Describes what was measured, in sentences and a table of the steps."""
     machine = f"{rows[0]['machine']}; {rows[0]['load']:g} processes wanted to run before."
     lines = [
         "| workload | one process on all cores, ms | workers, ms | tasks per second, to one process |",
@@ -151,20 +152,20 @@ def described(parts: Parts, rows: Sequence[dict]) -> list[str]:
 
 
 def table(parts: Parts) -> list[str]:
-    """Lines of a table: for each number of workers the all-reduce, the efficiencies, and the meta-batch for 90 %."""
+    """Returns the lines of a table: per number of workers, the all-reduce, efficiencies, and meta-batch for 90 %."""
     networks = " and ".join(map(str, NETWORKS))
     titles = [f"workers | all-reduce, ms, on {networks} Gbit/s", *(f"meta-batch {size}" for size in META_BATCHES)]
     lines = [[*titles, f"meta-batch for {100 * ENOUGH:.0f} %"], ["---"] * 6]
     for n in WORKERS:
         sums = [f"{sum(all_reduce_ms(parts, n, gbit)):.3g}" for gbit in NETWORKS]
-        # Between the networks there is less than the last digit of a percentage.
+        # Only for 10 Gbit/s: the networks differ by less than the last digit of a percentage.
         by_size = [f"{100 * efficiency(parts, n, size, 10):.0f} %" if size >= n else "-" for size in META_BATCHES]
         lines.append([str(n), " and ".join(sums), *by_size, f"{meta_batch_for(parts, ENOUGH, n, 10):,}"])
     return [f"| {' | '.join(line)} |" for line in lines]
 
 
 def draw(figure, rows: Sequence[dict], workload: str) -> None:
-    """Left, the efficiency against the number of workers; right, the parts of a step of one meta-batch."""
+    """Draws the efficiency against the number of workers (left) and the parts of a step of one meta-batch (right)."""
     measured, of = parts(rows, workload), medians(rows, workload)
     left, right = figure.subplots(1, 2)
     for size, (colour, marker) in META_BATCHES.items():

@@ -1,9 +1,9 @@
-"""The pictures of the paper's section 5.1.
+"""Draws the pictures of the paper's section 5.1.
 
-Fits: what MAML and the pretrained baseline make of a few tasks (figure 2 of the paper). Errors: by shots and number of
-updates (figure 3). Sensitivity: what "sensitive to the task" means (section 2.2), the loss along its gradient at the
-weights. A step of the right size from MAML's weights lowers any task's loss by much; from pretrained or random weights
-the same step hardly does.
+Fits: the curves that MAML and the pretrained baseline fit to a few tasks (figure 2 of the paper). Errors: the errors by
+shots and number of updates (figure 3). Sensitivity: what "sensitive to the task" means (section 2.2), shown by the loss
+along its gradient. One step of the right size from MAML's weights lowers any task's loss by much; the same step from
+pretrained or random weights hardly lowers it.
 """
 
 import functools
@@ -21,8 +21,8 @@ from maml_tf.runs.style import Picture
 from maml_tf.supervised import build
 from scripts.figures.sinusoid_learners import DIVERGED, MAML, ORACLE, ORIGINAL, SHOTS, TUNED, UPDATES, error_rows
 
-TASKS = 3, 4  # of the test tasks, the first with a large amplitude and points on both sides
-HALF_TASK = 8  # whose inputs are made positive here
+TASKS = 3, 4  # indices of the first test tasks with a large amplitude and points on both sides
+HALF_TASK = 8  # index of the test task whose inputs are made positive here
 FIT_SHOTS = 5, 10
 FIT_UPDATES = 0, 1, 10
 GRID = np.linspace(*INPUT, 101)
@@ -59,7 +59,7 @@ _STYLES = {
 
 
 class _Task(NamedTuple):
-    """A sinusoid with its support inputs, [K]; the first five of ten are those of K = 5."""
+    """A sinusoid with its support inputs x, [10]; K = 5 takes the first five."""
 
     name: str
     amplitude: float
@@ -67,13 +67,14 @@ class _Task(NamedTuple):
     x: np.ndarray
 
     def y(self, x):
-        """The sinusoid itself."""
+        """Returns the values of the sinusoid."""
         return self.amplitude * np.sin(x - self.phase)
 
 
 def fit_rows(learners) -> list[dict]:
-    """The curves and points: for each of task, shots, learner, step_size, updates and what ("true sine", "support"
-    or "fit") one row for each x, with y.
+    """Makes the rows of the curves and points, one for each x.
+
+    The columns are task, shots, what ("true sine", "support" or "fit"), learner, step_size, updates, x and y.
 
     Args:
         learners: Learners; MAML's first seed is shown, and the pretrained baseline with its tuned step size.
@@ -94,7 +95,7 @@ def fit_rows(learners) -> list[dict]:
 
 
 def draw_fits(figure, rows: list[dict]) -> None:
-    """One row of panels for each task, MAML beside pretrained for each number of shots."""
+    """Draws a row of panels for each task, with MAML beside pretrained for each number of shots."""
     tasks = list(dict.fromkeys(row["task"] for row in rows))
     columns = [(shots, learner) for shots in FIT_SHOTS for learner in ("MAML", "pretrained")]
     axes = figure.subplots(len(tasks), len(columns), sharex=True, sharey=True, squeeze=False)
@@ -132,7 +133,7 @@ def _tasks():
 
 
 def _fit(maml, x, y, updates, step_size):
-    """[grid] predictions after a number of updates on the points (x, y)."""
+    """Returns [grid], the predictions after a number of updates on the points (x, y)."""
     adapted = maml.adapt(x[:, None], y[:, None], updates, step_size) if updates else None
     return maml.predict(GRID[:, None], adapted, transductive=True).numpy()[:, 0]
 
@@ -143,7 +144,7 @@ def _points(same, what, x, y, learner=None, step_size=None, updates=None):
 
 
 def draw_errors(figure, rows: list[dict]) -> None:
-    """One panel for each number of shots: MAML, its mean over seeds; pretrained, tuned; and the oracle, flat."""
+    """Draws a panel per number of shots: MAML (seeds and their mean), pretrained (step size tuned), and the oracle."""
     panels = figure.subplots(1, len(SHOTS), sharex=True, sharey=True)
     for panel, shots in zip(panels, SHOTS, strict=True):
         _draw_errors(panel, rows, shots)
@@ -154,7 +155,7 @@ def draw_errors(figure, rows: list[dict]) -> None:
 
 
 def _draw_errors(panel, rows, shots):
-    """MAML's seeds as thin lines; the oracle only before any update, since it has nothing to learn from the points."""
+    """Draws MAML's seeds as thin lines, and the oracle as a flat line, since it learns nothing from the points."""
     _, mse, ci95 = _curve(rows, shots=shots, learner=ORACLE, updates=0)
     panel.axhspan((mse - ci95)[0], (mse + ci95)[0], color=style.GREY, alpha=0.4, linewidth=0)
     *seeds, shown = _seeds_of(rows)
@@ -177,27 +178,27 @@ def _draw_curve(panel, values, line):
 
 
 def _curve(rows, statistic="mse", **keys):
-    """A learner's errors on the query of test tasks: [updates] their numbers, the statistic, its ci95.
+    """Returns a learner's errors on the query of test tasks, [updates] each: updates, the statistic, its ci95.
 
     Args:
-        rows: of `error_rows`.
+        rows: rows of `error_rows`.
         statistic: "mse" or "capped_mse".
-        **keys: entries of the rows to take.
+        **keys: entries by which rows are selected.
     """
     names = "updates", statistic, statistic.replace("mse", "ci95")
     return _columns(rows, *names, points="query", split="test", **keys)
 
 
 def _seeds_of(rows):
-    """The seeds of the MAML runs, and last MEAN where there are several."""
+    """Returns the seeds of the MAML runs; if there are several, MEAN is the last."""
     return list(dict.fromkeys(row["seed"] for row in rows if row["learner"] == MAML))
 
 
 def sensitivity_rows(learners) -> list[dict]:
-    """For each learner its losses after a step of each size, their decrease, and the gradient's norm.
+    """Computes each learner's losses after a step of each size, their decrease, and the gradient's norm.
 
     Args:
-        learners: Learners; of MAML the first seed. "random" is the network as MAML's training found it.
+        learners: Learners; MAML is its first seed, and "random" is its network before any training.
 
     Returns:
         Rows of learner, quantity ("support loss", "query loss", "decrease of support loss", "decrease of query loss",
@@ -219,7 +220,7 @@ def sensitivity_rows(learners) -> list[dict]:
 
 
 def losses_along_gradient(maml, tasks, step_sizes):
-    """[sizes, tasks] losses on the query after one update of each size, in any case along the same gradient."""
+    """Returns [sizes, tasks], the losses on the query after one update of each size along the same gradient."""
     specs = checks.specs(tasks), tf.TensorSpec([], maml.dtype)
     curves = functools.partial(maml.curves.graph, num_updates=1)
     graph = functools.partial(maml.compiler.call_as, specs, "along the gradient", curves, tasks)
@@ -227,7 +228,7 @@ def losses_along_gradient(maml, tasks, step_sizes):
 
 
 def gradient_norms(maml, tasks):
-    """[tasks] Euclidean norms of the gradient of the loss on the support, before any update."""
+    """Returns [tasks], the Euclidean norms of the gradient of the loss on the support, before any update."""
 
     def of_task(task):
         start = maml.start()
@@ -240,7 +241,7 @@ def gradient_norms(maml, tasks):
 
 
 def draw_sensitivity(figure, rows: list[dict]) -> None:
-    """The loss along the gradient, its decrease by a step of the usual size, and the gradient's norm."""
+    """Draws the loss along the gradient, its decrease by a step of the usual size, and the gradient's norm."""
     along, decrease, norm = figure.subplots(1, 3, width_ratios=(1.8, 1, 1))
     for name, (color, line, marker, _) in _STYLES.items():
         size, mean, ci95 = _columns(rows, "step_size", "mean", "ci95", learner=name, quantity=QUERY_LOSS)
@@ -278,7 +279,7 @@ def _row(learner, quantity, step_size, values):
 
 
 def _columns(rows, *names, **keys):
-    """An array for each name, of the rows that have these entries."""
+    """Returns an array for each name, from the rows that have the entries `keys`."""
     found = [row for row in rows if all(row[name] == value for name, value in keys.items())]
     return tuple(np.array([row[name] for row in found], float) for name in names)
 

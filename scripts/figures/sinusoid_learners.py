@@ -1,4 +1,4 @@
-"""The learners of the paper's section 5.1, restored from the runs of main.py; their errors, and the table of these."""
+"""Restores the learners of the paper's section 5.1 from runs of main.py, and tabulates their errors."""
 
 import functools
 import re
@@ -28,9 +28,9 @@ MAML, PRETRAINED, TUNED, ORACLE = "MAML", "pretrained", "pretrained, tuned", "or
 ORIGINAL = {"maml": "original MAML", "pretrained": "original pretrained", "oracle": "original oracle"}
 MEAN = "mean"  # in place of a seed: the mean over seeds
 
-# An error above the square of the largest amplitude is a task whose updates diverge: gradient descent at the paper's
-# step size is only just stable after meta-training, and with few points it may not be. A few such tasks of 600 dominate
-# every mean.
+# An error above the square of the largest amplitude means that the updates of the task diverge. Gradient descent at the
+# paper's step size is only just stable after meta-training, and with few points it may be unstable. A few such tasks
+# among 600 dominate every mean.
 DIVERGED = 5.0**2
 
 SHOWN_UPDATES = (0, 1, 5, 10)  # in the table
@@ -49,7 +49,7 @@ class Learner:
         self._curves = functools.partial(run.maml.curves.graph, num_updates=UPDATES)
 
     def tasks(self, shots, split="test"):
-        """The 600 tasks of a split as Tasks: "test", the original's own, or "val"."""
+        """Returns the 600 tasks of a split as Tasks; split: "test" (the tasks of the original code) or "val"."""
         return build.load(self.experiment, None, shots).evaluation_tasks(split, 0, EVALUATION_TASKS)
 
     def errors(self, shots, *, step_size=None, split="test") -> tuple[np.ndarray, np.ndarray]:
@@ -57,7 +57,7 @@ class Learner:
 
         Args:
             shots: K of the tasks.
-            step_size: of the updates; default, that of training.
+            step_size: step size of the updates; default, that of training.
             split: "test" or "val".
 
         Returns:
@@ -87,9 +87,9 @@ class Learner:
 
 
 class Learners(NamedTuple):
-    """What the paper compares, all trained with K = 10.
+    """The learners that the paper compares, all trained with K = 10.
 
-    maml: by seed.
+    maml: MAML, by seed.
     pretrained: trained to fit all tasks at once; it adapts like MAML.
     oracle: given amplitude and phase as inputs; it has nothing to adapt to.
     """
@@ -104,11 +104,11 @@ def load_learners(logdir=None, seeds=None, iterations=ITERATIONS) -> Learners:
 
     Args:
         logdir: folder of the runs; default logs/sinusoid.
-        seeds: of the MAML runs; default, all that have come to their end.
-        iterations: of training, for all of them.
+        seeds: seeds of the MAML runs; default, those of all finished runs.
+        iterations: iterations of training, for all of them.
 
     Raises:
-        UserError: a run is missing or has not come to its end; the message has the command that trains it.
+        UserError: a run is missing or not finished; the message has the command that trains it.
     """
     seeds = sorted(set(seeds or _finished_seeds(logdir, iterations)))
     baseline = {"pretrain_iterations": iterations, "metatrain_iterations": 0}
@@ -127,30 +127,30 @@ def _load(experiment, logdir):
             f"the run in {folder} has a checkpoint of iteration {there[-1]} but none of {experiment.iterations}: "
             f"finish it by `{command}`, or give --iterations"
         )
-    # Without XLA: what is computed here takes less time than compiling it would.
+    # Without XLA: compiling by XLA would take longer than what is computed here.
     return Learner(load_run(experiment, logdir, iteration=experiment.iterations, jit=False))
 
 
 def _finished_seeds(logdir, iterations):
-    """Seeds of the MAML runs that have come to their end; 0 if there are none, so that its absence is told."""
+    """Returns the seeds of the finished MAML runs; [0] if there are none, so that the error names a run to train."""
     first = run_folder(Experiment.of(), logdir)
     folders = {re.fullmatch(rf"{re.escape(first.name)}(?:\.seed(\d+))?", f.name): f for f in first.parent.glob("*")}
     return [int(name[1] or 0) for name, folder in folders.items() if name and iterations in available(folder)] or [0]
 
 
 def error_rows(learners: Learners) -> list[dict]:
-    """The errors of all learners, and those of the authors' code.
+    """Computes the errors of all learners, and adds those of the authors' code.
 
     Returns:
-        A row for each of
+        A row for each combination of
             shots: K of the tasks; all learners were trained with K = 10.
             learner: MAML, PRETRAINED (with the step size of training), TUNED, ORACLE, or a value of ORIGINAL.
-            step_size: of the updates.
-            seed: of the run; MEAN for the mean over seeds of each task's error; none for the authors' code.
+            step_size: step size of the updates.
+            seed: seed of the run; MEAN for the mean over seeds of each task's error; None for the authors' code.
             split: "test", or "val" for the errors by which the step size was chosen.
             points: "query", or "support" for the error before any update that the authors' code reports.
-            updates: their number.
-        with what `statistics` says of 600 tasks.
+            updates: number of updates.
+        with the `statistics` of the errors on 600 tasks.
     """
     rows = []
     for shots in SHOTS:
@@ -166,17 +166,17 @@ def error_rows(learners: Learners) -> list[dict]:
 
 
 def statistics(errors) -> dict[str, float]:
-    """What to report of errors.
+    """Computes the statistics of errors that are reported.
 
     Args:
         errors: [seeds, tasks].
 
     Returns:
-        mse: mean over tasks of the mean over seeds; NaN and infinity spread.
+        mse: mean over tasks of the mean over seeds; NaN or infinite if an error is.
         ci95: half width of its 95 % confidence interval over tasks, 1.96 * std / sqrt(tasks).
-        capped_mse, capped_ci95: the same of errors of at most DIVERGED, as which NaN counts too.
-        median: over tasks and seeds.
-        diverged: how many of these are above DIVERGED or NaN.
+        capped_mse, capped_ci95: the same, with errors above DIVERGED and NaN counted as DIVERGED.
+        median: median over tasks and seeds, with errors capped in the same way.
+        diverged: number of errors, over tasks and seeds, that are above DIVERGED or NaN.
     """
     capped = np.minimum(np.nan_to_num(errors, nan=np.inf), DIVERGED)
     mse, ci95 = _mean_and_ci95(errors)
@@ -186,11 +186,11 @@ def statistics(errors) -> dict[str, float]:
 
 
 def table(rows, iterations) -> str:
-    """The errors after 0, 1, 5 and 10 updates.
+    """Formats the errors after 0, 1, 5 and 10 updates as a table.
 
     Args:
-        rows: of `error_rows`.
-        iterations: of training.
+        rows: rows of `error_rows`.
+        iterations: iterations of training.
     """
     names = [f"{n} update{'' if n == 1 else 's'}" for n in SHOWN_UPDATES]
     cells = []
@@ -220,7 +220,7 @@ def _pretrained_rows(learner, shots):
 
 
 def _rows(same, by_seed, split="test"):
-    """Rows of what `Learner.errors` gave for each seed."""
+    """Makes rows of what `Learner.errors` returned for each seed."""
     support, query = (np.stack(values) for values in zip(*by_seed, strict=True))
     same = same | {"split": split}
     rows = [same | {"points": "support", "updates": 0} | statistics(support)]
@@ -246,7 +246,7 @@ def _mean_and_ci95(errors):
 
 
 def _lines(rows, shots):
-    """A list of texts for each learner, seed and step size."""
+    """Returns a list of texts for each learner, seed and step size."""
     lines = {}
     for row in rows:
         query = row["points"] == "query" or row["learner"] in ORIGINAL.values()

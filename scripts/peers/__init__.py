@@ -1,1 +1,1 @@
-"""MAML in PyTorch and in JAX, small and plain, which `scripts.benchmark --peers` compares this project with."""
+"""Small, plain implementations of MAML in PyTorch and JAX, which `scripts.benchmark --peers` measures."""

@@ -1,11 +1,11 @@
-"""MAML in JAX: a compiled step of all tasks at once, or one after the other on every core; or a hundred in a loop.
+"""MAML in JAX: a compiled step over all tasks at once, or task by task on every core; or a loop of a hundred steps.
 
 python -m scripts.peers.jax_peer '{"problem": "problem.npz", "way": "vmap", "processes": 1}'
 
-By "vmap" the tasks are vectorised; by "map" each core is a device of its own, which goes through a share of them by
-`lax.map`; by "scan" a call does a hundred steps on sinusoids, which it draws in each, as ours does.
+With "vmap" the tasks are vectorised. With "map" each core is a separate device, which goes through its share of the
+tasks by `lax.map`. With "scan" a call does a hundred steps on sinusoids and draws new ones in each, as our loop does.
 
-Convolutions are products of patches: on CPUs, XLA's own take ten times as long where kernels differ by task.
+Convolutions are products of patches: on CPUs, XLA's own convolutions take ten times as long if kernels differ by task.
 """
 
 import functools
@@ -28,7 +28,7 @@ IN_LOOP = 100  # steps in a call
 
 
 def convolution(x, kernel, strides):
-    """As TensorFlow's with padding SAME, of 3 x 3 pixels; [batch, height, width, channels]."""
+    """Convolves as TensorFlow does with padding SAME, by 3 x 3 pixels; x: [batch, height, width, channels]."""
     sizes = [-(-size // strides) for size in x.shape[1:3]]
     pads = [max((new - 1) * strides + 3 - old, 0) for new, old in zip(sizes, x.shape[1:3], strict=True)]
     x = jnp.pad(x, ((0, 0), *((pad // 2, pad - pad // 2) for pad in pads), (0, 0)))
@@ -38,10 +38,10 @@ def convolution(x, kernel, strides):
 
 
 def pooled(x):
-    """The largest of each 2 x 2 pixels.
+    """Returns the largest of each 2 x 2 pixels.
 
-    By comparisons: XLA on CPUs gets the second derivative of `x.reshape(...).max(...)` wrong under vmap (JAX 0.10), and
-    `maximum` and `reduce_window` take 1.4 times as long in a step on miniImagenet.
+    It uses comparisons, since XLA on CPUs gets the second derivative of `x.reshape(...).max(...)` wrong under vmap (JAX
+    0.10), and since a step on miniImagenet takes 1.4 times as long with `maximum` and `reduce_window`.
     """
     height, width = (size // 2 * 2 for size in x.shape[1:3])
     rows = larger(x[:, 0:height:2], x[:, 1:height:2])
@@ -76,7 +76,7 @@ def loss(facts, weights, x, y):
 
 
 def task_loss(facts, weights, support_x, support_y, query_x, query_y):
-    """Equation 1 some times, then the loss of the queries."""
+    """Makes the inner updates (equation 1), and returns the loss on the queries."""
     shared = {name: weight for name, weight in weights.items() if name.endswith("beta")}
     fast = {name: weight for name, weight in weights.items() if name not in shared}
     for _ in range(facts["num_updates"]):
@@ -87,26 +87,26 @@ def task_loss(facts, weights, support_x, support_y, query_x, query_y):
 
 
 def cores():
-    """The devices, as an axis."""
+    """Returns a mesh of all devices along one axis."""
     return jax.make_mesh((jax.device_count(),), ("cores",), axis_types=(AxisType.Auto,))
 
 
 def meta_gradient(facts, way, weights, tasks):
-    """The mean over the tasks, all of them at once or one after the other on each device."""
+    """Returns the mean meta-gradient over the tasks, all of them at once or one after the other on each device."""
     if way == "map":
 
         def of_share(weights, tasks):
             gradients = lax.map(lambda task: jax.grad(functools.partial(task_loss, facts))(weights, *task), tasks)
             return jax.tree.map(lambda g: lax.pmean(g.mean(0), "cores"), gradients)
 
-        specs = {"in_specs": (P(), P("cores")), "out_specs": P(), "check_vma": False}  # by which gradients stay local
+        specs = {"in_specs": (P(), P("cores")), "out_specs": P(), "check_vma": False}  # which keeps gradients local
         return jax.shard_map(of_share, mesh=cores(), **specs)(weights, tasks)
     losses = jax.vmap(functools.partial(task_loss, facts), (None, 0, 0, 0, 0))
     return jax.grad(lambda weights: losses(weights, *tasks).mean())(weights)
 
 
 def step(facts, way, state, tasks):
-    """A step of Adam; state: the steps done, the weights, and Adam's moments of the gradient."""
+    """Makes a step of Adam; state: the number of steps done, the weights, and Adam's two moments of the gradient."""
     done, weights, m, v = state
     gradient = meta_gradient(facts, way, weights, tasks)
     if facts["clip"]:
@@ -119,7 +119,7 @@ def step(facts, way, state, tasks):
 
 
 def sinusoids(seed, like):
-    """Tasks of section 5.1, as many as there are and as large."""
+    """Draws tasks of section 5.1, as many and as large as those in `like`."""
     count, support = like[0].shape[:2]
     keys = jax.random.split(jax.random.key(seed), 3)
     amplitude = jax.random.uniform(keys[0], (count, 1, 1), minval=0.1, maxval=5.0)
@@ -130,7 +130,7 @@ def sinusoids(seed, like):
 
 
 def loop(facts, state, tasks):
-    """IN_LOOP steps, each on tasks of its own."""
+    """Makes IN_LOOP steps, each on newly drawn tasks."""
 
     def body(state, _):
         return step(facts, "vmap", state, sinusoids(state[0].astype(int), tasks)), None
@@ -139,15 +139,15 @@ def loop(facts, state, tasks):
 
 
 def on_device(problem):
-    """Weights, on every device, and tasks, an equal share on each."""
+    """Puts the weights on every device, and an equal share of the tasks on each; returns (weights, tasks)."""
     whole, shares = (NamedSharding(cores(), spec) for spec in (P(), P("cores")))
     return jax.device_put(problem.weights, whole), tuple(jax.device_put(list(problem.tasks), shares))
 
 
 def main():
-    """Does what the JSON of the command line asks for."""
+    """Does what the JSON on the command line asks for."""
     request = json.loads(sys.argv[1])
-    os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={request['processes']}"  # read at the first use
+    os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={request['processes']}"  # for JAX's first use
     problem, way = problems.read(request["problem"]), request["way"]
     with jax.enable_x64(True):
         found = jax.jit(functools.partial(meta_gradient, problem.facts, way))(*on_device(problem.to_check()))

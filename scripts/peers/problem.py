@@ -1,12 +1,12 @@
-"""What all frameworks compute: a network, its initial weights, a meta-batch, and our meta-gradient, in one file.
+"""The problem that all frameworks compute, in one file: a network, initial weights, a meta-batch, our meta-gradient.
 
 python -m scripts.peers.problem problem.npz '{"datasource": "omniglot"}' 2
 
-The meta-gradient is that of the first tasks, here of two, in float64: in float32, two frameworks differ by 0.1 to 3 %
-wherever rounding puts one of a task's activations on the other side of ReLU's kink, though both are right.
+The meta-gradient is that of the first tasks, here of two, in float64. In float32, two frameworks differ by 0.1 to 3 %
+if rounding puts an activation of a task on the other side of ReLU's kink, though both are right.
 
-The peers read the file by NumPy alone. Biases that batch normalisation subtracts again are left out, as a network
-written for one of these frameworks does without them.
+The peers need only NumPy to read the file. It leaves out biases that batch normalisation subtracts again, as networks
+written for these frameworks do.
 """
 
 import json
@@ -23,11 +23,12 @@ class Problem(NamedTuple):
     facts: strides, max_pool, flatten and norm of the network, epsilon of the norm; classes (0: regression) and shots,
         by which the summed cross-entropy is divided; step_size, num_updates and first_order of the inner loop;
         learning_rate of Adam, and the clip of every component of the meta-gradient, or None.
-    tasks: support_x, support_y, query_x, query_y, [tasks, examples, ...]; images [height, width, channels], labels ids.
-    weights: by name, in the order of the layers. Kernels are [height, width, in, out] and [in, out]; what ends in beta
-        is an offset of the norm, which the inner loop leaves as it is.
+    tasks: support_x, support_y, query_x and query_y, [tasks, examples, ...]; images are [height, width, channels], and
+        labels of classes are ids.
+    weights: arrays by name, in the order of the layers. Kernels are [height, width, in, out] and [in, out]; names that
+        end in beta are offsets of the norm, which the inner loop does not change.
     gradient: our meta-gradient, by the same names, float64.
-    checked: the number of tasks that it is the mean over.
+    checked: number of tasks, the first ones, over which the gradient is the mean.
     """
 
     facts: dict[str, Any]
@@ -37,7 +38,7 @@ class Problem(NamedTuple):
     checked: int
 
     def to_check(self) -> "Problem":
-        """The same in float64, of the tasks that are checked."""
+        """Returns the problem in float64, with only the tasks that are checked."""
         tasks = [_double(values[: self.checked]) for values in self.tasks]
         return self._replace(tasks=tasks, weights={name: _double(weight) for name, weight in self.weights.items()})
 
@@ -47,7 +48,7 @@ def _double(values):
 
 
 def read(path: str | Path) -> Problem:
-    """The problem in a file."""
+    """Reads the problem in a file."""
     with np.load(path) as arrays:
         facts = json.loads(str(arrays["facts"]))
         weights, gradient = ({name: arrays[f"{of} {name}"] for name in facts["names"]} for of in ("weight", "gradient"))
@@ -55,17 +56,17 @@ def read(path: str | Path) -> Problem:
 
 
 def difference(gradient: dict[str, np.ndarray], ours: dict[str, np.ndarray]) -> float:
-    """The largest relative difference of two gradients: over the variables, |theirs - ours| / |ours|."""
+    """Returns the largest relative difference of two gradients over the variables: max |theirs - ours| / |ours|."""
     return max(float(np.linalg.norm(gradient[name] - ours[name]) / np.linalg.norm(ours[name])) for name in ours)
 
 
 def write(path: str | Path, settings: dict[str, Any], checked: int) -> None:
-    """Writes the problem of an experiment's settings, on random data, with the meta-gradient by this project.
+    """Writes the problem of an experiment on random data, with the meta-gradient that this project computes.
 
     Args:
-        path: of the file, .npz.
-        settings: of the Experiment.
-        checked: number of tasks whose meta-gradient the peers are compared with.
+        path: path of the file, .npz.
+        settings: settings of the Experiment.
+        checked: number of tasks over which meta-gradients are compared.
 
     Raises:
         ValueError: the peers have no such network or variant.
@@ -112,7 +113,7 @@ def write(path: str | Path, settings: dict[str, Any], checked: int) -> None:
 
 
 def _gradient(maml, tasks, count):
-    """The meta-gradient of the first tasks in float64, by the names of the variables."""
+    """Computes the meta-gradient of the first tasks in float64, by the names of the variables."""
     from maml_tf.backend import tf
     from maml_tf.maml import MAML
 

@@ -1,4 +1,4 @@
-"""How a peer answers: timed blocks of steps, asked for on its standard input, as `scripts.benchmark_worker` does."""
+"""Times the blocks of steps that a peer's standard input asks for, as `scripts.benchmark_worker` does."""
 
 import json
 import math
@@ -9,13 +9,13 @@ from typing import Any
 
 
 def serve(block: Callable[[int], None], first: dict[str, Any], peak_mb: float | None, in_call: int = 1) -> None:
-    """Writes a line of what is known before, then answers each line {"steps": 20} with milliseconds of a step.
+    """Prints a first line of JSON, then answers each line {"steps": 20} with the milliseconds of a step.
 
     Args:
-        block: does so many calls, and returns when they are done.
-        first: of the first line.
-        peak_mb: of memory.
-        in_call: steps in a call.
+        block: function that does a number of calls, and returns when they are done.
+        first: dict for the first line.
+        peak_mb: peak memory in MB, which each answer repeats.
+        in_call: number of steps in a call.
     """
     print(json.dumps(first), flush=True)
     for line in sys.stdin:
@@ -27,7 +27,7 @@ def serve(block: Callable[[int], None], first: dict[str, Any], peak_mb: float | 
 
 
 def seconds(call: Callable[[], Any], times: int = 2) -> float:
-    """The least time of some calls, after one that warms up."""
+    """Returns the shortest time of some calls in seconds, after a warm-up call."""
     call()
     found = []
     for _ in range(times):

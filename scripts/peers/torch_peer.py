@@ -1,8 +1,8 @@
-"""MAML in PyTorch: by `torch.func.vmap` over the tasks, or task after task, in one process or in one on every core.
+"""MAML in PyTorch: by `torch.func.vmap` over the tasks or task after task, in one process or in one process per core.
 
 python -m scripts.peers.torch_peer '{"problem": "problem.npz", "way": "vmap", "processes": 1}'
 
-Of the threads, and of the memory formats of convolutions, those are taken that make a step fastest on this machine.
+It chooses the number of threads and the memory format of convolutions that make a step fastest on this machine.
 """
 
 import itertools
@@ -22,13 +22,14 @@ from scripts.peers import serving
 
 
 class Learner:
-    """MAML on a problem, by "vmap" or by "loop", on this process's share of its tasks.
+    """MAML on this process's share of the tasks of a problem, by "vmap" or by "loop".
 
-    Strided convolutions of maps with an even number of rows pad at their end in TensorFlow, and PyTorch pads at both.
-    So images and kernels are flipped there, which makes it the same function without a copy for the padding.
+    If a map has an even number of rows, TensorFlow pads it for a strided convolution at the end only, and PyTorch at
+    both ends. With strides, images and kernels are therefore flipped, which gives the same function without a copy for
+    the padding.
 
     Args:
-        channels_last: memory format of convolutions.
+        channels_last: whether convolutions have the memory format channels_last.
     """
 
     def __init__(self, problem, way, rank, processes, channels_last=False):
@@ -48,7 +49,7 @@ class Learner:
         return images.unflatten(0, x.shape[:2])
 
     def of_ours(self, values):
-        """A weight as PyTorch has it: [out, in, ...]."""
+        """Converts a weight of ours to PyTorch's form, [out, in, ...]."""
         if values.ndim == 4:
             return values.permute(3, 2, 0, 1).flip(self.flips).contiguous(memory_format=self.form)
         if self.follows_maps(values):
@@ -56,7 +57,7 @@ class Learner:
         return values.T.contiguous() if values.ndim == 2 else values
 
     def as_ours(self, values):
-        """The reverse."""
+        """Converts a weight or gradient of PyTorch's form to ours."""
         if values.ndim == 4:
             return values.flip(self.flips).permute(2, 3, 1, 0)
         values = values.T if values.ndim == 2 else values
@@ -89,7 +90,7 @@ class Learner:
         return F.cross_entropy(outputs, y, reduction="sum") / self.facts["shots"]
 
     def task_loss(self, support_x, support_y, query_x, query_y):
-        """Equation 1 some times, then the loss of the queries."""
+        """Makes the inner updates (equation 1), and returns the loss on the queries."""
         shared = {name: weight for name, weight in self.weights.items() if name.endswith("beta")}
         fast = {name: weight for name, weight in self.weights.items() if name not in shared}
         for _ in range(self.facts["num_updates"]):
@@ -106,7 +107,7 @@ class Learner:
         return dict(zip(fast, found, strict=True))
 
     def meta_gradient(self):
-        """Leaves the mean over all tasks in the weights' `grad`."""
+        """Computes the mean meta-gradient over all tasks, and leaves it in the weights' `grad`."""
         self.adam.zero_grad()
         if self.way == "vmap":
             (vmap(self.task_loss)(*self.tasks).sum() / self.count).backward()
@@ -128,7 +129,7 @@ class Learner:
 
 
 def run(request, rank, store):
-    """Serves, as the first of the processes; or does steps as another of them, as long as the first says how many."""
+    """Serves requests in the first process; in another process, does the steps that the first one announces."""
     problem, share = problems.read(request["problem"]), (request["way"], rank, request["processes"])
     together = request["processes"] > 1
     torch.set_num_threads(1)
@@ -159,7 +160,7 @@ def run(request, rank, store):
 
 
 def fastest(problem, share):
-    """The learner with the threads and the memory format with which a step is fastest; and these in words."""
+    """Returns the learner with the threads and the memory format that make a step fastest, and these in words."""
     way, _, processes = share
     formats = [False, True] if way == "loop" and any(w.ndim == 4 for w in problem.weights.values()) else [False]
     counts = [1] if processes > 1 else sorted({1, process.available_cores()})
@@ -179,7 +180,7 @@ def fastest(problem, share):
 
 
 def main():
-    """Does what the JSON of the command line asks for."""
+    """Does what the JSON on the command line asks for."""
     request = json.loads(sys.argv[1])
     store = f"file://{os.path.abspath(request['problem'])}.{os.getpid()}"
     new = multiprocessing.get_context("spawn").Process

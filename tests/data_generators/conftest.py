@@ -1,4 +1,4 @@
-"""Fixtures: a web server on localhost, and an address where there is none."""
+"""Fixtures: a web server on localhost, and an address without a server."""
 
 import functools
 import http.server
@@ -39,4 +39,4 @@ class QuietHandler(http.server.SimpleHTTPRequestHandler):
     """Serves files without writing a log."""
 
     def log_message(self, *_):
-        """Keeps quiet."""
+        """Writes nothing."""

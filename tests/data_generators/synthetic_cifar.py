@@ -1,4 +1,4 @@
-"""A small CIFAR-100, of five classes in two superclasses, in the form of the published one."""
+"""A small CIFAR-100 with five classes in two superclasses, in the published format."""
 
 import hashlib
 import pickle
@@ -11,17 +11,17 @@ from tests.data_generators.synthetic_images import write_tar
 SUPERCLASSES = {"fish": ("ray", "shark"), "flowers": ("orchid", "rose", "tulip")}
 CLASSES = sorted(name for names in SUPERCLASSES.values() for name in names)
 SPLITS = {"train": ("tulip", "ray"), "val": ("orchid",), "test": ("shark", "rose")}
-TRAIN, TEST = 4, 2  # images of each class in the files of these names
+TRAIN, TEST = 4, 2  # images of each class in the files train and test
 
 
 def images():
-    """uint8 [32, 32, 3] of each class, in the order of the files: those of train, then those of test."""
+    """{class: uint8 [TRAIN + TEST, 32, 32, 3]}: the images in the file train, then those in test."""
     random = np.random.default_rng(0)
     return {name: random.integers(0, 256, (TRAIN + TEST, 32, 32, 3), np.uint8) for name in CLASSES}
 
 
 def files(protocol=2):
-    """Name -> contents of the three pickles; the images of a file are mixed."""
+    """{name: contents} of the three pickles; the classes of a file are mixed."""
     of_class, found = images(), {}
     coarse = {name: place for place, names in enumerate(SUPERCLASSES.values()) for name in names}
     for file, first, count in (("train", 0, TRAIN), ("test", TRAIN, TEST)):
@@ -39,7 +39,7 @@ def files(protocol=2):
 
 
 def archive(path, contents=None):
-    """The archive; returns its Edition."""
+    """Writes the archive; returns its Edition."""
     contents = files() if contents is None else contents
     write_tar(path, {f"cifar-100-python/{name}": value for name, value in contents.items()}, mode="w:gz")
     whole = path.read_bytes()

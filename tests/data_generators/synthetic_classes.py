@@ -8,14 +8,14 @@ from data_generators.episodes import ClassImages
 
 
 def classes(names, per_class=20, side=16, noise=0.3, channels=3):
-    """ClassImages [., side, side, channels]; the same names give the same images, whatever the others."""
+    """ClassImages [images, side, side, channels]; the same name gives the same images, whatever the other names are."""
     images = np.concatenate([_of_class(name, per_class, side, noise)[..., :channels] for name in names])
     lengths = np.full(len(names), per_class)
     return ClassImages(images, np.cumsum(lengths) - lengths, lengths, tuple(names))
 
 
 def splits(per_class=20, **others):
-    """Six training, six validation and three test classes; arguments as of `classes`."""
+    """Six training, six validation and three test classes; the arguments are those of `classes`."""
     sizes = {"train": 6, "val": 6, "test": 3}
     return {split: classes([f"{split}{i}" for i in range(size)], per_class, **others) for split, size in sizes.items()}
 

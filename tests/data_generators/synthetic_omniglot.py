@@ -1,4 +1,4 @@
-"""A small Omniglot: 3 alphabets, 10 characters, 3 images each, of which any part can be spoilt."""
+"""A small Omniglot: 3 alphabets, 10 characters, 3 images each. Any part of it can be damaged."""
 
 import hashlib
 import io
@@ -32,13 +32,13 @@ def png(image: Image.Image) -> bytes:
 
 
 def files(part: str, side: int = 105) -> dict[str, bytes]:
-    """Every file of a part, alphabet/character/0001_01.png, and its contents."""
+    """{"<alphabet>/<character>/0001_01.png": contents} of all files of a part."""
     names = [f"{name}/0001_{i:02d}.png" for name in CHARACTERS[part] for i in range(1, NUM_IMAGES + 1)]
     return {name: png(drawing(name, side)) for name in names}
 
 
 def write_zip(path: Path, contents: dict[str, bytes], folder: str | None = None) -> Path:
-    """Writes a zip with everything in one folder, by default that of the zip's name; "" is none."""
+    """Writes a zip with everything in one folder, by default named as the zip; with "", there is no folder."""
     folder = path.stem if folder is None else folder
     path.parent.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -63,7 +63,7 @@ def write_zips(path: Path) -> Path:
 
 
 def edition(path: Path | None = None) -> Edition:
-    """What the small Omniglot holds; the downloads must be the zips in the folder at path."""
+    """The Edition of the small Omniglot; its downloads must be the zips in the folder `path`."""
     zips = {part: (path / f"{part}.zip").read_bytes() if path else b"" for part in CHARACTERS}
     parts = [
         Part(part, len(CHARACTERS[part]), hashlib.sha256(zips[part]).hexdigest(), len(zips[part])) for part in zips
@@ -77,12 +77,12 @@ def load(folder, **arguments):
 
 
 def snapshot(folder):
-    """Every file below a folder and what it holds."""
+    """{path: contents} of every file below a folder."""
     return {file.relative_to(folder): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
 def by_name(splits):
-    """The images of every character."""
+    """{name: images} of every character."""
     return {
         name: data.images[offset : offset + length]
         for data in splits.values()
@@ -91,7 +91,7 @@ def by_name(splits):
 
 
 def assert_whole(splits):
-    """All characters are there, each with its own images in their order."""
+    """Asserts that all characters are there, each with its own images in order."""
     found = by_name(splits)
     assert sorted(found) == sorted(name for names in CHARACTERS.values() for name in names)
     for name, images in found.items():
@@ -104,7 +104,7 @@ def assert_whole(splits):
 
 
 def spoil(folder, part, change, as_zip):
-    """Writes both parts, one of them after change(its files)."""
+    """Writes both parts; change(files) changes the files of one of them first."""
     for name in CHARACTERS:
         contents = files(name)
         if name == part:

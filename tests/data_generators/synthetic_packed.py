@@ -1,4 +1,4 @@
-"""Small files in the layouts in which few-shot data sets are passed on; each as its own code writes it."""
+"""Writes small files in the layouts in which few-shot data sets are distributed, each as its original code does."""
 
 import io
 import pickle
@@ -9,7 +9,7 @@ import numpy as np
 from tests.data_generators.synthetic_images import encoded, jpeg, picture, pixels
 
 SPLITS = {"train": ["n01", "n02", "n03"], "val": ["n04"], "test": ["n05"]}
-IMAGES = 4  # of each class
+IMAGES = 4  # images of each class
 
 
 def expected(name, side=84, count=IMAGES):
@@ -18,12 +18,12 @@ def expected(name, side=84, count=IMAGES):
 
 
 def array(names, side=84):
-    """The pixels of some classes, one after the other."""
+    """The pixels of some classes, one class after the other."""
     return np.concatenate([expected(name, side) for name in names])
 
 
 def cache(folder, protocol=2, splits=SPLITS, val="val"):
-    """mini-imagenet-cache-<split>.pkl."""
+    """Writes mini-imagenet-cache-<split>.pkl; returns, like most functions here, {split: {class as read: name}}."""
     for split, names in splits.items():
         classes = {name: list(range(i * IMAGES, (i + 1) * IMAGES)) for i, name in enumerate(names)}
         content = {"image_data": array(names), "class_dict": classes}
@@ -33,7 +33,7 @@ def cache(folder, protocol=2, splits=SPLITS, val="val"):
 
 
 def category_split(folder, protocol=2, name="miniImageNet_category_split_{}.pickle", side=84):
-    """miniImageNet_category_split_<phase>.pickle, whose classes are numbers from 0 to 99, mixed."""
+    """Writes miniImageNet_category_split_<phase>.pickle: the labels continue from split to split; images are mixed."""
     found, first = {}, 0
     for split, names in SPLITS.items():
         labels = [first + i for i in range(len(names)) for _ in range(IMAGES)]
@@ -47,7 +47,7 @@ def category_split(folder, protocol=2, name="miniImageNet_category_split_{}.pick
 
 
 def tiered(folder, protocol=2, as_bytes=False):
-    """<split>_images_png.pkl, a list of arrays [bytes, 1] as OpenCV encodes; and <split>_labels.pkl."""
+    """Writes <split>_images_png.pkl, a list of arrays [bytes, 1] as OpenCV encodes them, and <split>_labels.pkl."""
     for split, names in SPLITS.items():
         files = [encoded(picture(f"{name} {i}"), "PNG") for name in names for i in range(IMAGES)]
         arrays = files if as_bytes else [np.frombuffer(file, np.uint8)[:, None] for file in files]
@@ -57,14 +57,14 @@ def tiered(folder, protocol=2, as_bytes=False):
 
 
 def tiered_labels(folder, split, names, protocol=2):
-    """<split>_labels.pkl."""
+    """Writes <split>_labels.pkl."""
     specific = np.repeat(np.arange(len(names), dtype=np.int32), IMAGES)
     labels = {"label_specific": specific, "label_general": specific * 0, "label_specific_str": list(names)}
     (folder / f"{split}_labels.pkl").write_bytes(pickle.dumps(labels | {"label_general_str": ["all"]}, protocol))
 
 
 def tiered_npz(folder):
-    """MetaOptNet's <split>_images.npz, and labels without texts that count on from split to split."""
+    """Writes MetaOptNet's <split>_images.npz, and labels without texts, which continue from split to split."""
     found, first = {}, 0
     for split, names in SPLITS.items():
         np.savez(folder / f"{split}_images.npz", images=array(names))
@@ -76,7 +76,7 @@ def tiered_npz(folder):
 
 
 def npz(folder, save=np.savez, name="{}.npz", keys=("images", "labels"), labels=lambda split, i, name: i):
-    """<split>.npz; labels gives that of a class."""
+    """Writes <split>.npz; labels(split, index, name) gives the label of a class."""
     for split, names in SPLITS.items():
         each = [labels(split, i, name) for i, name in enumerate(names) for _ in range(IMAGES)]
         save(folder / name.format(split), **{keys[0]: array(names), keys[1]: np.array(each)})
@@ -84,7 +84,7 @@ def npz(folder, save=np.savez, name="{}.npz", keys=("images", "labels"), labels=
 
 
 def zips(folder, prefix="", one=False):
-    """<split>.zip with <class>/<image>; or one zip, with <split>/<class>/<image>."""
+    """Writes <split>.zip with <class>/<image>, or one zip with <split>/<class>/<image>."""
     contents = {
         f"{s}/{n}/{i}.jpg": jpeg(f"{n} {i}") for s, names in SPLITS.items() for n in names for i in range(IMAGES)
     }
@@ -97,7 +97,7 @@ def zips(folder, prefix="", one=False):
 
 
 def write_zip(path, contents, compression=zipfile.ZIP_DEFLATED):
-    """A zip of files."""
+    """Writes a zip of these files, and of a shadow file as macOS adds; returns its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(path, "w", compression) as archive:
         archive.writestr("__MACOSX/._1.jpg", b"shadow")

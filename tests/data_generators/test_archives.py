@@ -1,4 +1,4 @@
-"""What tests/data_generators/test_omniglot*.py cannot see from outside: no more is read than allowed."""
+"""No more of an archive is read than allowed, which tests/data_generators/test_omniglot*.py cannot see from outside."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from data_generators.errors import UserError
 
 
 class Endless:
-    """A file that gives as many bytes as it is asked for, and remembers how many that were."""
+    """A file that gives as many bytes as it is asked for, and counts them."""
 
     asked = 0
 

@@ -18,7 +18,7 @@ def equal(some, others):
 
 
 def numbered(side):
-    """One class of one image whose pixels all differ, and tasks of it."""
+    """A training split of one class: two copies of an image whose pixels all differ."""
     image = np.arange(1, side * side + 1, dtype=np.uint8).reshape(1, side, side, 1)
     one = np.array([0]), np.array([2])
     return {"train": ClassImages(np.concatenate([image, image]), *one, ("a",))}

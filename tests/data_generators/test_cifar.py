@@ -156,7 +156,7 @@ def test_no_damage_to_the_archive_goes_unnoticed(tmp_path):
         refused(tmp_path, f"{ARCHIVE} is damaged or cannot be read|lacks cifar-100-python|not a folder or a tar")
     for _ in range(40):
         damaged = bytearray(whole)
-        damaged[20 + random.integers(len(whole) - 20)] ^= 1 << random.integers(8)  # beyond name and time of the gzip
+        damaged[20 + random.integers(len(whole) - 20)] ^= 1 << random.integers(8)  # after the gzip's name and time
         (tmp_path / ARCHIVE).write_bytes(damaged)
         refused(tmp_path, f"{ARCHIVE} is damaged or cannot be read")
 

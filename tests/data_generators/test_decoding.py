@@ -14,7 +14,7 @@ from tests.data_generators.synthetic_omniglot import drawing
 
 
 def seen_by_pillow(damaged, image):
-    """Whether Pillow itself refuses it or gives the right picture."""
+    """Whether Pillow itself refuses the damaged file, or reads the right picture from it."""
     try:
         return np.array_equal(Image.open(io.BytesIO(damaged)), image)
     except Exception:

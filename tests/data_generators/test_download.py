@@ -37,7 +37,7 @@ def test_downloads_into_a_new_folder(url, tmp_path):
 
 def test_left_over_part_does_no_harm(url, tmp_path):
     (tmp_path / "data.bin.part").write_bytes(b"half")
-    os.utime(tmp_path / "data.bin.part", (1, 1))  # else it might be the user's own, on its way
+    os.utime(tmp_path / "data.bin.part", (1, 1))  # old; a new one might be a user's running download
     fetch(url, tmp_path / "data.bin", SHA256, len(CONTENT))
     assert (tmp_path / "data.bin").read_bytes() == CONTENT
     assert files(tmp_path) == ["data.bin", "www"]

@@ -18,7 +18,7 @@ PATTERN = np.arange(SIDE * SIDE, dtype=np.uint8).reshape(SIDE, SIDE)
 
 
 def class_images(lengths, side=SIDE) -> ClassImages:
-    """Images with the planes class, index within the class, and a pattern that shows any turn."""
+    """Images whose channels are the class, the index within the class, and a pattern that shows any turn."""
     lengths = np.asarray(lengths)
     images = np.zeros([lengths.sum(), side, side, 3], np.uint8)
     images[..., 0] = np.repeat(np.arange(len(lengths)), lengths)[:, None, None]
@@ -34,7 +34,7 @@ def episodes(lengths=(8,) * 12, ways=5, shots=2, queries=3, rotate=True) -> Epis
 
 
 def planes(images):
-    """Class and index [tasks, rows], and pattern [tasks, rows, side, side], of float images."""
+    """The class and the index [tasks, rows], and the pattern [tasks, rows, side, side], of float images."""
     pixels = np.rint(images * 255).astype(int)
     assert (pixels[..., :2] == pixels[:, :, :1, :1, :2]).all()
     return pixels[:, :, 0, 0, 0], pixels[:, :, 0, 0, 1], pixels[..., 2]
@@ -78,7 +78,7 @@ def test_rows_are_shot_major_with_a_new_permutation_of_the_classes_for_every_sho
     labels = y.argmax(-1).reshape(200, 5, 5)  # [tasks, shots and queries, ways]
     assert (np.sort(labels, axis=-1) == np.arange(5)).all()
     orders = Counter(map(tuple, labels.reshape(-1, 5)))
-    assert len(orders) == 120  # every permutation, in 1000 draws with 8.3 expected of each
+    assert len(orders) == 120  # all permutations occur: 1000 draws, 8.3 expected of each
     assert max(orders.values()) < 25
     assert (labels[:, 0] != labels[:, 1]).any(-1).mean() > 0.95
 
@@ -231,7 +231,7 @@ def test_every_split_is_checked_and_all_short_classes_are_counted_and_ten_of_the
             15,
             ", or remove these classes, or use fewer shots or queries (--shots, --queries); --queries=14 would do.",
         ),
-        (15, 20, 15, ", or use fewer shots or queries (--shots, --queries)."),  # nothing would be left
+        (15, 20, 15, ", or use fewer shots or queries (--shots, --queries)."),  # no image would be left for queries
     ],
 )
 def test_only_what_helps_is_advised(shortest, shots, queries, advice):

@@ -1,4 +1,4 @@
-"""Files are written whole or not at all, what killed processes leave is removed, and damage is one sentence."""
+"""Files are written whole or not at all, leftovers of killed processes are removed, and damage is one sentence."""
 
 import os
 import subprocess
@@ -66,7 +66,7 @@ def test_what_a_running_process_writes_is_left(tmp_path):
         part.write_text("half")
     remove_abandoned(tmp_path / "x")
     assert all(part.exists() for part in parts)
-    os.utime(parts[1], (time.time() - 2e5,) * 2)  # nobody has written to it for days, wherever
+    os.utime(parts[1], (time.time() - 2e5,) * 2)  # no process anywhere has written to it for days
     remove_abandoned(tmp_path / "x")
     assert [part.exists() for part in parts] == [True, False]
 
@@ -87,10 +87,10 @@ def test_what_earlier_versions_left_is_removed(tmp_path):
     os.utime(tmp_path / "x.9.part", (1, 1))
     for name in ("x.part", "x.7.part", "x.abc.npy.7.part", ".x.8.part"):
         remove_abandoned(tmp_path / "x")
-        assert (tmp_path / name).exists()  # a process of that version may still write it, here or elsewhere
+        assert (tmp_path / name).exists()  # a process of that version may still be writing it, here or elsewhere
         os.utime(tmp_path / name, (time.time() - 4000,) * 2)
     remove_abandoned(tmp_path / "x")
-    assert sorted(os.listdir(tmp_path)) == ["x.9.part", "x.zip.part"]  # a folder and half a download of the user's
+    assert sorted(os.listdir(tmp_path)) == ["x.9.part", "x.zip.part"]  # a folder, and a user's half download
 
 
 def test_whatever_killed_processes_left_in_a_folder_is_removed_and_nothing_else(tmp_path):

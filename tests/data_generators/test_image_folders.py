@@ -22,7 +22,7 @@ JSON = "decoded_train_84x84x3.json"
 
 @pytest.fixture
 def decodings(monkeypatch):
-    """The paths of the images that are decoded."""
+    """The file names of the images that are decoded."""
     decoded = []
     call = Decoder.__call__
     monkeypatch.setattr(Decoder, "__call__", lambda self, path: decoded.append(path.name) or call(self, path))
@@ -31,7 +31,7 @@ def decodings(monkeypatch):
 
 @pytest.fixture
 def cached(tmp_path):
-    """A folder with a training split, and its cache."""
+    """A folder with a training split and its cache."""
     load_miniimagenet(write(tmp_path, synthetic.tree({"train/n01": 3, "train/n02": 2})))
     return tmp_path
 
@@ -83,7 +83,7 @@ def test_changed_images_are_decoded_anew(cached, decodings, change):
     CHANGES[change](cached)
     data = load_miniimagenet(cached)["train"]
     assert len(decodings) == data.lengths.sum() > 0
-    assert array_of(cached) != old  # and the former array is gone
+    assert array_of(cached) != old  # the former array is gone
     files = sorted((cached / "train").glob("*/*.jpg"))
     for name in data.names:
         expected = [synthetic.pixels(file.read_bytes()) for file in files if file.parent.name == name]

@@ -9,7 +9,7 @@ NAMES = ["a", "b", "c"]
 
 
 def index_by_image(data):
-    """The class of every image, by its pixels."""
+    """{pixels: class} of every image."""
     rows = [range(offset, offset + length) for offset, length in zip(data.offsets, data.lengths, strict=True)]
     return {(data.images[row] / np.float32(255)).tobytes(): i for i, of_class in enumerate(rows) for row in of_class}
 
@@ -20,7 +20,7 @@ def flat(tasks):
 
 
 def test_an_epoch_has_every_image_once_with_its_label():
-    # Classes in another order than in the array, and not all of their images: rows must not be mistaken for offsets.
+    # The classes are in another order than in the array and lack images, so that rows cannot be mistaken for offsets.
     data, _ = hold_out(subset(classes(["z", *NAMES], per_class=8), [3, 1, 2]), 0.25)
     known = index_by_image(data)
     assert len(known) == 18
@@ -46,7 +46,7 @@ def test_order_is_a_function_of_seed_and_iteration():
     for iteration in (9, 0, 7, 8):
         np.testing.assert_array_equal(used.sample(1, iteration, 2).support_x, drawn(1, iteration))
     assert not np.array_equal(drawn(1, 0), drawn(2, 0))
-    assert not np.array_equal(drawn(1, 0), drawn(1, 6))  # the first of the next epoch
+    assert not np.array_equal(drawn(1, 0), drawn(1, 6))  # the first iteration of the next epoch
 
 
 def test_pairs_have_every_image_once_and_mix_the_classes():
@@ -89,7 +89,7 @@ def test_halves_are_disjoint_and_whole():
     first, second = halves(data)
     assert (first.num_classes, second.num_classes) == (8, 8)
     assert sorted(first.names + second.names) == sorted(data.names)
-    assert sorted(first.names) != sorted(data.names[:8])  # drawn, not cut
+    assert sorted(first.names) != sorted(data.names[:8])  # drawn at random, not the first half
     assert [half.num_classes for half in halves(classes(list("abc"), 1))] == [1, 2]
 
 

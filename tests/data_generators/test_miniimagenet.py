@@ -1,4 +1,4 @@
-"""miniImagenet as it is loaded: whole and incomplete, with and without its images, and spoilt."""
+"""Loading miniImagenet: whole and incomplete, with and without its images, and damaged."""
 
 import numpy as np
 import pytest
@@ -134,7 +134,7 @@ def test_class_with_too_few_images(tmp_path):
 
 
 def test_image_that_lies_about_its_size(tmp_path):
-    """What is said in the header is judged before any pixel is decoded."""
+    """The size in the header is checked before any pixel is decoded."""
     content = bytearray(synthetic.jpeg("x"))
     place = content.index(b"\xff\xc0") + 5
     content[place : place + 4] = b"\xff\xff\xff\xff"

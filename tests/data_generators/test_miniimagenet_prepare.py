@@ -1,4 +1,4 @@
-"""The preparation of miniImagenet: from folders and tars, stopped and resumed, and from bad sources."""
+"""The preparation of miniImagenet: from folders and tars, interrupted and resumed, and from bad sources."""
 
 import io
 import os
@@ -29,7 +29,7 @@ def csv_of(files, header="filename,label"):
 
 @pytest.fixture
 def contents():
-    """Every image that the csv files name, by its place."""
+    """{path: contents} of every image that the csv files name."""
     return synthetic.tree(CLASSES)
 
 
@@ -42,7 +42,7 @@ def splits(tmp_path, contents):
 
 @pytest.fixture
 def prepare(tmp_path, splits):
-    """prepare(source, ...) into tmp_path / "data"."""
+    """prepare(source, ...) prepares miniImagenet in tmp_path / "data"."""
 
     def call(*sources, resize=False):
         return prepare_miniimagenet(tmp_path / "data", sources, splits, resize)
@@ -90,7 +90,7 @@ def test_larger_images_are_shrunk_as_in_the_original(tmp_path, prepare, contents
     source = write(tmp_path / "source", flat({name: encoded(image) for name, image in images.items()}))
     write(source, {FIRST: contents[f"train/n01/{FIRST}"]})
     prepare(source, resize=True)
-    assert (tmp_path / "data/train/n01" / FIRST).read_bytes() == contents[f"train/n01/{FIRST}"]  # was 84x84 already
+    assert (tmp_path / "data/train/n01" / FIRST).read_bytes() == contents[f"train/n01/{FIRST}"]  # it was 84x84 already
     for name in list(contents)[1:]:
         image = Image.open(tmp_path / "data" / name)
         assert (image.size, image.mode, image.format) == ((84, 84), "RGB", "JPEG")
@@ -130,7 +130,7 @@ def test_it_goes_on_where_it_was_stopped(tmp_path, prepare, contents, monkeypatc
     times = {path: (tmp_path / "data" / path).stat().st_mtime_ns for path in whole}
     spoilt, zeros, *others = whole
     (tmp_path / "data" / spoilt).write_bytes(b"half")
-    content = (tmp_path / "data" / zeros).read_bytes()  # whose end was not yet on the disk when the power went
+    content = (tmp_path / "data" / zeros).read_bytes()  # its end was not on the disk when the power failed
     (tmp_path / "data" / zeros).write_bytes(content[:-300] + bytes(300))
     (tmp_path / "data" / spoilt.parent / f".{spoilt.name}.part").write_bytes(b"an earlier version's")
     prepare(source, resize=resize)

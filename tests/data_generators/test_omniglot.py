@@ -1,4 +1,4 @@
-"""Omniglot from every source it may come in: the same characters, pixels and split."""
+"""Omniglot from every possible source: the characters, pixels and split are the same."""
 
 import random
 import zipfile
@@ -59,7 +59,7 @@ def test_every_source_gives_the_same_characters_and_split(source, tmp_path, monk
     before = snapshot(tmp_path)
     first = load(tmp_path)
     assert_whole(first)
-    monkeypatch.setattr("data_generators.omniglot._decode", None)  # from here on the cache must do
+    monkeypatch.setattr("data_generators.omniglot._decode", None)  # from here on, only the cache can be used
     for splits in (first, load(tmp_path)):
         assert {split: data.names for split, data in splits.items()} == expected_split()
         assert_whole(splits)

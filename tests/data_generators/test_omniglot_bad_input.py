@@ -22,7 +22,7 @@ FIRST = "Greek/character01/0001_01.png"
 
 
 def refused(folder, match, **arguments):
-    """Loading is refused with one sentence, and leaves the folder as it was."""
+    """Asserts that loading is refused with one sentence and leaves the folder as it was."""
     before = snapshot(folder)
     with pytest.raises(UserError, match=match) as error:
         load(folder, **arguments)
@@ -139,7 +139,7 @@ def test_no_damage_to_a_zip_goes_unnoticed_or_ends_in_another_error(tmp_path):
         damaged[noise.randrange(len(whole))] ^= 1 << noise.randrange(8)
         path.write_bytes(damaged)
         with contextlib.suppress(UserError):
-            assert_whole(load(tmp_path))  # a bit that does not matter, such as a date
+            assert_whole(load(tmp_path))  # the bit did not matter, as in a date
             (tmp_path / "omniglot_28x28.npz").unlink()
 
 
@@ -148,7 +148,7 @@ def test_encrypted_and_unknown_compression(tmp_path):
     path = tmp_path / f"{BACKGROUND}.zip"
     whole = path.read_bytes()
     first = whole.index(b"PK\x01\x02")
-    for offset, value in ((8, 1), (10, 77)):  # the entry's flags, and its method
+    for offset, value in ((8, 1), (10, 77)):  # the entry's flags, and its compression method
         damaged = bytearray(whole)
         damaged[first + offset] = value
         path.write_bytes(damaged)
@@ -163,7 +163,7 @@ def test_folder_in_the_place_of_a_zip(tmp_path):
 
 
 def test_png_checksum(tmp_path):
-    """A PNG whose pixels were changed is told by its checksum."""
+    """A PNG's checksum shows that its pixels were changed."""
     content = bytearray(synthetic.files(BACKGROUND)[FIRST])
     place = content.index(b"IDAT") + 4
     pixels = bytearray(zlib.decompress(content[place:]))
@@ -174,7 +174,7 @@ def test_png_checksum(tmp_path):
 
 
 def test_flipped_bit_that_pillow_does_not_see(tmp_path):
-    """As a disk or a copy may leave it; in a zip, the zip's own checksum tells."""
+    """A disk or a copy may flip a bit of a file. (In a zip, the zip's own checksum shows it.)"""
     content = synthetic.files(BACKGROUND)[FIRST]
     right = np.asarray(Image.open(io.BytesIO(content)))
     for place in range(len(content) - 13, 40, -1):

@@ -120,7 +120,7 @@ def test_damage_to_the_directory_of_the_zip_is_rebuilt(cached):
     whole, images = path.read_bytes(), load(cached)["test"].images
     begin, noise = whole.index(b"PK\x01\x02"), random.Random(0)
     places = [begin + 8, begin + 10, *(noise.randrange(begin, len(whole)) for _ in range(40))]
-    for place in places:  # first an entry's flags and its method
+    for place in places:  # the first two are an entry's flags and compression method
         damaged = bytearray(whole)
         damaged[place] ^= noise.randrange(1, 256)
         path.write_bytes(damaged)

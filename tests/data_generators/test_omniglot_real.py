@@ -43,7 +43,7 @@ def test_all_images_are_there_and_binary(splits):
     images = splits["train"].images
     assert images.shape == (32460, 28, 28, 1)
     assert np.bincount(images.ravel(), minlength=256)[1:255].sum() == 0
-    assert 0.05 < (images > 0).mean() < 0.15  # ink, not paper
+    assert 0.05 < (images > 0).mean() < 0.15  # only ink is above 0
 
 
 def test_split_never_changes(splits):

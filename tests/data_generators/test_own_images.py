@@ -19,12 +19,12 @@ SPLITS = {"train/a": 2, "train/b": 2, "val/c": 1}
 
 
 def close(actual, expected, error):
-    """Whether images agree but for what the compression and the resampling change."""
+    """Whether images agree up to the changes that compression and resampling make."""
     return np.abs(actual.astype(int) - np.asarray(expected).astype(int)).mean() < error
 
 
 def one(folder, content, suffix, **settings):
-    """The only image of a folder."""
+    """Writes one image into a folder and loads it."""
     write(folder, {f"train/a/x{suffix}": content})
     return load_image_folder(folder, **settings)["train"].images[0]
 
@@ -75,7 +75,7 @@ def test_transparent_pixels_are_white_and_16_bits_become_8(tmp_path):
 
 def test_photographs_are_turned_upright(tmp_path):
     exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned clockwise
+    exif[0x0112] = 6  # must be turned clockwise to be shown
     image = one(tmp_path, encoded(picture("x", 30, 30), "PNG", exif=exif), ".png", side=30)
     assert np.array_equal(image, np.rot90(np.asarray(picture("x", 30, 30)), -1))
 
@@ -144,7 +144,7 @@ def test_image_that_disappears_while_the_others_are_decoded(tmp_path, monkeypatc
 def test_names_need_not_be_utf_8(tmp_path):
     folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
     write(folder, {f"train/{os.fsdecode(b'n' + bytes([i]))}/a.png": encoded(picture("a"), "PNG") for i in (0xE9, 0xFF)})
-    for _ in range(2):  # decoded, then from the cache
+    for _ in range(2):  # first decoded, then read from the cache
         data = load_image_folder(folder, side=84)["train"]
         assert data.names == ("n\udce9", "n\udcff")
         assert np.array_equal(data.images, [picture("a")] * 2)

@@ -1,4 +1,4 @@
-"""Pickles, .npz files and zips of images that are damaged, or not as they must be: it is told, nothing changes."""
+"""Damaged or wrong pickles, .npz files and zips of images are refused with a sentence, and nothing on disk changes."""
 
 import os
 
@@ -162,7 +162,7 @@ def test_no_damage_to_a_zip_goes_unnoticed(tmp_path):
 
 
 def damaged_or_the_same(folder, path, noise):
-    """Cuts the file, and flips its bits: it is refused, or read as before."""
+    """Cuts the file and flips its bits. It must be refused, or read as before, perhaps without some classes."""
     whole = path.read_bytes()
     before = load_image_folder(folder, 8)["train"]
     before, names = np.array(before.images), before.names

@@ -1,4 +1,4 @@
-"""Images in pickles, .npz files and zips: every layout is read as its own code writes it, and decoded once."""
+"""Images in pickles, .npz files and zips: every layout is read as its original code writes it, and decoded once."""
 
 import os
 
@@ -105,7 +105,7 @@ def test_folders_come_before_files(tmp_path):
 
 def test_png_come_before_the_pixels_that_were_unpacked_from_them(tmp_path):
     packed.tiered(tmp_path)
-    np.savez(tmp_path / "train_images.npz", images=array(SPLITS["train"])[..., ::-1])  # OpenCV's order
+    np.savez(tmp_path / "train_images.npz", images=array(SPLITS["train"])[..., ::-1])  # OpenCV's order of channels
     np.testing.assert_array_equal(of_class(load_miniimagenet(tmp_path)["train"], "1 n02"), expected("n02"))
 
 

@@ -1,4 +1,4 @@
-"""Pickles are read without executing anything of them; what is more than arrays and plain values is refused by name."""
+"""Pickles are read without executing any of their code; anything but arrays and plain values is refused by name."""
 
 import collections
 import datetime
@@ -54,7 +54,7 @@ def _string(text):
 
 
 def python2(array):
-    """An array as NumPy under Python 2 wrote it, in protocol 2: its contents are a string."""
+    """The pickle of an array as NumPy under Python 2 wrote it in protocol 2: the array's contents are a string."""
     numbers = b"".join(b"K" + bytes([n]) for n in array.shape)
     made = b"cnumpy.core.multiarray\n_reconstruct\nq\x01cnumpy\nndarray\nq\x02K\x00\x85q\x03U\x01b\x87q\x04Rq\x05"
     made += b"(K\x01(" + numbers + b"tq\x06cnumpy\ndtype\nq\x07U\x02u1K\x00K\x01\x87q\x08Rq\x09"
@@ -86,7 +86,7 @@ def test_bytes_and_texts_of_either_python():
 
 
 class Calls:
-    """Pickled, it is a call."""
+    """An object whose pickle is a function call."""
 
     def __init__(self, function, *arguments):
         self._call = function, arguments
@@ -96,7 +96,7 @@ class Calls:
 
 
 class Stateful:
-    """Pickled, it is an object with a state."""
+    """An object whose pickle has a state."""
 
     def __init__(self):
         self.a = 1
@@ -175,7 +175,7 @@ NONSENSE = {
 
 
 def refused(tmp_path, monkeypatch, content):
-    """The one sentence that refuses a file; nothing must have been executed."""
+    """Asserts that a file is refused with one sentence and nothing is executed; returns the sentence."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("PICKLE_EXECUTED", raising=False)
     (tmp_path / "a.pkl").write_bytes(content)
@@ -233,7 +233,7 @@ def test_cut_files_are_refused(tmp_path, monkeypatch, protocol):
 
 @pytest.mark.parametrize("protocol", [0, 2, 4, 5])
 def test_flipped_bits_are_refused_or_change_a_value_and_never_more(monkeypatch, tmp_path, protocol):
-    """A pickle has no checksum: a changed bit in a pixel cannot be told. All else is one sentence."""
+    """A pickle has no checksum, so a changed bit in a pixel goes unnoticed. All other damage gives one sentence."""
     monkeypatch.chdir(tmp_path)
     whole, random, sentences = pickle.dumps(VALUES, protocol), np.random.default_rng(protocol), []
     for _ in range(300):

@@ -1,4 +1,4 @@
-"""Without a terminal, something long is heard of every half minute."""
+"""Progress: without a terminal, long work writes a line every half minute."""
 
 import re
 import sys
@@ -60,5 +60,5 @@ def test_in_a_notebook_it_is_a_widget_or_the_plain_bar_without_a_warning(monkeyp
         bar = progress(10, "Decoding", "image", leave=False)
     assert isinstance(bar, tqdm.tqdm)
     bar.close()
-    shell.config = {}  # IPython on a terminal, or elsewhere
+    shell.config = {}  # IPython outside a notebook
     assert isinstance(progress(10, "Decoding", "image"), Lines)

@@ -1,4 +1,4 @@
-"""Lists of classes in the forms in which others publish them, and folders of images split by them."""
+"""Lists of classes in published formats, and folders of images that are split by them."""
 
 import json
 
@@ -17,12 +17,12 @@ NAMES = sorted(name for names in LISTS.values() for name in names)
 
 
 def easy(names):
-    """As easy-few-shot-learning has it."""
+    """A list of classes in the format of easy-few-shot-learning."""
     return json.dumps({"class_names": names, "class_roots": [f"./data/CUB/images/{name}" for name in names]}, indent=4)
 
 
 def closer_look(names):
-    """As CloserLookFewShot writes it: the names of all classes, and the images of the split."""
+    """A list of classes in CloserLookFewShot's format: the names of all classes, and the images of the split."""
     labels = [NAMES.index(name) for name in names for _ in range(2)]
     images = [f"/home/x/CUB/{NAMES[label]}/{i}.jpg" for i, label in enumerate(labels)]
     return json.dumps({"label_names": NAMES, "image_names": images, "image_labels": labels})
@@ -58,7 +58,7 @@ def file(path, text):
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("ending", ["as it is", "of Windows"])
 def test_every_form_is_read(tmp_path, form, ending):
-    windows = ending == "of Windows"  # a mark of the encoding, and two characters at the end of a line
+    windows = ending == "of Windows"  # a byte order mark, and two characters at the end of a line
     encode = (lambda text: text.replace("\n", "\r\n").encode("utf-8-sig")) if windows else str.encode
     assert read_splits(folder(tmp_path, form, encode)) == SORTED
 
@@ -202,7 +202,7 @@ def test_other_lists_of_the_same_classes_share_the_array(images, tmp_path):
     assert second["train"].images.filename == first["train"].images.filename
     assert len(list(images.glob("*.npy"))) == 1
     load_image_folder(images, side=8)
-    assert len(list(images.glob("*.npy"))) == 2  # also of the classes in no list
+    assert len(list(images.glob("*.npy"))) == 2  # one with the classes in no list, too
     for image in images.glob("*/*.jpg"):
         image.unlink()
     assert load_image_folder(images, side=8, splits=LISTS)["val"].names == ("003.Sooty",)

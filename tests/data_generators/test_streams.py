@@ -1,4 +1,4 @@
-"""Meta-batches as a tf.data.Dataset and as a keras.utils.PyDataset: those of `sample`, from any iteration on."""
+"""Meta-batches as a tf.data.Dataset and a keras.utils.PyDataset: equal to those of `sample` from any iteration on."""
 
 import keras
 import numpy as np
@@ -72,7 +72,7 @@ def test_training_never_ends_and_evaluation_does_after_600_tasks(source):
 
 def test_fit_takes_both():
     class Sums(keras.Model):
-        """Notes the sum of each meta-batch's targets."""
+        """Adds up the support targets of all meta-batches."""
 
         def train_step(self, data):
             (_, support_y), _ = data

@@ -31,7 +31,7 @@ def refused(path):
 
 @pytest.fixture
 def whole(tmp_path):
-    """The bytes of a whole tar, and where the headers of its members are."""
+    """The bytes of a whole tar, and the offsets of its members' headers."""
     path = write_tar(tmp_path / "a.tar", CONTENTS)
     with tarfile.open(path) as archive:
         return path.read_bytes(), [entry.offset for entry in archive]
@@ -71,7 +71,7 @@ def test_any_padding_and_what_follows_it_is_read(tmp_path, whole):
         assert read(tmp_path / "a.tar") == CONTENTS
     (tmp_path / "a.tar").write_bytes(content + second)
     assert read(tmp_path / "a.tar") == CONTENTS | {"c/5.jpg": b"five"}
-    (tmp_path / "a.tar").write_bytes(bytes(10240))  # without any member
+    (tmp_path / "a.tar").write_bytes(bytes(10240))  # a tar without members
     assert read(tmp_path / "a.tar") == {}
 
 

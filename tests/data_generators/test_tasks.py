@@ -1,4 +1,4 @@
-"""Tasks of different sizes: batches of those of one size, and what refuses others."""
+"""Tasks of different sizes: they are batched by size, and refused where all must have one size."""
 
 import keras
 import numpy as np
@@ -13,7 +13,7 @@ from maml_tf.supervised.evaluation import evaluate
 
 
 def task(shots, number, queries=4):
-    """One task whose inputs are its number."""
+    """One task whose inputs all equal `number`."""
     support, query = np.full((shots, 2), number), np.full((queries, 2), number)
     return Tasks(support, support[:, :1], query, query[:, :1])
 
@@ -43,7 +43,7 @@ def test_several_inputs_of_a_task_are_listed(kind):
     x = kind([np.ones((5, 2)), np.ones((5, 3))])
     (batch,) = by_size([Tasks(x, np.ones((5, 1)), x, np.ones((5, 1)))] * 2)
     assert [value.shape for value in batch.support_x] == [(2, 5, 2), (2, 5, 3)]
-    rows = [np.ones(2)] * 5  # one input
+    rows = [np.ones(2)] * 5  # these rows are one input
     (batch,) = by_size([Tasks(rows, rows, rows, rows)] * 2)
     assert batch.support_x.shape == (2, 5, 2)
 

@@ -1,4 +1,4 @@
-"""The MAML of several commands in one process, so that they compile it once."""
+"""Lets several commands in one process share a MAML, so that it is compiled only once."""
 
 import dataclasses
 
@@ -13,9 +13,9 @@ _NOT_OF_A_MAML = dict.fromkeys(("pretrain_iterations", "metatrain_iterations"))
 
 
 class BuiltOnce:
-    """Takes the place of `build.build`: it gives the same MAML for the same settings, as it was when it was built.
+    """Replaces `build.build`: returns the same MAML for the same settings, with all variables at their initial values.
 
-    A command must have ended before the next one of the same settings begins.
+    A command must have ended before the next one with the same settings begins.
     """
 
     def __init__(self):

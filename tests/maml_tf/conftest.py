@@ -20,19 +20,19 @@ def images(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def sinusoids():
-    """Trainings on sinusoids, the step sizes learned too."""
+    """Trainings on sinusoids, with learned step sizes."""
     return Runs(SINUSOID | {"learn_update_lr": True})
 
 
 @pytest.fixture(scope="session", params=["sinusoids", "images"])
 def runs(request):
-    """Each of the two."""
+    """Each test runs twice: with `sinusoids` and with `images`."""
     return request.getfixturevalue(request.param)
 
 
 @pytest.fixture(scope="session")
 def straight(runs, tmp_path_factory):
-    """The last checkpoint of a run that nothing interrupted."""
+    """The last checkpoint of an uninterrupted run."""
     folder = tmp_path_factory.mktemp("straight")
     runs.training(folder).run()
     assert available(folder) == [END]
@@ -47,13 +47,13 @@ def images_export(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def tiny_maml():
-    """A MAML that takes no time to make or save."""
+    """A MAML that is quick to make and save."""
     return make_maml()
 
 
 @pytest.fixture
 def saved(tiny_maml, tmp_path):
-    """Checkpoints at 5 and 10, their folder, and the numbers of the latter."""
+    """A store with the checkpoints 5 and 10, its folder, and the numbers in checkpoint 10."""
     store = build.store(tmp_path / "run", tiny_maml, EXPERIMENT)
     fill(tiny_maml, 1)
     store.save(5)

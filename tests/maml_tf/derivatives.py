@@ -1,11 +1,11 @@
-"""Derivatives of every order, for tests of operations whose gradients are our own."""
+"""Derivatives of the first to third order, for tests of operations with custom gradients."""
 
 import numpy as np
 import tensorflow as tf
 
 
 def derivatives(function, x, weights):
-    """First, second and third derivative: at each order, of the weighted sum of what came before."""
+    """Returns the first, second and third derivatives; each is the gradient of a weighted sum of the one before."""
     with tf.GradientTape() as third:
         third.watch(x)
         with tf.GradientTape() as second:

@@ -1,4 +1,4 @@
-"""Small models that are exported, and tasks for them."""
+"""Small models to export, and tasks for them."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -12,12 +12,14 @@ from tests.maml_tf.small_models import conv2
 
 WAYS = 5
 SIDE = 8
-TIMES = 100  # calls of what may fail in two ways; unless checks come first, one in ten at least fails in the other
+# How often to repeat a call that could raise either of two errors. If the check did not come first, at least one call
+# in ten would raise the other error.
+TIMES = 100
 SETTINGS = {"task_axis": "map", "jit": False}
 
 
 class Export(NamedTuple):
-    """A MAML, the folder of its export, and what loading that gives."""
+    """A MAML, the folder of its export, and the loaded export."""
 
     maml: MAML
     folder: Path
@@ -31,7 +33,7 @@ def exported(maml, folder, **settings):
 
 
 def classifier(model=None, shots=1, **settings):
-    """A small convolutional MAML whose every variable, statistics included, has numbers of its own."""
+    """Returns a small convolutional MAML. All variables of the default model, statistics included, are random."""
     model = model or fill(conv2((SIDE, SIDE, 1), WAYS, 4))
     loss = losses.SoftmaxCrossEntropy(shots)
     return MAML(model, loss, **({"step_size": 0.1, "num_updates": 2} | SETTINGS | settings))
@@ -49,22 +51,22 @@ def fill(model):
 
 
 def images(count, seed=0):
-    """float32 [count, SIDE, SIDE, 1]."""
+    """Returns random images, float32 [count, SIDE, SIDE, 1]."""
     return np.random.default_rng(seed).normal(size=(count, SIDE, SIDE, 1)).astype(np.float32)
 
 
 def labels(count):
-    """float32 [count, WAYS], one-hot, each class in turn."""
+    """Returns one-hot labels, float32 [count, WAYS], with each class in turn."""
     return np.eye(WAYS, dtype=np.float32)[np.arange(count) % WAYS]
 
 
 def call(loaded, signature, **arguments):
-    """Calls a signature as a server does, by names; returns arrays by names."""
+    """Calls a signature with named arguments, as a server does; returns a dict of the named output arrays."""
     outputs = loaded.signatures[signature](**{name: tf.constant(value) for name, value in arguments.items()})
     return {name: value.numpy() for name, value in outputs.items()}
 
 
 def assert_close(actual, expected, rtol=1e-5):
-    """Equal up to a share of the largest expected number."""
+    """Asserts that arrays are equal up to `rtol` times the largest expected magnitude."""
     expected = np.asarray(expected)
     np.testing.assert_allclose(actual, expected, rtol=0, atol=rtol * np.abs(expected).max())

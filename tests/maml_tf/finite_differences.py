@@ -1,4 +1,4 @@
-"""What finite differences say of TensorFlow's derivatives of a model."""
+"""Checks TensorFlow's derivatives of a model by finite differences."""
 
 from typing import NamedTuple
 
@@ -8,25 +8,25 @@ import tensorflow as tf
 
 from maml_tf.second_derivatives import stand_in_loss
 
-# Step sizes, and the error to expect of each. Some operations compute in float32 in a model of float64, where only the
-# larger step tells.
+# Step sizes and the relative error expected with each, by the dtype of the model. Some operations compute in float32
+# even in a float64 model; for these only the larger step is useful.
 STEPS = {"float64": {1e-5: 1e-4, 1e-3: 1e-3}, "float32": {3e-3: 1e-2}}
 
 
 class Verdict(NamedTuple):
-    """Whether the first and second derivatives are right; None for one that raises LookupError."""
+    """Whether the first and second derivatives are right; None where TensorFlow raises LookupError instead."""
 
     first: bool | None
     second: bool | None
 
     @property
     def faulty(self):
-        """Whether second-order MAML fails on it, or goes wrong where first-order MAML does not."""
+        """Whether second-order MAML raises an error, or is wrong where first-order MAML is right."""
         return self.second is None or (self.first and not self.second)
 
 
 def objective(model, adapts=lambda variable: True):
-    """The stand-in for a loss, as `second_derivatives.find` takes it."""
+    """Returns the stand-in for a loss in the form that `second_derivatives.find` expects."""
     variables = sorted(model.trainable_variables, key=lambda v: not adapts(v))
 
     def loss(adapted, shared, state, *inputs):
@@ -41,11 +41,11 @@ def objective(model, adapts=lambda variable: True):
 
 
 def verdict(model, passes=0):
-    """Judges the derivatives along a random direction, at random weights.
+    """Compares the derivatives along a random direction, at random weights, with finite differences.
 
     Args:
         model: keras.Model.
-        passes: that the model's state has seen.
+        passes: number of forward passes that update the model's state before the comparison.
     """
     rng = np.random.default_rng(0)
     dtype = model.trainable_variables[0].dtype
@@ -81,7 +81,10 @@ def verdict(model, passes=0):
 
 
 def _derivatives(loss, inputs, way):
-    """Functions of weights and state: loss, gradient, slope along the way, new state; and gradient of the slope."""
+    """Returns two functions of (weights, state).
+
+    The first returns (loss, gradient, slope along `way`, new state), the second the gradient of that slope.
+    """
 
     @tf.function(autograph=False)
     def first(weights, state):

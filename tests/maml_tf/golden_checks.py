@@ -1,4 +1,4 @@
-"""What a MAML must reproduce of a golden, in any dtype and however it runs; shared by the tests on CPU and on GPU."""
+"""Checks that a MAML reproduces a golden, in any dtype and however it runs; used by the tests on CPU and on GPU."""
 
 import keras
 import numpy as np
@@ -10,7 +10,7 @@ AFTER_ADAM = {"float64": 1e-6, "float32": 1e-4}
 
 
 class OriginalAdam(keras.optimizers.Adam):
-    """Adam whose rates and their running powers are float32 in a float64 model too, as in TensorFlow 1."""
+    """Adam whose decay rates and their powers are rounded to float32 even in a float64 model, as in TensorFlow 1."""
 
     def __init__(self, clip=None):
         rates = {name: float(np.float32(rate)) for name, rate in (("beta_1", 0.9), ("beta_2", 0.999))}
@@ -31,7 +31,7 @@ class OriginalAdam(keras.optimizers.Adam):
 
 
 def check_meta_training(golden, maml, dtype):
-    """One meta-step: metrics, meta-gradient, weights; and the weights after three."""
+    """Checks the metrics, meta-gradient and weights of one meta-step, and the weights after three."""
     tasks, num_updates = golden.tasks(dtype), golden.flags["num_updates"]
     metrics = maml.train_step(tasks)
     _check_metrics(golden, metrics, "pre", golden["out/total_loss1"], golden.arrays.get("out/total_accuracy1"), dtype)
@@ -41,7 +41,7 @@ def check_meta_training(golden, maml, dtype):
     prefix = "metagrad_clipped" if golden.clip else "metagrad"
     check_gradients(golden, maml.model, _first_gradients(maml.optimizer, maml.meta_variables), prefix, dtype)
     check_weights(golden, maml.model, "after_meta1", dtype)
-    # Float32 is too coarse for three steps of these; so are rates that are not rounded to float32: see OriginalAdam.
+    # Float32 is too coarse for three steps of o1 or m1, and so are rates not rounded to float32: see OriginalAdam.
     if golden.name not in ("o1", "m1") or isinstance(maml.optimizer, OriginalAdam):
         maml.train_step(tasks)
         maml.train_step(tasks)
@@ -49,7 +49,7 @@ def check_meta_training(golden, maml, dtype):
 
 
 def check_pretraining(golden, maml, dtype):
-    """One pretraining step: loss, gradient, weights; and the weights after three where there are such."""
+    """Checks the metrics, gradient and weights of one pretraining step, and the weights after three if recorded."""
     tasks = golden.tasks(dtype)
     metrics = maml.pretrain_step(tasks)
     _check_metrics(golden, metrics, "pre", golden["out/total_loss1"], golden.arrays.get("out/total_accuracy1"), dtype)
@@ -62,7 +62,7 @@ def check_pretraining(golden, maml, dtype):
 
 
 def check_gradients(golden, model, gradients, prefix, dtype):
-    """Compares gradients, given by the id of their variable.
+    """Compares gradients, a dict by the id of their variable, with the golden's.
 
     Clipping makes a gradient smaller, but not its error; so the error is relative to the gradient before clipping.
     """
@@ -76,7 +76,7 @@ def check_gradients(golden, model, gradients, prefix, dtype):
 
 
 def check_weights(golden, model, prefix, dtype):
-    """Compares a model's weights."""
+    """Compares a model's weights with the golden's."""
     variables, expected = by_role(model), golden.of_roles(prefix)
     assert expected.keys() == variables.keys() - set(golden.dead_roles)
     for role, array in expected.items():
@@ -87,17 +87,17 @@ def check_weights(golden, model, prefix, dtype):
 
 
 def _sign_unknown(golden, role, dtype):
-    """Where a gradient is too small for its sign, which is all that Adam's first step goes by, to be known."""
+    """Returns where a gradient is too small for its sign to be certain; Adam's first step depends on the sign alone."""
     gradient = golden[f"metagrad/{role}"]
     unknown = np.abs(gradient) < golden.tolerance(dtype) * np.sqrt(np.mean(np.square(gradient)))
-    assert unknown.mean() < 3e-3  # a handful
+    assert unknown.mean() < 3e-3  # only a few components
     return unknown
 
 
 def check_every_update(golden, maml, prefix, tolerance, num_updates=None):
-    """Logits (where there are such), losses and accuracies from the present weights, before and after every update.
+    """Checks logits (if recorded), losses and accuracies before adaptation and after every update.
 
-    Through `adapt` and `predict`, the next update starting from the weights that the last one left.
+    It starts from the present weights and uses `adapt` and `predict`; each update starts where the last one ended.
     """
     tasks = golden.tasks(maml.model.input.dtype)
     supports, queries = _every_update(maml, tasks, num_updates or len(golden[f"{prefix}/total_losses2"]))
@@ -116,7 +116,7 @@ def check_every_update(golden, maml, prefix, tolerance, num_updates=None):
 
 
 def _every_update(maml, tasks, num_updates):
-    """Support logits [tasks, ...] before adaptation, query logits [updates, tasks, ...] after each update."""
+    """Returns support logits [tasks, ...] before adaptation, query logits [updates, tasks, ...] after each update."""
     initial = [v.numpy() for v in maml.pure.adapted]
     supports, queries = [], []
     for support_x, support_y, query_x, _ in zip(*tasks, strict=True):
@@ -137,7 +137,7 @@ def _over_tasks(function, logits, labels):
 
 
 def _first_gradients(optimizer, variables):
-    """The gradients of Adam's first step, which its first moments hold."""
+    """Returns the gradients of Adam's first step, computed from its first moments."""
     moments = [v for v in optimizer.variables if v.path.endswith("momentum")]
     return {id(v): m.numpy() / (1 - optimizer.beta_1) for v, m in zip(variables, moments, strict=True)}
 

@@ -1,4 +1,4 @@
-"""The original's own numbers (float64) for a handful of settings, as models and arrays of this project."""
+"""The original code's numbers (float64) for a few settings, as models and arrays of this project."""
 
 import functools
 import json
@@ -15,7 +15,7 @@ FOLDER = Path(__file__).parents[1] / "goldens"
 
 
 class Golden:
-    """One setting: its inputs, initial weights and results, by the original's names (`roles`)."""
+    """The inputs, initial weights and results of one setting, by the original's names (`roles`)."""
 
     def __init__(self, name):
         self.name = name
@@ -27,7 +27,7 @@ class Golden:
         return self.arrays[key]
 
     def of_roles(self, prefix):
-        """The arrays `prefix/<role>` by role, but for biases before a batch norm: round-off in the original too."""
+        """The arrays `prefix/<role>` by role, without biases before a batch norm: round-off in the original too."""
         found = {key.split("/")[1]: array for key, array in self.arrays.items() if key.startswith(f"{prefix}/")}
         return {role: array for role, array in found.items() if role not in self.dead_roles}
 
@@ -37,7 +37,7 @@ class Golden:
 
     @property
     def clip(self):
-        """The bound of every component of the meta-gradient, or None."""
+        """The bound to which every component of the meta-gradient is clipped, or None."""
         return 10.0 if self.flags["datasource"] == "miniimagenet" else None
 
     @property
@@ -83,7 +83,7 @@ class Golden:
         return MAML(model, **(problem | defaults | settings))
 
     def initialise(self, model):
-        """Gives a model the initial weights."""
+        """Assigns the golden's initial weights to a model."""
         for role, variable in by_role(model).items():
             variable.assign(self[f"init/{role}"])
 
@@ -95,7 +95,7 @@ def _read(name):
 
 
 def by_role(model):
-    """The trainable variables of one of our networks by the names of the original."""
+    """Returns the trainable variables of one of our networks, by the original's names."""
     is_conv = model.name == "conv4"
     roles = {}
     for layer in model.layers:
@@ -120,6 +120,6 @@ def relative_error(actual, expected):
 
 
 def assert_close(actual, expected, tolerance, what):
-    """Asserts that a relative error is below a tolerance; NaN is above any."""
+    """Asserts that a relative error is below a tolerance; NaN fails."""
     error = relative_error(actual, expected)
     assert error < tolerance, f"{what}: relative error {error:.1e}, allowed {tolerance:.0e}"

@@ -1,7 +1,7 @@
-"""Memory of meta-steps, measured in a process of its own: `python -m tests.maml_tf.memory REQUEST`, of JSON.
+"""Measures the memory of meta-steps in a separate process: `python -m tests.maml_tf.memory REQUEST`.
 
-{"updates": 10, "remat": true, "filters": 64} asks for steps of miniImagenet's shapes; {"learners": 18} for so many
-MAMLs, one after the other. The answer, JSON too, is in the last line.
+REQUEST is JSON. {"updates": 10, "remat": true, "filters": 64} measures meta-steps with miniImagenet's shapes;
+{"learners": 18} measures 18 MAMLs, one after the other. The last line of the output is the answer, also JSON.
 """
 
 import ctypes
@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def measured(**request):
-    """What a process of its own answers, oneDNN on as in commands on large images."""
+    """Returns the answer of a separate process, with oneDNN on as in commands on large images."""
     command = [sys.executable, "-m", "tests.maml_tf.memory", json.dumps(request)]
     environment = os.environ | {"TF_ENABLE_ONEDNN_OPTS": "1"}
     result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
@@ -44,7 +44,7 @@ def _random(tasks, shape, support, query):
 
 
 def _of_steps(updates, remat, filters=64, tasks=4, shots=1, queries=15, steps=3, side=84, **settings):
-    """Peak memory in MB of meta-steps; and processor and wall seconds of one, without that which compiles."""
+    """Returns the peak memory in MB, and the processor and wall seconds per meta-step, without compilation."""
     from maml_tf import losses, networks
     from maml_tf.maml import MAML, adam
     from maml_tf.runs import process
@@ -64,7 +64,7 @@ def _of_steps(updates, remat, filters=64, tasks=4, shots=1, queries=15, steps=3,
 
 
 def _of_learners(learners, **settings):
-    """Resident memory in MiB after each of so many MAMLs of Omniglot was made, used and dropped."""
+    """Returns the resident memory in MiB after each of `learners` MAMLs for Omniglot was made, used and dropped."""
     return {"mib": [_after_one(**settings) for _ in range(learners)]}
 
 

@@ -1,4 +1,4 @@
-"""Layers as users write them, with what second-order MAML should find wrong in each."""
+"""Layers as users write them, each with the faults that second-order MAML should find in it."""
 
 import keras
 import tensorflow as tf

@@ -1,4 +1,4 @@
-"""Small networks and MAMLModels, and the tasks these learn: y = a x, or classes by the sign of x."""
+"""Small networks and MAMLModels, and tasks for them: y = a x, or classes by the sign of x."""
 
 import keras
 import numpy as np
@@ -7,11 +7,11 @@ from maml_tf import MAML, Tasks, adam, networks
 from maml_tf.keras_model import MAMLModel
 
 SETTINGS = {"step_size": 0.05, "num_updates": 2, "learn_step_size": True}
-SMALLEST = {"task_axis": "map", "num_updates": 1, "learn_step_size": False}  # which take the least to trace
+SMALLEST = {"task_axis": "map", "num_updates": 1, "learn_step_size": False}  # quickest to trace
 
 
 def conv2(*arguments, **settings):
-    """conv4 without its third and fourth block, which are as its second."""
+    """Returns conv4 without its third and fourth blocks, which are like its second."""
     whole = networks.conv4(*arguments, **settings)
     *_, flatten, output = whole.layers
     outputs = keras.layers.Dense.from_config(output.get_config())(flatten(whole.get_layer("conv3").input))
@@ -47,25 +47,25 @@ def tasks(seed=0, count=3, ids=False):
 
 
 def stream(first=0):
-    """tasks(first), tasks(first + 1), ..."""
+    """Yields tasks(first), tasks(first + 1), ..."""
     while True:
         yield tasks(first)
         first += 1
 
 
 def variables(learner):
-    """Those of all that a MAML or a MAMLModel learns, and its optimizer's."""
+    """Returns the variables of the model, step sizes, slots and optimizer of a MAML or a MAMLModel."""
     of = getattr(learner, "maml", learner)
     return [*of.model.variables, *of.step_sizes, *of.slots, *of.optimizer.variables]
 
 
 def trained_variables(maml):
-    """All that pretraining and meta-training change, and a checkpoint has to bring back."""
+    """Returns all variables that pretraining and meta-training change, and that a checkpoint must restore."""
     return [*variables(maml), *maml.pretrain_optimizer.variables]
 
 
 def learned(learner):
-    """The values of `variables`."""
+    """Returns the values of `variables`."""
     return [v.numpy() for v in variables(learner)]
 
 

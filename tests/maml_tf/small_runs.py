@@ -10,20 +10,20 @@ from maml_tf.supervised.experiment import Experiment
 from maml_tf.supervised.training import Schedule, SupervisedTraining
 from tests.data_generators import synthetic_omniglot as synthetic
 
-# The meta-learner itself is tested elsewhere: few and small tasks will do.
+# The meta-learner itself is tested elsewhere, so a few small tasks suffice.
 SINUSOID = {"datasource": "sinusoid", "meta_batch_size": 2, "update_batch_size": 3}
 IMAGES = {"datasource": "omniglot", "num_classes": 2, "meta_batch_size": 2, "num_filters": 3}
 NEVER = Schedule(summary=0, save=0, validate=0)
 
 
 def use_small_omniglot(monkeypatch, folder):
-    """Has the project load the small Omniglot, whatever folder it is asked for."""
+    """Makes the project load the small Omniglot, whatever data folder is given."""
     splits = synthetic.load(synthetic.write_zips(folder) or folder)
     monkeypatch.setattr(omniglot, "load_omniglot", lambda data_dir: splits)
 
 
 def small(settings, metatrain_iterations, **others):
-    """The Experiment of a small run."""
+    """Returns the Experiment of a small run."""
     return Experiment.of(**settings, metatrain_iterations=metatrain_iterations, **others)
 
 
@@ -36,25 +36,25 @@ class Run:
         self.store = build.store(folder, maml, experiment)
 
     def run(self, resume=True):
-        """Whether it came to its end; see `loop.run`."""
+        """Runs the training; returns whether it reached its end, as `loop.run` does."""
         return loop.run(self.training, self.store, resume=resume)
 
 
 def training(experiment, folder, schedule=NEVER, log=False, jit="auto"):
-    """A Run of an experiment, freshly built."""
+    """Builds a new Run of an experiment."""
     data = build.load(experiment)
     return Run(experiment, build.build(experiment, data.source, jit=jit), data, folder, schedule, log)
 
 
 def contents(path):
-    """Every array of a checkpoint, by its name: weights, optimisers' state and number of iterations."""
+    """Returns every array of a checkpoint by its name: weights, optimisers' state and number of iterations."""
     reader = tf.train.load_checkpoint(str(path))
     described = ("_CHECKPOINTABLE_OBJECT_GRAPH", "experiment/.ATTRIBUTES/VARIABLE_VALUE")
     return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map() if name not in described}
 
 
 def assert_same_numbers(path, expected):
-    """Two checkpoints hold the same numbers, to the last bit."""
+    """Asserts that two checkpoints hold exactly the same numbers."""
     found, expected = contents(path), contents(expected)
     assert found.keys() == expected.keys()
     assert any("kernel" in name or "optimizer" in name for name in found)

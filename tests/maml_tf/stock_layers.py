@@ -1,4 +1,4 @@
-"""Every stock Keras layer that can stand between weights and loss, each in a small model of its own."""
+"""Every stock Keras layer that can stand between weights and loss, each in its own small model."""
 
 from functools import partial
 from typing import NamedTuple
@@ -51,19 +51,23 @@ RANDOM = {
     "Solarization": (0.5, 0.1, COLOURS),
 }
 NOISE = ("Dropout", "GaussianDropout", "GaussianNoise", "AlphaDropout")
-# On CPU, float32 only.
+# Layers that on CPU compute only in float32.
 FLOAT32 = ("Pooling3D", "lanczos", "LoRA", "RandomRotation", "RandAugment", "AugMix")
 
 
 class Case(NamedTuple):
-    """shape: of an example. make: function without arguments -> layer, or function, to put between weights."""
+    """A layer to test.
+
+    shape: shape of an example.
+    make: function without arguments -> the layer, or a function of its input, to put between weights.
+    """
 
     shape: tuple
     make: object
 
 
 class Discrete(L.Layer):
-    """Its input times what a layer makes of integers (`ends` is "at"), or times the integers it makes ("of")."""
+    """Scales its input by the output of a layer that takes integers (`ends` is "at") or returns integers ("of")."""
 
     def __init__(self, layer, ends):
         super().__init__()
@@ -76,22 +80,22 @@ class Discrete(L.Layer):
 
 
 def case(name):
-    """A case by name."""
+    """Returns a case by its name."""
     return _CASES[name]
 
 
 def names():
-    """Names of all cases."""
+    """Returns the names of all cases."""
     return list(_CASES)
 
 
 def dtype(name):
-    """In which a case computes."""
+    """Returns the dtype in which a case computes."""
     return "float32" if any(part in name for part in FLOAT32) else "float64"
 
 
 def model(name, before="tanh"):
-    """A case between a layer with an activation `before` and a linear layer."""
+    """Returns a model with the case between a dense layer with the activation `before` and a linear layer."""
     shape, make = case(name)
     inputs = keras.Input(shape)
     x = make()(L.Dense(shape[-1], activation=before, name="before")(inputs))

@@ -1,4 +1,4 @@
-"""The inner loop, point by point of its contract, against closed forms."""
+"""Tests every point of the inner loop's contract against closed forms."""
 
 import numpy as np
 import pytest
@@ -82,7 +82,7 @@ def test_one_step_size_per_parameter_and_its_gradients():
 @pytest.mark.parametrize("first_order", [False, True])
 @pytest.mark.parametrize("number", [int, tf.constant])
 def test_a_step_size_for_each_update(number, first_order):
-    """Unrolled or in a loop, in one go or in two that continue each other, for one parameter or for each."""
+    """Unrolled or in a loop, in two calls that continue each other; as a number, a list, or a number per weight."""
     sizes = tf.constant([0.1, 0.2, 0.05], tf.float64)
 
     def run(step_size):
@@ -168,7 +168,7 @@ def test_zero_updates_leave_params_and_state():
 @pytest.mark.parametrize("first_order", [False, True])
 @pytest.mark.parametrize("num_updates", [0, 1, 4])
 def test_a_tensor_of_updates_equals_unrolled_ones(num_updates, first_order):
-    """On a loss that is not quadratic, with state and a meta-learned step size."""
+    """The loss is not quadratic; it has state, and the step size is meta-learned."""
 
     def loss(params, state):
         return tf.reduce_sum(tf.sin(params[0]) * params[1] ** 2) * (1 + state), state + 0.5
@@ -202,7 +202,7 @@ def test_variables_are_read_but_never_assigned():
 
 
 def test_meta_gradient_where_the_curvature_changes():
-    """A cubic on support and query: d/dp of (p - a p^2)^3 / 3."""
+    """The support and query losses are cubic; the gradient is d/dp of (p - a p^2)^3 / 3."""
     p = tf.constant(0.7, tf.float64)
     with tf.GradientTape() as tape:
         tape.watch(p)

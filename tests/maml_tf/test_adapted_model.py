@@ -1,4 +1,4 @@
-"""The adapted model as an ordinary keras.Model: it predicts as MAML does, saves, and leaves the meta-learner alone."""
+"""Tests that an adapted model is an ordinary keras.Model: it predicts as MAML does, saves, and changes no MAML."""
 
 import subprocess
 import sys
@@ -86,7 +86,7 @@ def maml_of(model):
 
 @pytest.fixture(scope="module")
 def of_images():
-    """A MAML for those tests that need one of convolutions."""
+    """A convolutional MAML for the tests that need one."""
     keras.utils.set_random_seed(0)
     return maml_of(KINDS["conv2"]())
 
@@ -99,10 +99,10 @@ def test_an_adapted_model_predicts_as_maml_does(kind, of_images):
     expected = maml.predict(QUERIES, maml.adapt(X, Y, 3, 0.2)).numpy()
     model = maml.adapted_model(X, Y, num_updates=3, step_size=0.2)
     assert type(model) is type(maml.model)
-    for _ in range(2):  # a prediction leaves nothing behind
+    for _ in range(2):  # a prediction changes nothing
         np.testing.assert_array_equal(model(QUERIES), expected)
         np.testing.assert_array_equal(model.predict(QUERIES, verbose=0), expected)
-    np.testing.assert_allclose(model(QUERIES[:1]), expected[:1], rtol=1e-4, atol=1e-5)  # whatever else is asked
+    np.testing.assert_allclose(model(QUERIES[:1]), expected[:1], rtol=1e-4, atol=1e-5)  # whatever the other queries are
     assert all(np.array_equal(v, value) for v, value in zip(maml.model.variables, before, strict=True))
     assert np.abs(maml.predict(QUERIES) - expected).max() > 0.01
     usual = maml.predict(QUERIES, maml.adapt(X, Y)).numpy()
@@ -127,10 +127,10 @@ def test_an_adapted_model_is_trained_further_as_any_model(of_images):
     model = of_images.adapted_model(X, Y)
     kept = next(layer for layer in model.layers if isinstance(layer, layers.BatchNorm)).mean.numpy()
     model.compile("sgd", keras.losses.CategoricalCrossentropy(from_logits=True))
-    model.fit(2 * X + 1, Y, verbose=0)  # of X alone the statistics are those that are kept
+    model.fit(2 * X + 1, Y, verbose=0)  # not X, whose statistics the model has already
     norm = next(layer for layer in model.layers if isinstance(layer, layers.BatchNorm))
     assert norm.inductive
-    assert np.abs(norm.mean - kept).max() > 0.01  # statistics of the batch, as in any training
+    assert np.abs(norm.mean - kept).max() > 0.01  # updated by the batch, as in any training
 
 
 def test_a_model_that_keras_cannot_clone_is_refused_in_one_sentence():

@@ -1,4 +1,4 @@
-"""What MAML is given, and what it says of what does not fit."""
+"""Tests of the checks of MAML's arguments, and of the messages for arguments that do not fit."""
 
 import keras
 import numpy as np
@@ -44,7 +44,7 @@ def test_tasks_that_do_not_fit(changes, message):
 
 def test_tasks_that_fit():
     assert checks.number_of(GOOD) == 4
-    longer = GOOD._replace(query_x=ones(4, 6, 9), query_y=ones(4, 6, 9))  # sequences
+    longer = GOOD._replace(query_x=ones(4, 6, 9), query_y=ones(4, 6, 9))  # longer sequences
     assert checks.number_of(longer._replace(support_y=ones(4, 5, 2))) == 4
     assert checks.number_of(GOOD._replace(query_x=ones(4, 0, 2), query_y=ones(4, 0, 1)), queries=False) == 4
 
@@ -79,7 +79,7 @@ def test_numpys_integers_are_numbers_of_updates():
             maml.adapt(x, y, updates)
         with pytest.raises(UserError, match="num_updates must be"):
             maml.evaluate(GOOD, updates)
-    maml.adapt(x, y, 3)  # nothing was left behind
+    maml.adapt(x, y, 3)  # the errors had no effect
 
 
 @pytest.mark.parametrize("task_axis", ["map", "vectorize"])
@@ -180,7 +180,7 @@ def test_sequences_of_any_length_are_one_trace():
 
 def test_optimizers_by_name():
     assert isinstance(small(optimizer="sgd").optimizer, keras.optimizers.SGD)
-    assert small().optimizer.epsilon == 1e-8  # that of TensorFlow 1
+    assert small().optimizer.epsilon == 1e-8  # as in TensorFlow 1
     with pytest.raises(UserError, match="Keras has no optimizer 'foo'"):
         small(optimizer="foo")
 
@@ -192,7 +192,7 @@ def test_a_meta_batch_without_tasks_is_refused(settings):
     for step in (maml.train_step, maml.pretrain_step, maml.meta_gradients):
         with pytest.raises(UserError, match="the meta-batch is empty: it needs at least one task"):
             step(Tasks(*(value[:0] for value in GOOD)))
-    if settings.get("jit") is False:  # where the number of tasks is open, as in a tf.data.Dataset
+    if settings.get("jit") is False:  # the number of tasks may be unknown, as in a tf.data.Dataset
         specs = [tf.TensorSpec([None, *np.shape(value)[1:]], tf.float32) for value in GOOD]
         step = tf.function(lambda *tasks: maml.train_step(Tasks(*tasks))).get_concrete_function(*specs)
         with pytest.raises(tf.errors.InvalidArgumentError, match="the meta-batch is empty"):
@@ -218,7 +218,7 @@ def test_arguments_that_are_compiled_cannot_be_changed():
     for name, value in (("step_size", 0.0), ("num_updates", 7), ("optimizer", keras.optimizers.SGD()), ("loss", mse)):
         with pytest.raises(UserError, match=f"{name} cannot be changed, since it is compiled"):
             setattr(maml, name, value)
-    maml.optimizer.learning_rate = 0.5  # a variable
+    maml.optimizer.learning_rate = 0.5  # this is a variable
 
 
 def test_ragged_inputs_are_refused():

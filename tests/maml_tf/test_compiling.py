@@ -1,4 +1,4 @@
-"""What is compiled for a MAML goes with it."""
+"""Tests of compiled methods: when they are traced, and that their graphs are freed together with their MAML."""
 
 import gc
 import inspect
@@ -58,7 +58,7 @@ def use(loss=losses.mse, **settings):
 @pytest.mark.parametrize("task_axis", ["map", pytest.param("vectorize", marks=pytest.mark.slow)])
 def test_graphs_of_a_maml_that_is_dropped_are_gone_when_the_next_has_come(task_axis):
     gc.collect()
-    gc.freeze()  # what other tests left, so that no search goes through it
+    gc.freeze()  # leaves the objects of other tests out of the searches
     use(task_axis=task_axis, jit=False)
     of_first = graphs()
     assert of_first
@@ -71,7 +71,7 @@ def test_graphs_of_a_maml_that_is_dropped_are_gone_when_the_next_has_come(task_a
 def test_derivatives_of_a_function_that_outlives_the_maml_stay():
     @tf.function
     def loss(outputs, targets):
-        return tf.reduce_mean(keras.activations.silu(outputs - targets))  # which has a derivative of its own
+        return tf.reduce_mean(keras.activations.silu(outputs - targets))  # silu has a custom gradient
 
     for _ in range(3):
         use(loss, task_axis="map", jit=False)

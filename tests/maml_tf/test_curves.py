@@ -1,4 +1,4 @@
-"""Evaluations: what the first layer takes from data is found once for all updates, and changes no number."""
+"""Tests that evaluations compute the moments of the first layer once for all updates, which changes no number."""
 
 import itertools
 
@@ -39,14 +39,14 @@ def test_moments_found_once_change_no_metric(settings, transductive, max_pool, m
     monkeypatch.setattr(layers, "patch_moments", lambda patches: found.append(patches) or find(patches))
     once = evaluated(max_pool, settings, transductive)
     if transductive and "minibatch" not in settings:
-        assert len([patches for patches in found if patches.shape[0]]) == 2  # of the support, and of the query
+        assert len([patches for patches in found if patches.shape[0]]) == 2  # one of the support, one of the query
     monkeypatch.setattr(PureModel, "moment_specs", ())
     np.testing.assert_allclose(once, evaluated(max_pool, settings, transductive), rtol=1e-12)
 
 
 @pytest.mark.parametrize("max_pool", [False, True])
 def test_a_model_that_knows_the_moments_computes_the_same(max_pool):
-    """Outputs, state, and two derivatives; and the model stays as it is."""
+    """Compares outputs, state and two derivatives; the model itself does not change."""
     model, x = network(max_pool), tf.constant(TASKS.query_x[0])
     pure, config = PureModel(model), model.get_config()
     params, shared, state = ([tf.convert_to_tensor(v) for v in g] for g in (pure.adapted, pure.shared, pure.state))
@@ -76,7 +76,7 @@ def test_models_that_take_no_moments():
     y, mean, variance = layers.Conv2D(2, moments="patches")(inputs)
     y = layers.BatchNorm()(y, mean, variance)
     assert PureModel(keras.Model(inputs, y)).moment_specs
-    both = keras.layers.Concatenate()([y, inputs])  # the input goes past the layer, too
+    both = keras.layers.Concatenate()([y, inputs])  # the input bypasses the layer too
     for model in (keras.Model(inputs, both), networks.mlp((3,), 2), networks.conv4((8, 8, 1), 2, 2, "layer_norm")):
         assert PureModel(model).moment_specs == ()
 

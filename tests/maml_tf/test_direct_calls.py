@@ -1,4 +1,4 @@
-"""Calls past TensorFlow's search for a graph: which they are, and that they give the same."""
+"""Tests of calls that skip TensorFlow's search for a graph: which calls do, and that the results are the same."""
 
 import logging
 
@@ -14,7 +14,7 @@ from maml_tf.maml import MAML
 
 
 class Counted:
-    """A function of tensors that notes how often it is traced and how often it is called by TensorFlow's search."""
+    """A function of tensors that counts its traces and its calls through TensorFlow's search."""
 
     def __init__(self, function=lambda *args: sum(tf.nest.flatten(args))):
         self.function, self.traces, self.searches = function, 0, 0
@@ -107,7 +107,7 @@ def test_none_is_part_of_the_kind_and_no_input():
     pair = tf.constant(3.0), None
     for _ in range(2):
         assert [float(add(pair, None)), float(add(pair, np.float32(2)))] == [3, 6]
-        assert float(add(pair, tf.constant(2.0))) == 6  # a tensor in the place of a number
+        assert float(add(pair, tf.constant(2.0))) == 6  # a tensor in place of an array
     assert (add.traces, add.searches) == (2, 2)
 
 

@@ -1,4 +1,4 @@
-"""The examples in the docstrings of the library's public names: that there are some, and that they are true."""
+"""Tests that all public names of the library have examples in their docstrings, and that the examples are true."""
 
 import doctest
 import importlib
@@ -48,7 +48,7 @@ def examples():
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """A folder with the data that examples load: pictures, and Omniglot and miniImagenet in their sizes, but blank."""
+    """A folder with the data that examples load: pictures, and stand-ins for miniImagenet and (blank) Omniglot."""
     folder = tmp_path_factory.mktemp("data")
     write(folder / "pictures", tree({f"class{i}": 16 for i in range(31)}, width=28, height=28))
     write(folder / "data" / "miniImagenet", tree({f"train/class{i}": 16 for i in range(5)}))

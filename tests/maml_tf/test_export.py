@@ -1,4 +1,4 @@
-"""What an exported model answers is what ours answers."""
+"""Tests that an exported model gives the same answers as the MAML."""
 
 import threading
 
@@ -15,7 +15,7 @@ from tests.maml_tf.exports import SETTINGS, WAYS, assert_close, call, classifier
 
 @pytest.fixture(scope="module")
 def learned(tmp_path_factory):
-    """A MAML with learned step sizes, one of each variable, and transductive queries."""
+    """The export of a MAML with a learned step size for each variable, and with transductive queries."""
     model = fill(networks.mlp((3,), 2, (4,), "batch_norm"))
     maml = MAML(model, losses.mse, learn_step_size=True, num_updates=2, **SETTINGS)
     for i, size in enumerate(maml.step_sizes):
@@ -34,7 +34,7 @@ def test_signatures(images_export):
 
 @pytest.mark.parametrize(("support", "query"), [(5, 1), (10, 7)])
 def test_adapting_is_ours_for_any_number_of_examples(images_export, support, query):
-    """Ours divides the loss by the shots it is told, the export by those it counts."""
+    """The MAML divides the loss by the shots it was given, the export by the shots that it counts."""
     x, y, query_x = images(support), labels(support), images(query, seed=1)
     ours = classifier(images_export.maml.model, shots=support // WAYS)
     weights = ours.adapt(x, y)
@@ -42,7 +42,7 @@ def test_adapting_is_ours_for_any_number_of_examples(images_export, support, que
     answer = call(images_export.loaded, "adapt_and_predict", support_inputs=x, support_labels=y, query_inputs=query_x)
     assert_close(answer["query_outputs"], expected)
     assert answer["support_examples"] == support
-    assert answer["support_examples"].shape == ()  # what keeps a server from merging two supports
+    assert answer["support_examples"].shape == ()  # so that a server cannot merge two supports
     adapted = call(images_export.loaded, "adapt", support_inputs=x, support_labels=y)
     variables = ours.pure.adapted + ours.pure.state
     assert len(adapted) == len(variables)
@@ -87,7 +87,7 @@ def test_nothing_is_assigned_and_concurrent_calls_are_apart(images_export):
         for function in signature.graph.as_graph_def().library.function
         for node in function.node_def
     }
-    assert "Conv2DBackpropFilter" in ops  # so the functions that adapt were looked at
+    assert "Conv2DBackpropFilter" in ops  # so the search reaches the functions that adapt
     assert not [op for op in ops if "Assign" in op or "Scatter" in op]
     tasks = [{"support_inputs": images(5, i), "support_labels": labels(5), "query_inputs": images(5)} for i in range(4)]
     alone = [call(loaded, "adapt_and_predict", **task)["query_outputs"] for task in tasks]
@@ -126,7 +126,7 @@ def test_transductive_queries_and_learned_step_sizes(learned):
 
 
 class Own(keras.Model):
-    """A subclassed model without an Input, with random and nested layers of equal names."""
+    """A subclassed model without an Input, with a random layer and nested layers of equal names."""
 
     def __init__(self):
         super().__init__(name="own")
@@ -158,7 +158,7 @@ def test_a_users_own_model_and_loss(tmp_path):
     named = call(export.loaded, "adapt", **support)
     assert len(named) == len(model.variables)
     assert_close(call(export.loaded, "predict_with", inputs=words, **named)["outputs"], expected)
-    (name,) = (name for name in named if name.endswith("embeddings"))  # Keras numbers the layers of a process
+    (name,) = (name for name in named if name.endswith("embeddings"))  # Keras adds a number to its name
     assert_close(named[name], adapted.params[0])
 
 

@@ -1,4 +1,4 @@
-"""Exports at work without this project: in a process with TensorFlow only, and converted to LiteRT."""
+"""Tests of exports without this project: in a process with TensorFlow only, and converted to LiteRT."""
 
 import re
 import subprocess
@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from tests.maml_tf.exports import assert_close, call, images, labels
 
-# Runs with TensorFlow alone: -I keeps the folder of this project, and what PYTHONPATH names, from Python's path.
+# Runs with TensorFlow alone: the option -I keeps this project's folder and those in PYTHONPATH out of Python's path.
 CLEAN = """
 import sys
 import numpy as np
@@ -40,7 +40,7 @@ def test_five_images_in_a_process_with_tensorflow_only(images_export, tmp_path):
 
 
 def converted(folder, *signatures):
-    """An interpreter of the LiteRT model of some signatures, made of built-in operations."""
+    """Converts signatures to a LiteRT model of built-in operations; returns its interpreter."""
     model = tf.lite.TFLiteConverter.from_saved_model(str(folder), signature_keys=list(signatures)).convert()
     return tf.lite.Interpreter(model_content=model)
 
@@ -61,7 +61,7 @@ def test_adapted_weights_infer_on_devices(images_export):
 
 @pytest.mark.slow
 def test_the_operations_that_keep_adaptation_from_devices(images_export):
-    """README names them; should a converter come that knows them, it has to be told there."""
+    """README names these operations. If a later converter supports them, README must say so."""
     with pytest.raises(Exception, match="Select") as failure:
         converted(images_export.folder, "adapt")
     (missing,) = re.findall(r"TF Select ops: (.*)", str(failure.value))

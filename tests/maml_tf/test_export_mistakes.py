@@ -1,4 +1,4 @@
-"""What an export says of itself, and what it and exporting refuse."""
+"""Tests of the description of an export, and of what exports and the exporting itself refuse."""
 
 import json
 import subprocess
@@ -76,7 +76,7 @@ def test_wrong_argument_of_the_other_signatures(images_export):
 def test_the_number_of_labels_is_checked_before_anything_uses_them(small, inputs, targets):
     x, y = (tf.TensorSpec([None, 1], tf.float32, name) for name in ("support_inputs", "support_labels"))
     adapt = tf.function(Signatures(small, False, x, y).adapt, autograph=False).get_concrete_function(x, y)
-    for _ in range(TIMES):  # TensorFlow chooses the order anew each time
+    for _ in range(TIMES):  # the order of operations may differ each time
         with pytest.raises(tf.errors.InvalidArgumentError, match=r"expected support_inputs \[examples, 1\] and"):
             adapt(tf.ones([inputs, 1]), tf.ones([targets, 1]))
 
@@ -123,10 +123,10 @@ def test_an_export_that_fails_leaves_nothing(small, tmp_path, monkeypatch):
         with pytest.raises(UserError, match=r"the export cannot be written to .* \(no space left on device\)"):
             small.export(tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
-    (tmp_path / "out").mkdir()  # an empty folder is as good as none
+    (tmp_path / "out").mkdir()  # an empty folder is accepted
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
-    for name in ("out", "earlier"):  # as an export leaves it that is killed
+    for name in ("out", "earlier"):  # what a killed export leaves
         (tmp_path / f".{name}.{process.pid}-{files._HOST}.part" / "variables").mkdir(parents=True)
     assert small.export(tmp_path / "out") == tmp_path / "out"
     assert [path.name for path in tmp_path.iterdir()] == ["out"]

@@ -1,4 +1,4 @@
-"""Patches and pooling agree with TensorFlow's own operations."""
+"""Tests that patches, convolutions and pooling agree with TensorFlow's own operations."""
 
 import os
 import platform
@@ -36,7 +36,7 @@ def test_gathered_patches(size):
 
 
 def three_derivatives(convolution, x, kernel):
-    """Of functions that bend, one of the derivatives before each, by x and by the kernel."""
+    """Returns y and three orders of derivatives by x and the kernel, each of the summed sines of the order before."""
     with tf.GradientTape() as third:
         third.watch((x, kernel))
         with tf.GradientTape() as second:
@@ -71,7 +71,7 @@ def test_convolution_with_products_for_the_kernels_gradient(size, batch):
     ("batch", "strides", "by_products"), [(5, 2, True), (20, 2, False), (None, 2, False), (5, 1, False)]
 )
 def test_a_layer_takes_products_for_few_small_images(batch, strides, by_products, monkeypatch):
-    """Five images of Omniglot's second layer have patches of 0.56 MB, twenty 2.3 MB."""
+    """In Omniglot's second layer, the patches of five images take 0.56 MB and those of twenty 2.3 MB."""
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind=None: [])
     layer = layers.Conv2D(64, strides)
     layer.build((batch, 14, 14, 64))
@@ -104,7 +104,7 @@ FORMS = {
 @pytest.mark.parametrize("jit", [False, True])
 @pytest.mark.parametrize("vectorised", [False, True])
 def test_values_and_two_derivatives(form, jit, vectorised):
-    """Of the sum of w y^3, y being the window: 3 w y^2, and, with weights v, the sum of 6 w v y."""
+    """The sum of w y^3, y being the window, has the derivative 3 w y^2; that of its sum weighted by v is 6 w v y."""
     function, forward, backward, x_shape, y_shape = FORMS[form]
     x, v, w = (RNG.normal(size=(4, *shape)) for shape in (x_shape, x_shape, y_shape))
 
@@ -146,7 +146,7 @@ def stock(x):
 @pytest.mark.parametrize("size", [(4, 6), (7, 5), (2, 3)])
 @pytest.mark.parametrize("levels", [None, 3, 1])
 def test_as_tensorflows(size, levels, compiled, dtype, by_onednn, monkeypatch):
-    """With few levels most windows hold equal maxima; by either form, whichever is the faster one in this process."""
+    """With few levels most windows hold equal maxima. Tests both forms, whichever is faster in this process."""
     monkeypatch.setattr(fast_conv, "_onednn_pools", lambda dtype: by_onednn)
     shape = (2, *size, 3)
     x = POOLING_RNG.normal(size=shape) if levels is None else POOLING_RNG.integers(1, levels + 1, shape)
@@ -167,7 +167,7 @@ def test_as_tensorflows(size, levels, compiled, dtype, by_onednn, monkeypatch):
 
 @pytest.mark.parametrize("by_onednn", [False, True])
 def test_the_graph_has_tensorflows_gradient_where_onednn_computes_it(by_onednn, monkeypatch):
-    """Only oneDNN's is faster than a mask of our own; of the gradient's gradient, TensorFlow's is the slower always."""
+    """Only oneDNN's gradient is faster than our mask. For the gradient's gradient, TensorFlow's is always slower."""
     monkeypatch.setattr(fast_conv, "_is_onednn_on", lambda: by_onednn)
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [])
 
@@ -184,7 +184,7 @@ def test_the_graph_has_tensorflows_gradient_where_onednn_computes_it(by_onednn, 
 
 
 def test_whether_onednn_is_on():
-    """As TensorFlow was loaded here; and the other way in another process."""
+    """Tests the setting with which TensorFlow was loaded here, and the opposite one in another process."""
     here, has_onednn = fast_conv._is_onednn_on(), (sys.platform, platform.machine()) == ("linux", "x86_64")
     setting = "0" if here else "1"
     program = "from maml_tf import fast_conv; print(fast_conv._is_onednn_on())"

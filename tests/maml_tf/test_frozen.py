@@ -1,4 +1,4 @@
-"""What a model does not assign keeps every bit: frozen weights, and constants of a user's layers."""
+"""Tests that what a model does not assign keeps every bit: frozen weights, and constants of a user's layers."""
 
 import keras
 import numpy as np
@@ -17,7 +17,7 @@ def frozen_model():
     return functional(dense(3, name="frozen", activation="relu", trainable=False), fixed, norm, dense(1, name="last"))
 
 
-@pytest.mark.parametrize("settings", [{"task_axis": "map"}, {}])  # the other is vectorised, by XLA
+@pytest.mark.parametrize("settings", [{"task_axis": "map"}, {}])  # {} is vectorised, by XLA
 def test_frozen_weights_keep_every_bit_and_the_models_own_state_moves(settings):
     maml = MAML(frozen_model(), losses.mse, step_size=0.1, **settings)
     before = {v.path: v.numpy() for v in maml.model.variables}
@@ -33,7 +33,7 @@ def test_frozen_weights_keep_every_bit_and_the_models_own_state_moves(settings):
 
 def test_constants_of_a_users_layer_keep_every_bit():
     class Features(keras.layers.Layer):
-        """Fixed random features, which nothing assigns, and a counter, which it does."""
+        """Has fixed random features, which nothing assigns, and a counter, which the layer assigns."""
 
         def build(self, shape):
             self.w = self.add_weight(shape=(3, 4), initializer="normal", trainable=False, name="w")

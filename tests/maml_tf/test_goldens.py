@@ -1,4 +1,4 @@
-"""The original's own numbers: losses, logits, accuracies, gradients and weights after Adam, however the work runs."""
+"""Compares losses, logits, accuracies, gradients and weights after Adam with the original's, however the work runs."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ from tests.maml_tf.goldens import Golden, assert_close
 
 CONFIGS = ("s1", "s2", "s3", "o1", "o2", "o2b", "o4", "o6", "m1")
 META_TRAINED = tuple(name for name in CONFIGS if name != "s3")  # the oracle only pretrains
-# o2 is o2b to first order: all that comes before a meta-update is the same, to the last bit of the file.
+# o2 is o2b to first order: everything before a meta-update is the same, to the last bit of the file.
 BEFORE_META_TRAINING = tuple(name for name in CONFIGS if name != "o2")
 WAYS = {
     "map": {"task_axis": "map", "jit": False},
@@ -23,9 +23,9 @@ WAYS = {
     "vectorize": {"task_axis": "vectorize", "jit": False},
     "vectorize-xla": {"task_axis": "vectorize", "jit": True},
 }
-# XLA takes half a minute to compile a convolutional network's meta-step; what is not listed here is marked slow.
+# XLA takes half a minute to compile a convolutional network's meta-step; cases that are not listed are marked slow.
 FAST_META_TRAINING = {(name, "map", dtype) for name in META_TRAINED for dtype in ("float64", "float32")}
-FAST_META_TRAINING -= {("o4", "map", "float32")}  # of whose network are o2 and o2b
+FAST_META_TRAINING -= {("o4", "map", "float32")}  # o2 and o2b have the same network
 FAST_META_TRAINING |= {("s2", way, "float64") for way in WAYS} | {("s1", "vectorize-xla", "float64")}
 FAST_META_TRAINING |= {("o4", "vectorize-xla", "float64")}
 FAST_PRETRAINING = {(name, "map", "float64") for name in BEFORE_META_TRAINING if name != "m1"} | {
@@ -37,7 +37,7 @@ SLOW_M1 = [pytest.param(name, marks=[pytest.mark.slow] if name == "m1" else []) 
 
 
 def cases(names, fast):
-    """All configurations, ways and dtypes; those that are not among the fast ones marked slow."""
+    """Returns a parameter for each configuration, way and dtype; those that are not in `fast` are marked slow."""
     every = [(name, way, dtype) for name in names for way in WAYS for dtype in ("float64", "float32")]
     assert fast <= set(every)
     return [pytest.param(*case, marks=[] if case in fast else pytest.mark.slow) for case in every]
@@ -92,7 +92,7 @@ def test_adapting_and_predicting(name):
 
 @pytest.mark.parametrize("name", SLOW_M1)
 def test_adapting_and_predicting_in_float32(name):
-    """As many updates as are trained with: further on images, a change of the weights in the 21st bit grows to 1e-3."""
+    """Images have only the updates of training: later, a change in the 21st bit of the weights grows to 1e-3."""
     golden = Golden(name)
     num_updates = golden.flags["num_updates"] if golden.is_image else None
     maml = golden.maml("float32", **WAYS["map"])
@@ -104,7 +104,7 @@ def test_adapting_and_predicting_in_float32(name):
 )
 def test_adapting_and_predicting_after_training(name):
     golden = Golden(name)
-    tolerance = golden.tolerance("float64") if name == "m1" else 1e-6  # of losses, from weights that agree to 1e-6
+    tolerance = golden.tolerance("float64") if name == "m1" else 1e-6  # as the weights agree to 1e-6
     maml = golden.maml(optimizer=OriginalAdam(golden.clip), pretrain_optimizer=OriginalAdam(), **WAYS["map"])
     check_pretraining(golden, maml, "float64")
     check_every_update(golden, maml, "out_after_pre1", tolerance)

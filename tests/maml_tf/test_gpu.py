@@ -1,6 +1,6 @@
-"""The goldens on a GPU, vectorised over tasks and compiled by XLA, with the time a meta-step takes.
+"""Tests the goldens on a GPU, vectorised over tasks and compiled by XLA, and prints the time of a meta-step.
 
-python -m pytest -m gpu -s -n0
+Run it by: python -m pytest -m gpu -s -n0
 """
 
 import time
@@ -19,10 +19,10 @@ CONFIGS = ("s1", "s2", "o1", "o2", "o2b", "o4", "o6", "m1")
 
 
 class OnGPU(Golden):
-    """A golden with the rounding that a GPU's float32 has.
+    """A golden whose tolerance allows for the rounding of a GPU's float32.
 
-    On an H100 two of these meta-gradients (o4, o6) were off by 1.4e-5 and 1.1e-5 in one layer, by 5e-6 at most on a
-    CPU with its several orders of summation; in float64, where the formulas are proved, both stay below 1e-7.
+    On an H100 the meta-gradients of o4 and o6 were off by 1.4e-5 and 1.1e-5 in one layer; on a CPU, with several orders
+    of summation, by at most 5e-6. In float64, which verifies the formulas, both errors stay below 1e-7.
     """
 
     def tolerance(self, dtype):
@@ -31,7 +31,7 @@ class OnGPU(Golden):
 
 @pytest.fixture(autouse=True)
 def full_precision():
-    """TensorFloat-32 keeps 10 bits of the mantissa, too few for the tolerances."""
+    """Turns off TensorFloat-32, which keeps 10 bits of the mantissa, too few for the tolerances."""
     tf.config.experimental.enable_tensor_float_32_execution(False)
     yield
     tf.config.experimental.enable_tensor_float_32_execution(True)

@@ -1,4 +1,4 @@
-"""Inductive evaluation: queries normalised by the support's statistics under the adapted weights."""
+"""Tests of inductive evaluation: the support's statistics under the adapted weights normalise the queries."""
 
 import keras
 import numpy as np
@@ -14,14 +14,14 @@ UPDATES = 2
 
 @pytest.fixture(scope="module")
 def tasks():
-    """Queries are of another distribution than the support, so that it matters whose statistics normalise them."""
+    """Tasks whose queries have another distribution than the support, so that it matters which statistics are used."""
     rng = np.random.default_rng(0)
     support_x, support_y, query_x, query_y = (rng.normal(size=(2, 6, size)) for size in (3, 2, 3, 2))
     return Tasks(support_x, support_y, 1 + 2 * query_x, query_y)
 
 
 def make(hidden, **settings):
-    """A MAML of layers on 3 inputs and a linear output of 2, its weights of the order of 1."""
+    """Returns a MAML with 3 inputs, hidden layers and 2 linear outputs, whose weights are of the order of 1."""
     model = keras.Sequential([keras.Input((3,), dtype="float64"), *hidden, keras.layers.Dense(2, dtype="float64")])
     rng = np.random.default_rng(1)
     for variable in model.trainable_variables:
@@ -34,7 +34,7 @@ def dense():
 
 
 def trajectory(maml, x, y):
-    """The adapted weights after 0, 1, ... updates on a task."""
+    """Returns the adapted weights after 0, 1, ... updates on a task."""
     initial = found = [[v.numpy() for v in maml.pure.adapted]]
     for _ in range(UPDATES):
         found = [*found, [p.numpy() for p in maml.adapt(x, y, num_updates=1).params]]
@@ -66,7 +66,7 @@ def test_every_update_s_statistics_are_those_of_the_support_after_that_update(ta
 
 @pytest.mark.parametrize("task_axis", ["map", pytest.param("vectorize", marks=pytest.mark.slow)])
 def test_evaluating_is_predicting_by_the_state_that_adapting_returns(task_axis):
-    """On images, whose maps are pooled before they are normalised."""
+    """The tasks have images, whose maps are pooled before they are normalised."""
     rng = np.random.default_rng(0)
     shapes = ((4, 16, 16, 1), (4, 2), (6, 16, 16, 1), (6, 2))
     tasks = Tasks(*(rng.random((2, *shape)) for shape in shapes))
@@ -104,7 +104,7 @@ def test_moving_averages_of_stock_keras_layers_move_with_every_pass_over_the_sup
     for update in range(UPDATES + 1):
         adapted = maml.adapt(support_x, support_y, num_updates=update)
         gamma, beta, kernel, bias = (p.numpy() for p in adapted.params)
-        kept = 0.9 ** (update + 1)  # the passes of the updates, and one under the adapted weights
+        kept = 0.9 ** (update + 1)  # one pass per update, and one under the adapted weights
         mean = (1 - kept) * support_x.mean(0)
         variance = kept + (1 - kept) * support_x.var(0)
         outputs = ((query_x - mean) / np.sqrt(variance + 1e-3) * gamma + beta) @ kernel + bias

@@ -1,4 +1,4 @@
-"""What adapts, inner optimizers, offsets per update, minibatches and Reptile; against NumPy and finite differences."""
+"""Tests what adapts, inner optimizers, offsets per update, minibatches and Reptile by NumPy and finite differences."""
 
 import keras
 import numpy as np
@@ -67,7 +67,7 @@ def mlp(norm="None", **settings):
 
 
 def meta_loss(maml):
-    """The function that computes what a meta-gradient is the gradient of, from the metrics beside it."""
+    """Returns a function (maml, tasks) -> the loss that the meta-gradient differentiates, from the step's metrics."""
 
     def after(tasks):
         objective = maml._meta_objective(tasks)
@@ -89,7 +89,7 @@ VARIANTS = {
 }
 
 
-BOTH_WAYS = {"adam", "all of MAML++"}  # in the default suite; the others are slow
+BOTH_WAYS = {"adam", "all of MAML++"}  # tested in both ways by default; for the others, vectorising is slow
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ BOTH_WAYS = {"adam", "all of MAML++"}  # in the default suite; the others are sl
 )
 def test_meta_gradients_are_those_of_finite_differences(name, settings, monkeypatch):
     maml = mlp(**VARIANTS[name], **settings)
-    if maml.learner.minibatch:  # a test takes them in another order than the training
+    if maml.learner.minibatch:  # evaluate takes them in another order than training
         monkeypatch.setattr(test_meta_gradients, "query_loss", meta_loss(maml))
     assert len(assert_exact(maml, random_tasks((3,), 2))) == len(maml.meta_variables)
 
@@ -157,7 +157,7 @@ def test_a_step_may_be_to_first_order_or_descend_the_last_loss_alone():
 
 
 def test_offsets_of_the_update_that_is_made_and_of_its_queries():
-    """By NumPy, the offsets of all updates different; more updates than in training take the last ones."""
+    """Compares with NumPy. Every update has its own offsets; updates beyond those of training take the last ones."""
     maml, tasks = mlp("per_update_batch_norm", num_updates=2, adapts=lambda v: v.path == "output/bias"), None
     tasks = random_tasks((3,), 2)
     kernel, bias, offsets, out, out_bias = (v.numpy() for v in maml.model.trainable_variables)
@@ -196,7 +196,7 @@ def test_minibatches_take_each_example_once_before_any_comes_again():
     for task in order.reshape(3, 4, 6):
         assert (np.sort(task) == np.arange(6)).all()
     assert len({task.tobytes() for task in order}) == 3
-    assert learner.order(3, 2, 5, tf.constant([5, 0])).shape == (3, 5, 2)  # no more than there are
+    assert learner.order(3, 2, 5, tf.constant([5, 0])).shape == (3, 5, 2)  # no more examples than there are
     np.testing.assert_array_equal(order, learner.order(3, 6, 6, tf.constant([5, 0])))
     assert mlp(minibatch=None).learner.order(3, 6, 6, tf.constant([5, 0])) is None
 
@@ -223,7 +223,7 @@ def test_with_minibatches_a_test_adapts_as_adapt_does_however_its_tasks_are_cut(
 
 
 def test_minibatches_are_the_same_by_xla():
-    settings = {"minibatch": 4, "first_order": True, "optimizer": "sgd"}  # of which there is less to compile
+    settings = {"minibatch": 4, "first_order": True, "optimizer": "sgd"}  # less to compile
     found = [mlp(**settings, **way).train_step(random_tasks((3,), 2))["pre_loss"] for way in WAYS]
     np.testing.assert_allclose(*found, rtol=1e-10)
 
@@ -245,10 +245,10 @@ def test_reptile_goes_towards_the_adapted_weights(settings):
 
 
 def test_reptile_with_one_update_is_joint_training():
-    """Of all tasks together, by gradient descent whose learning rate is the product of both."""
+    """Joint training is gradient descent on all tasks together; its learning rate is the product of both rates."""
     tasks = random_tasks((3,), 2)
     maml = reptile(num_updates=1, step_size=0.0625, optimizer=keras.optimizers.SGD(0.5))
-    joint = mlp(num_updates=1, pretrain_optimizer=keras.optimizers.SGD(0.5 * 0.0625))  # float32 holds them
+    joint = mlp(num_updates=1, pretrain_optimizer=keras.optimizers.SGD(0.5 * 0.0625))  # exact in float32
     maml.train_step(tasks)
     joint.pretrain_step(tasks)
     for variable, other in zip(maml.weights, joint.weights, strict=True):
@@ -264,7 +264,7 @@ def test_the_inner_adam_of_reptile_continues_from_the_mean_over_tasks():
     squares = [slot.numpy() for slot in maml.slots[: len(maml.weights)]]
     adapted = maml.adapt(tasks.support_x[0], tasks.support_y[0], 1).params
     outputs, _, _ = maml.pure(*maml.start()[:3], tasks.support_x[0])
-    residual = 2 * (outputs.numpy() - tasks.support_y[0]).sum(0) / tasks.support_y[0].size  # the output's bias
+    residual = 2 * (outputs.numpy() - tasks.support_y[0]).sum(0) / tasks.support_y[0].size  # by the output's bias
     v = 0.999 * squares[-1] + 0.001 * residual**2
     expected = maml.weights[-1].numpy() - 0.01 * residual / (np.sqrt(v / (1 - 0.999**3)) + 1e-8)
     np.testing.assert_allclose(adapted[-1], expected, rtol=1e-10)

@@ -1,4 +1,4 @@
-"""What may be set on a MAMLModel after it was made, and the forms of its arguments, in files too."""
+"""Tests which attributes of a MAMLModel can be set, and the forms of its arguments, also in files."""
 
 import keras
 import numpy as np
@@ -11,7 +11,7 @@ from tests.maml_tf.small_models import SMALLEST, model, network, tasks
 
 
 def squared_error(made):
-    """That of its predictions, by `predict` and by `predict_on_batch`."""
+    """Returns the mean squared errors of the predictions by `predict` and by `predict_on_batch`."""
     support, (query_x, query_y) = tasks(0)[:2], tasks(0)[2:]
     both = made.predict((support, query_x), verbose=0), made.predict_on_batch((support, query_x))
     return [np.square(predicted - query_y).mean() for predicted in both]

@@ -1,4 +1,4 @@
-"""Keras's callbacks, `.keras` files and tuners work with a MAMLModel as with any model."""
+"""Tests that Keras's callbacks, `.keras` files and tuners work with a MAMLModel as with any model."""
 
 import functools
 
@@ -13,11 +13,11 @@ from maml_tf.keras_model import MAMLModel
 from tests.maml_tf import small_models
 from tests.maml_tf.small_models import assert_same, learned, network, stream, tasks
 
-model = functools.partial(small_models.model, task_axis="map", num_updates=1)  # which takes the least to trace
+model = functools.partial(small_models.model, task_axis="map", num_updates=1)  # quickest to trace
 
 
 def fitted(made, epochs=3, first=0, **settings):
-    """Two steps an epoch, always on the same tasks."""
+    """Fits with two steps an epoch, on the stream of tasks from `first` on; returns the model."""
     made.fit(stream(first), epochs=epochs, steps_per_epoch=2, verbose=0, **settings)
     return made
 
@@ -26,7 +26,7 @@ def test_best_checkpoint(tmp_path):
     path, values = tmp_path / "best.keras", []
     best = keras.callbacks.ModelCheckpoint(path, monitor="val_loss", save_best_only=True)
     keep = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: values.append(logs["val_loss"]))
-    made = model(optimizer=keras.optimizers.SGD(1.0))  # which does not descend steadily
+    made = model(optimizer=keras.optimizers.SGD(1.0))  # the loss does not fall steadily
     fitted(made, 6, validation_data=tasks(9), callbacks=[best, keep])
     assert values[-1] != min(values)
     loaded = keras.saving.load_model(path)

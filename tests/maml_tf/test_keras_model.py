@@ -1,4 +1,4 @@
-"""MAML by Keras's own loop computes what MAML computes."""
+"""Tests that MAML in Keras's training loop computes what MAML computes."""
 
 import functools
 
@@ -17,7 +17,7 @@ STEPS = 4
 
 
 class Sequence(keras.utils.PyDataset):
-    """Tasks by index."""
+    """Batches of tasks by index."""
 
     num_batches = STEPS
 
@@ -26,19 +26,19 @@ class Sequence(keras.utils.PyDataset):
 
 
 def dataset(batches):
-    """A tf.data.Dataset of batches of any number of tasks."""
+    """Returns a tf.data.Dataset of batches, whose numbers of tasks may differ."""
     spec = tf.nest.map_structure(lambda a: tf.TensorSpec([None, *a.shape[1:]], a.dtype), as_pairs(batches[0]))
     return tf.data.Dataset.from_generator(lambda: map(as_pairs, batches), output_signature=spec)
 
 
 @functools.cache
 def trained_as_usual():
-    """What `trained` gives without settings, for those that only look at it."""
+    """Returns the result of `trained` without settings, shared by tests that do not change it."""
     return trained()
 
 
 def trained(**settings):
-    """A MAML after the steps, and the means of its metrics."""
+    """Returns a MAML after STEPS meta-steps, and the means of its metrics."""
     learner = maml(**settings)
     found = [learner.train_step(tasks(i)) for i in range(STEPS)]
     return learner, {name: np.mean([metrics[name] for metrics in found]) for name in found[0]}
@@ -54,7 +54,7 @@ FORMS = {
 
 @pytest.fixture(scope="module")
 def usual():
-    """A model with settings as usual, which stays as it was made, and tests after three updates."""
+    """A model with the usual settings that evaluates after three updates; asserts that tests do not change it."""
     made = model(test_updates=3)
     start = [v.numpy() for v in variables(made)]
     yield made
@@ -64,7 +64,7 @@ def usual():
 
 @pytest.fixture
 def untrained(usual):
-    """The same for a test that trains it; what is traced stays."""
+    """The same model for a test that trains it: its variables are reset afterwards, its traced functions are kept."""
     start = [v.numpy() for v in variables(usual)]
     yield usual
     for variable, value in zip(variables(usual), start, strict=True):

@@ -1,4 +1,4 @@
-"""What stands in the environment and in keras.json does not change what is computed."""
+"""Tests that the environment and keras.json do not change what is computed."""
 
 import json
 import os
@@ -39,7 +39,7 @@ def in_a_process(code, **environment):
     return subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
 
 
-# In one process, as it takes seconds to load TensorFlow.
+# All names are tested in one process, as it takes seconds to load TensorFlow.
 ALL_NAMES = f"""
 import sys, maml_tf
 from maml_tf import {", ".join(maml_tf.__all__)}
@@ -59,7 +59,7 @@ def test_keras_runs_on_tensorflow_whatever_was_chosen(tmp_path, monkeypatch, use
     monkeypatch.delenv("KERAS_BACKEND", raising=False)
     code = f"{use}; import os, keras; print(keras.backend.backend(), os.environ.get('KERAS_BACKEND'))\n{then}"
     result = in_a_process(code, KERAS_HOME=str(tmp_path), **({"KERAS_BACKEND": chosen} if chosen else {}))
-    assert result.stdout == f"tensorflow {chosen}\n", result.stderr  # and the environment stays the user's
+    assert result.stdout == f"tensorflow {chosen}\n", result.stderr  # the user's environment is unchanged
     assert result.returncode == 0, result.stderr
 
 

@@ -1,4 +1,4 @@
-"""Losses and metrics of Keras on what a model gives: logits or probabilities, masked, one output or several."""
+"""Tests of Keras's losses and metrics on a model's outputs: logits or probabilities, masked values, several outputs."""
 
 import functools
 
@@ -14,7 +14,7 @@ from maml_tf.pure_model import PureModel
 L = keras.layers
 IMAGES = np.random.default_rng(0).normal(size=(1, 6, 8, 8, 1)).astype(np.float32)
 LABELS = np.eye(3, dtype=np.float32)[None, [0, 1, 2, 0, 1, 2]]
-BINARY = tf.constant([[0.3], [0.2], [-0.4]]), tf.constant([[1.0], [1.0], [0.0]])  # logits that are right in all cases
+BINARY = tf.constant([[0.3], [0.2], [-0.4]]), tf.constant([[1.0], [1.0], [0.0]])  # logits; all predictions are right
 
 
 def ending(*layers):
@@ -22,7 +22,7 @@ def ending(*layers):
 
 
 def as_metric(metric, loss):
-    """A metric beside a loss, of a model that ends in a linear layer."""
+    """Returns a metric beside a loss, for a model that ends in a linear layer."""
     model = keras.Sequential([keras.Input((1,)), L.Dense(1)])
     return users_losses.as_accuracy(metric, model, users_losses.as_loss(loss, model))
 
@@ -61,7 +61,7 @@ def test_metrics_by_name_compare_logits_with_0(loss, metric):
 def test_metrics_that_compare_logits_with_a_probability_are_refused(metric):
     with pytest.raises(UserError, match="compares probabilities with a threshold, but the loss takes logits"):
         as_metric(metric, "binary_crossentropy")
-    as_metric(metric, "mse")  # whose outputs are near 0 and 1
+    as_metric(metric, "mse")  # accepted, as these outputs are near 0 and 1
 
 
 @pytest.mark.parametrize("metric", ["binary_accuracy", "Precision", keras.metrics.Recall(class_id=1)])
@@ -126,7 +126,7 @@ def test_an_own_function_that_does_not_fit_is_told_in_one_sentence():
     function = tf.function(own, autograph=False)  # as in a step
     with pytest.raises(UserError, match=r"cannot compare targets of int64 with outputs of float32 .*: give"):
         function(tf.ones([2]), tf.ones([2], tf.int64))
-    with pytest.raises(TypeError, match="has no len"):  # a mistake of another kind is left as it is
+    with pytest.raises(TypeError, match="has no len"):  # other errors are left as they are
         users_losses.as_loss(users_losses.targets_first(lambda y_true, y_pred: len(None)))(tf.ones(2), tf.ones(2))
 
 

@@ -177,7 +177,7 @@ def test_adapting_predicting_and_evaluating_change_no_variable(tasks):
 
 
 def test_predict_follows_the_weights_as_they_are(tasks):
-    """Those that are not adapted, too: they may have been trained since the last call."""
+    """This includes weights that do not adapt: they may have been trained since the last call."""
     maml, x = make(mlp("batch_norm")), tasks.query_x[0]
     adapted = maml.adapt(tasks.support_x[0], tasks.support_y[0])
     for predict in (lambda: maml.predict(x), lambda: maml.predict(x, adapted)):
@@ -202,7 +202,7 @@ def test_inductive_prediction_normalises_by_the_supports_statistics(tasks):
 
 
 def test_inductive_statistics_are_those_under_the_adapted_weights(tasks):
-    """So that the support itself is normalised the same, by its own statistics or by those that were kept."""
+    """So the support itself is normalised in the same way by its own statistics and by those that were kept."""
     maml, x = make(mlp("batch_norm"), step_size=0.5), tasks.support_x[0]
     adapted = maml.adapt(x, tasks.support_y[0])
     np.testing.assert_allclose(maml.predict(x, adapted), maml.predict(x, adapted, transductive=True), rtol=1e-12)

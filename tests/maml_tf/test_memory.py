@@ -1,4 +1,4 @@
-"""How much memory a meta-step takes, and what a MAML leaves when it is dropped; `-m slow -s -n0` prints it."""
+"""Tests the memory that a meta-step takes and that a dropped MAML leaves; `-m slow -s -n0` prints it."""
 
 import sys
 
@@ -11,7 +11,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="it asks Linux, 
 
 @pytest.mark.slow
 def test_with_remat_ten_updates_take_hardly_more_memory_than_two():
-    """Shapes of miniImagenet, 64 filters, 4 tasks. The time is that of the processor, whatever else it does."""
+    """Uses miniImagenet's shapes, 64 filters and 4 tasks. Compares processor times, not wall times."""
     found = {}
     for updates, remat in ((2, False), (2, True), (10, False), (10, True)):
         found[updates, remat] = measured(updates=updates, remat=remat)
@@ -22,7 +22,7 @@ def test_with_remat_ten_updates_take_hardly_more_memory_than_two():
 
 @pytest.mark.slow
 def test_sixteen_learners_leave_little():
-    """What is left is TensorFlow's: about 40 kB for each name that a variable has ever had, and pieces of its heap."""
+    """What is left is due to TensorFlow: about 40 kB for each name that a variable has ever had, and heap fragments."""
     left = measured(learners=18, task_axis="map", jit=False)["mib"]
     print(f"\nMiB after each of 18: {[round(mib) for mib in left]}")
     assert left[17] - left[1] <= 20

@@ -1,4 +1,4 @@
-"""Meta-gradients against central finite differences in float64, for our networks and for models of the user's own."""
+"""Compares meta-gradients with central finite differences in float64, for our networks and for users' own models."""
 
 import keras
 import numpy as np
@@ -10,12 +10,12 @@ from maml_tf import layers, losses, networks
 from maml_tf.maml import MAML
 from tests.maml_tf.small_models import conv2
 
-STEP = 1e-6  # small, as a kink of ReLU or max-pooling within it spoils the slope; round-off is then some 1e-10
+STEP = 1e-6  # small, as a kink of ReLU or max-pooling within it spoils the slope; round-off is then about 1e-10
 TOLERANCE = 1e-6
 
 
 def random_tasks(input_shape, outputs, num_tasks=2, examples=6, vocabulary=None):
-    """Regression tasks; integer inputs where there is a vocabulary."""
+    """Returns random regression tasks; with a vocabulary, their inputs are integers below its size."""
     rng = np.random.default_rng(1)
 
     def inputs():
@@ -29,7 +29,7 @@ def random_tasks(input_shape, outputs, num_tasks=2, examples=6, vocabulary=None)
 
 
 def randomise(model):
-    """Weights of a size that lets every layer matter; the default initial ones are mostly too small."""
+    """Assigns weights large enough for every layer to matter (most default ones are too small); returns the model."""
     rng = np.random.default_rng(2)
     for variable in model.trainable_variables:
         variable.assign(rng.normal(size=variable.shape) * 0.5)
@@ -37,14 +37,17 @@ def randomise(model):
 
 
 def query_loss(maml, tasks):
-    """The mean query loss after the inner updates of training, which the meta-gradient is the gradient of."""
+    """Returns the mean query loss after the inner updates of training; its gradient is the meta-gradient."""
     return maml.evaluate(tasks, maml.num_updates)["losses"][:, -1].mean()
 
 
 def slopes_and_gradients(maml, tasks, plain=None):
-    """For every meta-variable, the slope of the query loss along a random direction: measured, and by the gradient.
+    """Returns the query loss's slopes along a random direction of each meta-variable: measured, and by the gradient.
 
-    plain: a MAML of the same variables that measures, and takes less to compile.
+    Args:
+        maml: MAML whose meta-gradient gives the slopes.
+        tasks: Tasks.
+        plain: MAML with the same variables that measures the slopes, where it is quicker to compile.
     """
     rng = np.random.default_rng(3)
     measured, computed = [], []
@@ -96,7 +99,7 @@ def test_learned_step_sizes():
 
 @pytest.mark.parametrize(("norm", "max_pool"), [("batch_norm", True), ("layer_norm", False), ("None", False)])
 def test_conv4(norm, max_pool):
-    """Of one update and without the blocks that are as the second, since the goldens have two updates of it all."""
+    """Uses one update, and no blocks like the second, since the goldens test two updates of the whole network."""
     model = randomise(conv2((16, 16, 1), 3, 4, norm, max_pool, dtype="float64"))
     maml = MAML(model, losses.mse, step_size=0.05, task_axis="map", jit=False)
     assert_exact(maml, random_tasks((16, 16, 1), 3))
@@ -161,7 +164,7 @@ def test_subclassed_network_with_dropout_and_our_normalisation():
 
 
 def test_stock_batch_normalisation_follows_a_wrong_meta_gradient_and_says_so():
-    """Should it turn right one day, Keras is mended and the warning can go."""
+    """If this fails one day, Keras is repaired and the warning can be removed."""
     stock = keras.layers.BatchNormalization(dtype="float64")
     with pytest.warns(UserWarning, match="wrong second derivatives"):
         maml = MAML(users_cnn(stock), losses.mse, step_size=0.05)

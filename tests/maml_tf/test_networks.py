@@ -69,7 +69,7 @@ def test_the_spatial_mean_and_the_flattening_feed_the_output():
 @pytest.mark.parametrize("task_axis", ["map", pytest.param("vectorize", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("fast_block", ["pooled_first_block", "folded_block"])
 def test_fast_blocks_are_the_plain_block(fast_block, task_axis, norm, monkeypatch):
-    """Weights, outputs, with kept statistics too, and the derivatives of second order."""
+    """Compares weights, outputs (also with kept statistics) and second-order meta-gradients."""
     rng, found, updates = np.random.default_rng(0), [], 2 if norm == "per_update_batch_norm" else 1
     tasks = Tasks(*(rng.random((2, 4, *shape)) for shape in ((21, 20, 2), (3,), (21, 20, 2), (3,))))
     for _ in range(2):

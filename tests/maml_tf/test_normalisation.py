@@ -1,4 +1,4 @@
-"""Normalisation: derivatives of every order against plain formulas and finite differences, digits in float32."""
+"""Tests of normalisation: derivatives against plain formulas and finite differences, and digits kept in float32."""
 
 import keras
 import numpy as np
@@ -22,7 +22,7 @@ def plain(x, axes, epsilon):
 
 
 def layer_of(kind):
-    """A built float64 normalisation layer as a function, beside the plain formula with the same weights."""
+    """Returns a built float64 normalisation layer, and the plain formula with the same weights."""
     layer = {"batch": layers.BatchNorm, "layer": layers.LayerNorm}[kind](dtype="float64")
     layer.build((None, 3, 2))
     for weight in layer.trainable_variables:
@@ -82,7 +82,7 @@ def test_each_derivative_is_the_slope_of_the_one_before(name):
 
 @pytest.mark.parametrize("stock", [keras.layers.BatchNormalization, keras.layers.LayerNormalization])
 def test_stock_normalisation_has_a_right_first_and_a_wrong_second_derivative(stock):
-    """The reason for our own layers; should it fail one day, Keras is mended."""
+    """This is the reason for our own layers. If it fails one day, Keras is repaired."""
     layer = stock(epsilon=1e-3, dtype="float64")
     axes = [0] if stock is keras.layers.BatchNormalization else [1]
     rng = np.random.default_rng(0)
@@ -94,7 +94,7 @@ def test_stock_normalisation_has_a_right_first_and_a_wrong_second_derivative(sto
 
 
 def test_normalise_keeps_its_digits_in_float32_under_xla():
-    """Which adds up row after row: a meta-gradient of 5-way 5-shot Omniglot was wrong by 1.3e-5 of itself."""
+    """XLA sums row after row; a meta-gradient of 5-way 5-shot Omniglot had a relative error of 1.3e-5 from that."""
     x = np.float32(3) + random(4900, 8).astype(np.float32)
     _, mean, variance = tf.function(lambda x: normalisation.normalise(x, 1e-3), jit_compile=True)(tf.constant(x))
     np.testing.assert_allclose(mean, x.mean(0, dtype=np.float64), rtol=3e-7)
@@ -103,7 +103,7 @@ def test_normalise_keeps_its_digits_in_float32_under_xla():
 
 @pytest.mark.parametrize("jit", [False, True])
 def test_moments_keep_their_digits_in_float32(jit):
-    """A plain float32 sum over as many positions loses two of them."""
+    """A plain float32 sum over so many positions loses two digits."""
     x = np.float32(10) + random(75, 84, 84, 2).astype(np.float32)
     mean, variance = tf.function(normalisation.channel_moments, jit_compile=jit)(tf.constant(x))
     np.testing.assert_allclose(mean, x.mean((0, 1, 2), dtype=np.float64), rtol=3e-7)

@@ -1,4 +1,4 @@
-"""How a meta-step runs: through how many of our functions, and shared by several processes."""
+"""Tests of how a meta-step runs: which of our functions it passes through, and how several processes share it."""
 
 import inspect
 from pathlib import Path
@@ -55,19 +55,19 @@ def dropout():
 
 
 def test_shares_of_a_meta_batch_make_the_whole(tasks):
-    """Random layers included: their seeds count from the first task of the share."""
+    """This includes random layers: `first`, the number of the share's first task, tells their seeds."""
     maml = dropout()
     whole = maml.meta_gradients(tasks)
     shares = [Tasks(*(array[first : first + size] for array in tasks)) for first, size in ((0, 1), (1, 3))]
     parts = [maml.meta_gradients(share, first=first) for share, first in zip(shares, (0, 1), strict=True)]
     for gradient, one, three in zip(whole, *parts, strict=True):
         np.testing.assert_allclose(gradient, one / 4 + 3 * three / 4, rtol=1e-12)
-    again = maml.meta_gradients(shares[1])  # with the seeds of the first tasks
+    again = maml.meta_gradients(shares[1])  # uses the seeds of the first tasks
     assert max(np.abs(a - b).max() for a, b in zip(again, parts[1], strict=True)) > 1e-3
 
 
 class Two(Alone):
-    """Two processes; the other one has found nothing but zeros."""
+    """Stands in for two processes; the other process computes only zeros."""
 
     count = 2
 
@@ -81,7 +81,7 @@ class Two(Alone):
 
 @pytest.mark.parametrize("settings", [{"task_axis": "map", "jit": False}, {"task_axis": "vectorize", "jit": True}])
 def test_a_mean_over_processes_comes_before_the_meta_update(tasks, settings):
-    """XLA then compiles what is before it and what is after it."""
+    """XLA compiles the part before the mean and the part after it."""
     changes, two = [], Two()
     for workers in (ALONE, two):
         keras.utils.set_random_seed(0)

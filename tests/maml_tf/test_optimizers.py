@@ -1,4 +1,4 @@
-"""What changes in the course of meta-training: weights of the query losses, and the learning rate."""
+"""Tests of optimizers, and of what changes during meta-training: query-loss weights and the learning rate."""
 
 import keras
 import numpy as np

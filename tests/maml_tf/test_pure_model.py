@@ -1,4 +1,4 @@
-"""A Keras model as a pure function: which variables adapt, state, seeds, statistics, and what is refused."""
+"""Tests of a Keras model as a pure function: the variables that adapt, state, seeds, statistics, and refusals."""
 
 import warnings
 
@@ -64,7 +64,7 @@ def test_a_frozen_layer_is_state():
 
 
 def test_a_predicate_chooses_what_adapts():
-    """ANIL: only the last layer; the others are meta-learned all the same."""
+    """ANIL: only the last layer adapts, but the others are meta-learned too."""
     keras.utils.set_random_seed(0)
     model = functional(dense(4, name="body", activation="tanh"), dense(1, name="head"))
     maml = MAML(
@@ -116,7 +116,7 @@ def test_several_outputs():
 
 
 class Dropped(keras.Model):
-    """Does not pass `training` on to its dropout, which is to work all the same."""
+    """Does not pass `training` on to its dropout layer, which must work nevertheless."""
 
     def __init__(self):
         super().__init__(dtype="float64")
@@ -128,7 +128,7 @@ class Dropped(keras.Model):
 
 
 def dropout_masks(pure, iteration, task_axis, num_tasks=3, num_updates=2):
-    """Masks [tasks, updates, units] of one iteration, as the inner loop meets them."""
+    """Returns the masks [tasks, updates, units] that the inner loop uses in one iteration."""
 
     def of_task(seeds):
         found, state = [], pure.with_seeds(tensors(pure.state), seeds)
@@ -218,7 +218,7 @@ def test_losses_that_layers_add_count_in_the_meta_loss_only():
 
 
 def first_gradients(maml, tasks):
-    """Those of a first pretraining step, which Adam's moments hold."""
+    """Returns the gradients of a first pretraining step, computed from Adam's moments."""
     maml.pretrain_step(tasks)
     return [v.numpy() / 0.1 for v in maml.pretrain_optimizer.variables if v.path.endswith("momentum")]
 
@@ -258,7 +258,7 @@ def test_a_layer_without_a_second_derivative_is_refused_rather_than_failing_in_t
 
 
 def test_mixed_precision_is_computed_rightly():
-    """Weights are float32, the model computes in float16, and the loss is of float32."""
+    """Weights are float32, the model computes in float16, and the loss is float32."""
     rng = np.random.default_rng(0)
     tasks = Tasks(*(rng.normal(size=(4, 5, n)) for n in (3, 1, 3, 1)))
     found = []
@@ -279,7 +279,7 @@ def test_models_of_legacy_keras_and_what_is_no_model_are_refused():
 
 
 class HeadFirst(keras.Model):
-    """Makes its layers in another order than it calls them."""
+    """Creates its layers in another order than it calls them."""
 
     def __init__(self):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Updates that are computed twice: the same numbers, from less memory."""
+"""Tests that updates computed twice, which take less memory, give the same numbers."""
 
 import re
 
@@ -35,7 +35,7 @@ def conv(remat, max_pool, **settings):
 
 
 def stock(remat, dropout=True, **settings):
-    """Layers of Keras; one drops at random, which TensorFlow cannot vectorise."""
+    """Returns a MAML of stock Keras layers; one is dropout by default, which TensorFlow cannot vectorise."""
     keras.utils.set_random_seed(3)
     kinds = (keras.layers.Dense, 6, "tanh"), *[(keras.layers.Dropout, 0.5)] * dropout, (keras.layers.Dense, 2)
     layers = [kind(*given, dtype="float64") for kind, *given in kinds]
@@ -44,7 +44,10 @@ def stock(remat, dropout=True, **settings):
 
 
 def assert_same(make, tasks, **settings):
-    """The optimizer's momentum holds what a first step descends, with a minus, so that one tracing shows it all."""
+    """Asserts that a step with and without remat gives the same meta-gradient, metrics and state.
+
+    After a first step, the optimizer's momentum is minus the meta-gradient, so only the step has to be traced.
+    """
     plain, twice = (make(remat, optimizer=keras.optimizers.SGD(1.0, 0.5), **settings) for remat in (False, True))
     metrics, again = plain.train_step(tasks), twice.train_step(tasks)
     expected, found = ([v.numpy() for v in maml.optimizer.momentums] for maml in (plain, twice))
@@ -104,7 +107,7 @@ def test_updates_are_computed_twice_to_second_order_alone(first_order, calls):
 
 @pytest.mark.parametrize("num_updates", [3, tf.constant(3)], ids=["unrolled", "loop"])
 def test_derivatives_by_what_a_loss_finds_elsewhere_are_right(num_updates):
-    """theta' = (1 - alpha c)^3 theta, by its derivatives; c is in the loss's closure and, as d, in its state."""
+    """Differentiates theta' = (1 - alpha (c + d))^3 theta, where c is in the loss's closure, and d is its state."""
     theta, alpha, c, d = (tf.constant(value, tf.float64) for value in (2.0, 0.1, 1.5, 0.5))
 
     def loss(params, d):
@@ -121,7 +124,7 @@ def test_derivatives_by_what_a_loss_finds_elsewhere_are_right(num_updates):
 
 @pytest.mark.parametrize("settings", WAYS, ids=["map", "vectorize"])
 def test_what_is_computed_twice_is_not_found_out_to_be_the_same(settings):
-    """Else TensorFlow or XLA would compute it once, and keep it."""
+    """Otherwise TensorFlow or XLA would compute it once and keep it in memory."""
     tasks, products = random_tasks((3,), 2), []
     for remat in (False, True):
         maml = mlp(remat, "None", num_updates=2, **settings)

@@ -1,4 +1,4 @@
-"""`MAML.save` and `MAML.load` give the meta-learner back."""
+"""Tests that `MAML.save` and `MAML.load` restore the meta-learner."""
 
 import errno
 import json
@@ -120,7 +120,7 @@ def test_a_network_of_ones_own_is_given(tmp_path):
 
 
 def spoilt(path, spoil):
-    """A copy of a saved MAML, one of its files changed."""
+    """Copies a saved MAML, with each of its files changed by `spoil`, or left out; returns the path of the copy."""
     copy = path.with_name("spoilt.maml")
     with zipfile.ZipFile(path) as whole, zipfile.ZipFile(copy, "w") as part:
         for name in whole.namelist():

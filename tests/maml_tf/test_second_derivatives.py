@@ -20,14 +20,14 @@ from tests.maml_tf.finite_differences import objective, verdict
 from tests.maml_tf.own_layers import OWN, SLOW, Own, normalised, own_model, softmax_by_hand
 from tests.maml_tf.small_models import conv2
 
-# One of each kind: right; with integers; without a second derivative, or a first; silently wrong in either way.
+# One of each kind: right; with integers; without a second derivative; without a first; silently wrong, in two ways.
 SOME = ("Dense", "Embedding", "Activation softsign", "Resizing area", "UpSampling2D bilinear", "LayerNormalization")
 
 
 @pytest.fixture(autouse=True)
 def _fresh():
-    """Names of layers, and their numbers, that no test before has a part in; the precision as it was."""
-    keras.backend.clear_session(free_memory=False)  # whose search for garbage would take longer than most tests
+    """Makes layer names and random numbers independent of earlier tests; restores the dtype policy afterwards."""
+    keras.backend.clear_session(free_memory=False)  # freeing would take longer than most tests
     keras.utils.set_random_seed(0)
     policy = keras.config.dtype_policy()
     yield
@@ -46,7 +46,7 @@ def found(model, loss=None, adapts=lambda variable: True, inputs=None):
 def is_found_faulty(name):
     keras.config.set_dtype_policy(stock_layers.dtype(name))
     model = stock_layers.model(name)
-    # Only those of a spectral norm that has settled are right to first order.
+    # The first derivative of spectral normalisation is right only once its state has settled.
     return bool(found(model)), verdict(model, passes=1000 if "SpectralNormalization" in name else 0).faulty
 
 
@@ -56,7 +56,7 @@ def test_a_layer_is_found_if_finite_differences_say_so(name):
     assert is_found == is_faulty
 
 
-# Renormalisation stops gradients on purpose, but its moments do not.
+# Batch renormalisation is left out: it stops some gradients on purpose, but those of its moments by mistake.
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in stock_layers.names() if name != "BatchNormalization renorm"])
 def test_every_layer_is_found_if_finite_differences_say_so(name):
@@ -110,7 +110,7 @@ def test_a_function_of_the_users_keeps_its_derivatives():
 
 
 def test_the_layer_is_named_wherever_it_is():
-    # Keras calls the scope of the second call of "dense" "dense_1" too.
+    # Keras gives the scope of the second call of "dense" the name "dense_1" too.
     cell = keras.Sequential([keras.Input((4,)), L.Dense(4, "softsign", name="dense_1")], name="inner")
     inputs = [keras.Input((5, 3)), keras.Input((4,))]
     dense = L.Dense(4, name="dense")
@@ -184,7 +184,7 @@ def test_numbers_that_do_not_suit_a_model_are_no_excuse():
 
 
 def test_recurrent_layers_on_a_gpu(monkeypatch):
-    """By themselves they would take cuDNN; MAML calls those that may choose without it."""
+    """By default they would use cuDNN; MAML calls those with use_cudnn="auto" without it."""
     layer = L.LSTM(4, name="fused")
     model = keras.Sequential([keras.Input((5, 3)), layer, L.Dense(2)])
     assert found(model) == []

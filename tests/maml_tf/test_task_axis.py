@@ -1,4 +1,4 @@
-"""How work runs over tasks: the choice, the graphs, and that every way gives the same."""
+"""Tests of how work runs over tasks: the choice, the graphs, and that every way gives the same numbers."""
 
 import keras
 import numpy as np
@@ -64,14 +64,14 @@ def test_what_is_asked_for_is_done(build):
 
 
 def operations(function, *args):
-    """The types of all operations of a function's graph and of the functions it calls."""
+    """Returns the types of all operations in a function's graph and in the functions it calls."""
     graph = tf.function(function).get_concrete_function(*args).graph.as_graph_def()
     nodes = [*graph.node, *(node for body in graph.library.function for node in body.node_def)]
     return {node.op for node in nodes}
 
 
 def conv1():
-    """One block of what is most likely to need a loop: a convolution whose filters differ by task, and pooling."""
+    """Returns a block of the layers most likely to need a loop: a convolution with filters per task, and pooling."""
     inputs = keras.Input((4, 4, 1))
     x = layers.MaxPool2x2()(keras.layers.ReLU()(layers.BatchNorm()(layers.Conv2D(2)(inputs))))
     return keras.Model(inputs, keras.layers.Dense(2)(keras.layers.Flatten()(x)))
@@ -91,7 +91,7 @@ def test_a_vectorised_meta_step_holds_no_loop(build):
 
 
 def shifted(element):
-    """Two results of different shape, by operations that need no loop."""
+    """Returns two results of different shapes, by operations that need no loop."""
     x, offset = element
     return {"sum": tf.reduce_sum(x) + offset, "shifted": x + offset}
 

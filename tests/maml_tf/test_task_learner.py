@@ -1,4 +1,4 @@
-"""What the learner of one task checks and counts."""
+"""Tests that the learner of one task checks its loss."""
 
 import keras
 import pytest

@@ -1,4 +1,4 @@
-"""Losses and accuracies as users have them: of Keras, by name, of their own; on one-hot labels and on class ids."""
+"""Tests of users' losses and accuracies: Keras's, by name, and their own; on one-hot labels and on class ids."""
 
 import functools
 import inspect
@@ -93,7 +93,7 @@ def test_ids_that_are_no_class_do_not_count_as_another():
     ids = np.array([0, 1, 3, -1])
     assert np.isnan(losses.SoftmaxCrossEntropy(1)(LOGITS, ids))
     first = np.array([[9.0, 0.0, 0.0]] * 4, np.float32)
-    assert losses.accuracy(first, ids) == 0.25  # the first alone is of class 0
+    assert losses.accuracy(first, ids) == 0.25  # only the first example is of class 0
 
 
 @pytest.mark.parametrize("function", [losses.mse, losses.accuracy, losses.SoftmaxCrossEntropy(1)])
@@ -118,9 +118,7 @@ def test_an_own_loss_that_compares_each_target_with_every_output_is_refused():
         users_losses.as_loss(own_mse)(outputs, targets)
     assert users_losses.as_loss(lambda o, t: own_mse(o[:, 0], t))(outputs, targets) == 0
     assert users_losses.as_loss(lambda o, t: tf.reduce_sum(o) - tf.reduce_sum(t))(outputs, targets) == 0
-    quantiles = users_losses.as_loss(
-        lambda o, t: tf.reduce_mean(tf.abs(o - t))
-    )  # [5, 9] against [5, 1], as it should be
+    quantiles = users_losses.as_loss(lambda o, t: tf.reduce_mean(tf.abs(o - t)))  # [5, 9] against [5, 1] is intended
     assert quantiles(tf.zeros([5, 9]), tf.zeros([5, 1])) == 0
 
 
@@ -144,7 +142,7 @@ def test_maml_trains_by_names(settings, ids):
 
 
 def exported(module, base):
-    """(name, loss or metric made with the least settings) of all that a module of Keras exports."""
+    """Yields (name, loss or metric) for all that a Keras module exports, made with only the settings that it needs."""
     settings = {"fn": K.mean_squared_error, "num_classes": 3, "target_class_ids": [0]}
     settings |= dict.fromkeys(("precision", "recall", "sensitivity", "specificity"), 0.5)
     for name, kind in vars(module).items():
@@ -165,7 +163,7 @@ FUNCTIONS += [(users_losses.as_accuracy, *each) for each in exported(keras.metri
 
 
 def directly(function, outputs, targets):
-    """What Keras gives of its own loss or metric."""
+    """Returns the value that Keras computes by its own loss or metric."""
     if not isinstance(function, keras.metrics.Metric):
         return np.mean(function(targets, outputs))
     function.reset_state()

@@ -1,4 +1,4 @@
-"""MAML's variants by its arguments: forms of a learned step size, weights of the query losses, the head alone."""
+"""Tests of MAML's variants: forms of a learned step size, weights of the query losses, and only the head adapting."""
 
 import json
 
@@ -15,7 +15,7 @@ from maml_tf.maml import MAML
 from tests.maml_tf.test_meta_gradients import STEP, TOLERANCE, assert_exact, randomise
 
 WAYS = [{"task_axis": "map", "jit": False}, {"task_axis": "vectorize", "jit": True}]
-SHAPES = {True: (), "per_update": (3,), "per_weight": (3, 2)}  # of the first kernel
+SHAPES = {True: (), "per_update": (3,), "per_weight": (3, 2)}  # shapes for the first kernel
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def tasks():
 
 
 def linear(form, **settings):
-    """A MAML of a linear model; its step sizes differ."""
+    """Returns a MAML of a linear model; its learned step sizes differ from each other."""
     model = randomise(keras.Sequential([keras.Input((3,), dtype="float64"), keras.layers.Dense(2, dtype="float64")]))
     settings = {"num_updates": 3, "task_axis": "map", "jit": False} | settings
     maml = MAML(model, losses.mse, step_size=0.05, learn_step_size=form, **settings)
@@ -35,7 +35,7 @@ def linear(form, **settings):
 
 
 def by_hand(maml, task, num_updates):
-    """The query loss of one task after each update, by NumPy."""
+    """Returns the query loss of one task after each update, computed by NumPy."""
     support_x, support_y, query_x, query_y = task
     params, found = [v.numpy() for v in maml.weights], []
     for i in range(num_updates):
@@ -75,12 +75,12 @@ def test_meta_gradients_of_learned_step_sizes_are_those_of_finite_differences(ta
 
 @pytest.mark.parametrize("settings", WAYS)
 def test_weighted_query_losses(tasks, settings):
-    """Their meta-gradient by finite differences; the weights change with the meta-updates."""
+    """Compares their meta-gradient with finite differences; the weights change with the meta-updates."""
     model = randomise(networks.mlp((3,), 2, (8,), dtype="float64"))
     weights = tf.constant([[0.2, 0.3, 0.5], [0.0, 0.0, 1.0]], tf.float64)
     settings = {"step_size": 0.05, "num_updates": 3, **settings}
     maml = MAML(model, losses.mse, query_weights=lambda done: weights[tf.minimum(done, 1)], **settings)
-    plain = MAML(model, losses.mse, **settings | WAYS[0])  # of the same weights, with less to compile
+    plain = MAML(model, losses.mse, **settings | WAYS[0])  # the same weights, but less to compile
 
     def objective():
         return (plain.evaluate(tasks, 3)["losses"][:, 1:] @ weights[0].numpy()).mean()
@@ -92,7 +92,7 @@ def test_weighted_query_losses(tasks, settings):
         variable.assign(start)
         np.testing.assert_allclose(np.sum(gradient * direction), (above - below) / (2 * STEP), rtol=TOLERANCE)
     after = plain.evaluate(tasks, 3)["losses"][:, 3].mean()
-    np.testing.assert_allclose(maml.train_step(tasks)["post_loss"], after, rtol=1e-12)  # of the last update
+    np.testing.assert_allclose(maml.train_step(tasks)["post_loss"], after, rtol=1e-12)  # after the last update
     for weighted, last in zip(maml.meta_gradients(tasks), plain.meta_gradients(tasks), strict=True):
         np.testing.assert_allclose(weighted, last, rtol=1e-9)
 
@@ -105,7 +105,7 @@ def test_only_the_head_adapts(tasks):
 
 @pytest.mark.parametrize("settings", WAYS)
 def test_step_sizes_given_for_each_update(tasks, settings):
-    """One graph serves all of them."""
+    """One graph serves all step sizes."""
     maml = linear(False, **settings)
     single = maml.evaluate(tasks, 3, 0.07)["losses"]
     np.testing.assert_allclose(maml.evaluate(tasks, 3, np.full(3, 0.07))["losses"], single, rtol=1e-14)

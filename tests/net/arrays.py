@@ -1,4 +1,4 @@
-"""Every array in the files that commands write: checkpoints, tables, pickles, summaries and exports, by name."""
+"""Reads every array in the files that commands write (checkpoints, tables, pickles, summaries, exports), by name."""
 
 import csv
 import json
@@ -12,15 +12,15 @@ _GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 
 
 def in_folder(folder, *patterns):
-    """{"<file below the folder>/<name in the file>": array} of all files, or of those that a pattern finds.
+    """{"<file below the folder>/<name in the file>": array} of all files, or of those that match a pattern.
 
-    Times are left out. A checkpoint's settings are one text, and so is each part of an export's description.
+    Times are left out. A checkpoint's settings are one text; so is each non-numeric part of an export's description.
     """
     found = {}
     for path in sorted({path for pattern in patterns or ("**/*",) for path in folder.glob(pattern)}):
         read = next((read for ending, read in _READERS.items() if path.name.endswith(ending)), None)
         if path.name == "variables.index":
-            continue  # of an export, whose answers count
+            continue  # an export's variables: its answers are compared instead
         if "tfevents" in path.name:
             read, name = _summaries, path.with_name("summaries")
         else:
@@ -38,7 +38,7 @@ def checkpoint(index):
 
 
 def table(path):
-    """The columns of a csv but for seconds: numbers, or texts where one is no number."""
+    """The columns of a csv without seconds: numbers, or texts if an entry of the column is not a number."""
     with open(path, newline="", encoding="utf-8") as file:
         header, *rows = csv.reader(file)
     columns = dict(zip(header, zip(*rows, strict=True), strict=True)) if rows else dict.fromkeys(header, ())
@@ -71,19 +71,19 @@ def _figures(path):
 
 
 def _description(path):
-    """What an export says of itself, but for versions and sentences."""
+    """The entries of an export's description, without versions and sentences."""
     left_out = {"maml_tf", "tensorflow", "keras", "goal", "actions", "advantages"}
     return {key: _value(value) for key, value in json.loads(path.read_text()).items() if key not in left_out}
 
 
 def _value(value):
-    """Numbers, by themselves or of a dict, as an array; anything else as a text."""
+    """A float, or a dict of floats, as an array; anything else as a text."""
     numbers = [value[name] for name in sorted(value)] if isinstance(value, dict) else [value]
     return np.array(numbers) if all(isinstance(number, float) for number in numbers) else _text(value)
 
 
 def _summaries(path):
-    """[events, 2] of each tag: step and value."""
+    """{tag: [events, 2]}: step and value of each event."""
     found = {}
     for event in tf.compat.v1.train.summary_iterator(str(path)):
         for value in event.summary.value:
@@ -97,7 +97,7 @@ def _export(path):
 
 
 def answers(folder):
-    """{(signature, output): array} of a SavedModel, for inputs drawn by the shapes of the signature."""
+    """{(signature, output): array} of a SavedModel, for inputs that are drawn to fit the signature."""
     loaded, found = tf.saved_model.load(str(folder)), {}
     for signature, function in sorted(loaded.signatures.items()):
         random, specs = np.random.default_rng(0), function.structured_input_signature[1]
@@ -107,7 +107,7 @@ def answers(folder):
 
 
 def _drawn(random, spec):
-    """Six examples; for a scalar a step size, or a number of updates."""
+    """Six examples; for a scalar, a step size or a number of updates."""
     shape = [6 if size is None else size for size in spec.shape]
     if not shape:
         return 0.05 if spec.dtype.is_floating else 2

@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.command import Result
 
 ROOT = Path(__file__).parents[2]
-# What a script is called, and was called before.
+# Current name of a script -> its former name.
 _RENAMED = {"scripts.evaluate_rl": "scripts.test_rl"}
 
 
@@ -26,14 +26,14 @@ def run(folder, program, *arguments, project=ROOT):
 
 
 def name_in(project, program):
-    """What a script is called in this project."""
+    """The name that a script has in this project: the current or the former one."""
     if (project / f"{program.replace('.', '/')}.py").exists():
         return program
     return _RENAMED[program]
 
 
 def fork(folder, program, *arguments):
-    """As `run`, but by a copy of a process that has loaded what takes long, which saves some 5 seconds."""
+    """Like `run`, but forks a process that has already loaded the slow libraries, which saves about 5 seconds."""
     with tempfile.TemporaryDirectory() as written:
         streams = [Path(written, name) for name in ("stdout", "stderr")]
         process = start(folder, program, *arguments, streams=streams)
@@ -42,7 +42,7 @@ def fork(folder, program, *arguments):
 
 
 def start(folder, program, *arguments, streams, environment=(), cores=None):
-    """Starts what `fork` waits for, its two streams going to files; returns the multiprocessing.Process."""
+    """Starts a command as `fork` does, with stdout and stderr going to files; returns the multiprocessing.Process."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tests.net.loaded"])
     whole = str(folder), name_in(ROOT, program), arguments, streams, dict(environment), cores
@@ -52,7 +52,7 @@ def start(folder, program, *arguments, streams, environment=(), cores=None):
 
 
 def _run(folder, module, arguments, streams, environment, cores):
-    """What the new process does."""
+    """Runs the command in the new process."""
     for number, stream in enumerate(streams, start=1):
         os.dup2(os.open(stream, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
     if cores:

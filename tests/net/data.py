@@ -1,4 +1,4 @@
-"""Small image data for commands, written as files: the same on every machine, and with no module of the project."""
+"""Writes small image data for commands: the same on every machine, and without modules of the project."""
 
 import json
 
@@ -9,9 +9,9 @@ _CHARACTERS, _PER_CHARACTER, _SIDE = 1623, 20, 28
 
 
 def omniglot(folder, noise=0.1):
-    """Writes omniglot/ with the file of decoded images that `main.py` makes of the published ones, here of others.
+    """Writes omniglot/ with the file of decoded images that `main.py` makes of Omniglot, but with random images.
 
-    Every character is a random pattern of coarse squares; in each of its images, this share of the pixels is flipped.
+    Every character is a random pattern of coarse squares; `noise` is the share of pixels that is flipped in each image.
     """
     random = np.random.default_rng(0)
     patterns = random.random((_CHARACTERS, 1, 7, 7)) < 0.5

@@ -1,4 +1,4 @@
-"""What takes long to load, so that `commands.fork` copies a process that has it: as commands load it."""
+"""Loads the slow libraries as commands do, so that `commands.fork` can copy a process that has them."""
 
 from maml_tf.runs import process
 

@@ -29,7 +29,7 @@ _SMALL_POLICY = ("--meta_batch_size=2", "--fast_batch_size=3", *_POLICY)
 _RETURNS = (*_SMALL_POLICY, "--trajectories=2", "--num_updates=2", "--out=runs/returns")
 _CLASSIFIER = ("--batch_size=8", "--num_tasks=10", "--tuning_tasks=4", "--num_updates=3", "--step_sizes=0.1,0.01")
 
-# By name: what makes the data, and commands that follow each other. All write into runs/.
+# Name -> (function that makes the data, commands to run one after another). All write into runs/.
 RUNS = {
     "sinusoid": (
         None,
@@ -93,7 +93,7 @@ RUNS = {
 
 
 def record(project, out, names):
-    """Runs the commands of these RUNS of the project, two at a time, and writes their arrays."""
+    """Runs the commands of these RUNS in a project, two runs at a time, and writes their arrays."""
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(2) as pool:
         folders = {name: Path(folder, name) for name in names}
@@ -117,7 +117,7 @@ def _run(project, folder, make_data, *lines):
 
 
 def compare(before, after):
-    """Prints which arrays differ; returns whether none does."""
+    """Prints which arrays differ; returns whether all are equal."""
     with np.load(before) as a, np.load(after) as b:
         a, b = dict(a), dict(b)
     both = sorted(a.keys() & b.keys())

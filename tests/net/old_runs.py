@@ -1,4 +1,4 @@
-"""Runs of an earlier commit, which `test_old_runs.py` has today's code continue: what they are, and how they were made.
+"""Defines and makes the runs of an earlier commit, which `test_old_runs.py` continues with today's code.
 
 python -m tests.net.old_runs --project=PATH --out=tests/net/made_by_9b8b6c5
 """
@@ -27,10 +27,10 @@ class OldRun(NamedTuple):
     """A run that was interrupted in the middle, then resumed to its end.
 
     program, arguments: the command.
-    half: further arguments with which it ends in the middle.
-    data: makes what it reads, in a folder.
-    after: commands that follow, of one program and its arguments each.
-    sensitive: parts of the names of arrays in which rounding errors are much larger than in others.
+    half: further arguments that make it end in the middle.
+    data: function that makes the data in a folder.
+    after: commands that follow, each a program and its arguments.
+    sensitive: parts of the names of arrays whose rounding errors are much larger than those of others.
     """
 
     program: str
@@ -41,7 +41,7 @@ class OldRun(NamedTuple):
     sensitive: tuple[str, ...] = ()
 
     def finish(self, run):
-        """Runs, by run(program, *arguments), all that comes after the middle."""
+        """Runs everything after the middle, by run(program, *arguments); all commands must succeed."""
         for program, *arguments in ((self.program, *self.arguments), *self.after):
             result = run(program, *arguments)
             assert result.returncode == 0, result.stderr
@@ -80,14 +80,14 @@ RUNS = {
             ("scripts.evaluate_rl", *_RETURNS),
             ("scripts.export_rl", *_POLICY, "--test_iter=2", "--export_dir=exported"),
         ),
-        sensitive=("model3.index", "progress.csv"),  # to the conjugate gradients of the step
+        sensitive=("model3.index", "progress.csv"),  # conjugate gradient amplifies rounding
     ),
     "classifier": OldRun("scripts.baselines", (*_CLASSIFIER, "--iterations=4"), ("--iterations=2",), data.omniglot),
 }
 
 
 def make(name, project, out):
-    """Makes a run: runs/ as it is in the middle, exported/ if it is exported, and the arrays of its end."""
+    """Makes a run: its runs/ in the middle, its exported/ if there is one, and end.npz with the arrays at its end."""
     run = RUNS[name]
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)

@@ -1,4 +1,4 @@
-"""Flags on which users and their scripts rely, and settings, which are flags, in checkpoints."""
+"""Flags that users and their scripts rely on, and settings: the flags that checkpoints record."""
 
 import re
 
@@ -20,7 +20,7 @@ RL_SETTINGS = _words(
     "meta_step_size hessian_product discount gae_lambda hidden_size nonlinearity seed adapt"
 )
 
-# Of main.py, those with a default of their own; settings take the paper's values.
+# The flags of main.py that have a fixed default. Settings default to the paper's values.
 _DEFAULTS = {
     **dict.fromkeys(
         ("help", "log_gradient_cosine", "export_transductive", "tf32", "deterministic", "estimate", "remat"), "false"
@@ -57,7 +57,7 @@ _SCRIPTS = {
 
 
 def _flags(tmp_path, program):
-    """{flag: its default} in the help of a command; the default is None where the help has none in parentheses."""
+    """{flag: default} from the help of a command; the default is None if the help gives none in parentheses."""
     result = commands.fork(tmp_path, program, "--help")
     assert (result.returncode, result.stderr) == (0, "")
     found = re.split(r"^ +(?:-\w, ?)?--(?:\[no\])?(\w+)", result.stdout, flags=re.MULTILINE)[1:]

@@ -1,4 +1,4 @@
-"""Names on which users and their files rely: folders, flags, checkpoint keys, columns, tags, signatures."""
+"""Names that users and their files rely on: folders, flags, checkpoint keys, columns, tags, signatures."""
 
 import csv
 import json
@@ -14,7 +14,7 @@ _SMALL = ("--meta_batch_size=2", "--metatrain_iterations=1", "--validation_inter
 _FEW = ("--validation_tasks=2", "--test_tasks=2")
 _SINE = ("main", *_SMALL, "--learn_update_lr")
 _OMNIGLOT = ("main", *_SMALL, *_FEW, "--datasource=omniglot", "--data_dir=omniglot", "--num_classes=2")
-_OMNIGLOT += ("--num_filters=2", "--stop_grad")  # second derivatives have no names
+_OMNIGLOT += ("--num_filters=2", "--stop_grad")  # second order adds no names
 _POLICY = ("--meta_batch_size=2", "--fast_batch_size=2", "--horizon=5", "--hidden_size=4", "--logdir=runs")
 _words = str.split
 
@@ -94,7 +94,7 @@ _PAPER_MINI = "cls_5.mbs_4.ubs_1.numstep5.updatelr0.01hidden32maxpoolbatchnorm"
     ],
 )
 def test_folder_of_a_run(tmp_path, line, folder):
-    """As the command that wants to export it says, since there is none."""
+    """The export command names the folder when it refuses to export a run that does not exist."""
     program, *flags = line.replace("train_rl", "export_rl").split()
     result = commands.fork(tmp_path, program, *flags, "--export_dir=out")
     assert result.returncode == 2
@@ -106,13 +106,13 @@ def test_folder_of_a_run(tmp_path, line, folder):
 
 
 def _keys(checkpoint):
-    """{key: shape} of a checkpoint, the keys without their ending."""
+    """{key: shape} of a checkpoint; the keys lack their common ending."""
     shapes = tf.train.load_checkpoint(str(checkpoint)).get_variable_to_shape_map()
     return {key.removesuffix("/.ATTRIBUTES/VARIABLE_VALUE"): shape for key, shape in shapes.items()}
 
 
 def _optimizer(name, shapes):
-    """What a checkpoint holds of Adam for variables of these shapes."""
+    """{key: shape} that a checkpoint holds for Adam and variables of these shapes."""
     moments = {f"{name}/_variables/{2 + 2 * i + k}": shape for i, shape in enumerate(shapes) for k in range(2)}
     return {f"{name}/_iterations": [], f"{name}/_learning_rate": []} | moments
 
@@ -172,7 +172,7 @@ _PROGRESS = (
 
 
 def test_columns(sinusoid, policy):
-    """Those of a test are in tests/test_main.py."""
+    """The columns of a test's results are checked in tests/test_main.py."""
     (run,) = (sinusoid / "runs").iterdir()
     assert _header(run / "gradient_cosine.csv") == "iteration cosine"
     (run,) = (policy / "runs" / "point_navigation").iterdir()

@@ -1,4 +1,4 @@
-"""Runs and exports that an earlier commit made: today's code resumes, tests and exports them to the same numbers."""
+"""Runs and exports that an earlier commit made: today's code resumes, tests and exports them with the same numbers."""
 
 import functools
 import json
@@ -9,8 +9,8 @@ import pytest
 
 from tests.net import arrays, commands, data, old_runs
 
-# On the machine that made them, all numbers come again to the last bit. Another one may round differently: compiled by
-# XLA in place of TensorFlow's own kernels, numbers keep to half of this, and weights after a TRPO step to 1e-4.
+# On the machine that made them, all numbers are reproduced to the last bit. Another one may round differently: with XLA
+# instead of TensorFlow's own kernels, numbers stay within half of this, and weights after a TRPO step within 1e-4.
 TOLERANCE = {"rtol": 1e-5, "atol": 1e-6}
 SETTINGS = ("json/settings", "experiment/.ATTRIBUTES/VARIABLE_VALUE")  # of an export, of a checkpoint
 OF_SENSITIVE = {"rtol": 1e-5, "atol": 1e-3}
@@ -20,7 +20,7 @@ OF_SENSITIVE = {"rtol": 1e-5, "atol": 1e-3}
     scope="module", params=[pytest.param(n, marks=pytest.mark.slow) if n == "folder" else n for n in old_runs.RUNS]
 )
 def resumed(request, tmp_path_factory):
-    """The name of a run, and the arrays in the folder in which today's code brought it to its end."""
+    """The name of a run, and the arrays in its folder after today's code has finished it."""
     name, folder = request.param, tmp_path_factory.mktemp(request.param)
     shutil.copytree(old_runs.FOLDER / name / "runs", folder / "runs")
     run = old_runs.RUNS[name]
@@ -30,13 +30,13 @@ def resumed(request, tmp_path_factory):
 
 
 def of_the_time(name):
-    """The arrays that the earlier commit brought it to."""
+    """The arrays of the run after the earlier commit had finished it."""
     with np.load(old_runs.FOLDER / name / "end.npz") as expected:
         return dict(expected)
 
 
 def assert_close(found, expected, name, tolerance=TOLERANCE):
-    """The same type, shape and numbers but for rounding; the same settings, to which later code may add others."""
+    """Asserts equal types, shapes and numbers up to rounding, or equal settings, to which later code may add others."""
     if name.endswith(SETTINGS):
         assert json.loads(str(expected)).items() <= json.loads(str(found)).items(), name
         return
@@ -60,7 +60,7 @@ def test_ends_with_the_numbers_of_the_time(resumed):
 
 
 def assert_somewhere(found, expected, name):
-    """The classifier had a file of its own kind; its arrays may be in a checkpoint by now."""
+    """Asserts that some array equals this one: the classifier's own kind of file may be a checkpoint by now."""
     alike = [array for array in found.values() if (array.dtype, array.shape) == (expected.dtype, expected.shape)]
     if expected.dtype.kind == "f":
         assert any(np.allclose(array, expected, **TOLERANCE) for array in alike), name
@@ -78,7 +78,7 @@ def test_export_answers_as_it_did(name):
 
 @pytest.mark.slow
 def test_the_run_of_omniglot_in_runs_has_the_accuracies_of_the_time(tmp_path):
-    """On images of our own with so much noise that accuracies are far from 100 %."""
+    """The synthetic images have so much noise that accuracies are far from 100 %."""
     data.omniglot(tmp_path, noise=0.35)
     shutil.copytree(commands.ROOT / "runs" / "omniglot", tmp_path / "runs")
     test = ("--datasource=omniglot", "--data_dir=omniglot", "--logdir=runs", "--train=false", "--jit=false")
@@ -86,5 +86,5 @@ def test_the_run_of_omniglot_in_runs_has_the_accuracies_of_the_time(tmp_path):
     found = arrays.table(*tmp_path.glob("runs/*/test*.csv"))
     with np.load(old_runs.FOLDER / "omniglot_in_runs.npz") as expected:
         for column in expected:
-            # Of 3000 queries, a few may fall on the other side where rounding differs.
+            # Different rounding may change the predictions for a few of the 3000 queries.
             np.testing.assert_allclose(found[column], expected[column], rtol=0, atol=2e-3, err_msg=column)

@@ -1,4 +1,4 @@
-"""What the goldens check of a meta-update, compiled once for all configurations of the same shapes."""
+"""The parts of a meta-update that goldens check, compiled once for all configurations with the same shapes."""
 
 import functools
 
@@ -12,7 +12,7 @@ from tests.rl.goldens import Golden
 
 
 def inputs(golden):
-    """(theta0, alpha, samples of the inner updates, samples after them)."""
+    """Returns (theta0, alpha, samples of the inner updates, samples after them)."""
     updates = golden.settings["num_grad_updates"]
     before = tuple(golden.samples(step) for step in range(updates))
     alpha = tf.constant(golden.settings["alpha"], golden.dtype)
@@ -20,7 +20,7 @@ def inputs(golden):
 
 
 def learner_of(golden, task_axis=MAP):
-    """A MAMLTRPO at theta0 with alpha and delta of the golden; goldens of the same shapes share it."""
+    """Returns a MAMLTRPO at theta0 with the golden's alpha and delta; goldens with the same shapes share it."""
     family = "big1" if golden.name == "big1" else "small2_fixed" if golden.name == "small2_fixed" else "small1"
     learner = _learner(family, golden.dtype, task_axis)
     learner.step_size = golden.settings["alpha"]
@@ -37,7 +37,7 @@ def _learner(family, dtype, task_axis):
 class Parts:
     """The parts of a learner's meta-update, each compiled once for all goldens that share the learner.
 
-    All take (theta, alpha, before, after), as `inputs` gives them.
+    The compiled parts and the products take (theta, alpha, before, after), as `inputs` returns them.
     """
 
     def __init__(self, learner):
@@ -53,21 +53,21 @@ class Parts:
         self._exact_product = tf.function(exact_product, autograph=False)
 
     def objective(self, alpha, before, after):
-        """The MetaObjective, not compiled."""
+        """Returns the MetaObjective, not compiled."""
         return MetaObjective(self._learner.policy, alpha, before, after, self._learner.task_axis)
 
     def product(self, theta, alpha, before, after):
-        """Function: vector -> the damped product with the KL's Hessian, by finite differences."""
+        """Returns a function: vector -> its damped product with the KL's Hessian, by finite differences."""
         objective = self.trpo_objective(alpha, before, after)
         return lambda vector: objective.kl_product(theta, vector) + self._learner.region.damping * vector
 
     def exact_product(self, theta, alpha, before, after):
-        """The same, exactly."""
+        """As `product`, but with the exact Hessian."""
         damping = self._learner.region.damping
         return lambda vector: self._exact_product(theta, alpha, before, after, vector) + damping * vector
 
     def trpo_objective(self, alpha, before, after):
-        """The trpo.Objective of the meta-update, made of these parts."""
+        """Returns the trpo.Objective of the meta-update, made of these parts."""
         tasks = (alpha, before, after)
 
         def product(theta, vector):

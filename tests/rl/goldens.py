@@ -1,4 +1,4 @@
-"""The original's own numbers (float64) of policy updates, as policies and samples of this project."""
+"""The original code's numbers (float64) of policy updates, as policies and samples of this project."""
 
 import functools
 import json
@@ -15,13 +15,13 @@ SETTINGS = json.loads((FOLDER / "trpo.json").read_text())
 
 
 def estimates():
-    """The arrays of returns, baselines, advantages, Gaussians and conjugate gradient."""
+    """Returns the golden arrays of returns, baselines, advantages, Gaussians and conjugate gradient."""
     with np.load(FOLDER / "estimates.npz") as arrays:
         return dict(arrays)
 
 
 class Golden:
-    """One configuration: its data and results by the original's names."""
+    """The data and results of one configuration, by the original's names."""
 
     def __init__(self, name, dtype="float64"):
         self.name = name
@@ -36,7 +36,7 @@ class Golden:
         return tf.constant(self[key], self.dtype)
 
     def policy(self):
-        """A policy at theta0."""
+        """Returns a policy at theta0."""
         settings = {"obs_dim": 2, "act_dim": 2, "hidden": (8, 8)} | self.settings
         hidden = tuple(settings["hidden"])
         policy = GaussianPolicy(gaussian_mlp(settings["obs_dim"], settings["act_dim"], hidden, dtype=self.dtype))
@@ -44,12 +44,12 @@ class Golden:
         return policy
 
     def samples(self, step):
-        """Samples of all tasks, drawn after so many inner updates."""
+        """Returns the samples of all tasks, drawn after `step` inner updates."""
         of_tasks = [self._samples(f"data/s{step}_t{task}") for task in range(self.settings["meta_batch"])]
         return Samples(*(tf.stack(values) for values in zip(*of_tasks, strict=True)))
 
     def update_samples(self, update):
-        """Samples of the one task of test-time adaptation."""
+        """Returns the samples of an update in test-time adaptation, which has one task."""
         return Samples(*(value[None] for value in self._samples(f"data/u{update}")))
 
     def _samples(self, prefix):
@@ -65,5 +65,5 @@ def _arrays(name):
 
 
 def flat(params):
-    """Parameters with a task axis as an array [tasks, parameters]."""
+    """Returns parameters with a task axis as one array [tasks, parameters]."""
     return np.concatenate([np.reshape(p, (len(p), -1)) for p in params], axis=1)

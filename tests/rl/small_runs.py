@@ -12,10 +12,10 @@ SMALL = {"meta_batch_size": 2, "fast_batch_size": 3, "horizon": 8, "hidden_size"
 
 
 def training(folder, save_every=2, log=False, **given):
-    """A PolicyTraining of a small experiment; what the learner compiles is shared by runs alike."""
+    """Returns a PolicyTraining of a small experiment. TRPO runs with the same settings share a compiled learner."""
     experiment = RLExperiment.of(**(SMALL | given))
     run = PolicyTraining(experiment, folder, save_every, log)
-    if experiment.optimizer == "trpo":  # which has no state
+    if experiment.optimizer == "trpo":  # its learner has no state
         shared = _learner(dataclasses.replace(experiment, iterations=1), run.envs.obs_dim, run.envs.act_dim)
         shared.policy = run.policy
         run.learner = shared
@@ -28,10 +28,10 @@ def _learner(experiment, obs_dim, act_dim):
 
 
 def train(training, resume=True):
-    """Trains to the end, or until asked to stop; returns whether it came to the end."""
+    """Trains to the end, or until asked to stop; returns whether it reached the end."""
     return loop.run(training, training.store, resume=resume, unit="iteration")
 
 
 def weights(training):
-    """All weights of its policy as one list."""
+    """Returns all weights of the training's policy as one list."""
     return training.policy.flat().numpy().tolist()

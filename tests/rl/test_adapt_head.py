@@ -1,4 +1,4 @@
-"""--adapt=head (ANIL): inner updates change the output layer and log_std alone, wherever a policy adapts."""
+"""Tests of --adapt=head (ANIL): inner updates change only the output layer and log_std, wherever a policy adapts."""
 
 import numpy as np
 import pytest
@@ -59,7 +59,7 @@ def test_batches_of_tasks_are_updated_alike(golden, policy, task_axis):
 
 
 def test_meta_gradient_by_finite_differences(golden, policy):
-    """Of body and head alike, through both inner updates."""
+    """Compares the gradients by body and by head, through both inner updates."""
     theta, alpha, before, after = inputs(golden)
     objective = MetaObjective(policy, alpha, before, after)
     evaluate = tf.function(objective.evaluate, autograph=False)

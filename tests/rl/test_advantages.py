@@ -1,4 +1,4 @@
-"""Returns, advantages and the baseline against the original's numbers, and with padding."""
+"""Compares returns, advantages and the baseline with the original's numbers, also with padding."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ BATCHES = ["p_equal", "p_clip", "p_cheetah_like"]
 
 
 def batch(name, *keys):
-    """Arrays [1 task, trajectories, horizon, ...] of trajectories of equal length."""
+    """Returns golden arrays as [1 task, trajectories, horizon, ...]; all trajectories have the same length."""
     lens = GOLDEN[f"{name}/lens"]
     arrays = [GOLDEN[f"{name}/{key}"] for key in keys]
     return [array.reshape(1, len(lens), lens[0], *array.shape[1:]) for array in arrays]
@@ -48,7 +48,7 @@ def test_features_and_coefficients(name):
     rows = ours.features(observations)
     np.testing.assert_allclose(rows[0, 0], GOLDEN[f"{name}/features0"], rtol=1e-15)
     found = ours.fit(rows.reshape(-1, rows.shape[-1]), returns.ravel())
-    # The coefficient of a feature that is always 0 is what rounding makes of it.
+    # The coefficient of a feature that is always 0 depends on rounding only, so it is not compared.
     counts = rows.any((0, 1, 2))
     np.testing.assert_allclose(found[counts], GOLDEN[f"{name}/coeffs"][counts], rtol=1e-6, atol=1e-9)
 
@@ -69,7 +69,7 @@ def test_returns_values_and_advantages(name, padding):
 
 
 def random_trajectories(lens, horizon, seed=0):
-    """Trajectories of given lengths [tasks, trajectories], 2-dimensional."""
+    """Returns random Trajectories of given lengths [tasks, trajectories], with 2-dimensional vectors."""
     random = np.random.default_rng(seed)
     mask = (np.arange(horizon) < np.asarray(lens)[..., None]).astype(np.float32)
     vectors = [(random.standard_normal((*mask.shape, 2)) * mask[..., None]).astype(np.float32) for _ in range(3)]

@@ -1,4 +1,4 @@
-"""`maml-rl`: its choices, and what it says where packages are missing."""
+"""Tests of `maml-rl`: its choices, and its message when packages are missing."""
 
 import importlib.util
 import sys
@@ -10,7 +10,7 @@ from rl import commands
 
 @pytest.fixture(autouse=True)
 def path(monkeypatch):
-    """Modules are found as before the command."""
+    """Restores Python's module path after the command."""
     monkeypatch.setattr(sys, "path", [*sys.path])
 
 

@@ -1,4 +1,4 @@
-"""Evaluation: which steps are taken on which samples, and what is made of the returns."""
+"""Tests of evaluation: which updates use which samples, and what is computed from the returns."""
 
 from pathlib import Path
 
@@ -118,4 +118,4 @@ def test_the_policy_in_runs_turns_half_cheetahs_around_in_one_step():
     assert iteration == 100
     assert -60 < adaptation.mean[0] < 20
     for direction in goals[:, 0] < 1, goals[:, 0] >= 1:
-        assert adaptation.returns[direction, 1].mean() > 250  # 357 +- 18 on all of the 40
+        assert adaptation.returns[direction, 1].mean() > 250  # 357 +- 18 over all 40 goals

@@ -1,4 +1,4 @@
-"""Settings: the paper's values, what is refused, names."""
+"""Tests of settings: the paper's values, refusals, and names."""
 
 import dataclasses
 
@@ -114,7 +114,7 @@ def test_older_baselines_may_have_settings_without_effect():
     ]
 
 
-# By the original's test scripts: trajectories, and the step sizes of all updates of MAML, pretrained and random.
+# From the original's test scripts: trajectories, and the step sizes of all updates for MAML, pretrained and random.
 PROTOCOLS = {
     "point_navigation": (40, [0.5, 0.25, 0.25, 0.25], [0.5, 0.25, 0.25, 0.25], [0.5, 0.25, 0.25, 0.25]),
     "half_cheetah_velocity": (20, [0.1, 0.05, 0.05], [0.02, 0.01, 0.01], [0.1, 0.05, 0.05]),

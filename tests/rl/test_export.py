@@ -1,4 +1,4 @@
-"""What an exported policy answers is what ours answers; what it says of itself, and what is refused."""
+"""Tests that an exported policy answers as the policy does, and of its description and refusals."""
 
 import json
 import subprocess
@@ -25,7 +25,7 @@ WEIGHTS += ["log_std_log_std"]
 
 
 class Exported(NamedTuple):
-    """A GaussianPolicy of 3 observed numbers and 2 actions, the folder of its export, and what loading that gives."""
+    """A GaussianPolicy with observations [3] and actions [2], the folder of its export, and the loaded export."""
 
     policy: GaussianPolicy
     folder: str
@@ -40,14 +40,14 @@ def exported(tmp_path_factory):
 
 
 def batch(count=20, seed=0):
-    """Samples by the names of the signatures' arguments."""
+    """Returns random samples by the names of the signatures' arguments."""
     shapes = {"observations": (count, 3), "actions": (count, 2), "advantages": (count,)}
     random = np.random.default_rng(seed)
     return {name: random.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
 
 
 def updated(policy, params, samples, step_size):
-    """The weights after an update of ours, by the names of the export."""
+    """Returns the weights after an update by `vpg`, by their names in the export."""
     mask = np.ones_like(samples["advantages"])
     params = vpg.update(policy, params, Samples(**samples, mask=mask, means=None, log_stds=None), step_size)
     return dict(zip(WEIGHTS, params, strict=True))
@@ -113,7 +113,7 @@ def test_nothing_is_assigned(exported):
     for signature in exported.loaded.signatures.values():
         functions = signature.graph.as_graph_def().library.function
         kinds = {node.op for function in functions for node in function.node_def}
-        assert "MatMul" in kinds  # so the functions were looked at
+        assert "MatMul" in kinds  # so the search reaches the functions
         assert not [kind for kind in kinds if "Assign" in kind]
 
 
@@ -134,7 +134,7 @@ def test_nothing_is_assigned(exported):
     ],
 )
 def test_wrong_argument(exported, arguments, message):
-    for _ in range(TIMES):  # TensorFlow chooses the order anew each time
+    for _ in range(TIMES):  # the order of operations may differ each time
         with pytest.raises(tf.errors.InvalidArgumentError, match=message):
             call(exported.loaded, "adapt", **batch() | arguments)
 
@@ -201,7 +201,7 @@ def test_what_cannot_be_exported_is_refused(exported, tmp_path):
     assert [file.read_text() for file in tmp_path.iterdir()] == ["mine"]
 
 
-# Runs with TensorFlow alone: -I keeps the folder of this project, and what PYTHONPATH names, from Python's path.
+# Runs with TensorFlow alone: the option -I keeps this project's folder and those in PYTHONPATH out of Python's path.
 CLEAN = """
 import sys
 import numpy as np

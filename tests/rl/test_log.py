@@ -55,6 +55,6 @@ def test_rows_that_are_lost_are_told(tmp_path, capsys):
         for iteration in range(3):
             run.table.add(iteration, {"seconds": 1.0})
     path = tmp_path / "progress.csv"
-    path.write_text(path.read_text()[:-3])  # half a last row
+    path.write_text(path.read_text()[:-3])  # the last row is cut off
     with run.opened(3):
         assert capsys.readouterr().out == f"{path} holds 2 of the 3 iterations so far; the others are lost\n"

@@ -1,4 +1,4 @@
-"""The whole update against the original's numbers."""
+"""Compares the meta-update and its parts with the original's numbers."""
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ def assert_close_or_nan(found, expected, tolerance, what):
         assert_close(found, expected, tolerance, what)
 
 
-# In the fast tests, float32 is asked for where it costs most: in the whole step.
+# The fast tests use float32 only where it loses most accuracy: in the whole step.
 slow = pytest.mark.slow
 EXACTLY = [*((name, "float64") for name in CONFIGS), pytest.param("small1", "float32", marks=slow)]
 
@@ -48,11 +48,11 @@ def test_inner_updates(config, dtype):
 def check_derivatives(golden, task_axis):
     parts = parts_of(learner_of(golden, task_axis))
     loss, kl, gradient = parts.differentiate(*inputs(golden))
-    # Loss and KL are means of numbers of the order of 1 that may cancel.
+    # Loss and KL are means of numbers of the order of 1, which may cancel, so the tolerance is absolute.
     for found, key in ((loss, "meta_loss"), (kl, "mean_kl_before")):
         assert float(found) == pytest.approx(float(golden[key]), abs=GRADIENTS[golden.dtype]), key
     assert_close(gradient, golden["meta_grad"], GRADIENTS[golden.dtype], "meta_grad")
-    # On-policy, the KL's gradient is 0 but for rounding, and so was the original's.
+    # On-policy, the KL's gradient is 0 up to rounding, as it was in the original.
     distance = np.linalg.norm(parts.kl_gradient(*inputs(golden)) - golden["kl_grad"])
     assert distance < GRADIENTS[golden.dtype] * max(np.linalg.norm(golden["kl_grad"]), np.linalg.norm(gradient))
 
@@ -81,7 +81,7 @@ def test_hessian_products_and_conjugate_gradient(config, dtype):
 
 
 def remembered(product):
-    """The same function of a vector, which computes nothing twice: k iterations begin as k - 1 do."""
+    """Returns the function with a cache: k iterations of conjugate gradient begin with the vectors of k - 1."""
     known = {}
 
     def remember(vector):
@@ -115,7 +115,7 @@ def check_step(golden, metrics, theta):
     assert_close(theta, golden["theta_final"], RESULTS[golden.dtype], "theta_final")
 
 
-COMPILED = [name for name in CONFIGS if name.startswith("small1")]  # all by one compilation
+COMPILED = [name for name in CONFIGS if name.startswith("small1")]  # compiled once for all
 WHOLE = [*((name, "float64") for name in COMPILED), ("small1", "float32")]
 SLOW_WHOLE = [(name, dtype) for name in CONFIGS for dtype in DTYPES if (name, dtype) not in WHOLE]
 
@@ -130,7 +130,7 @@ def test_whole_step(config, dtype):
 
 @pytest.mark.parametrize("config", [name for name in CONFIGS if name not in COMPILED])
 def test_step_of_compiled_parts(config):
-    """To compile a whole step of these costs more than all that it is made of."""
+    """For these configurations, compiling the whole step takes longer than compiling all its parts."""
     golden = Golden(config)
     learner = learner_of(golden)
     theta, *tasks = inputs(golden)
@@ -138,7 +138,7 @@ def test_step_of_compiled_parts(config):
     check_step(golden, step._asdict(), step.theta)
 
 
-# Ours has its rates in float64 where TensorFlow 1 rounds them to float32: 7e-6 of the way that the weights go.
+# TensorFlow 1 rounds Adam's rates to float32, Keras keeps them in float64: the weights' change differs by 7e-6 of it.
 @pytest.mark.parametrize(
     ("dtype", "original", "tolerance", "of_the_way"),
     [("float64", True, 1e-10, 1e-10), ("float64", False, 1e-6, 1e-5), ("float32", False, 1e-4, 1e-3)],
@@ -185,7 +185,7 @@ def test_adaptation_in_the_evaluation(dtype):
 
 
 def with_padding(samples, count):
-    """More samples at the end, whose mask is 0."""
+    """Returns the samples with `count` more at the end, whose mask is 0."""
     tasks = samples.mask.shape[0]
 
     def pad(value):
@@ -208,7 +208,7 @@ def test_padding_changes_nothing():
 
 
 def test_padding_takes_no_time(monkeypatch):
-    """Task by task, the policy sees the steps that were taken alone, wherever they are among the padding."""
+    """For each task, the policy sees only the steps that were taken, wherever the padding is."""
     golden = Golden("small1")
     theta, alpha, before, after = inputs(golden)
     mask = np.zeros(after.mask.shape)
@@ -230,13 +230,13 @@ def test_padding_takes_no_time(monkeypatch):
 
 
 def test_padding_is_left_out_once():
-    """Not anew by each of the two dozen gradients of a step, whose loops are functions of the graph's library."""
+    """The two dozen gradients of a step do not repeat it; their loops are functions of the graph's library."""
     golden = Golden("small1", "float32")
     theta, alpha, before, after = inputs(golden)
     learner = learner_of(golden)
     step = learner._compiled.get_concrete_function(theta, alpha, tf.constant(0.01), before, after).graph.as_graph_def()
     assert len(step.library.function) > 4
-    assert [node.op for node in step.node].count("Where") == 10  # arrays of two batches of samples
+    assert [node.op for node in step.node].count("Where") == 10  # 5 arrays of each of 2 batches of samples
     assert not [f.signature.name for f in step.library.function for node in f.node_def if node.op == "Where"]
 
 
@@ -264,4 +264,4 @@ def test_without_inner_updates_it_is_trpo():
         metrics = learner.step((), golden.samples(0))
         assert metrics["loss"] < metrics["loss_before"]
         assert 0 < metrics["kl"] < 0.01
-    assert learner._compiled.experimental_get_tracing_count() == 1  # nothing is compiled anew
+    assert learner._compiled.experimental_get_tracing_count() == 1  # the second step compiles nothing

@@ -1,4 +1,4 @@
-"""The Gaussian policy: its distribution against the original's numbers, its network, its batched call."""
+"""Tests of the Gaussian policy: its distribution against the original's numbers, its network, its batched call."""
 
 import subprocess
 import sys
@@ -53,7 +53,7 @@ def test_log_prob_and_kl_are_those_of_the_distributions(scale):
     np.testing.assert_allclose(found, expected, rtol=1e-12)
     for pair in zip(tape.gradient(found, arguments), tape.gradient(expected, arguments), strict=True):
         np.testing.assert_allclose(*pair, rtol=1e-11)
-    # The 1e-8 of rllab's denominator is this much of the least variance.
+    # The 1e-8 that rllab adds in the denominator, relative to the smallest variance.
     of_floor = 1e-8 / np.exp(2 * log_std.numpy().min())
     kl = kl_divergence(old_means, old_log_std, means, log_std)
     np.testing.assert_allclose(kl, old.kl_divergence(new), rtol=10 * of_floor)

@@ -1,4 +1,4 @@
-"""The sampler: whole trajectories in exact numbers, padding, and noise that depends on the seed and the place alone."""
+"""Tests of the sampler: exact trajectories, padding, and noise that depends only on seed, task and trajectory."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from rl.sampling import sample
 
 
 def follow(tasks):
-    """A policy that acts on each observation by itself, so that how many are asked at once leaves no trace."""
+    """Returns a policy that treats each observation by itself, so their number in a call changes nothing."""
     return lambda observations: np.tanh(3 * observations[..., : tasks.act_dim])
 
 

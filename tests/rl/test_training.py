@@ -1,4 +1,4 @@
-"""The run of a policy: log, checkpoints, exact resuming, and what is refused."""
+"""Tests of a policy's training run: log, checkpoints, exact resuming, and refusals."""
 
 import csv
 
@@ -17,14 +17,14 @@ TIMES = [name for name in COLUMNS if name.startswith("seconds")]
 
 
 def progress(folder):
-    """The rows of the log without the times."""
+    """Returns the rows of the log without the times."""
     with open(folder / "progress.csv", newline="") as file:
         return [{name: text for name, text in row.items() if name not in TIMES} for row in csv.DictReader(file)]
 
 
 @pytest.fixture(scope="module")
 def straight(tmp_path_factory):
-    """A run that nothing interrupted."""
+    """An uninterrupted run."""
     run = training(tmp_path_factory.mktemp("straight") / "run")
     train(run)
     return run
@@ -78,10 +78,10 @@ def test_interrupted_run_resumes_exactly(straight, tmp_path):
 
 def test_best_policies_of_iterations_that_were_lost_are_dropped(tmp_path):
     run = training(tmp_path)
-    run.best.save(7)  # of a process that went on to there, and was killed before its first checkpoint
+    run.best.save(7)  # left by a process that was killed before its first checkpoint
     with run.opened(0):
         assert available(tmp_path / "best") == []
-    run.best.save(7)  # the same, after one
+    run.best.save(7)  # left by a process that was killed after its first checkpoint
     run._keep_best(3, -1.0)
     assert available(tmp_path / "best") == [3]
     run._keep_best(3, -2.0)

@@ -1,4 +1,4 @@
-"""The parts of TRPO on small problems whose answers are known."""
+"""Tests of the parts of TRPO on small problems with known answers."""
 
 import numpy as np
 import pytest
@@ -43,11 +43,11 @@ def test_finite_differences_of_a_quadratic_are_exact():
 def test_step_size():
     d = tf.constant([1.0, 2.0], tf.float64)
     assert trpo.step_size(d, 3 * d, 0.01).numpy() == pytest.approx(np.sqrt(0.02 / 15))
-    assert trpo.step_size(d, -d, 0.01).numpy() == 1  # the root of a negative number
+    assert trpo.step_size(d, -d, 0.01).numpy() == 1  # in place of the root of a negative number
     assert trpo.step_size(d * np.nan, d, 0.01).numpy() == 1
 
 
-# theta = 0 and a step of -1 so that the trial k is at 0.8**k; loss before: 0.
+# theta is 0 and the full step is -1, so that trial k is at 0.8**k; the loss before is 0.
 LINE_SEARCHES = {
     "at once": (lambda x: -x, lambda x: 0.0 * x, 0, False),
     "KL too large": (lambda x: -x, lambda x: 0.02 * x, 4, False),
@@ -91,7 +91,7 @@ def test_step_on_a_quadratic_model():
 
     objective = trpo.Objective(evaluate, differentiate, product)
     step = trpo.step(tf.zeros([2], tf.float64), objective, trpo.TrustRegion(delta=0.1))
-    # The natural gradient is H^-1 (1, 1) = (1, 1/4), its squared length 1.25 in the metric of H.
+    # The natural gradient is H^-1 (1, 1) = (1, 1/4); its squared length in the metric of H is 1.25.
     expected = -np.sqrt(0.2 / 1.25) * np.array([1, 0.25])
     np.testing.assert_allclose(step.theta, expected, rtol=1e-5)
     assert not step.rejected

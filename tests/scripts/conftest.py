@@ -39,7 +39,7 @@ def error_rows(learners):
 
 @pytest.fixture
 def call(monkeypatch, capsys, tmp_path):
-    """call(main, *arguments) does what the command does, but in this process, to save time."""
+    """call(main, *arguments) does what the command of this `main` does, but in this process, to save time."""
     monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
     monkeypatch.chdir(tmp_path)
 
@@ -53,7 +53,7 @@ def call(monkeypatch, capsys, tmp_path):
 
 @pytest.fixture
 def run(call, monkeypatch):
-    """run(script, *arguments) is `call` of the script's main, where TensorFlow is as it is."""
+    """run(script, *arguments) is `call` of the script's main, but does not configure TensorFlow."""
     monkeypatch.setattr(process, "configure", lambda kind, **arithmetic: None)  # can only be done once in a process
     monkeypatch.setattr(type(sys.stdout), "reconfigure", lambda *args, **kwargs: None, raising=False)
     return lambda script, *arguments: call(script.main, *arguments)

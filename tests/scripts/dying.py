@@ -1,4 +1,4 @@
-"""A process that answers once, says why, and ends: `python -m tests.scripts.dying`."""
+"""A process that answers once, says why it ends, and ends: `python -m tests.scripts.dying`."""
 
 import sys
 

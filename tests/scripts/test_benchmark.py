@@ -28,14 +28,14 @@ def test_command_prints_a_table_and_writes_it(tmp_path, monkeypatch, capsys):
     assert (written["task_axis"], written["jit"]) == ("vectorize", "False")
     assert float(written["ms_per_step"]) > 0
     assert float(written["sgemm_share"]) == pytest.approx(float(written["gflop_per_second"]) / 50, rel=1e-6)
-    # 25 tasks of 10 and 10 points through layers of 40, 1600 and 40 weights, once adapted (see test_flops.py).
+    # 25 tasks of 10 support and 10 query points, layers of 40, 1600 and 40 weights, one update (see test_flops.py).
     assert float(written["gflop_per_step"]) == pytest.approx(2 * 25 * 10 * (6 * 40 + 12 * 1640) / 1e9)
     assert 1 < float(written["first_step_seconds"]) < 60
     assert 100 < float(written["peak_mb"]) < 4000
 
 
 def test_rate_of_the_machine_is_what_flops_prints(monkeypatch, capsys):
-    """As in a process of its own, but in this one, and by products that take no time."""
+    """The module runs in this process instead of its own, and its matrix products are small, to save time."""
     monkeypatch.setattr(flops, "sgemm", functools.partial(flops.sgemm, size=64, repeats=3))
 
     def printed(module):

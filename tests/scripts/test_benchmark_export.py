@@ -1,4 +1,4 @@
-"""The benchmark of an export, on runs of the sinusoid and of data of a user's own."""
+"""The benchmark of an export, on runs of the sinusoid and of a user's data."""
 
 import functools
 import json
@@ -18,14 +18,14 @@ from tests.maml_tf.supervised.points import NAME, NAME_OF_KERAS
 
 @pytest.fixture(autouse=True)
 def configured(monkeypatch):
-    """Threads can only be configured once in a process; and what runs once is not worth to compile by XLA."""
+    """Leaves out configuring threads, possible only once in a process, and XLA, which does not pay for single calls."""
     monkeypatch.setattr(process, "configure", lambda kind, **arithmetic: None)
     monkeypatch.setattr(build, "load_run", functools.partial(build.load_run, task_axis="map", jit=False))
 
 
 @pytest.fixture(scope="module")
 def logdir(tmp_path_factory):
-    """The folder of a run, the only one that these tests look at."""
+    """The logdir of a run, the only one that these tests use."""
     folder, experiment = tmp_path_factory.mktemp("sinusoid"), Experiment.of(metatrain_iterations=200)
     small_runs.training(experiment, folder / experiment.name, jit=False).run()
     return folder
@@ -78,7 +78,7 @@ TIMED = re.compile(r"adapt_and_predict, (\d+ updates?) ")
 def test_exports_of_every_kind_are_measured(call, flags, after, timed, tmp_path):
     experiment, _ = main.experiments(main.parse(["main.py", *flags]))
     maml = build.build(experiment, build.load(experiment).source, "map", False)
-    build.store(build.run_folder(experiment, "runs"), maml, experiment).save(3)  # untrained, but that is no matter
+    build.store(build.run_folder(experiment, "runs"), maml, experiment).save(3)  # untrained, which is enough here
     assert main.main(["main.py", *flags, "--logdir=runs", "--export_dir=out"]) == 0
     result = call(benchmark_export.main, "--export_dir=out", "--logdir=runs", "--tasks=5", "--calls=2")
     assert result.returncode == 0, result.stderr

@@ -1,4 +1,4 @@
-"""What was measured in turns: its numbers by hand, its tables and its picture."""
+"""Measurements in turns: their numbers, compared with a calculation by hand, their tables and their picture."""
 
 import pytest
 
@@ -17,7 +17,7 @@ def row(name, who, turn, ms, peak_mb=None, first_s=None, version=""):
     return of | {"peak_mb": peak_mb, "first_s": first_s} | HERE
 
 
-# Ours takes 1, 2 and 4 ms, the peer 3, 4 and 4: 3, 2 and 1 times as long.
+# Our step takes 1, 2 and 4 ms, the peer's 3, 4 and 4 ms, which is 3, 2 and 1 times as long.
 ROWS = [row("step", "ours", turn, ms, 100.0) for turn, ms in enumerate((1.0, 2.0, 4.0))]
 ROWS += [row("step", "PyTorch, vmap", turn, ms, 250.0, version="PyTorch 2") for turn, ms in enumerate((3.0, 4.0, 4.0))]
 ROWS += [row("loop", "ours", 0, 10.0), row("loop", "JAX, lax.scan", 0, 5.0)]
@@ -89,7 +89,7 @@ def test_the_picture_of_the_page_is_of_the_measurements(call, tmp_path):
 
 
 def test_one_file_has_one_comparison(tmp_path):
-    """It is refused before anything is measured, and so is a file of something else."""
+    """Before anything is measured, a file with another comparison or other contents is refused."""
     path = tmp_path / "measured.csv"
     record.check(path, "abc")
     record.check(path, None)

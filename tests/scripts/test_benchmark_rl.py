@@ -1,4 +1,4 @@
-"""The benchmark of sampling: its table, and wrong numbers; that of training is in test_rl_commands.py."""
+"""The benchmark of sampling: its table, and wrong numbers. test_rl_commands.py has the benchmark of training."""
 
 import pytest
 

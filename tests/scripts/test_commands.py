@@ -1,4 +1,4 @@
-"""What every command of scripts/ does with --help and with a mistyped flag, at once; and the former names."""
+"""Every command of scripts/ answers --help and a mistyped flag without delay; former names still work."""
 
 import json
 import subprocess
@@ -32,7 +32,7 @@ print(json.dumps([answers, sorted(sys.modules)]))
 
 @pytest.fixture(scope="module")
 def called():
-    """What every command answered (exit code, stdout, stderr), and the modules that all of them together loaded."""
+    """What every command answered (exit code, stdout, stderr), and the modules that they loaded in total."""
     command = [sys.executable, "-c", CALL_ALL, *COMMANDS]
     return json.loads(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
 

@@ -1,4 +1,4 @@
-"""Tests of runs beside each other: made files, whose numbers NumPy gives, and folders of small runs."""
+"""Comparison of the tests of several runs: generated files, checked against NumPy, and folders of small runs."""
 
 import csv
 import os
@@ -23,7 +23,7 @@ NAME = "test_ubs3_stepsize0.01"
 
 
 def made(folder, seed, name=NAME, tasks=20, updates=4):
-    """A made pkl, and its metrics [tasks, 1 + updates]."""
+    """Writes a pkl of random metrics [tasks, 1 + updates]; returns the metrics."""
     metrics = np.random.default_rng(seed).random((tasks, 1 + updates))
     folder.mkdir(exist_ok=True)
     (folder / f"{name}.pkl").write_bytes(pickle.dumps({"mses": metrics}))
@@ -59,7 +59,7 @@ def test_paired_differences_of_made_files_are_numpy_s(call, tmp_path):
             assert float(row["difference"]) == pytest.approx(difference.mean(), rel=1e-6)
             assert float(row["difference_ci95"]) == pytest.approx(1.96 * difference.std() / np.sqrt(20), rel=1e-6)
     assert (found[0]["difference"], found[0]["difference_ci95"]) == ("", "")
-    assert [row["run"] for row in found] == files  # since two files have the same name
+    assert [row["run"] for row in found] == files  # with folders, since two files have the same name
     assert "Metric on the same 20 tasks (shots 3, queries 3), +- 95 % confidence interval" in result.stdout
     assert (tmp_path / "out" / "comparison.png").read_bytes().startswith(b"\x89PNG")
 
@@ -142,7 +142,7 @@ def test_tasks_of_a_test_are_known_by_its_name(tmp_path):
     [
         ("test_ubs5_stepsize0.01", 20, "shots 5, not 3, queries 5, not 3; test both with the same flags"),
         (f"{NAME}_queries7", 20, "queries 7, not 3"),
-        (f"{NAME}_ways2", 20, None),  # nothing says what the ways of the other are
+        (f"{NAME}_ways2", 20, None),  # the other file does not say its ways
         (f"{NAME}_val", 20, "split val, not usual"),
         (f"{NAME}_tasks10", 10, "tasks 10, not 20"),
         (f"{NAME}_zerohead", 20, None),
@@ -178,7 +178,7 @@ def test_what_cannot_be_compared_is_one_sentence(call, run_folder, tmp_path):
 
 
 class Program:
-    """Any reader of pickles would make a folder of it."""
+    """Loading its pickle as usual would create a folder."""
 
     def __reduce__(self):
         return os.mkdir, ("made_by_the_pickle",)

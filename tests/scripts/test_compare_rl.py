@@ -15,7 +15,7 @@ RETURNS = "iteration,return_before,return_after\n0,-40,-30\n1,-41,-20.5\n"
 
 @pytest.fixture
 def runs(tmp_path):
-    """A folder of a run, whose last row is cut, and a csv with fewer columns."""
+    """The flags for a run, whose last row is incomplete, and for a csv with fewer columns."""
     (tmp_path / "runs" / "maml").mkdir(parents=True)
     (tmp_path / "runs" / "maml" / "progress.csv").write_text(RETURNS + "2,-4")
     (tmp_path / "runs" / "other.csv").write_text("iteration,return_after\n0,7\n")

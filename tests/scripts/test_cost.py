@@ -1,4 +1,4 @@
-"""How the cost of a step grows: what is measured, the model by hand, and that the page is of today's points."""
+"""How the cost of a step grows: what is measured, the model compared with numbers by hand, and the page."""
 
 import json
 import subprocess
@@ -19,7 +19,7 @@ OUTPUTS = 64 * (14**2 + 7**2 + 4**2 + 2**2) + 5
 
 
 def rows(model=BY_HAND):
-    """Those of all Omniglot's points, as the model says."""
+    """The rows of all Omniglot's points, with the numbers that the model predicts."""
     found = []
     for point in benchmark_cost.points(["omniglot"], SETTINGS):
         of = cost.terms(point)
@@ -42,13 +42,13 @@ def test_points_are_measured_once_second_order_first():
     assert points[0] == USUAL
     assert [point.first_order for point in points] == sorted(point.first_order for point in points)
     of_tasks = [p.tasks for p in benchmark_cost.points(["miniimagenet"], ["tasks"])]
-    assert of_tasks == [4, 1, 2, 8, 16, 4, 1, 16]  # to first order at the ends
+    assert of_tasks == [4, 1, 2, 8, 16, 4, 1, 16]  # the last three are first order
 
 
 def test_terms_of_the_usual_step():
     of = cost.terms(USUAL)
     assert of.gflop == pytest.approx(10, rel=0.002)  # see test_flops.py
-    # 32 tasks, 5 images to adapt to and 5 queries: 6 products of each in the first layer and 12 in the others.
+    # 32 tasks of 5 support and 5 query images: 6 products for a pair of them in the first layer, 12 in the others.
     first = 64 * 14**2
     assert of.numbers == pytest.approx(32 * 5 * (6 * first + 12 * (OUTPUTS - first)) / 1e6)
     assert of.passes == 32 * 2
@@ -123,7 +123,7 @@ def test_points_that_the_csv_has_are_not_measured_again(call, tmp_path, monkeypa
     assert (written[0]["ms"], written[0]["mb"], written[0]["sgemm"]) == (2.5, 700, 100)
     asked.clear()
     assert call(benchmark_cost.main, *flags).returncode == 1
-    assert [settings["stop_grad"] for settings in asked] == [False, True]  # those that failed, again
+    assert [settings["stop_grad"] for settings in asked] == [False, True]  # only the failed ones are measured again
     monkeypatch.setattr(benchmark_cost, "RANGES", RANGES | {"omniglot": {"tasks": (8, 32)}})
     assert call(benchmark_cost.main, *flags).stdout == "cost.csv has them all\n"
     style.write_csv(tmp_path / "cost.csv", [row | {"machine": "another"} for row in written])

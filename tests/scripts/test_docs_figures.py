@@ -1,4 +1,4 @@
-"""The command that makes the pictures of the documentation: it knows them all, and its flags are those of today."""
+"""The command that makes the pictures of the documentation: it makes all of them, and its flags are valid."""
 
 import subprocess
 from pathlib import Path
@@ -28,7 +28,7 @@ def test_every_picture_of_the_documentation_is_made():
     "name", [name for name in docs_figures.commands() if name not in ("results", "scaling", "cost", "benchmark")]
 )
 def test_commands_have_valid_flags_and_name_the_folder(call, name, tmp_path, monkeypatch):
-    """In a folder without runs all that is wrong is their absence."""
+    """In a folder without runs, the only error is that they are missing."""
     monkeypatch.setattr(process, "configure", lambda kind, **arithmetic: None)  # can only be done once in a process
     for script, *flags in docs_figures.commands()[name]:
         assert flags[-1].startswith("--out=docs/figures")

@@ -1,4 +1,4 @@
-"""The pages of docs/ that are made from sources: they are up to date, and what makes them."""
+"""The pages of docs/ that are generated from sources: they are up to date, and the generator works."""
 
 import ast
 import re

@@ -41,7 +41,7 @@ def test_multiply_adds_of_dense_layers():
 
 
 def test_second_order_step():
-    # Per example the first layer does 4 products in the support pass and 2 in the query pass, the others 9 and 3.
+    # Per example, the first layer does 4 products in the support pass and 2 in the query pass, the others 9 and 3.
     expected = 2 * 32 * 5 * (6 * CONV1 + 12 * (CONVS + 64 * 5))
     model = networks.conv4((28, 28, 1), 5)
     actual = flops.meta_training_step(model, tasks=32, support=5, query=5, num_updates=1)
@@ -75,14 +75,14 @@ def test_updates_and_queries():
     ids=["plain", "plain_first_order", "plain_two_updates", "second_order", "first_order", "two_updates", "max_pool"],
 )
 def test_convolutions_in_the_graph(settings, products, layers):
-    """With batch normalisation the first layer multiplies patches, which a convolution of each pass makes.
+    """With batch normalisation, the first layer multiplies patches, which one convolution in each pass makes.
 
-    Gradients by the kernels of strided convolutions are products of matrices, too.
+    Gradients with respect to the kernels of strided convolutions are matrix products, too.
     """
     experiment = Experiment.of(datasource="omniglot", num_filters=2, meta_batch_size=2, **settings)
     maml = build.build(experiment, Shapes, task_axis="map", jit=False)
     nodes = _live_nodes(maml, support=5, query=5)
-    patches = experiment.num_updates + 1 if len(layers) < 4 else 0  # whose covariance is one product more each
+    patches = experiment.num_updates + 1 if len(layers) < 4 else 0  # each needs another product for its covariance
     dense = sum(_counted(maml, layers=[4] if layers[0] == 0 else [0, 4]))
     by_kernel = nodes["MatMul"] - patches - dense
     assert (by_kernel, nodes["Conv2DBackpropFilter"])[:: 1 if experiment.max_pool else -1] == (0, products[1])
@@ -99,7 +99,7 @@ def test_dense_products_in_the_graph(first_order):
 
 
 def _counted(maml, layers):
-    """What `flops` counts for one task."""
+    """The products that `flops` counts for one task in these layers."""
     total = flops.Products(0, 0, 0)
     for i in layers:
         total = total.plus(flops.query_products(i == 0))

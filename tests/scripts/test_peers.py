@@ -1,4 +1,4 @@
-"""The benchmark in turns: the peers compute what we do, and a commit is measured beside today's files."""
+"""The benchmark in turns: peers compute the same meta-gradient, and a commit is compared with today's files."""
 
 import importlib.util
 import runpy
@@ -33,11 +33,11 @@ def path(request, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
 
         def run_here(line, **how):
-            """Does what the process does, but in this one, where TensorFlow is loaded already."""
+            """Does what the subprocess does, but in this process, where TensorFlow is loaded already."""
             python, flag, module, *arguments = line
             assert (python, flag) == (sys.executable, "-m")
             patch.setattr(sys, "argv", [module, *arguments])
-            patch.delitem(sys.modules, module)  # which is run anew
+            patch.delitem(sys.modules, module)  # so that it runs again
             runpy.run_module(module, run_name="__main__")
             return subprocess.CompletedProcess(line, 0)
 
@@ -85,7 +85,7 @@ def test_difference_of_gradients_is_relative_and_of_the_worst_variable():
 
 
 class Fake:
-    """A peer, or this project, that answers at once."""
+    """The process of a peer, or of this project, that answers at once."""
 
     off = 1e-6
 
@@ -105,7 +105,7 @@ class Fake:
 
 @pytest.fixture
 def fake(monkeypatch):
-    """Replaces processes and the file of a problem."""
+    """Replaces processes, and skips writing the file of a problem."""
     monkeypatch.setattr(benchmark_turns, "Served", Fake)
     monkeypatch.setattr(benchmark_turns, "problem", lambda *given: None)
     monkeypatch.setattr(benchmark_turns.importlib.util, "find_spec", lambda name: name == "torch")
@@ -125,9 +125,9 @@ def test_turns_with_peers_are_printed_and_written(fake, call, tmp_path):
     assert [line.split("  ")[1].strip() for line in lines[1:5]] == [w for w in benchmark_turns.PEERS if "PyTorch" in w]
     assert lines[5:] == ["training_loop: nothing to compare with"]
     rows = record.read(path)
-    assert [row["who"] for row in rows[:2]] == ["ours", "PyTorch, vmap"]  # in turns
+    assert [row["who"] for row in rows[:2]] == ["ours", "PyTorch, vmap"]  # they take turns
     assert [row["turn"] for row in rows] == [turn for turn in range(3) for _ in range(5)]
-    # Another workload adds its rows, and the same one replaces its own.
+    # Another workload adds its rows; the same workload replaces its rows.
     assert call(benchmark.main, *flags[:1], "--turns=1", flags[2], "--workload=omniglot_5way_1shot").returncode == 0
     assert call(benchmark.main, *flags[:1], "--turns=1", *flags[2:4]).returncode == 0
     assert [row["workload"] for row in record.read(path)] == 5 * ["sinusoid"] + 5 * ["omniglot_5way_1shot"]
@@ -168,7 +168,7 @@ with open(flags["csv"], "w") as file:
 
 
 def test_against_a_commit_of_a_tiny_repository(tmp_path, monkeypatch, capsys):
-    """Each state answers by its own command; a workload that the commit does not have is left out."""
+    """Commit and current files are each measured by their own command; a workload that the commit lacks is left out."""
     repository, script = tmp_path / "clone", tmp_path / "clone" / "scripts" / "benchmark.py"
     script.parent.mkdir(parents=True)
 
@@ -182,7 +182,7 @@ def test_against_a_commit_of_a_tiny_repository(tmp_path, monkeypatch, capsys):
     script.write_text(TOY.replace("MS", "3.0"))
     git("add", ".")
     git("commit", "-m", "slow")
-    script.write_text(TOY.replace("MS", "1.5"))  # as the files are now
+    script.write_text(TOY.replace("MS", "1.5"))  # the current files
     monkeypatch.setattr(benchmark_turns, "ROOT", repository)
     path = tmp_path / "against.csv"
     workloads = {"old": Workload({}, 40), "new": Workload({}, 40)}
@@ -191,9 +191,9 @@ def test_against_a_commit_of_a_tiny_repository(tmp_path, monkeypatch, capsys):
     assert [(row["workload"], row["who"], row["turn"], row["ms"]) for row in rows] == [
         ("old", who, turn, ms) for turn in (0, 1) for who, ms in (("HEAD", 3.0), ("ours", 1.5))
     ]
-    assert {row["peak_mb"] for row in rows} == {20.0}  # half of the steps in each block
+    assert {row["peak_mb"] for row in rows} == {20.0}  # here, the steps: half of them in each block
     assert "new: nothing to compare with" in capsys.readouterr().out
-    assert git("worktree", "list").stdout.count("\n") == 1  # none is left
+    assert git("worktree", "list").stdout.count("\n") == 1  # no other worktree is left
     assert record.against_table(rows)[1] == ["`old`", "3", "1.5", "2.00 (2.00, 2.00)", "20, 20", "-, -"]
 
 

@@ -1,4 +1,4 @@
-"""The pictures of table 1 and figure 5: what they show, and that those of the documentation are of today's record."""
+"""The pictures of table 1 and figure 5: what they show, and that the documentation's are up to date."""
 
 import csv
 

@@ -1,4 +1,4 @@
-"""The pictures of policies' trainings."""
+"""The pictures of the training of policies."""
 
 import csv
 

@@ -14,7 +14,7 @@ from scripts.figures import sinusoid
 from scripts.figures.sinusoid import PICTURES
 from tests.scripts.conftest import SEEDS
 
-POINTS = 11  # of the step sizes along the gradient, rather than 41
+POINTS = 11  # number of step sizes along the gradient, instead of 41
 
 
 @pytest.fixture(scope="module")
@@ -27,13 +27,13 @@ def numbers(learners, error_rows):
 
 @pytest.fixture(scope="module")
 def tuned(learners):
-    """The tuned step size of the pretrained baseline on five points."""
+    """The pretrained baseline's step size, tuned for five points."""
     return learners.pretrained.tune(5)[0]
 
 
 @pytest.fixture
 def plot(call, numbers, learners, monkeypatch):
-    """plot(*arguments) calls the command with what has been computed already."""
+    """plot(*arguments) calls the command with numbers that have been computed already."""
     monkeypatch.setattr("scripts.figures.sinusoid_learners.load_learners", lambda *arguments: learners)
     for name, picture in list(PICTURES.items()):
         monkeypatch.setitem(PICTURES, name, picture._replace(numbers=lambda learners, name=name: numbers[name]))
@@ -49,7 +49,7 @@ def values(rows, name, **keys):
 
 
 def assert_drawn(path, size):
-    """A picture of that many inches, with ink on all four quarters of it."""
+    """Asserts that a picture has this size in inches, and ink in each of its quarters."""
     image = np.asarray(Image.open(path).convert("L"))
     assert image.shape == (round(200 * size[1]), round(200 * size[0]))
     height, width = image.shape

@@ -113,7 +113,7 @@ def test_folders_without_metrics_are_named(folder, call, tmp_path):
 
 
 def events(folder, *values):
-    """A file of summaries of these (tag, tensor) in a folder."""
+    """Writes a file of summaries of these (tag, tensor) into a new folder; returns the folder."""
     folder.mkdir()
     with tf.io.TFRecordWriter(str(folder / "events.out.tfevents.1.x.v2")) as file:
         file.write(tf.compat.v1.Event(file_version="brain.Event:2").SerializeToString())

@@ -1,4 +1,4 @@
-"""The command that prepares Omniglot, when it cannot."""
+"""The command that prepares Omniglot, when it fails."""
 
 import subprocess
 import sys

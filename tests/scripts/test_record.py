@@ -25,7 +25,7 @@ def test_every_line_says_what_it_is():
         assert not line.hours or float(line.hours) > 0
         assert all(text.isdecimal() for text in (line.iterations, line.seed, *line.updates.split()) if text)
         assert line.checkpoint in ("", "last", "best")
-        if line.ours_by_update:  # which also raises where there are more means than intervals or updates
+        if line.ours_by_update:  # it raises if there are more means than intervals or updates
             assert line.split
             assert line.command
 
@@ -37,7 +37,7 @@ def test_every_result_has_a_line_and_a_line_of_a_row_stands_for_one_run():
 
 
 def agree(numbers, mean, ci95):
-    """A number of the record is the published one, as far as its digits go."""
+    """Asserts that a number of the record is the published one, rounded to the record's digits."""
     assert round(mean, len(numbers.mean.partition(".")[2])) == float(numbers.mean)
     assert (numbers.ci95 == "-") == (ci95 is None)
     assert ci95 is None or round(ci95, len(numbers.ci95.partition(".")[2])) == float(numbers.ci95)

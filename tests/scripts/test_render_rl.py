@@ -22,7 +22,7 @@ SMALL = ["--horizon=6", "--hidden_size=3", "--trajectories=2"]
 
 @pytest.fixture
 def _untrained(monkeypatch):
-    """Has the command take initial weights, in this process."""
+    """Makes the command use initial weights, in this process."""
     monkeypatch.setattr(process, "configure", lambda kind, **arithmetic: None)
     monkeypatch.setattr(build, "load_policy", lambda experiment, *_: (build.new_policy(experiment), 7))
 
@@ -113,7 +113,7 @@ def test_a_film_holds_its_pictures_and_a_second_of_the_last(tmp_path):
     assert [file.name for file in path.parent.iterdir()] == [path.name]
     with Image.open(path) as image:
         durations = []
-        for frame in range(image.n_frames):  # equal neighbours are one, shown for longer
+        for frame in range(image.n_frames):  # equal neighbours become one, shown for longer
             image.seek(frame)
             durations.append(image.info["duration"])
         assert durations[:2] == [200, 200]
@@ -161,14 +161,14 @@ def test_files_that_cannot_be_written_are_refused_beforehand(monkeypatch, tmp_pa
 
 @functools.cache
 def has_opengl():
-    """Whether MuJoCo can draw here; asked in another process, since failing may end it."""
+    """Whether MuJoCo can draw here; tested in another process, since a failure may end the process."""
     draw = "import mujoco; mujoco.Renderer(mujoco.MjModel.from_xml_string('<mujoco/>'), 8, 8).render()"
     return subprocess.run([sys.executable, "-c", draw], env=os.environ | {"MUJOCO_GL": "egl"}).returncode == 0
 
 
 @pytest.mark.parametrize("name", ["half_cheetah_direction", "ant_velocity"])
 def test_the_camera_follows_a_robot(name, tmp_path, monkeypatch):
-    """Beside TensorFlow, which is loaded here, drawing in this process would crash it where OpenGL is software."""
+    """`film` draws in another process: TensorFlow is loaded in this one, where OpenGL in software would crash."""
     monkeypatch.setenv("MUJOCO_GL", "egl")
     env = gymnasium.make(envs.find(name).gym_id, disable_env_checker=True).unwrapped
     observation = env.reset(seed=0)[0]

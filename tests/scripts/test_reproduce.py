@@ -18,7 +18,7 @@ from scripts.rows import Curve, Ours, Result
 
 @dataclasses.dataclass(frozen=True)
 class Stub(Result):
-    """A result whose run takes no time: each call does two iterations, and ends as it is told."""
+    """A result whose run takes no time: each call does two iterations and returns the next of `codes`."""
 
     where: Path
     codes: Iterator[int]
@@ -47,7 +47,7 @@ class Stub(Result):
 
 @pytest.fixture
 def stub(monkeypatch, tmp_path):
-    """stub(*exit codes) adds a result whose calls end so."""
+    """stub(*exit codes) adds a result whose calls return these exit codes."""
     monkeypatch.setattr(reproduce, "commit", lambda: "abc1234")
     monkeypatch.setattr(reproduce, "processor", lambda: "a processor")
     monkeypatch.setattr(reproduce.process, "available_cores", lambda: 2)
@@ -111,7 +111,7 @@ def test_effort_of_all_sessions(tmp_path):
     assert reproduce.effort(tmp_path, 8) == (12.5, ["a", "b"], True)
     note(10, 12, 1.0, "b")  # the session from 8 to 10 was killed
     assert reproduce.effort(tmp_path, 12) == (13.5, ["a", "b"], False)
-    note(0, 2, 1.5, "c")  # begun anew
+    note(0, 2, 1.5, "c")  # the run began again
     assert reproduce.effort(tmp_path, 2) == (1.5, ["c"], True)
     (tmp_path / reproduce.SESSIONS).write_text("{")
     assert reproduce.effort(tmp_path, 2) == (0, [], False)
@@ -169,7 +169,7 @@ def test_sessions_that_are_damaged_are_none(tmp_path, contents):
 
 @pytest.mark.slow
 def test_a_row_of_one_task_runs_to_its_end(tmp_path):
-    """It trains and tests with other threads, which a process can set only once; and no MAML is there to test."""
+    """It trains and tests with other threads, which a process can set only once. There is no MAML to test."""
     command = [sys.executable, "-m", "scripts.reproduce", "point_navigation_oracle", "--iterations=1"]
     result = subprocess.run(
         [*command, f"--logdir={tmp_path}"], cwd=Path(__file__).parents[2], capture_output=True, text=True

@@ -94,7 +94,7 @@ RETURNS = {
     "ant_direction_oracle": "524.8 +- 12.4",
 }
 
-# Of the authors' checkpoints, where their scripts have others.
+# Settings of the authors' checkpoints, where they differ from those in the authors' scripts.
 AUTHORS = {
     "half_cheetah_velocity": {"fast_batch_size": 10, "iterations": 475},
     "half_cheetah_direction": {"meta_step_size": 0.02, "iterations": 100},
@@ -104,7 +104,7 @@ AUTHORS = {
 
 
 def parsed(script, arguments):
-    """The flags of a script."""
+    """The flags of a script, parsed from these arguments."""
     flags = Flags()
     script.define(flags)
     return flags.parse(arguments)
@@ -118,7 +118,7 @@ def experiment_of(script, arguments):
 def test_results_are_those_of_table_1_of_the_sinusoid_and_of_figure_5():
     assert {name: result.published for name, result in RESULTS.items()} == PUBLISHED | RETURNS
     assert [*RESULTS] == [*PUBLISHED, *RETURNS]
-    assert len(results._ALL) == len(RESULTS)  # no name is there twice
+    assert len(results._ALL) == len(RESULTS)  # no name occurs twice
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -131,7 +131,7 @@ def test_commands_have_the_papers_settings(name):
         assert parsed(baselines, command[3:]).iterations == result.total
         return
     experiment, tested = main.experiments(main.parse(command[1:]))
-    shots = int(re.search(r"(\d+)shot", name)[1])  # which are those of the test, and of the training but for Reptile
+    shots = int(re.search(r"(\d+)shot", name)[1])  # of the test; also of the training, except for Reptile
     assert experiment == result.settings
     assert tested == dataclasses.replace(experiment, update_batch_size=shots)
     assert experiment.iterations == result.total
@@ -162,7 +162,7 @@ def test_a_policy_is_trained_evaluated_and_described(call, monkeypatch, tmp_path
     monkeypatch.setattr(train_rl, "main", lambda arguments: calls.append(arguments) or 0)
     done = subprocess.CompletedProcess([], 0)
     monkeypatch.setattr(rows.subprocess, "run", lambda command, **_: calls.append(command[3:]) or done)
-    monkeypatch.setattr(reproduce, "commit", lambda: "")  # which would call git by the stub
+    monkeypatch.setattr(reproduce, "commit", lambda: "")  # it would call git through the stub
     options = Options(logdir=str(tmp_path), iterations=7)
     folder = RESULTS["point_navigation_maml"].folder(options)
     folder.mkdir(parents=True)

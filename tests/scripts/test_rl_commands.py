@@ -94,7 +94,7 @@ def test_environments_are_closed(run, monkeypatch):
 
 
 def check_a_policy_that_diverges(run, tmp_path, monkeypatch, test):
-    """It is told, and does not keep the others from their test."""
+    """Checks that a policy that diverges is reported and does not prevent the test of the others."""
     new_policy = build.new_policy
 
     def broken_if_random(experiment):
@@ -114,7 +114,7 @@ def check_a_policy_that_diverges(run, tmp_path, monkeypatch, test):
 
 
 def check_exports(run, tmp_path, monkeypatch):
-    """Which policies are exported, and what is not overwritten; tests/rl/test_export.py has the exports themselves."""
+    """Checks which policies are exported, and what is not overwritten; tests/rl/test_export.py tests the exports."""
     asked = []
     monkeypatch.setattr(export, "export", lambda *arguments: asked.append(arguments) or arguments[-1])
     command = [*SMALL, "--logdir=runs", "--export_dir=exported"]
@@ -123,7 +123,7 @@ def check_exports(run, tmp_path, monkeypatch):
     assert run(export_rl, *command, "--best")[0] == 0
     ((last, experiment, *rest), (best, *_)) = asked
     assert (rest, experiment.hidden_size) == ([1, "exported"], 4)
-    assert (last.flat().numpy() != best.flat().numpy()).any()  # the best is that before the one iteration
+    assert (last.flat().numpy() != best.flat().numpy()).any()  # the best is from before the only iteration
     (tmp_path / "exported").mkdir()
     (tmp_path / "exported" / "file").write_text("mine")
     code, _, err = run(export_rl, *command)

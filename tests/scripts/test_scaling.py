@@ -1,4 +1,4 @@
-"""How a step scales: the equations by hand, and that the page and the picture are of today's measurements."""
+"""How a step scales: the equations compared with numbers by hand, and that page and picture are up to date."""
 
 import pytest
 
@@ -8,13 +8,13 @@ from scripts.figures import scaling
 from scripts.figures.scaling import Parts
 from tests.scripts.test_docs_figures import FIGURES
 
-# 2 ms a task, 1 ms a step, a message of 1 MB, which takes 1 ms on 8 Gbit/s, and 0.1 ms a latency.
+# 2 ms per task, 1 ms per step, a message of 1 MB, which takes 1 ms at 8 Gbit/s, and a latency of 0.1 ms.
 BY_HAND = Parts(task_ms=2.0, fixed_ms=1.0, bytes=1_000_000, latency_ms=0.1, ms_per_byte=0.0)
 NAME = "omniglot_5way_1shot"
 
 
 def measured(turns=3):
-    """Rows as the command writes them, whose medians are those of `BY_HAND` but for 1 ms a MB of packing."""
+    """Rows as the command writes them. Their medians fit `BY_HAND`, except that packing takes 1 ms per MB."""
     blocks = [("step", 1, 2, 16, 20.0), ("step", 2, 2, 16, 18.0), ("step", 1, 1, 16, 33.0), ("step", 1, 1, 4, 9.0)]
     blocks += [("mean", 2, 2, 4, 0.2), ("mean", 2, 2, 400_000, 0.6), ("mean", 2, 2, 16_000_000, 16.2)]
     rows = []
@@ -29,13 +29,13 @@ def measured(turns=3):
 def test_an_all_reduce_in_a_ring():
     # 2 * 3 / 4 of 1 ms, and 6 latencies.
     assert scaling.all_reduce_ms(BY_HAND, 4, 8) == pytest.approx((1.5, 0.6))
-    # Half the time on twice the bandwidth; and 0.5 ms more for each of the 1.5 MB that it packs.
+    # Half the time at twice the bandwidth, and 0.5 ms more for each of the 1.5 MB that are packed.
     assert scaling.all_reduce_ms(BY_HAND._replace(ms_per_byte=0.5e-6), 4, 16) == pytest.approx((0.75 + 0.75, 0.6))
     assert scaling.all_reduce_ms(BY_HAND, 1, 8) == (0, 0)
 
 
 def test_a_step_and_its_efficiency():
-    # 9 tasks of 4 workers are 3, 2, 2, 2.
+    # 4 workers share 9 tasks as 3, 2, 2 and 2.
     step = scaling.step_ms(BY_HAND, 4, 9, 8)
     assert step == pytest.approx({"tasks": 6, "fixed": 1, "bytes": 1.5, "latency": 0.6})
     assert scaling.efficiency(BY_HAND, 4, 9, 8) == pytest.approx((9 * 2 + 1) / (4 * 9.1))
@@ -51,7 +51,7 @@ def test_the_meta_batch_for_an_efficiency_is_the_least():
 
 
 def test_parts_from_measurements():
-    # (33 - 9) / (16 - 4) ms a task, and 33 - 16 * 2 ms besides.
+    # (33 - 9) / (16 - 4) ms per task, and 33 - 16 * 2 ms per step.
     parts = scaling.parts(measured(), NAME)
     assert parts._asdict() == pytest.approx(BY_HAND._replace(ms_per_byte=1e-6)._asdict())
     assert scaling.ratio(measured(), NAME) == pytest.approx(20 / 18)
@@ -72,7 +72,7 @@ def test_the_picture_has_a_line_for_each_meta_batch_and_network():
     texts = [text.get_text() for text in left.get_legend().get_texts()]
     assert texts == ["meta-batch 32", "meta-batch 256", "meta-batch 2048", "measured, meta-batch 16"]
     line = next(line for line in left.lines if line.get_label() == "meta-batch 32")
-    assert line.get_xdata().tolist() == [2, 4, 8, 16, 32]  # a worker has one task at least
+    assert line.get_xdata().tolist() == [2, 4, 8, 16, 32]  # a worker has at least one task
     parts = scaling.parts(measured(), NAME)
     assert line.get_ydata()[1] == pytest.approx(100 * scaling.efficiency(parts, 4, 32, 100))
     star = next(line for line in left.lines if line.get_label().startswith("measured"))

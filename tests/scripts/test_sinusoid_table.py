@@ -22,7 +22,7 @@ def rows(error_rows):
 
 @pytest.fixture
 def table(call, rows, learners, monkeypatch):
-    """table(*arguments) calls the command with what has been computed already."""
+    """table(*arguments) calls the command with numbers that have been computed already."""
     monkeypatch.setattr("scripts.figures.sinusoid_learners.load_learners", lambda *arguments: learners)
     monkeypatch.setattr("scripts.figures.sinusoid_learners.error_rows", lambda learners: rows)
     return functools.partial(call, sinusoid_table.main)
@@ -88,7 +88,7 @@ def test_statistics_by_hand():
     assert AMPLITUDE[1] ** 2 == DIVERGED
     found = statistics(np.array([[1.0, 2.0, np.nan, 30.0], [3.0, 2.0, 5.0, np.inf]]))
     assert np.isnan(found["mse"])
-    # Means over seeds of the errors of at most 25: 2, 2, 15, 25.
+    # Means over seeds of the errors, which are capped at 25: 2, 2, 15, 25.
     assert found["capped_mse"] == 11
     assert found["capped_ci95"] == pytest.approx(1.96 * np.sqrt((81 + 81 + 16 + 196) / 4) / 2)
     assert (found["median"], found["diverged"]) == (4, 3)
@@ -127,7 +127,7 @@ def test_nan_is_printed_as_such(table, rows, monkeypatch):
 
 
 def without(logdir, tmp_path, pattern):
-    """A copy of the runs where those of a name are left out."""
+    """A copy of the runs, without those whose names match a pattern."""
     copy = tmp_path / "copy"
     shutil.copytree(logdir, copy, ignore=shutil.ignore_patterns(pattern))
     return copy

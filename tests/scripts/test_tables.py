@@ -1,4 +1,4 @@
-"""The tables of README.md and RESULTS.md: they are what the record says."""
+"""The tables of README.md and RESULTS.md agree with the record."""
 
 import errno
 import os

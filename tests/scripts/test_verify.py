@@ -59,7 +59,7 @@ def test_the_largest_difference_is_named_otherwise_the_last_update():
         ("0", 0.3749, 0, "ok"),
         ("0", 0.38, 0, "the interval differs by 0.01"),
         ("0", np.nan, 0, "the interval differs by inf"),
-        ("1", 12.0, 2, "ok"),  # a return's, which differs as the returns do
+        ("1", 12.0, 2, "ok"),  # a return's interval, which may differ as returns do
         ("10", 3.0, 0, "ok"),  # the record has none
     ],
 )
@@ -75,7 +75,7 @@ def built_once():
 
 @pytest.fixture
 def runs(monkeypatch, built_once, logdir, tmp_path):
-    """A folder with the small runs of sinusoids, where `verify` looks for them; all its tests have the same MAML."""
+    """A folder with the small runs of sinusoids where `verify` looks for them; all of its tests use the same MAML."""
     monkeypatch.setattr(build, "build", built_once)
     monkeypatch.setattr(process, "configure", lambda kind, **arithmetic: None)  # can only be done once in a process
     (tmp_path / "all").mkdir()
@@ -95,7 +95,7 @@ def test_a_run_is_compared_with_what_its_test_wrote(call, monkeypatch, runs):
     wrong = made._replace(row="other", ours=" ".join([*means[:2], f"{float(means[2]) + 0.002:.3f}", means[3]]))
     absent = made._replace(row="absent", command="python main.py --seed=77")
     fewer = made._replace(row="fewer", iterations="100")
-    seed = made._replace(command="python main.py --seed=78")  # another line of the row that is there
+    seed = made._replace(command="python main.py --seed=78")  # another line of the same row
     monkeypatch.setattr(verify, "read", lambda: [made, seed, wrong, absent, fewer, Line(run="a picture")])
 
     result = call(reproduce.main, "--verify", "toy", f"--logdir={runs}")
@@ -104,7 +104,7 @@ def test_a_run_is_compared_with_what_its_test_wrote(call, monkeypatch, runs):
     assert f"{means[3]} +- {ci95s[3]}  {means[3]} +- {ci95s[3]}  ok" in result.stdout
     result = call(reproduce.main, "--verify", f"--logdir={runs}")
     assert result.returncode == 1
-    assert "ot tested" not in result.stdout  # what no weights are there for, unless it is named
+    assert "ot tested" not in result.stdout  # lines without weights are only listed if named
     verdicts = {line.split()[0]: line for line in reversed(result.stdout.splitlines()) if line}
     assert verdicts["toy"].endswith("  ok")
     assert verdicts["other"].split()[2] == "5"
@@ -143,7 +143,7 @@ def test_runs_without_data_or_number_are_skipped(monkeypatch, runs, capsys):
 
 
 def test_a_line_whose_tasks_diverged_after_every_update_is_skipped(monkeypatch, runs):
-    """As a step size of 5 makes them."""
+    """A step size of 5 makes the tasks diverge."""
     line = Line("toy", "MAML", ours="nan", ci95="-", updates="10", split="test", iterations=str(ITERATIONS), seed="3")
     training = f"--metatrain_iterations={ITERATIONS} --seed=3 --train_update_lr=0.01"
     line = line._replace(command=f"python main.py {training} --update_lr=5")

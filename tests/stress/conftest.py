@@ -1,8 +1,8 @@
-"""The tallies of the campaigns, after all tests."""
+"""Shows the tallies of the campaigns after all tests."""
 
 
 def pytest_terminal_summary(terminalreporter):
-    """Prints what each campaign counted, which tests record as the property "tally"."""
+    """Prints the counts of each campaign, which its tests record as the property "tally"."""
     reports = [r for results in ("passed", "failed") for r in terminalreporter.stats.get(results, [])]
     lines = [text for report in reports for name, text in report.user_properties if name == "tally"]
     if lines:

@@ -1,4 +1,4 @@
-"""Ways to spoil a file: each takes its bytes and a random.Random and gives other bytes."""
+"""Ways to damage a file: each function takes its bytes and a random.Random and returns other bytes."""
 
 import io
 import random
@@ -7,7 +7,7 @@ import zipfile
 
 
 def flip(contents: bytes, chance: random.Random) -> bytes:
-    """One bit changed."""
+    """Changes one bit."""
     if not contents:
         return b"\1"
     position = chance.randrange(len(contents))
@@ -15,41 +15,41 @@ def flip(contents: bytes, chance: random.Random) -> bytes:
 
 
 def overwrite(contents: bytes, chance: random.Random) -> bytes:
-    """A few bytes in a row replaced by random ones."""
+    """Replaces a few bytes in a row by random ones."""
     position = chance.randrange(max(1, len(contents)))
     noise = chance.randbytes(chance.randint(1, 16))
     return contents[:position] + noise + contents[position + len(noise) :]
 
 
 def truncate(contents: bytes, chance: random.Random) -> bytes:
-    """Its end is missing."""
+    """Cuts off the end."""
     return contents[: chance.randrange(max(1, len(contents)))]
 
 
 def extend(contents: bytes, chance: random.Random) -> bytes:
-    """Something stands behind its end."""
+    """Appends something to the end."""
     return contents + chance.choice([b"\0" * 700, chance.randbytes(99), b"\n\n", contents])
 
 
 def cut(contents: bytes, chance: random.Random) -> bytes:
-    """Some bytes in the middle are missing."""
+    """Removes some bytes in the middle."""
     position = chance.randrange(max(1, len(contents)))
     return contents[:position] + contents[position + chance.randint(1, 600) :]
 
 
 def empty(contents: bytes, chance: random.Random) -> bytes:
-    """Nothing is left."""
+    """Removes all bytes."""
     return b""
 
 
 def zeros(contents: bytes, chance: random.Random) -> bytes:
-    """As a disk leaves a file after a loss of power: as long as it was, and all zeros from somewhere on."""
+    """Makes all bytes zero from some position on, as a disk may after a loss of power. The length stays the same."""
     position = chance.choice([0, chance.randrange(max(1, len(contents)))])
     return contents[:position] + bytes(len(contents) - position)
 
 
 def other_kind(contents: bytes, chance: random.Random) -> bytes:
-    """Something else under its name."""
+    """Replaces the file by one of another kind."""
     html, script, pickled = b"<!DOCTYPE html><p>404 Not Found", b"#!/bin/sh\nexit 1\n", b"\x80\x04N."
     zipped = b"PK\x05\x06" + bytes(18)
     numbers = b"\x93NUMPY\x01\x00v\x00" + b"{" * 118
@@ -60,7 +60,7 @@ BINARY = (flip, flip, flip, overwrite, truncate, truncate, extend, cut, empty, z
 
 
 def wrong_text(contents: bytes, chance: random.Random) -> bytes:
-    """A cell of a table, or a word of a JSON, replaced by something that does not belong there."""
+    """Replaces a cell of a table, or a word of a JSON file, by something that does not belong there."""
     words = [b"", b"\0", b"nan", b"-1", b"1e999", b"9" * 5000, b"x" * 200_000, "ü€😀".encode(), b"\xff\xfe", b'"']
     words += [b"..", b"../../x", b"null", b"[1]", b"{}", b",,,", b"\r", b"a/b"]
     marks = [i for i, byte in enumerate(contents) if byte in b",\n:"] or [0]
@@ -70,7 +70,7 @@ def wrong_text(contents: bytes, chance: random.Random) -> bytes:
 
 
 def half_row(contents: bytes, chance: random.Random) -> bytes:
-    """The last line is not whole, as a killed process may leave it."""
+    """Cuts the last line short, as a killed process may leave it."""
     return contents[: -chance.randint(2, 12)]
 
 
@@ -81,7 +81,7 @@ _LEADING_OUT = ["../evil.png", "/evil.png", "a/../../evil.png", "C:/evil.png", "
 
 
 def unsafe_zip(contents: bytes, chance: random.Random) -> bytes:
-    """An entry leads outside, is there twice, or is a bomb."""
+    """Adds an entry that leads outside the folder, is there twice, or is a zip bomb."""
     file = io.BytesIO(contents)
     with zipfile.ZipFile(file, "a", zipfile.ZIP_DEFLATED) as archive:
         inside = [name for name in archive.namelist() if name.endswith(".png")]
@@ -96,7 +96,7 @@ def unsafe_zip(contents: bytes, chance: random.Random) -> bytes:
 
 
 def unsafe_tar(contents: bytes, chance: random.Random) -> bytes:
-    """An entry leads outside, or is a link or a device."""
+    """Adds an entry that leads outside the folder, or is a link or a device."""
     file = io.BytesIO()
     with tarfile.open(fileobj=io.BytesIO(contents)) as whole, tarfile.open(fileobj=file, mode="w") as archive:
         for entry in whole:
@@ -116,14 +116,14 @@ def pixels_only(name: str, whole: bytes, spoilt: bytes) -> bool:
         return False
     changed = [i for i, pair in enumerate(zip(whole, spoilt, strict=True)) if pair[0] != pair[1]]
     if not name.endswith(".tar"):
-        return not name.endswith(".jpeg") or spoilt[-2:] == whole[-2:]  # where a JPEG has its mark of the end
+        return not name.endswith(".jpeg") or spoilt[-2:] == whole[-2:]  # a JPEG's end marker
     with tarfile.open(fileobj=io.BytesIO(whole)) as archive:
         data = [(entry.offset_data, entry.offset_data + entry.size) for entry in archive]
     return all(any(start <= i < end for start, end in data) for i in changed)
 
 
 def plausible_table(name: str, whole: bytes, spoilt: bytes) -> bool:
-    """Whether a table is still one, with the same columns and numbers where numbers were: no checksum tells them."""
+    """Whether a damaged table still has its columns, and numbers where numbers were: a table has no checksum."""
     try:
         was, now = ([line.split(",") for line in text.decode("utf-8-sig").splitlines()] for text in (whole, spoilt))
     except UnicodeDecodeError:
@@ -137,7 +137,7 @@ def plausible_table(name: str, whole: bytes, spoilt: bytes) -> bool:
 
 
 def plausible_beginning(name: str, whole: bytes, spoilt: bytes) -> bool:
-    """As `plausible_table`; also whether a table only ends sooner, where its rows come at no fixed iterations."""
+    """Like `plausible_table`; also true for a table that only ends early, as its rows come at no fixed iterations."""
     return plausible_table(name, whole, spoilt) or (bool(spoilt) and whole.startswith(spoilt))
 
 

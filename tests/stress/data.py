@@ -1,4 +1,4 @@
-"""Small data for the campaigns: an Omniglot, a miniImagenet, a folder of images, and an environment of one's own."""
+"""Small data for the campaigns: an Omniglot, a miniImagenet and a folder of images."""
 
 import functools
 import json
@@ -9,11 +9,11 @@ from pathlib import Path
 from tests.data_generators import synthetic_images, synthetic_omniglot
 
 _EDITION = "edition.json"
-MINIIMAGENET = {"train": 4, "val": 4, "test": 2}  # classes
+MINIIMAGENET = {"train": 4, "val": 4, "test": 2}  # number of classes
 
 
 def omniglot(folder, per_alphabet=4, images=4):
-    """Writes both zips of an Omniglot with two alphabets in each, and what it must hold."""
+    """Writes both zips of an Omniglot with two alphabets in each, and a file that says what it must contain."""
     for part in ("images_background", "images_evaluation"):
         contents = {}
         for alphabet in ("Latin", "Greek"):
@@ -29,7 +29,7 @@ def omniglot(folder, per_alphabet=4, images=4):
 
 
 def extracted_omniglot(folder):
-    """The same as folders of PNG files."""
+    """Writes the same Omniglot as folders of PNG files."""
     omniglot(folder)
     for file in (folder / "omniglot").glob("*.zip"):
         shutil.unpack_archive(file, folder / "omniglot")
@@ -37,7 +37,7 @@ def extracted_omniglot(folder):
 
 
 def use_small():
-    """Has commands that run in this folder take the Omniglot in it for the whole one; called in their process."""
+    """Makes a command accept the Omniglot in the current folder as the whole one; called in the command's process."""
     try:
         made = json.loads(Path(_EDITION).read_text())
     except FileNotFoundError:
@@ -51,7 +51,7 @@ def use_small():
     edition = Edition(parts, made["images"], train=made["train"], val=made["val"])
     omniglot.load_omniglot = functools.partial(load_omniglot, edition=edition, download=False)
     prepare_omniglot.load_omniglot = functools.partial(load_omniglot, edition=edition)
-    save_every, evaluate_every = 20, 40  # in place of 500 and 1000
+    save_every, evaluate_every = 20, 40  # instead of 500 and 1000
     ClassifierTraining.__init__.__defaults__ = (save_every, evaluate_every, "auto", False)
 
 
@@ -72,7 +72,7 @@ def miniimagenet(folder, images=4, suffix=".tar"):
 
 
 def image_folder(folder, kinds=("PNG",)):
-    """Writes a folder of images of one's own: 16x16 pixels, four of each class."""
+    """Writes a folder of a user's images: 16x16 pixels, four of each class."""
     chance = random.Random(0)
     for split in ("train", "val", "test"):
         for label in ("a", "b", "c", "d"):

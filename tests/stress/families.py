@@ -1,4 +1,4 @@
-"""The files that are spoilt, as data: who reads them, how they are spoilt, and what may then become of the command."""
+"""The files to damage, as data: which command reads them, how they are damaged, and what the command may then do."""
 
 import functools
 import shutil
@@ -12,17 +12,17 @@ from tests.stress.processes import run
 class Family(NamedTuple):
     """Inputs of one kind.
 
-    name: of the family.
-    count: how many are tried.
-    inputs: patterns of the files of which one is spoilt.
+    name: name of the family.
+    count: number of damaged inputs to try.
+    inputs: patterns of files, one of which is damaged each time.
     damages: the functions of `damage` to choose from.
     program, arguments: the command that reads them.
-    data: makes what it needs, in a folder.
-    before: commands that have to be run first, (program, arguments).
-    results: patterns of what it writes, which are compared; the output counts too where there are none.
-    replaced: whether the command may write the spoilt file anew, as it does with caches.
-    said: pattern of what it prints where it rightly does something else.
-    unnoticeable: function (name of the file, its bytes, spoilt bytes) -> whether nobody could notice.
+    data: function that makes its data in a folder.
+    before: commands to run first, each (program, arguments).
+    results: patterns of the files that it writes, which are compared; if there are none, its stdout is compared.
+    replaced: whether the command may rewrite the damaged file, as it does with caches.
+    said: pattern of what it prints when it rightly does something else.
+    unnoticeable: function (file name, its bytes, damaged bytes) -> whether nobody could notice the damage.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Family(NamedTuple):
     unnoticeable: Callable = lambda name, whole, spoilt: False
 
     def prepare(self, folder):
-        """Makes the whole input in an empty folder."""
+        """Makes the folder with the undamaged input."""
         folder.mkdir(parents=True)
         self.data(folder)
         for program, arguments in self.before:
@@ -50,7 +50,7 @@ class Family(NamedTuple):
 _PREPARE = ("scripts.prepare_omniglot", ("--data_dir=omniglot",))
 _LOAD = ("tests.stress.load_folder", ())
 _MINI = ("--csv_dir=.", "--data_dir=mini")
-_SAID = r"missing|in no csv file|left out"  # of images that are not where the csv files say
+_SAID = r"missing|in no csv file|left out"  # for images that are not where the csv files say
 _TEST = ("main", (*scenarios.SINUSOID, "--metatrain_iterations=30", "--log=False", "--logdir=runs"))
 _POLICY = ("scripts.train_rl", (*scenarios.POLICY, "--iterations=3", "--log=False", "--logdir=runs"))
 _BASELINES = ("scripts.baselines", (*scenarios.CLASSIFIER, "--iterations=2", "--logdir=runs"))

@@ -1,4 +1,4 @@
-"""Malformed command lines, as data: which commands, which of their flags, which values, which combinations."""
+"""Malformed command lines, as data: the commands, their flags, the values and the combinations."""
 
 import random
 
@@ -66,7 +66,7 @@ COMMANDS = [
     ("scripts.sinusoid_table", (), {"path": "logdir"}),
 ]
 
-# What does not go together, or is no flag at all; each must be refused.
+# Flags that do not go together or do not exist, and other user errors; each must be refused.
 WRONG = [
     ("main", ("--unknown=1",)),
     ("main", ("stray",)),
@@ -107,7 +107,7 @@ WRONG = [
 
 
 def one_wrong_value(number):
-    """(program, arguments, flag, kind, value) of the number-th command line with one malformed value."""
+    """(program, arguments, flag, kind, value) of command line `number`, which has one malformed value."""
     chance = random.Random(f"flags {number}")
     program, arguments, by_kind = chance.choices(COMMANDS, weights=[len(c[2]) ** 2 for c in COMMANDS])[0]
     kind = chance.choice(list(by_kind))
@@ -117,7 +117,7 @@ def one_wrong_value(number):
 
 
 def as_python_reads_it(kind, value):
-    """What a value means, where it means anything: a full-width digit is one to Python. None where it means nothing."""
+    """The value as Python reads it, or None if it cannot. For example, Python reads full-width digits."""
     readers = {"integer": [int, lambda text: int(text, 0)], "real": [float], "word": [str], "path": [str]}
     for read in readers.get(kind, []):
         try:

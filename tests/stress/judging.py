@@ -1,4 +1,4 @@
-"""What may become of a command with malformed input: refused in one sentence, or right."""
+"""Judges a command with malformed input: it must be refused in one sentence, or do the right thing."""
 
 import re
 
@@ -8,24 +8,24 @@ REFUSED, RIGHT = "refused", "accepted rightly"
 SAID, UNNOTICEABLE = "accepted, and said", "nobody could notice"
 VERDICTS = (REFUSED, RIGHT, SAID, UNNOTICEABLE)
 
-# argparse says which script it is before it says "error: ".
+# argparse writes the name of the script before "error: ".
 _ERROR = re.compile(r"(python -m scripts\.\w+: )?error: \S.*")
 
 
 def refused_well(result):
-    """Whether there is exit code 2, and one sentence that begins with "error: " as the last line of stderr."""
+    """Whether the exit code is 2 and stderr ends with its only sentence that begins with "error: "."""
     lines = result.stderr.splitlines()
     return result.returncode == 2 and bool(lines) and bool(_ERROR.fullmatch(lines[-1])) and _sentences(lines) == 1
 
 
 def verdict(result, found, whole, said=None, unnoticeable=False):
-    """The verdict on a command.
+    """Gives the verdict on a command.
 
     Args:
-        result: its Result.
-        found, whole: what it left, and what the command left with the whole input, as `outcomes.outcome` gives them.
-        said: a pattern of what it prints of a difference; None if no difference is right.
-        unnoticeable: whether nobody could notice that the input is not what it was.
+        result: the command's Result.
+        found, whole: outcomes of the command with this input and with the whole input, see `outcomes.outcome`.
+        said: pattern of what the command prints about a difference; None if no difference is right.
+        unnoticeable: whether nobody could notice that the input has changed.
 
     Returns:
         One of VERDICTS, or the name of a fault.

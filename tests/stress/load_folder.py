@@ -6,7 +6,7 @@ from tests.stress.outcomes import hash_of
 
 
 def main(arguments):
-    """Prints every class and what its images are."""
+    """Prints the split, name, number of images and hash of every class."""
     return guarded(_run)
 
 

@@ -1,4 +1,4 @@
-"""What a command has left in a folder, in a form in which two of them can be compared to the last bit."""
+"""Reads what a command has left in a folder, in a form that can be compared to the last bit."""
 
 import csv
 import fnmatch
@@ -9,25 +9,25 @@ from pathlib import Path
 
 import numpy as np
 
-# Times, which differ from run to run, and logs for TensorBoard, to which a resumed run adds a file.
+# Files that are not compared: they differ from run to run, as TensorBoard's logs do, or are read through others.
 _SKIPPED = ("events.*", "*.lock", ".*lock*", "*.data-00000-of-00001", "saved_model.pb", "fingerprint.pb")
 _LEFT = ("*.part", "saving", "saving*", "*.tmp")
 
 
 def hash_of(contents):
-    """A short name of some bytes."""
+    """A short hash of some bytes."""
     return hashlib.sha256(contents).hexdigest()[:16]
 
 
 def outcome(folder, below):
-    """What each file below some folders holds: for checkpoints every array, for tables all but columns of seconds.
+    """Reads each file below some folders: every array of a checkpoint, all columns of a table but seconds.
 
     Args:
         folder: where the command ran.
-        below: names of the folders, or patterns of files, that hold its results.
+        below: names of the folders, or patterns of the files, with its results.
 
     Returns:
-        dict from the name of a file to something that can be compared.
+        {file name: contents in a form that can be compared}.
     """
     folder, found = Path(folder), {}
     for path in (path for pattern in below for path in files(folder, pattern)):
@@ -38,7 +38,7 @@ def outcome(folder, below):
 
 
 def files(folder, pattern):
-    """The files of a pattern, and those below the folders of it, sorted."""
+    """The files that match a pattern, and those below the folders that match it, sorted."""
     paths = [path for found in Path(folder).glob(pattern) for path in (found, *found.rglob("*"))]
     return sorted(path for path in paths if path.is_file())
 
@@ -50,7 +50,7 @@ def leftovers(folder):
 
 
 def differing(found, expected):
-    """The names of the files that are not in both outcomes, or not the same in them."""
+    """The names of the files that differ between two outcomes, or are in only one of them."""
     return sorted(name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name))
 
 
@@ -65,16 +65,16 @@ def _contents(path):
             return _rows(contents)
         if path.suffix == ".json":
             return _without_times(json.loads(contents))
-    except Exception as error:  # a damaged file is compared as it is
+    except Exception as error:  # a damaged file is compared as bytes
         return f"{type(error).__name__} {hash_of(contents)}"
     return hash_of(contents)
 
 
 def _arrays_of_checkpoint(path):
-    from tests.maml_tf.small_runs import contents  # which loads TensorFlow
+    from tests.maml_tf.small_runs import contents  # loads TensorFlow
 
     hashes = {name: hash_of(np.asarray(value).tobytes()) for name, value in contents(path).items()}
-    if path.parent.name == "variables":  # of an export, whose order varies
+    if path.parent.name == "variables":  # in an export, the order varies
         return sorted(hashes.values())
     return hashes
 
@@ -96,13 +96,13 @@ def _rows(contents):
 
 
 def _without_times(made):
-    """Without what tells when the files were written that something was made from."""
+    """Leaves out the entries that depend on when the source files were written."""
     if not isinstance(made, dict):
         return made
     return {name: value for name, value in made.items() if name not in ("from", "fingerprint", "seconds", "images")}
 
 
 def _without_fingerprint(name):
-    """decoded_train_84x84x3.0123456789abcdef.npy without what depends on the time at which images were written."""
+    """Leaves out the fingerprint, as in decoded_train_84x84x3.0123456789abcdef.npy: it depends on file times."""
     parts = name.split(".")
     return ".".join(parts[:-2] + parts[-1:]) if name.endswith(".npy") and len(parts) > 2 else name

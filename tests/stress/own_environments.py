@@ -1,4 +1,4 @@
-"""Environments of one's own that break the contract, as source text: all must be refused in one sentence."""
+"""Source text of user environments that break the contract; each must be refused in one sentence."""
 
 _WHOLE = """
 import gymnasium
@@ -34,7 +34,7 @@ _RESET = "return self.at, {}"
 _GOAL = "return generator.uniform(size=2)"
 _ACTIONS, _OBSERVATIONS = "spaces.Box(-1, 1, (2,), np.float32)", "spaces.Box(-9, 9, (2,), np.float32)"
 
-# name: (what is replaced, by what)
+# name: (part of _WHOLE to replace, its replacement)
 BROKEN = {
     "no set_task": ("def set_task(", "def no_task("),
     "no sample_task": ("def sample_task(", "def no_sample("),
@@ -73,7 +73,7 @@ IDS = ["", ":", ":Mine-v0", "mine:", "mine:a:b", "../mine:Mine-v0", ".:Mine-v0",
 
 
 def source(name):
-    """The module of a broken environment; None for the whole one."""
+    """The source of a broken environment, or of the correct one if the name is None."""
     if name is None:
         return _WHOLE
     was, now = BROKEN[name]

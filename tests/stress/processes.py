@@ -1,7 +1,7 @@
-"""The project's commands in processes of their own, which start at once and can be killed, limited and timed.
+"""Runs the project's commands in separate processes, which start fast and can be killed, limited and timed.
 
-A server that has loaded TensorFlow, but not used it, forks one process per command: 20 ms in place of some 5 s, and
-nothing of one command is left for the next.
+A server that has loaded TensorFlow, but not used it, forks one process per command. This takes 20 ms instead of about
+5 s, and no command affects the next one.
 """
 
 import importlib
@@ -23,18 +23,18 @@ _PRELOADED = [
     "rl.training",
     "maml_tf.runs.style",
 ]
-_LOCK = threading.Lock()  # multiprocessing lets only one thread at a time start processes or look after them
-_MEMORY_BYTES = 12 << 30  # of addresses, so that a command that asks for too much cannot harm the machine
+_LOCK = threading.Lock()  # multiprocessing lets only one thread at a time start or check processes
+_MEMORY_BYTES = 12 << 30  # of address space, so that a command that asks for too much cannot harm the machine
 
 
 class Command:
-    """A command that runs.
+    """A running command.
 
     Args:
-        folder: where it runs.
-        program: a module with a `main(arguments)`, "scripts.train_rl" for example.
-        arguments: of the command.
-        file_bytes: no file can become longer, as if the disk were full then; default: no limit.
+        folder: folder in which it runs.
+        program: module with a `main(arguments)`, for example "scripts.train_rl".
+        arguments: the command's arguments.
+        file_bytes: maximum length of a file, as if the disk were full then; default: no limit.
     """
 
     def __init__(self, folder, program, arguments, file_bytes=None):
@@ -54,7 +54,7 @@ class Command:
             reader.start()
 
     def ended(self):
-        """Whether it has come to its end."""
+        """Whether it has ended."""
         with _LOCK:
             return not self._process.is_alive()
 
@@ -64,14 +64,14 @@ class Command:
             self._process.kill()
 
     def wait(self, seconds=600.0, condition=lambda: False, every=0.002):
-        """Waits until it ends, or condition() is true, or so many seconds are over; returns whether it has ended."""
+        """Waits until it ends, condition() is true, or `seconds` have passed; returns whether it has ended."""
         end = time.monotonic() + seconds
         while not (ended := self.ended()) and time.monotonic() < end and not condition():
             time.sleep(every)
         return ended
 
     def result(self, seconds=300.0):
-        """Its Result, once it ends; one that takes longer is killed, and its exit code is "timeout"."""
+        """Waits for its Result. If it takes longer than `seconds`, it is killed and its exit code is "timeout"."""
         ended = self.wait(seconds)
         if not ended:
             self.kill()
@@ -106,17 +106,17 @@ def _context():
 
 
 def _run(folder, program, arguments, streams, file_bytes):
-    """What the new process does."""
+    """Runs the command in the new process."""
     for number, stream in enumerate(streams, start=1):
         os.dup2(stream.fileno(), number)
         stream.close()
     os.chdir(folder)
-    sys.path.insert(0, str(folder))  # where `python -m` finds the modules of a user
+    sys.path.insert(0, str(folder))  # where `python -m` would find a user's modules
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
-    from tests.stress import data  # which needs what the server has loaded
+    from tests.stress import data  # needs modules that the server has loaded
 
     data.use_small()
-    if file_bytes is not None:  # Python ignores the signal that comes with it
+    if file_bytes is not None:  # Python ignores SIGXFSZ, so writing fails with an error
         resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
     module = importlib.import_module(program)
     sys.argv = [program, *arguments]

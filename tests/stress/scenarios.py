@@ -1,4 +1,4 @@
-"""The commands that are killed, and whose disks are full, as data: what they need, what they write."""
+"""The commands that are killed or meet a full disk, as data: what they need and what they write."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -22,14 +22,14 @@ CLASSIFIER = (
 class Scenario(NamedTuple):
     """A command that writes something.
 
-    name: of the scenario.
+    name: name of the scenario.
     program, arguments: the command.
-    results: folders, or patterns of files, that it writes.
-    data: makes what it reads, in a folder.
-    before: a command that has to be run first, (program, arguments), or None.
+    results: folders or patterns of files that it writes.
+    data: function that makes its data in a folder.
+    before: command to run first, (program, arguments), or None.
     brief: further arguments, for a shorter run.
     kills: how often the campaign kills it.
-    keep: number of checkpoints in a folder at most; None where there are none.
+    keep: maximum number of checkpoints in a folder; None if it has none.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Scenario(NamedTuple):
     keep: int | None = None
 
     def prepare(self, folder):
-        """Puts into an empty folder what the command needs."""
+        """Makes the folder with everything that the command needs."""
         folder.mkdir(parents=True)
         self.data(folder)
         if self.before:

@@ -1,7 +1,7 @@
-"""A full disk at each file that is written: one sentence or a warning; then, with room, the same command resumes.
+"""The disk is full at each file that is written: the command says so in one sentence or warns; with room, it resumes.
 
-Two ways to fill it: no file can become longer than so many bytes (RLIMIT_FSIZE), so that each file in turn is the one
-that fails; and a small file system (tmpfs), where this process may mount one.
+There are two ways to fill it: a maximum length of files (RLIMIT_FSIZE), so that each file in turn is the one that
+fails; and a small file system (tmpfs), if this process may mount one.
 """
 
 import shutil
@@ -17,8 +17,8 @@ from tests.stress.processes import run
 from tests.stress.scenarios import SCENARIOS
 from tests.stress.tally import Tally, scaled
 
-LIMITS = 7  # for each scenario
-SHARES = (0.05, 0.3, 0.5, 0.7, 0.9, 0.97)  # of what the command writes, for which there is room
+LIMITS = 7  # number of limits for each scenario
+SHARES = (0.05, 0.3, 0.5, 0.7, 0.9, 0.97)  # shares of what the command writes that fit on the disk
 
 
 @pytest.mark.slow
@@ -63,7 +63,7 @@ def test_small_file_system(scenario, tmp_path, record_property):
 
 
 def _left_alone(scenario, tmp_path):
-    """What the command leaves where there is room, and how long its files are."""
+    """The outcome of the command when there is room, and the lengths of the files that it writes."""
     scenario.prepare(tmp_path / "given")
     folder = shutil.copytree(tmp_path / "given", tmp_path / "whole")
     result = run(folder, scenario.program, (*scenario.arguments, *scenario.brief))
@@ -82,7 +82,7 @@ def _judge(tally, scenario, folder, before, result, expected, what):
     found = "warned" if found == "accepted, and said" else found
     now = snapshot(folder)
     changed = [str(name) for name, contents in before.items() if now.get(name) != contents]
-    # A run that comes to its end may write the results of an earlier one anew.
+    # A run that reaches its end may replace the results of an earlier one.
     if changed and result.returncode:
         tally.note("earlier file lost", f"{what}: {changed[:5]}")
     if left := leftovers(folder):
@@ -90,7 +90,7 @@ def _judge(tally, scenario, folder, before, result, expected, what):
     last = (result.stderr.splitlines() or [""])[-1][:300]
     tally.add(found, f"{what}: exit code {result.returncode}: {last}")
     if found == RIGHT:
-        return  # an export is not written a second time
+        return  # an export cannot be written a second time
     again = run(folder, scenario.program, (*scenario.arguments, *scenario.brief))
     different = differing(outcome(folder, scenario.results), expected)
     if again.returncode or different:
@@ -98,14 +98,14 @@ def _judge(tally, scenario, folder, before, result, expected, what):
 
 
 def _some(values, number):
-    """So many of the values, from the first to the last."""
+    """`number` of the values, spread from the first to the last."""
     values = [*values]
     number = min(number, len(values))
     return [values[i * (len(values) - 1) // max(1, number - 1)] for i in range(number)]
 
 
 def _used(folder):
-    """Bytes that a tmpfs needs for a folder: whole pages."""
+    """The bytes that a folder needs on a tmpfs, in whole pages."""
     return sum(4096 * (1 + path.stat().st_size // 4096) for path in folder.rglob("*"))
 
 

@@ -1,4 +1,4 @@
-"""Spoilt files: whoever reads one refuses it in one sentence, or does what it does with the whole one."""
+"""Damaged files: a command that reads one refuses it in one sentence, or does the same as with the undamaged file."""
 
 import random
 import shutil
@@ -37,7 +37,7 @@ def _whole(family, tmp_path):
 
 
 def _spoil_and_run(family, tmp_path, number, expected):
-    """Returns (verdict, what was spoilt and how)."""
+    """Damages one file and runs the command; returns (verdict, what was damaged and how)."""
     chance = random.Random(f"{family.name} {number}")
     folder = tmp_path / f"input{number}"
     shutil.copytree(tmp_path / "given", folder)
@@ -62,13 +62,13 @@ def _outcome(family, folder, result):
 
 
 def _changed(family, folder, before, path, result):
-    """The name of a fault if the command has changed or removed what it was given, or left half a file."""
+    """The name of a fault if the command has changed or removed its input, or left half a file; otherwise None."""
     if leftovers(folder):
         return "leftovers"
     now = snapshot(folder)
     same = {name for name, contents in before.items() if now.get(name) == contents}
     may_change = {path.relative_to(folder)} if family.replaced else set()
-    if result.returncode == 0:  # then what it writes may be written anew
+    if result.returncode == 0:  # then it may rewrite its results
         may_change |= {file.relative_to(folder) for pattern in family.results for file in files(folder, pattern)}
         read = [file.relative_to(folder) for pattern in family.inputs for file in files(folder, pattern)]
         may_change -= set() if family.replaced else set(read)

@@ -1,4 +1,4 @@
-"""Malformed command lines: refused in one sentence, or taken for what Python reads them as."""
+"""Malformed command lines: they are refused in one sentence, or understood as Python reads their values."""
 
 import re
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +12,7 @@ from tests.stress.processes import run
 from tests.stress.tally import Tally, scaled
 
 COUNT = 94
-# What is too large is refused, or takes memory and time in proportion.
+# Time limit. A value that is too large is refused, or takes memory and time in proportion.
 _SECONDS = 90
 
 
@@ -64,7 +64,7 @@ def _try(folder, number):
 
 
 def _taken_for_what_it_is(stdout, flag, kind, value):
-    """Whether the settings that the command prints, where it does, show the value that Python reads."""
+    """Whether the settings that the command prints, if it does, show the value that Python reads."""
     shown = re.search(rf"^  {flag} +(.*)$", stdout, re.MULTILINE)
     if not shown or kind in ("word", "path"):
         return kind != "boolean" or not shown

@@ -1,4 +1,4 @@
-"""Environments of one's own that break the contract, and export folders that cannot be written."""
+"""User environments that break the contract, and export folders that cannot be written."""
 
 import shutil
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +12,7 @@ from tests.stress.processes import run
 from tests.stress.tally import Tally, scaled
 
 ARGUMENTS = (*scenarios.POLICY, "--iterations=1", "--log=False", "--logdir=runs")
-# What stands where an export is to go, and whether it may be taken all the same.
+# What is in the place of an export. Those in TAKEN do not prevent the export.
 OCCUPIED = {
     "a file": lambda folder: (folder / "exported").write_text("mine"),
     "a folder with a file": lambda folder: _write(folder / "exported" / "mine"),

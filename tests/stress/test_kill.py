@@ -1,4 +1,4 @@
-"""`kill -9` at any moment: the same command again ends with the same files, to the last bit, as one left alone."""
+"""`kill -9` at any moment: run again, the command ends with the same files, to the last bit, as an undisturbed one."""
 
 import itertools
 import random
@@ -23,8 +23,8 @@ def test_killed_commands_end_as_if_left_alone(scenario, tmp_path, record_propert
     tally = Tally("kills", scenario.name, ["resumed identically", "of these, amid a file"])
     whole, folder = tmp_path / "whole", tmp_path / "killed"
     scenario.prepare(tmp_path / "given")
-    shutil.copytree(tmp_path / "given", whole)  # which keeps the times of files, by which caches know them
-    run(whole, scenario.program, ("--help",))  # so that the server has started before time is taken
+    shutil.copytree(tmp_path / "given", whole)  # it keeps file times, by which caches know files
+    run(whole, scenario.program, ("--help",))  # starts the server before time is measured
     straight = Command(whole, scenario.program, scenario.arguments)
     result = straight.result()
     seconds = time.monotonic() - straight.begun
@@ -44,7 +44,7 @@ def test_killed_commands_end_as_if_left_alone(scenario, tmp_path, record_propert
         if not _wait_for_a_moment(process, folder, scenario, number, chance, seconds, kills):
             process.kill()
         result = process.result()
-        if result.returncode == 0:  # it was faster
+        if result.returncode == 0:  # it ended before it was killed
             _judge(tally, waiting, scenario, folder, expected)
             waiting = []
             shutil.rmtree(folder)
@@ -66,15 +66,15 @@ def test_killed_commands_end_as_if_left_alone(scenario, tmp_path, record_propert
 
 
 def sum_of(tally):
-    """The kills that are judged already."""
+    """The number of kills that are judged already."""
     return tally.count("resumed identically") + tally.count("not identical")
 
 
 def _wait_for_a_moment(process, folder, scenario, number, chance, seconds, kills):
-    """Waits for the next moment to kill it; returns whether it has ended before.
+    """Waits for the next moment to kill the command; returns whether it has ended before.
 
-    By turns: a random moment, one soon after its first file, and one at which a file is half written, which chance
-    alone seldom meets.
+    The moments take turns: a random one, one soon after a new file appears, and one at which a file is half written.
+    Chance alone seldom finds the last kind.
     """
     if number % 3 == 0:
         return process.wait(chance.uniform(0, seconds))
@@ -86,19 +86,19 @@ def _wait_for_a_moment(process, folder, scenario, number, chance, seconds, kills
 
 
 def _state(folder, scenario):
-    """Changes whenever a file is added to the results."""
+    """The files of the results, without locks; this changes whenever a file is added."""
     return [path for pattern in scenario.results for path in files(folder, pattern) if "lock" not in path.name]
 
 
 def _checkpoints(folder):
-    # The best policy so far comes again with its iteration; `saving` holds what is not in place yet.
+    # Leaves out the best policy so far, which its iteration saves again, and `saving`, where nothing is in place yet.
     folders = {path.parent for path in folder.rglob("model*.index")}
     folders = {path for path in folders if path.name not in ("best", "saving")}
     return {path: available(path) for path in folders}
 
 
 def _check_checkpoints(tally, before, folder, number):
-    """What there was is there, or something later; and the latest is whole."""
+    """Notes lost checkpoints: each folder must keep its latest one or have a later one, and the latest is whole."""
     for path, iterations in _checkpoints(folder).items():
         try:
             contents(path / f"model{iterations[-1]}")
@@ -111,7 +111,7 @@ def _check_checkpoints(tally, before, folder, number):
 
 
 def _judge(tally, waiting, scenario, folder, expected):
-    """Counts the kills since the folder was new."""
+    """Judges the result, and counts the kills since the folder was new."""
     different = differing(outcome(folder, scenario.results), expected)
     left = leftovers(folder)
     for amid in waiting:

@@ -1,7 +1,7 @@
-"""What workers compute, alone and together, for the test to compare: `python -m tests.workers.cases FILE [slow]`.
+"""Computes cases alone or as workers, for the test to compare: `python -m tests.workers.cases FILE [slow]`.
 
-Every case is a function of Alone or Workers that returns arrays by name. Those whose names begin with "own" are of the
-worker's own tasks; the others are the same for all workers.
+Every case is a function of Alone or Workers that returns arrays by name. An array whose name begins with "own" belongs
+to the worker's own tasks; the other arrays are the same for all workers.
 """
 
 import functools
@@ -35,7 +35,7 @@ from tests.rl.envs.test_own import Lift
 
 
 def tasks(count, *shape, classes=3, seed=0):
-    """Tasks of 3 * classes examples to adapt on and as many to be measured on; float64."""
+    """Tasks with support and query sets of 3 * classes examples each; float64."""
     generator = np.random.default_rng(seed)
     x = generator.normal(size=(count, 6 * classes, *shape))
     y = np.eye(classes)[np.tile(np.arange(6 * classes) % classes, (count, 1))]
@@ -56,23 +56,23 @@ def dropout(**options):
 
 
 def conv(block):
-    """The first block of `networks.conv4`, and an output."""
+    """A network of the first block of `networks.conv4` and an output layer."""
     inputs = keras.Input((8, 8, 1), dtype="float64")
     x = block(inputs, 1, 4, "batch_norm", max_pool=block is networks.pooled_first_block, dtype="float64")
     return keras.Model(inputs, head(dtype="float64")(keras.layers.Flatten(dtype="float64")(x)))
 
 
 def own_of(together, whole):
-    """(first, a worker's share of Tasks)."""
+    """(index of the first task, Tasks) of this worker's share."""
     first, size = together.share(len(whole.query_x))
     return first, Tasks(*(values[first : first + size] for values in whole))
 
 
 CLASSES = {"loss": losses.SoftmaxCrossEntropy(), "accuracy": losses.accuracy, "num_updates": 2}
 MAPPED = {"task_axis": "map", "jit": False}
-CLIP, CLIPPED = 1e-3, ("clipped", "conv_vectorised")  # which bites
+CLIP, CLIPPED = 1e-3, ("clipped", "conv_vectorised")  # small enough to take effect
 ONCE, SIDE_BY_SIDE = ({"num_updates": 1, "task_axis": axis, "jit": False} for axis in ("map", "vectorize"))
-MAMLS = {  # name -> (network, its inputs, tasks, settings)
+MAMLS = {  # name -> (function that makes the network, input shape, number of tasks, settings)
     "dense_float32": (lambda: dense(head, dtype="float32"), (4,), 5, SIDE_BY_SIDE),
     "first_order": (lambda: dense(head), (4,), 5, {**ONCE, "first_order": True}),
     "learned": (lambda: dense(head), (4,), 5, {**ONCE, "learn_step_size": "per_weight"}),
@@ -86,14 +86,15 @@ MAMLS = {  # name -> (network, its inputs, tasks, settings)
     "conv_second_order": (lambda: conv(networks.pooled_first_block), (8, 8, 1), 3, SIDE_BY_SIDE),
     "clipped": (lambda: dense(head), (4,), 5, ONCE),
 }
-# What is computed beside the training steps. It sees nothing of what tells the others apart, which SLOWLY has.
+# Cases that also compute a pretraining step, or meta-gradients. What sets the other cases apart does not affect these
+# computations, except for the cases in SLOWLY, which are slow.
 PRETRAINED, GRADIENTS = ("random", "conv"), ("first_order",)
-WHOLE = ("conv4", "conv_second_order")  # of which other cases are parts
-LATER = ("clipped", "reptile", "all_updates")  # which are among the slow ones alone
+WHOLE = ("conv4", "conv_second_order")  # slow; other cases are parts of these
+LATER = ("clipped", "reptile", "all_updates")  # only computed among the slow cases
 SLOWLY = {"dense_float32": "pretrained", "clipped": "pretrained", "reptile": "gradients", "all_updates": "gradients"}
 
 
-@functools.cache  # so that what a case has compiled serves another, too
+@functools.cache  # so that cases share what they have compiled
 def maml_of(together, name):
     network, _, _, settings = MAMLS[name]
     keras.utils.set_random_seed(0)
@@ -107,7 +108,7 @@ def mamls(together, name, slowly=None):
     found = {}
     if name in GRADIENTS or slowly == "gradients":
         found = {f"gradient{i}": g.numpy() for i, g in enumerate(maml.meta_gradients(own, first=first))}
-    # What depends on a task's place in the meta-batch.
+    # These depend on a task's place in the meta-batch.
     if name == "minibatches":
         found["cosine"] = maml.compiler(functools.partial(gradient_cosine, maml, first=first))(own).numpy()
     if name == "random":
@@ -124,7 +125,7 @@ def mamls(together, name, slowly=None):
 
 
 def compiled_loop(together, jit=False):
-    """25 sinusoids a step, which two workers share as 13 and 12, in the compiled loop: 50 steps, 10 of pretraining."""
+    """Runs 50 steps of the compiled loop, 10 of them pretraining; two workers share the 25 sinusoids as 13 and 12."""
     experiment = small({**SINUSOID, "meta_batch_size": 25}, 40, pretrain_iterations=10)
     keras.utils.set_random_seed(0)
     maml = MAML(networks.mlp((1,), 1, (8,)), losses.mse, jit=jit, workers=together)
@@ -137,13 +138,10 @@ def compiled_loop(together, jit=False):
 
 
 def evaluations(together):
-    """More tasks than workers, of uneven shares, and fewer; mapped, so that every task is computed alone.
-
-    With a random layer, whose numbers depend on a task's place in a call, after training.
-    """
-    maml = maml_of(together, "random")
+    """Evaluates 13 tasks in uneven shares, and 1 task, fewer than workers; mapped, so every task is computed alone."""
+    maml = maml_of(together, "random")  # trained; its random numbers depend on a task's place in a call
     assert maml.optimizer.iterations == 3, "the case maml_random comes first, and takes three steps"
-    for variable in maml.weights:  # which differ by rounding from those of another number of workers
+    for variable in maml.weights:  # trained weights depend on the number of workers, by rounding
         variable.assign(np.ones(variable.shape) / 7)
     listed, found = tasks(13, 4, seed=1), {}
     for count, in_call in ((13, 3), (1, 3)):
@@ -161,7 +159,7 @@ def evaluations(together):
 
 
 def trust_region(together):
-    """A TRPO step by exact products, on 5 tasks of unequal numbers of samples; and a step of pretraining."""
+    """Takes a TRPO step by exact products on 5 tasks of unequal numbers of samples, and a pretraining step."""
     generator, found = np.random.default_rng(2), {}
     policy = GaussianPolicy(gaussian_mlp(3, 2, (), seed=0, dtype="float64"))
     mask = (np.arange(40) < generator.integers(10, 40, (5, 1))).astype(np.float64)
@@ -184,21 +182,21 @@ def trust_region(together):
 
 
 def reinforcement_learning(together):
-    """The first iteration of 5 tasks, without the step: its samples and what is noted of them."""
+    """The samples and metrics of the first iteration of 5 tasks, without its step."""
     found = {}
-    for env in ("half_cheetah_direction", OWN):  # which draw more than the other kind does
+    for env in ("half_cheetah_direction", OWN):  # unlike point navigation, they draw their first states
         own, metrics = iteration(together, env, lambda *of_step: {})
         found |= {f"own_{env}_{n}": v for n, v in own.items()} | {f"{env}_{n}": v for n, v in metrics.items()}
     return found
 
 
-# Of few samples, ten iterations of conjugate gradient, hardly damped, turn rounding errors of 1e-16 into 1e-5; in one
-# process too, as its tasks in another order show.
+# With few samples, ten hardly damped iterations of conjugate gradient turn rounding errors of 1e-16 into 1e-5. This
+# happens in one process, too, if the order of its tasks changes.
 REGION = TrustRegion(delta=0.01, damping=1.0, cg_iterations=3)
 
 
 def whole_iteration(together, env):
-    """The first iteration of 5 tasks, its step in float64 by exact products: samples, metrics, the policy after it."""
+    """The samples, metrics and new policy of the first iteration of 5 tasks; its step is exact, in float64."""
     weights = {}
 
     def step(training, before, after):
@@ -217,7 +215,7 @@ def whole_iteration(together, env):
 
 
 def iteration(together, env, step):
-    """(the samples of this worker's tasks, the metrics) of an iteration with another step than its own."""
+    """(samples of this worker's tasks, metrics) of an iteration in which `step` replaces the usual step."""
     if env == OWN and OWN not in gymnasium.registry:
         gymnasium.register(OWN, Lift, max_episode_steps=4)
     sizes = {"meta_batch_size": 5, "fast_batch_size": 3, "horizon": 12, "iterations": 1, "hidden_size": 8}
@@ -228,7 +226,7 @@ def iteration(together, env, step):
             own.update({f"{when}_{n}": np.asarray(v) for n, v in samples._asdict().items()})
         return step(training, before[0], after)
 
-    with tempfile.TemporaryDirectory() as folder:  # where the best policy goes
+    with tempfile.TemporaryDirectory() as folder:  # for the best policy
         training = PolicyTraining(RLExperiment.of(env=env, **sizes), folder, log=False, workers=together)
         training.learner.step = noted
         metrics = training.iterate(0)
@@ -248,7 +246,7 @@ CASES = {
 }
 ENVIRONMENTS = ("point_navigation", "half_cheetah_direction", "ant_direction", OWN)
 ITERATIONS = {f"iteration_{env}": lambda together, env=env: whole_iteration(together, env) for env in ENVIRONMENTS}
-SLOW_CASES = {  # XLA takes seconds for each phase of the loop
+SLOW_CASES = {  # XLA takes seconds to compile each phase of the loop
     **ITERATIONS,
     **of_mamls([*WHOLE, *SLOWLY], SLOWLY.get),
     "compiled_loop_by_xla": lambda together: compiled_loop(together, jit=True),
@@ -259,7 +257,7 @@ SLOW_GOLDENS = [("s1", "float64"), ("o1", "float32"), ("o1", "float64"), ("m1", 
 
 
 def golden(together, name, dtype):
-    """The original's numbers of a meta-batch that is shared: what differs, or "as the original"."""
+    """Compares a shared meta-batch with the original's numbers; returns what differs, or "as the original"."""
     original = Golden(name)
     _, own = own_of(together, original.tasks(dtype))
     original.tasks = lambda dtype: own
@@ -271,12 +269,12 @@ def golden(together, name, dtype):
 
 
 def numbers_of(cases, together):
-    """All arrays of these cases, by case and name."""
+    """{"<case>/<name>": array} of these cases."""
     return {f"{case}/{name}": np.asarray(v) for case, f in cases.items() for name, v in f(together).items()}
 
 
 def what_the_chief_gives(together):
-    """Variables, bytes and flags that differ until the chief has given its own."""
+    """Variables, bytes and flags that differ between workers until they are shared."""
     copied = keras.Variable(np.array([1.5, -0.0, np.nan]) * (1 + together.index), dtype="float64", trainable=False)
     counter = keras.Variable(7 + together.index, dtype="int32", trainable=False)
     together.copy_from_chief([copied, counter])
@@ -286,7 +284,7 @@ def what_the_chief_gives(together):
 
 
 def main(path, which="quick"):
-    """Computes the quick cases, or the slow ones, as a worker, or alone, and writes them."""
+    """Computes the quick or the slow cases, as a worker or alone, and writes them to a file."""
     cases, goldens = (SLOW_CASES, SLOW_GOLDENS) if which == "slow" else (CASES, GOLDENS)
     process.configure(process.TASKS_SIDE_BY_SIDE)
     with workers.joined() as together:

@@ -1,6 +1,6 @@
-"""A worker that ends in a given way, or that is slow to: `python -m tests.workers.endings WAY FOLDER SLOW SECONDS`.
+"""A worker that ends in a given way, perhaps slowly: `python -m tests.workers.endings WAY FOLDER SLOW SECONDS`.
 
-The worker SLOW takes SECONDS before and after every sum. What is sent is slow from FOLDER/joined on: see `lines.py`.
+The worker SLOW waits SECONDS before and after every sum. Messages can be slow once FOLDER/joined exists: see lines.py.
 """
 
 import json
@@ -18,7 +18,7 @@ INDEX = int(json.loads(os.environ["TF_CONFIG"])["task"]["index"]) if "TF_CONFIG"
 
 
 def fail():
-    """An error of this worker's own."""
+    """Raises a UserError that names this worker."""
     raise UserError(f"mine: {INDEX}")
 
 
@@ -29,7 +29,7 @@ def fail_in_turn(together, failing):
 
 
 def fail_alone(together, failing, error):
-    """While the other waits in a sum."""
+    """Raises an error in one worker while the other waits in a sum."""
     if failing == INDEX:
         raise error
     together.any(False)
@@ -40,7 +40,7 @@ def agree(together):
         fail()
 
 
-# Way to end -> (what is done, the exit code of all, how the sentence of each begins).
+# Way to end -> (what the workers do, the exit code of both, how the error sentence of each begins).
 WAYS = {
     "the chief refuses": (lambda together: fail_in_turn(together, 0), 2, ("mine: 0", TOLD)),
     "the other fails in its turn": (lambda together: fail_in_turn(together, 1), 2, (TOLD, "mine: 1")),
@@ -59,7 +59,7 @@ WAYS = {
 
 
 def run(way, folder, slow, seconds):
-    """Joins the others, and ends."""
+    """Joins the other worker and ends in the given way."""
     process.configure(process.TASKS_SIDE_BY_SIDE)
     own_sum = Workers._sum
 
@@ -70,7 +70,7 @@ def run(way, folder, slow, seconds):
         return found
 
     with workers.joined() as together:
-        together.any(False)  # which connects them
+        together.any(False)  # connects the workers
         (folder / "joined").touch()
         if slow == INDEX:
             Workers._sum = slow_sum
@@ -84,7 +84,7 @@ def run(way, folder, slow, seconds):
 
 
 def main(way, folder, slow, seconds):
-    """As a command does."""
+    """Runs the worker as a command runs."""
     code = boundary.guarded(run, way, Path(folder), int(slow), float(seconds))
     Path(folder, f"ended{INDEX}").write_text(str(time.time()))
     return code

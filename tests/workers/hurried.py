@@ -1,4 +1,4 @@
-"""A command whose workers wait for each other for a second: `python -m tests.workers.hurried`."""
+"""A command whose workers wait one second for each other: `python -m tests.workers.hurried`."""
 
 import sys
 
@@ -6,7 +6,7 @@ from maml_tf.runs import flags, workers
 
 
 def run(given):
-    """Joins the others, and that is all."""
+    """Joins the other workers and does nothing else."""
     with workers.joined(patience=1):
         return 0
 

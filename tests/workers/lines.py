@@ -1,4 +1,4 @@
-"""Lines between workers on which everything takes a while, and what is under way is lost where a process ends."""
+"""Slow connections between workers; data on the way are lost when a process ends."""
 
 import asyncio
 import contextlib
@@ -6,11 +6,11 @@ import threading
 
 
 class Line:
-    """Passes on what comes to its `port`; while entered.
+    """Passes on data between its `port` and another one, until its context is left.
 
     Args:
-        port: to which it passes it on.
-        seconds: function that gives how long anything takes, either way, now.
+        port: the other port.
+        seconds: function that returns how long data take at present, in either direction.
     """
 
     def __init__(self, port, seconds):
@@ -43,7 +43,7 @@ class Line:
     async def _connected(self, reader, writer):
         try:
             there, back = await asyncio.open_connection("localhost", self._to)
-        except OSError:  # it does not listen yet
+        except OSError:  # nothing listens at that port yet
             writer.transport.abort()
             return
         ends = writer, back

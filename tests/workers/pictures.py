@@ -1,4 +1,4 @@
-"""Small classes of pictures as a data set of one's own, for commands in other processes to load."""
+"""Small classes of pictures as a user's data set, which commands in other processes can load."""
 
 from maml_tf.supervised.datasets import ImageDataset
 

@@ -1,4 +1,4 @@
-"""Starts workers on this machine, each with its share of the cores where there are enough."""
+"""Starts workers on this machine, each with its share of the cores if there are enough."""
 
 import json
 import os
@@ -12,21 +12,21 @@ from scripts.local_workers import free_ports
 from tests.net import commands
 
 ROOT = commands.ROOT
-PROXY = {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}  # which lets nothing through
+PROXY = {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}  # no proxy listens there
 PATIENCE = 480  # seconds: the machine may be busy with other tests
 
 
 class Started:
-    """Workers of one command, each with its own arguments in the place of {index}: copies of a process, not launched.
+    """Starts several workers of one command as forked processes; {index} in the arguments becomes a worker's index.
 
     Args:
-        folder: of what they write, which is made and takes the place of {folder}.
-        command: a program as `commands.fork` takes it, and its arguments.
-        count: of the workers.
-        each: a command for each worker, in the place of one for all.
-        coming: the workers that are started; default, all.
-        ports: of the workers; default, free ones.
-        seen: the ports at which each of them sees the others; default, theirs.
+        folder: folder for what they write, which is created; it replaces {folder} in the arguments.
+        command: a program that `commands.fork` can run, and its arguments.
+        count: number of workers.
+        each: a command for each worker, instead of one for all.
+        coming: indices of the workers that are started; default: all.
+        ports: ports of the workers; default: free ones.
+        seen: ports at which each worker sees the others; default: their own ports.
     """
 
     def __init__(self, folder, command, count=2, each=None, coming=None, ports=None, seen=None):
@@ -57,22 +57,22 @@ class Started:
             process.join()
 
     def codes(self):
-        """Their exit codes, once all have ended."""
+        """Waits until all workers have ended; returns their exit codes."""
         end = time.monotonic() + PATIENCE
         for process in self.processes:
             process.join(max(1, end - time.monotonic()))
         return [process.exitcode for process in self.processes]
 
     def texts(self):
-        """What they have written."""
+        """What each worker has written."""
         return [file.read_text() for file in self.outputs]
 
     def errors(self):
-        """The sentences with which each has ended."""
+        """The error sentences that each worker has written."""
         return [re.findall("^error: (.*)", text, re.MULTILINE) for text in self.texts()]
 
     def wait_until(self, condition):
-        """Waits until a function of nothing is true."""
+        """Waits until condition() is true; fails if a worker ends first."""
         end = time.monotonic() + PATIENCE
         while not condition():
             assert time.monotonic() < end, self.texts()
@@ -81,14 +81,14 @@ class Started:
 
 
 def worked(folder, *command):
-    """What the chief of two workers wrote, who ended well."""
+    """Runs a command by two workers, which must succeed; returns what the chief wrote."""
     with Started(folder, command) as workers:
         assert workers.codes() == [0, 0], workers.texts()
         return workers.texts()[0]
 
 
 def compared(folder, *command):
-    """Where two workers and one process, at the same time, have done what ended well: two folders, each {folder}."""
+    """Runs a command by two workers and at the same time by one process. All must succeed. Returns both folders."""
     two, one = folder / "two", folder / "one"
     with Started(two, command) as workers, Started(one, command, count=1) as process:
         assert workers.codes() + process.codes() == [0, 0, 0], workers.texts() + process.texts()
@@ -96,20 +96,20 @@ def compared(folder, *command):
 
 
 def alone(*command, **environment):
-    """Runs a command as one process of its own; a subprocess.CompletedProcess."""
+    """Runs a command in one separate process; returns a subprocess.CompletedProcess."""
     whole, env = [sys.executable, *map(str, command)], os.environ | environment
     return subprocess.run(whole, cwd=ROOT, env=env, capture_output=True, text=True, timeout=2 * PATIENCE)
 
 
 def written(*command, **environment):
-    """What a command wrote that ended well, in a process of its own."""
+    """Runs a command in one separate process, which must succeed; returns its stdout."""
     result = alone(*command, **environment)
     assert result.returncode == 0, result.stdout + result.stderr
     return result.stdout
 
 
 def launched(*command, **environment):
-    """Runs a command by the launcher, as two workers."""
+    """Runs a command by the launcher, with two workers; returns a subprocess.CompletedProcess."""
     return alone("-m", "scripts.local_workers", "--workers=2", *command, **PROXY | environment)
 
 

@@ -1,4 +1,4 @@
-"""What docs/scale.md gives to copy: TF_CONFIG, the loop of the SLURM script, what matters in the Kubernetes job."""
+"""What docs/scale.md offers to copy: TF_CONFIG, the loop of the SLURM script, the main parts of the Kubernetes job."""
 
 import json
 import os
@@ -17,7 +17,7 @@ SLURM, KUBERNETES = SCALE / "slurm.sh", SCALE / "kubernetes.yaml"
 
 
 def submitted(folder, codes, restarts=2, more=()):
-    """(exit code of the script, how its srun was called each time), where the calls end with these codes."""
+    """Runs the SLURM script with a fake srun that ends with these codes; returns (exit code, srun's arguments)."""
     fake = folder / "srun"
     fake.write_text('#!/bin/bash\necho "$@" >> calls.txt\ncodes=($CODES)\nexit "${codes[$(wc -l < calls.txt) - 1]}"\n')
     fake.chmod(0o755)
@@ -34,7 +34,7 @@ def submitted(folder, codes, restarts=2, more=()):
     [
         ([0], 0),
         ([LOST, 0], 0),
-        ([137, LOST, 0], 0),  # killed, for instance for its memory
+        ([137, LOST, 0], 0),  # killed, for example for using too much memory
         ([2], 2),
         ([LOST, 130], 130),
         ([LOST, LOST, LOST], LOST),  # after two restarts
@@ -71,7 +71,7 @@ def test_tf_config_of_the_page_names_its_workers(monkeypatch):
 
 @pytest.fixture(scope="module")
 def cluster():
-    """The objects of the Kubernetes file, by kind."""
+    """{kind: object} of the Kubernetes file."""
     return {item["kind"]: item for item in yaml.safe_load_all(KUBERNETES.read_text())}
 
 
@@ -88,7 +88,7 @@ def test_every_pod_of_the_job_knows_all_workers_and_itself(cluster, monkeypatch)
     addresses = json.loads(config)["cluster"]["worker"]
     assert json.loads(config)["task"] == {"type": "worker", "index": 1}
     assert len(addresses) == spec["completions"] == spec["parallelism"]
-    # A pod of an Indexed Job is named after the job and its index, and found in its subdomain.
+    # The name of a pod in an Indexed Job consists of the job's name and the pod's index; its address has the subdomain.
     name = f"{job['metadata']['name']}-{{}}.{pod['subdomain']}:12345"
     assert addresses == [name.format(index) for index in range(spec["completions"])]
     monkeypatch.setenv("TF_CONFIG", config)
@@ -112,7 +112,7 @@ def test_the_service_is_headless_and_finds_the_pods(cluster):
 def test_lost_workers_are_retried_and_mistakes_fail_the_job(cluster):
     spec = cluster["Job"]["spec"]
     (container,) = spec["template"]["spec"]["containers"]
-    assert spec["template"]["spec"]["restartPolicy"] == "Never"  # without which Kubernetes refuses the policy
+    assert spec["template"]["spec"]["restartPolicy"] == "Never"  # otherwise Kubernetes refuses the policy
     actions = {}
     for rule in spec["podFailurePolicy"]["rules"]:
         codes = rule.get("onExitCodes")

@@ -1,4 +1,4 @@
-"""main.py and scripts.train_rl by two workers: who writes, what is refused, and what happens when one is lost."""
+"""main.py and scripts.train_rl with two workers: which one writes, what is refused, what happens when one is lost."""
 
 import csv
 import signal
@@ -18,16 +18,16 @@ from tests.workers.started import ROOT, Started, compared, launched, run_folder,
 
 SMALL = ("--meta_batch_size=5", "--update_batch_size=3", "--test_tasks=20", "--validation_interval=0")
 SINUSOID = ("main", *SMALL)
-INTERPRETED = (*SINUSOID, "--jit=false", "--log=false")  # XLA and summaries take seconds, and are in the first test
+INTERPRETED = (*SINUSOID, "--jit=false", "--log=false")  # XLA and summaries take seconds; the first test covers them
 ENDLESS = (*INTERPRETED, "--metatrain_iterations=10000000", "--save_interval=20")
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """(the launcher's outcome, the logdir, that of one process) of a short run by two workers and by one process."""
+    """(outcome of the launcher, logdir of its two workers, logdir of one process), all of the same short run."""
     two, one = (tmp_path_factory.mktemp(name) for name in ("two", "one"))
     arguments = "--metatrain_iterations=150", "--save_interval=50", "--validation_interval=75", "--validation_tasks=20"
-    with ThreadPoolExecutor() as pool:  # the launcher first: its workers load TensorFlow while the fork's origin does
+    with ThreadPoolExecutor() as pool:  # the launcher first: its workers and the fork server load TensorFlow together
         outcome = pool.submit(launched, "main.py", *SMALL, *arguments, f"--logdir={two}")
         with Started(one, [*SINUSOID, *arguments, "--logdir={folder}/runs"], count=1) as process:
             assert process.codes() == [0], process.texts()
@@ -37,14 +37,14 @@ def trained(tmp_path_factory):
 def test_two_workers_train_validate_and_test(trained):
     outcome, *logdirs = trained
     assert outcome.returncode == 0, outcome.stderr
-    assert outcome.stdout.count("Testing the checkpoint of iteration 150") == 1  # of the chief alone
+    assert outcome.stdout.count("Testing the checkpoint of iteration 150") == 1  # only the chief prints it
     folder, of_one = map(run_folder, logdirs)
     assert available(folder) == [50, 100, 150]
     assert sorted(available(folder / "best")) == [75, 150]
     one, two = (contents(f / "model150") for f in (of_one, folder))
     for name, expected in one.items():
         np.testing.assert_allclose(two[name], expected, rtol=1e-3, atol=1e-5, err_msg=name)
-    # As in test_equality.py, but after 150 steps in loops that XLA has compiled.
+    # Compares as test_equality.py does, but after 150 steps in loops that XLA has compiled.
     weights = [name for name in one if "_trainable_variables" in name]
     one, two = (np.concatenate([arrays[name].ravel() for name in weights]) for arrays in (one, two))
     assert np.linalg.norm(two - one) <= 1e-6 * np.linalg.norm(one)
@@ -58,7 +58,7 @@ def test_one_process_continues_what_two_have_begun_and_two_what_one_has(trained,
     one = fork(ROOT, *INTERPRETED, "--metatrain_iterations=160", f"--logdir={logdir}")
     assert "Resuming from the checkpoint of iteration 150" in one.stdout, one.stderr
     command = *INTERPRETED, "--metatrain_iterations=170", f"--logdir={logdir}"
-    which = "--train=False", "--test_iter=150"  # not the latest, which alone the other worker would have
+    which = "--train=False", "--test_iter=150"  # not the latest, the only one that the other worker gets unasked
     with Started(tmp_path / "both", command) as both, Started(tmp_path / "tested", [*command, *which]) as tested:
         assert both.codes() + tested.codes() == [0] * 4, both.texts() + tested.texts()
     assert "Resuming from the checkpoint of iteration 160" in both.texts()[0]
@@ -76,7 +76,7 @@ def test_the_baselines_by_two_workers(tmp_path):
     table = Path("baselines_2way_1shot.csv")
     assert two[table] == one[table]
     accuracies = [float(row["accuracy"]) for row in csv.DictReader(two[table].decode().splitlines())]
-    assert len(set(accuracies)) > 1  # not all by chance
+    assert len(set(accuracies)) > 1  # they are not all at chance level
 
 
 def test_workers_that_differ_are_refused_before_the_first_step(tmp_path):
@@ -90,7 +90,7 @@ def test_workers_that_differ_are_refused_before_the_first_step(tmp_path):
 
 
 def test_an_error_of_one_ends_all(tmp_path):
-    """Here the chief's folder is one that cannot be written."""
+    """In this case, the chief cannot write to its folder."""
     (tmp_path / "file").touch()
     with Started(tmp_path, [*ENDLESS, f"--logdir={tmp_path / 'file'}"]) as workers:
         assert workers.codes() == [2, 2], workers.texts()
@@ -101,7 +101,7 @@ def test_an_error_of_one_ends_all(tmp_path):
 
 @pytest.mark.parametrize("victim", [pytest.param(0, marks=pytest.mark.slow), 1])
 def test_a_killed_worker_is_noticed_and_a_stopped_one_stops_all(tmp_path, victim):
-    """A kill of either; then, resumed, a request to stop either."""
+    """Kills a worker, then resumes the run and asks the same worker to stop."""
     command = [*ENDLESS, f"--logdir={tmp_path / 'runs'}"]
     with Started(tmp_path, command) as workers:
         workers.wait_until(lambda: any(file.read_text() for file in tmp_path.glob(f"runs/*/{lock.NAME}")))
@@ -142,7 +142,7 @@ def test_policies_by_two_workers(tmp_path):
 
 @pytest.mark.slow
 def test_killed_five_times_at_random_they_end_as_if_undisturbed(tmp_path):
-    """1,000 steps of a mapped network, so that there is time to be killed in."""
+    """The 1,000 steps of a mapped network take long enough for the kills."""
     command = *SINUSOID, "--metatrain_iterations=1000", "--save_interval=50", "--task_axis=map", "--jit=false"
     worked(tmp_path, *command, f"--logdir={tmp_path / 'undisturbed'}")
     chance, logdir, kills = np.random.default_rng(0), tmp_path / "killed", 0
@@ -168,7 +168,7 @@ def test_killed_five_times_at_random_they_end_as_if_undisturbed(tmp_path):
 
 @pytest.mark.slow
 def test_the_launcher_starts_all_again(tmp_path):
-    """Its worker kills itself once, when the first checkpoint is there."""
+    """The second worker kills itself once, as soon as the first checkpoint exists."""
     program = tmp_path / "program.py"
     program.write_text(
         "import json, os, pathlib, signal, sys, threading, time\n"

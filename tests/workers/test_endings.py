@@ -1,6 +1,6 @@
-"""All workers end with the exit code of the reason for which they do, however slow one of them is, or what they send.
+"""All workers end with the exit code that fits the reason, even if a worker or its messages are slow.
 
-By these sleeps the orders are forced in which a worker that ends at once was missed by the others.
+The sleeps force the orders of events in which the others used to miss a worker that ended at once.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ from tests.workers.started import Started
 
 
 def check(folder, way, slow, seconds, of_a_line=0.0):
-    """The exit codes and sentences of two workers; and that none had left before the other had done its part."""
+    """Checks exit codes and error sentences of two workers; returns the seconds from the last done to the first end."""
     ports = free_ports(2)
     folder.mkdir(exist_ok=True)
     with contextlib.ExitStack() as stack:
@@ -34,7 +34,7 @@ def check(folder, way, slow, seconds, of_a_line=0.0):
 
 
 def test_who_ends_waits_for_who_is_slow(tmp_path):
-    """Without which what it sent last may be lost, and the other takes it for lost."""
+    """If it did not wait, its last message might be lost, and the slow worker would take it for gone."""
     assert check(tmp_path, "the chief refuses", slow=0, seconds=1) > 0
 
 

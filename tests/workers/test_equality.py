@@ -7,20 +7,20 @@ from tests.workers.cases import CASES, GOLDENS, ITERATIONS, SLOW_CASES, SLOW_GOL
 from tests.workers.started import compared
 
 FLOAT64, FLOAT32 = 1e-12, 1e-6
-# Of evaluations and samples, every number is of one task, and so the same to the last bit.
+# In evaluations and samples, every number belongs to one task, so it is the same to the last bit.
 EXACT_CASES = ("evaluations", "reinforcement_learning")
 IN_FLOAT32 = ("maml_dense_float32", "compiled_loop", "compiled_loop_by_xla")
 
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
-    """The numbers of a process alone, and of both workers."""
+    """The arrays of one process alone, of the chief and of the other worker."""
     return computed(tmp_path_factory.mktemp("workers"), "quick")
 
 
 @pytest.fixture(scope="module")
 def slowly_found(tmp_path_factory):
-    """The same of the slow cases."""
+    """The same for the slow cases."""
     return computed(tmp_path_factory.mktemp("workers"), "slow")
 
 
@@ -43,7 +43,7 @@ def test_two_workers_compute_slowly_what_one_process_does(slowly_found, case):
 @pytest.mark.slow
 @pytest.mark.parametrize("case", ITERATIONS)
 def test_two_workers_do_a_whole_iteration_as_one_process_does(slowly_found, case):
-    """From the first sample to the weights after the step of the trust region, which is taken."""
+    """Covers everything from the first sample to the weights after the step of the trust region, which is accepted."""
     check_case(slowly_found, case, least=1)  # losses near 0 are means of numbers near 1
     alone = slowly_found[0]
     assert not alone[f"{case}/rejected"]
@@ -51,9 +51,9 @@ def test_two_workers_do_a_whole_iteration_as_one_process_does(slowly_found, case
 
 
 def check_case(found, case, least=1e-6):
-    """Of the workers' own tasks every number is the same to the last bit; the others differ by rounding.
+    """Asserts that numbers of the workers' own tasks are the same to the last bit, and others up to rounding.
 
-    By that of numbers of size `least` at least.
+    The tolerance is relative to the norm of an array plus `least`.
     """
     alone, *two = ({name: v for name, v in f.items() if name.startswith(f"{case}/")} for f in found)
     assert alone
@@ -83,13 +83,13 @@ def test_two_workers_compute_what_the_original_does_slowly(slowly_found, name, d
 
 
 def check_golden(found, name, dtype):
-    """To the tolerances that one process is held to: see `check_meta_training`."""
+    """Asserts that both workers agree with the original within the tolerances of `check_meta_training`."""
     for worker in found[1:]:
         assert str(worker[f"golden_{name}_{dtype}"]) == "as the original"
 
 
 def test_the_step_of_the_trust_region_is_one(found):
-    """Otherwise the workers would agree on nothing."""
+    """The step is accepted and lowers the loss; otherwise the comparison of the workers would show nothing."""
     alone = found[0]
     assert not alone["trust_region/rejected"]
     assert alone["trust_region/loss"] < alone["trust_region/loss_before"] - 0.01

@@ -1,4 +1,4 @@
-"""What becomes of workers when one never comes, freezes, or has too little to do."""
+"""What workers do when one never joins, freezes, or has too little to do."""
 
 import os
 import signal
@@ -14,7 +14,7 @@ from tests.workers.test_commands import ENDLESS, SINUSOID, run_folder
 def test_ctrl_c_ends_a_worker_that_waits(tmp_path):
     with Started(tmp_path, [*SINUSOID, "--logdir={folder}/runs"], coming=[0]) as workers:
         workers.wait_until(lambda: "waiting for all" in workers.texts()[0])
-        time.sleep(1)  # until it waits
+        time.sleep(1)  # so that it is waiting by then
         start = time.monotonic()
         os.kill(workers.processes[0].pid, signal.SIGINT)
         assert workers.codes() == [-signal.SIGINT]
@@ -22,7 +22,7 @@ def test_ctrl_c_ends_a_worker_that_waits(tmp_path):
         assert "Worker 0 of 2 at localhost" in workers.texts()[0]
 
 
-@pytest.mark.parametrize("index", [0, pytest.param(1, marks=pytest.mark.slow)])  # which TensorFlow gives 5 s more
+@pytest.mark.parametrize("index", [0, pytest.param(1, marks=pytest.mark.slow)])  # TensorFlow gives worker 1 another 5 s
 def test_a_worker_whose_fellow_never_comes_ends(tmp_path, index):
     with Started(tmp_path, ["tests.workers.hurried"], coming=[index]) as workers:
         assert workers.codes() == [75], workers.texts()
@@ -62,7 +62,7 @@ def test_a_frozen_worker_is_noticed(tmp_path, victim):
         workers.processes[1 - victim].join(120)
         assert workers.processes[1 - victim].exitcode == 75, workers.texts()
         seconds = time.monotonic() - start
-        assert seconds < 60, seconds  # the heartbeat alone is 10; the machine may be busy
+        assert seconds < 60, seconds  # the heartbeat alone takes 10 s, and the machine may be busy
         os.kill(workers.processes[victim].pid, signal.SIGCONT)
         workers.processes[victim].join(120)
         assert workers.processes[victim].exitcode == 75, workers.texts()

@@ -1,4 +1,4 @@
-"""How a process finds out which workers it belongs to; without any being started."""
+"""How a process finds out which workers it belongs to; no worker is started here."""
 
 import itertools
 import json
@@ -50,7 +50,7 @@ def test_tf_config_and_slurm_name_the_workers(monkeypatch, config):
     resolver = workers._cluster()
     expected = ["node07:8888", "node07:8889", "node08:8888", "node08:8889"]
     assert resolver.cluster_spec().as_dict() == {"worker": expected}
-    assert resolver.task_id == 3  # known by then
+    assert resolver.task_id == 3  # known after cluster_spec()
     monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "1")
     assert workers._cluster() is None
 
@@ -76,7 +76,7 @@ def test_tasks_of_slurm_are_by_its_order_of_nodes_and_without_gpus(monkeypatch):
 
 
 def test_steps_of_slurm_have_ports_of_their_own(monkeypatch):
-    """Elements of an array have consecutive numbers, and may share a node; so may the steps of a job."""
+    """The jobs of an array have consecutive numbers and may share a node; so may the steps of a job."""
     firsts = set()
     for job in range(70_000, 70_100):
         slurm(monkeypatch, SLURM_PROCID="0", SLURM_JOB_ID=str(job), SLURM_STEP_ID="0", **STEP)
@@ -88,7 +88,7 @@ def test_steps_of_slurm_have_ports_of_their_own(monkeypatch):
     assert len(ports) == 104
     assert min(b - a for a, b in itertools.pairwise(ports)) >= 16
     assert ports[0] > 1024
-    assert ports[-1] + 16 < 32768  # where those begin that the system gives to others
+    assert ports[-1] + 16 < 32768  # the ephemeral ports begin there
 
 
 def test_what_slurm_says_that_is_no_cluster(monkeypatch):
@@ -98,14 +98,14 @@ def test_what_slurm_says_that_is_no_cluster(monkeypatch):
     slurm(monkeypatch, SLURM_PROCID="1", SLURM_STEP_NUM_TASKS="3", SLURM_STEP_NODELIST="node9")
     with pytest.raises(UserError, match=r"SLURM's variables of the step cannot be read .*: set TF_CONFIG"):
         workers._cluster()
-    monkeypatch.setenv("TF_CONFIG", "{}")  # each task by itself
+    monkeypatch.setenv("TF_CONFIG", "{}")  # makes each task run by itself
     assert workers._cluster() is None
     slurm(monkeypatch, SLURM_PROCID="0", SLURM_NTASKS="4", SLURM_JOB_ID="7")  # sbatch without srun
     assert workers._cluster() is None
 
 
 def test_a_process_of_any_name_that_has_no_others_is_alone(config):
-    """As hosts of single jobs name it."""
+    """Some hosts of single jobs name the process like this."""
     config({"chief": ["host:2222"]}, {"type": "chief", "index": 0})
     assert workers._cluster() is None
 

@@ -1,4 +1,4 @@
-"""The launcher, on programs of a few lines in the place of workers."""
+"""The launcher, with programs of a few lines as workers."""
 
 import contextlib
 import json
@@ -37,7 +37,7 @@ def program(tmp_path):
 
 @pytest.fixture
 def launcher():
-    """launcher(*arguments) starts it; what still runs after the test is killed, and its workers are told."""
+    """launcher(*arguments) starts it; if it still runs after the test, it is killed, which makes its workers stop."""
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     surroundings = {"cwd": ROOT, "env": os.environ | {"CUDA_VISIBLE_DEVICES": ""}}
 
@@ -53,12 +53,12 @@ def launcher():
 
 
 def _heed_hangups():
-    """The tests may run under nohup."""
+    """Restores the default action of SIGHUP, since the tests may run under nohup."""
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def ended(process):
-    """(exit code, output, errors)."""
+    """Waits for the end of a process; returns (exit code, stdout, stderr)."""
     out, errors = process.communicate(timeout=60)
     return process.returncode, out, errors
 
@@ -78,7 +78,7 @@ if index:
 time.sleep(0.5)
 sys.exit(75)
 """)
-    code, _, errors = ended(launcher("--workers", "2", path, tmp_path))  # a value of its own is no command
+    code, _, errors = ended(launcher("--workers", "2", path, tmp_path))  # the separate value is not the command
     assert code == 1
     assert errors.endswith("worker 1: line 2999\nworker 1: error: its data are missing\n")
     assert "started again" not in errors
@@ -110,7 +110,7 @@ def test_a_request_that_comes_while_a_worker_is_being_started_comes_to_it(progra
     class Interrupted(subprocess.Popen):
         def __init__(self, *arguments, **options):
             super().__init__(*arguments, **options)
-            if "stderr" in options:  # of the second worker
+            if "stderr" in options:  # this is the second worker
                 wait_for(tmp_path / "started0", tmp_path / "started1")
                 os.kill(os.getpid(), signal.SIGINT)
 
@@ -122,7 +122,7 @@ def test_a_request_that_comes_while_a_worker_is_being_started_comes_to_it(progra
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux tells them")
 def test_the_workers_of_a_launcher_that_is_killed_stop(launcher, program, tmp_path):
-    """Each is told once or more often, as Linux likes."""
+    """Linux may signal each worker once or several times."""
     path = program("""
 signal.signal(signal.SIGINT, lambda number, frame: mark("stopped"))
 mark("started")
@@ -150,7 +150,7 @@ while True:
     wait_for(tmp_path / "started0", tmp_path / "started1")
     for number in range(3):
         process.send_signal(signal.SIGINT)
-        process.send_signal(signal.SIGTERM)  # at once, which makes them one request
+        process.send_signal(signal.SIGTERM)  # so soon that both are one request
         if number < 2:
             wait_for(*(tmp_path / f"ignored{number}of{index}" for index in range(2)))
             time.sleep(1.1 * ONE_REQUEST)

@@ -1,4 +1,4 @@
-"""What workers decide together where their folders, files or errors differ; they are threads of this process."""
+"""What workers decide together when their folders, files or errors differ. The workers are threads of this process."""
 
 import os
 import signal
@@ -89,7 +89,7 @@ def test_a_run_that_another_process_has_continued_meanwhile_is_refused():
 
 
 def test_a_request_that_comes_while_a_training_closes_counts(capsys):
-    """As one in its last iteration does; otherwise nothing would heed it."""
+    """It counts like a request during the last iteration; otherwise it would have no effect."""
 
     class Training:
         end, save_every, events, remedy = 1, 0, (), ""
@@ -118,7 +118,7 @@ def test_a_request_that_comes_while_a_training_closes_counts(capsys):
 
 
 def test_what_the_chief_has_kept_of_evaluations_decides(tmp_path):
-    """Its file may have more by now, from another command."""
+    """Another command may have added evaluations to the chief's file by now."""
     computed = []
 
     def body(together):
@@ -133,11 +133,11 @@ def test_what_the_chief_has_kept_of_evaluations_decides(tmp_path):
         return [known.remember(key, compute).query.tolist() for key in ("a", "b", "a")]
 
     assert Threads(2).call(body) == [[FOUND.query.tolist()] * 3] * 2
-    assert len(computed) == 4  # a and b, by both
+    assert len(computed) == 4  # both workers compute a and b
 
 
 class Places:
-    """A learner whose numbers depend on a task's place in a call, as those of random layers do."""
+    """A learner whose numbers depend on a task's place in a call, as with random layers."""
 
     def evaluate(self, tasks, num_updates, step_size=None, transductive=True):
         values = np.asarray(tasks.support_x) + np.arange(len(tasks.support_x)) / 100
@@ -199,7 +199,7 @@ def checkpoint(folder, iteration):
 
 
 def test_the_folder_of_a_run_is_copied_and_gone_afterwards(tmp_path, monkeypatch):
-    """Links, what earlier versions have written, and what is put aside included; of checkpoints, what is needed."""
+    """The copy has links, files of earlier versions and needed checkpoints. It is removed even if it is put aside."""
     run, temporary = tmp_path / "run", tmp_path / "temporary"
     temporary.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(temporary))
@@ -232,14 +232,14 @@ def test_the_folder_of_a_run_is_copied_and_gone_afterwards(tmp_path, monkeypatch
     [
         ((3, 5), (False, False), "best"),
         ((5, 3), (False, False), None),
-        ((5, 3), (True, False), "last"),  # over what an earlier best has left
+        ((5, 3), (True, False), "last"),  # it replaces the test of an earlier best
         ((5, 5), (False, True), None),
         ((None, 3), (False, False), None),
         ((3, None), (False, False), "best"),
     ],
 )
 def test_the_chief_says_whether_the_best_checkpoint_is_tested(monkeypatch, tmp_path, folders, earlier, expected):
-    """Folders may differ, as after a full disk: they are given as the best iteration, or None where it is damaged."""
+    """Folders may differ, as after a full disk: `folders` has the best iteration of each, or None if it is damaged."""
 
     def best_in(folder):
         if (iteration := folders[int(folder.name)]) is None:
@@ -266,7 +266,7 @@ def test_the_chief_says_whether_the_best_checkpoint_is_tested(monkeypatch, tmp_p
 
 
 class _Tested:
-    """Settings of a test, which note what is tested with them."""
+    """Settings of a test that record what is tested with them."""
 
     update_batch_size, update_lr = 1, 0.1
 

@@ -1,4 +1,4 @@
-"""Workers that are threads of one process: what they tell each other, without TensorFlow's servers."""
+"""Workers that are threads of one process and communicate without TensorFlow's servers."""
 
 import threading
 
@@ -7,14 +7,14 @@ import numpy as np
 from data_generators.errors import UserError
 from maml_tf.workers import Workers
 
-PATIENCE = 60  # seconds after which threads that wait for each other are stuck
+PATIENCE = 60  # seconds after which threads that wait for each other count as stuck
 
 
 class Threads:
-    """Calls a function as several workers do, each in a thread of its own.
+    """Calls a function in several workers, each a thread.
 
-    Sums pair by the order of the calls, as those of `Workers` do. Where one is called by some threads only, or with
-    arrays of different shapes, all of them end with an error.
+    Sums are matched by the order of the calls, as in `Workers`. If only some threads call one, or their arrays have
+    different shapes or dtypes, all threads that called it end with an error.
     """
 
     def __init__(self, count: int = 2):
@@ -23,7 +23,7 @@ class Threads:
         self._given = [np.zeros(0)] * count
 
     def call(self, function):
-        """What function(workers) returns, or the exception that it raises, in each of the threads."""
+        """Calls function(worker) in each thread; returns what each call returned, or the exception that it raised."""
         outcomes = [None] * self.count
 
         def run(index):
@@ -32,7 +32,7 @@ class Threads:
             except BaseException as error:
                 outcomes[index] = error
                 if not isinstance(error, UserError):
-                    self._barrier.abort()  # the others need not wait to find out
+                    self._barrier.abort()  # so that the others stop waiting
 
         threads = [threading.Thread(target=run, args=(index,)) for index in range(self.count)]
         for thread in threads:

@@ -12,7 +12,7 @@ TRAIN = splits()["train"]
 
 
 class Trainings:
-    """Trainings of the same settings, each as if in a process of its own, except that they compile only once."""
+    """Makes trainings with the same settings. Each starts as in a new process, but they share one compiled model."""
 
     def __init__(self):
         self.settings = ClassifierSettings.of(
@@ -24,7 +24,7 @@ class Trainings:
         self._initial = [variable.numpy() for variable in self._variables]
 
     def training(self, folder, iterations, settings=None, data=TRAIN, save_every=100, evaluate_every=4):
-        """A ClassifierTraining that starts as a new process does, with the initial weights."""
+        """Returns a ClassifierTraining with the initial weights, as a new process would start it."""
         for variable, value in zip(self._variables, self._initial, strict=True):
             variable.assign(value)
         with pytest.MonkeyPatch.context() as patch:
@@ -39,7 +39,7 @@ def trainings():
 
 @pytest.fixture(scope="session")
 def trained(trainings, tmp_path_factory):
-    """A finished ClassifierTraining whose model, which no other test trains, has the best weights."""
+    """A finished ClassifierTraining. Its model has the best weights, and no other test trains it."""
     run = trainings.training(tmp_path_factory.mktemp("classifier"), 150, evaluate_every=50)
     assert run.run()
     run.maml = build(trainings.settings, TRAIN.images.shape[1:], TRAIN.num_classes)

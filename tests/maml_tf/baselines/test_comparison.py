@@ -1,4 +1,4 @@
-"""Both baselines on the tasks of a data set: which tasks, what is chosen where, and what is kept."""
+"""Tests of both baselines on a data set: the tasks, the choice of settings, and the results that are kept."""
 
 import json
 
@@ -37,7 +37,7 @@ def test_test_tasks_are_those_of_the_test_of_main():
 
 @pytest.fixture(scope="module")
 def outcomes(trained, tmp_path_factory):
-    """The outcomes, and the folder that they are kept in."""
+    """The outcomes of a run, and the folder where they are kept."""
     folder = tmp_path_factory.mktemp("figures")
     return compare().run(trained.maml, "weights", GRID, folder, num_tasks=5), folder
 
@@ -64,7 +64,7 @@ def test_settings_are_chosen_on_the_first_half_alone(outcomes):
 
 @pytest.fixture
 def calls(monkeypatch):
-    """The labels of the evaluations that are asked for; each gives made-up accuracies, to save time."""
+    """The labels of the requested evaluations. To save time, each evaluation returns made-up accuracies."""
     labels = []
 
     def evaluate(learner, draw, num_tasks, num_updates, step_size, label, workers):

@@ -1,4 +1,4 @@
-"""Nearest neighbour and fine-tuning against the same computed step by step."""
+"""Compares nearest neighbour and fine-tuning with step-by-step computations of the same results."""
 
 import keras
 import numpy as np
@@ -35,7 +35,7 @@ def test_nearest_neighbor_is_the_single_example_with_the_largest_cosine(trained,
         lengths = np.linalg.norm(query, axis=1)[:, None] * np.linalg.norm(support, axis=1)[None]
         labels = support_y.argmax(1)[(query @ support.T / lengths).argmax(1)]
         accuracies.append((labels == query_y.argmax(1)).mean())
-    trained.use_best_weights()  # the calls above left their statistics in the model
+    trained.use_best_weights()  # resets the statistics that the calls above changed
     found = NearestNeighbor(trained.maml).evaluate(tasks)
     np.testing.assert_allclose(found["accuracies"], np.array(accuracies)[:, None], rtol=1e-6)
     assert (found["support_accuracy"] == 1).all()
@@ -47,7 +47,7 @@ def test_nearest_neighbor_is_the_single_example_with_the_largest_cosine(trained,
 def test_one_example_decides_rather_than_the_mean_of_a_class():
     support = tf.constant([[0.0, 1.0], [1.0, 0.0], [0.8, 0.6], [0.8, -0.6]])
     labels = tf.constant([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
-    # Nearest is the second example, of class 0, though the mean of class 1 points exactly this way.
+    # The nearest example is the second, of class 0, although the mean of class 1 has exactly the query's direction.
     assert learners._labelled(tf.constant([[1.0, 0.0]]), support, labels).numpy().tolist() == [[1.0, 0.0]]
 
 
@@ -64,7 +64,7 @@ def test_fresh_head_is_drawn_as_torch_does_and_shares_the_rest(trained):
 
 
 def logits_and_accuracies(model, task, step_sizes, num_updates):
-    """Gradient descent of all weights on the mean cross-entropy of the support, by Keras and by assignment."""
+    """Trains all weights on the support's mean cross-entropy; returns the query accuracy before and after each step."""
     support_x, support_y, query_x, query_y = task
     cross_entropy = keras.losses.CategoricalCrossentropy(from_logits=True)
     accuracies = []
@@ -74,7 +74,7 @@ def logits_and_accuracies(model, task, step_sizes, num_updates):
             loss = cross_entropy(support_y, model(support_x, training=True))
         variables = model.trainable_variables
         for variable, gradient in zip(variables, tape.gradient(loss, [v.value for v in variables]), strict=True):
-            if gradient is not None:  # that of a bias that batch normalisation cancels
+            if gradient is not None:  # it is None for a bias that batch normalisation cancels
                 variable.assign_sub(step_sizes.initial / (1 + step_sizes.decay * step) * gradient)
     return accuracies
 
@@ -89,7 +89,7 @@ def test_fine_tuning_is_gradient_descent_of_all_weights(trained, fine_tuning, ta
         model.set_weights(head.get_weights())
         expected.append(logits_and_accuracies(model, task, step_sizes, UPDATES))
     np.testing.assert_allclose(found["accuracies"], expected, atol=1e-6)
-    assert len(np.unique(found["accuracies"])) > 3  # or else the comparison would say little
+    assert len(np.unique(found["accuracies"])) > 3  # otherwise the comparison would prove little
     assert found["support_accuracy"].shape == (TASKS,)
 
 
@@ -114,7 +114,7 @@ def test_choice_is_the_best_step_sizes_and_number_of_steps():
         return Evaluation("accuracy", np.zeros(2), np.array([means, means]))
 
     evaluations = {
-        StepSizes(0.5): found(0.9, 0.2, np.nan),  # no step at all is no fine-tuning
+        StepSizes(0.5): found(0.9, 0.2, np.nan),  # 0.9 is without any step, so it does not count
         StepSizes(0.1): found(0.2, 0.4, 0.3),
         StepSizes(0.1, 1.0): found(0.2, 0.3, 0.5),
         StepSizes(0.01): found(0.2, 0.1, 0.5),

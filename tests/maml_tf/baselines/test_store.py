@@ -1,4 +1,4 @@
-"""Damage of the baselines' files, of any kind: figures are computed anew, a classifier is refused by one sentence."""
+"""Damaged files of the baselines: results are computed again, and a classifier is refused with one sentence."""
 
 import dataclasses
 import json
@@ -18,7 +18,7 @@ OTHER_KINDS = (None, True, 5, "x", [], [1, 2], {}, {"x": 1}, float("nan"))
 
 
 def flips(whole, count, first=0):
-    """The contents with one bit flipped, somewhere from a position on."""
+    """Yields copies of the contents, each with one random bit flipped at or after position `first`."""
     chance = random.Random(0)
     for _ in range(count):
         damaged = bytearray(whole)
@@ -27,7 +27,7 @@ def flips(whole, count, first=0):
 
 
 def write_earlier(run, folder, iteration):
-    """Writes what earlier versions wrote at an iteration."""
+    """Writes the file that earlier versions wrote at an iteration; returns its path."""
     arrays = {f"variable{i}": v.numpy() for i, v in enumerate(run.variables())}
     arrays |= {f"best{i}": v.numpy() for i, v in enumerate(run._best)}
     progress = {"iteration": iteration, "accuracy": run.accuracy, "best_iteration": run.best_iteration, "seconds": 1.5}
@@ -39,7 +39,10 @@ def write_earlier(run, folder, iteration):
 
 @pytest.fixture
 def saved(trainings, tmp_path):
-    """refused(contents) is how a classifier.npz of these contents is refused, None if it is not; and whole contents."""
+    """(refused, contents, path) of a valid classifier.npz.
+
+    refused(contents) writes contents to the file and returns the message of the error, or None if there is none.
+    """
     run = trainings.training(tmp_path, 0)
     path = write_earlier(run, tmp_path, 0)
 
@@ -85,7 +88,7 @@ def test_no_flipped_bit_in_the_classifier_is_a_traceback(saved):
     refused, whole, _ = saved
     directory = whole.find(b"PK\x01\x02")
     said = [refused(damaged) for damaged in (*flips(whole, 20), *flips(whole, 60, directory))]
-    assert sum(sentence is not None for sentence in said) > 30  # not all of a zip's directory counts
+    assert sum(sentence is not None for sentence in said) > 30  # some bytes of a zip's directory have no effect
     assert not any("\n" in sentence for sentence in said if sentence)
     assert refused(whole) is None
 
@@ -111,7 +114,7 @@ FOUND = Evaluation("accuracy", QUERY[:, 0], QUERY, losses=QUERY + 1)
 
 
 def remembered(path):
-    """Whether figures were kept; whatever is there, the right ones come back."""
+    """Returns whether the results in the file were used; asserts that the results are right in any case."""
     computed = []
     found = KeptEvaluations(path, "weights").remember("a", lambda: computed.append(1) or FOUND)
     np.testing.assert_array_equal(found.query, QUERY)
@@ -129,7 +132,8 @@ def test_figures_that_are_damaged_are_computed_anew(tmp_path):
     for damaged in flips(whole, 300):
         path.write_bytes(damaged)
         kept += remembered(path)
-    assert kept < 30  # those in the name of the checksum, without which files of earlier versions come
+    # A flip in the key "checksum" goes unnoticed, since the files of earlier versions have no checksum.
+    assert kept < 30
     made = json.loads(whole)
     for kind in OTHER_KINDS:
         figures = [

@@ -1,4 +1,4 @@
-"""The classifier's training: that it learns, resumes exactly, chooses its weights, and refuses what does not fit."""
+"""Tests that the classifier's training learns, resumes exactly, keeps the best weights, and refuses what is wrong."""
 
 import dataclasses
 import os
@@ -21,7 +21,7 @@ from tests.maml_tf.small_runs import assert_same_numbers
 
 
 def at_iteration(run, iteration, act):
-    """Acts when an iteration is done, before it is saved."""
+    """Makes the run call `act` when an iteration is done, before it is saved; returns the run."""
     advance = run.advance
 
     def acting(start, stop):
@@ -110,7 +110,7 @@ def test_other_settings_are_refused(trainings, tmp_path):
     with pytest.raises(UserError, match=r"other images, 6 classes, 120 images .*, than these, 6 classes, 114 images"):
         trainings.training(tmp_path, 2, other, fewer).run()
     with pytest.raises(UserError, match="for a new classifier, another --logdir"):
-        trainings.training(tmp_path, 1, other, fewer).run()  # finished, but of other images
+        trainings.training(tmp_path, 1, other, fewer).run()  # the training is finished, but had other images
     assert snapshot(tmp_path) == before
 
 

@@ -1,4 +1,4 @@
-"""Checkpoints of a small MAML whose variables hold any numbers."""
+"""Helpers for checkpoints of a small MAML whose variables hold arbitrary numbers."""
 
 import keras
 import numpy as np
@@ -11,13 +11,13 @@ EXPERIMENT = Experiment.of(learn_update_lr=True)
 
 
 def make_maml(seed=0, hidden=(4,), learn=True):
-    """A MAML with a small network and, in most cases, step sizes that are learned."""
+    """Returns a MAML with a small network and, by default, learned step sizes."""
     keras.utils.set_random_seed(seed)
     return MAML(networks.mlp((1,), 1, hidden), losses.mse, learn_step_size=learn)
 
 
 def everything(maml):
-    """All variables that a checkpoint has to bring back."""
+    """Returns all variables that a checkpoint must restore."""
     return [
         *maml.model.variables,
         *maml.step_sizes,
@@ -27,7 +27,7 @@ def everything(maml):
 
 
 def fill(maml, seed):
-    """Gives every variable numbers of its own, and returns them."""
+    """Fills every variable with random numbers, and returns these."""
     random = np.random.default_rng(seed)
     for variable in everything(maml):
         variable.assign(random.integers(1, 1000, variable.shape).astype(variable.dtype))
@@ -35,6 +35,6 @@ def fill(maml, seed):
 
 
 def assert_numbers(variables, numbers):
-    """The variables hold these numbers, to the last bit."""
+    """Asserts that the variables hold exactly these numbers."""
     for variable, number in zip(variables, numbers, strict=True):
         np.testing.assert_array_equal(variable.numpy(), number)

@@ -1,4 +1,4 @@
-"""The boundary of all commands: exit codes, what is said of errors, and output that nobody reads."""
+"""Tests of the boundary of all commands: exit codes, error messages, and output that nobody reads."""
 
 import io
 import os
@@ -112,7 +112,8 @@ def test_letters_that_the_terminal_does_not_have_are_escaped(monkeypatch):
     assert contents.getvalue() == b"\\xe9 \\udcff\n"
 
 
-LISTEN = "import os, signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)"  # ignored in the background
+# Processes that a shell starts in the background ignore SIGINT, so the programs set Python's handler themselves.
+LISTEN = "import os, signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)"
 
 
 def python(code):

@@ -1,4 +1,4 @@
-"""Damaged checkpoints are refused, and no kill, at whatever moment, leaves one."""
+"""Tests that damaged checkpoints are refused, and that a kill at any moment leaves no damaged checkpoint."""
 
 import shutil
 from pathlib import Path
@@ -42,7 +42,7 @@ def test_damaged_checkpoint(saved, ending, damage):
         file.unlink()
     before = snapshot(folder)
     if ending == ".index" and not damage:
-        assert store.restore() == 5  # half of a checkpoint is none
+        assert store.restore() == 5  # without its index, model10 is not a checkpoint
         return
     with pytest.raises(UserError, match=r"model10 is damaged") as error:
         store.restore()
@@ -88,7 +88,7 @@ class Killed(BaseException):
 
 
 def operations(monkeypatch, until=None):
-    """Counts what `save` does to files; the process "dies" just before operation `until`."""
+    """Returns a list that records the file operations of `save`; operation number `until` raises Killed instead."""
     done = []
 
     def noted(name, function):
@@ -134,7 +134,7 @@ def test_a_kill_between_any_two_operations_leaves_whole_checkpoints_only(tiny_ma
         assert {5, 10} <= set(there) or 15 in there
         for iteration in there:
             assert store.restore(iteration) == iteration
-        store.save(20)  # what the kill left is in nobody's way
+        store.save(20)  # the files that the kill left do no harm
         assert available(folder)[-1] == 20
         assert not (folder / "saving").exists()
 

@@ -1,4 +1,4 @@
-"""Which commands compute by oneDNN's kernels on CPU: TensorFlow is asked, in a process of its own."""
+"""Tests which commands use oneDNN's kernels on CPU, by asking TensorFlow in a separate process."""
 
 import os
 import platform
@@ -14,7 +14,7 @@ from maml_tf.supervised.experiment import Experiment
 SETTING = "TF_ENABLE_ONEDNN_OPTS"
 IMAGES = {"datasource": "miniimagenet"}
 
-# A command that reaches TensorFlow and fails on data that are not there; then, whether TensorFlow uses oneDNN.
+# Runs a command that loads TensorFlow and then fails on missing data; prints whether TensorFlow uses oneDNN.
 PROGRAM = """
 import {module} as command
 assert command.main({arguments}) == 2

@@ -1,4 +1,4 @@
-"""What killed processes have left in the folder of a run is removed by the next one, and nothing else is."""
+"""Tests that a run removes the files that killed processes left in its folder, and no other files."""
 
 import os
 import subprocess
@@ -15,7 +15,7 @@ DATA = ".data-00000-of-00001"
 
 @pytest.fixture(scope="module")
 def gone():
-    """The number of a process that is gone."""
+    """The id of a process that has ended."""
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
     return process.pid

@@ -1,4 +1,4 @@
-"""One process trains in a folder at a time, and one that is gone, however it went, is in nobody's way."""
+"""Tests that one process at a time trains in a folder, and that a process that has ended in any way blocks no other."""
 
 import contextlib
 import os
@@ -33,7 +33,7 @@ FORK = "child = os.fork()\nif not child: print('child', flush=True); time.sleep(
 
 @pytest.fixture(params=["with", "without"])
 def system(request, monkeypatch):
-    """Whether the system has locks."""
+    """Whether the system has file locks: "with" or "without"."""
     if request.param == "without":
         monkeypatch.setattr(lock, "fcntl", None)
     return request.param
@@ -41,7 +41,7 @@ def system(request, monkeypatch):
 
 @pytest.fixture
 def holder(system, tmp_path):
-    """holder() starts another process that has the lock; with `then`, one that does something more first."""
+    """holder() starts a process that takes the lock and then runs the code `then`; waits for `lines` output lines."""
     processes = []
 
     def start(then="", lines=1):
@@ -54,7 +54,7 @@ def holder(system, tmp_path):
     yield start
     for process in processes:
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)  # its children too
+            os.killpg(process.pid, signal.SIGKILL)  # with its children
         process.communicate()
 
 
@@ -65,7 +65,7 @@ def test_another_process_is_refused_by_name(holder, tmp_path):
         RunLock(tmp_path)
     process.kill()
     process.wait()
-    RunLock(tmp_path).release()  # a process that was killed is in nobody's way
+    RunLock(tmp_path).release()  # a killed process blocks no other
     assert os.listdir(tmp_path) == []
 
 
@@ -83,7 +83,7 @@ def test_children_do_not_keep_the_lock_of_their_parent(holder, tmp_path):
     process.kill()
     process.wait()
     RunLock(tmp_path).release()
-    os.killpg(process.pid, signal.SIGKILL)  # the child was there all the time
+    os.killpg(process.pid, signal.SIGKILL)  # the child was alive until now
 
 
 def test_lock_of_a_child_is_none_of_the_parent_s(tmp_path):
@@ -103,7 +103,7 @@ def test_who_cannot_be_seen_counts_for_as_long_as_it_touches_the_lock(tmp_path, 
     (tmp_path / NAME).write_text("7 elsewhere\n")
     with pytest.raises(UserError, match="process 7 on host elsewhere"):
         RunLock(tmp_path)
-    (tmp_path / NAME).write_text("")  # its disk is full
+    (tmp_path / NAME).write_text("")  # as on a full disk
     with pytest.raises(UserError, match="its number is not known"):
         RunLock(tmp_path)
     os.utime(tmp_path / NAME, (time.time() - 700,) * 2)

@@ -1,4 +1,4 @@
-"""Summaries; tables by iteration: what a resumed run keeps of a damaged file; and files that cannot be written."""
+"""Tests of the logs: summaries, tables by iteration, damaged tables of resumed runs, and failures to write."""
 
 import os
 
@@ -21,7 +21,7 @@ WHOLE = HEADER + "".join(ROWS)
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):
-    """Trainings on the small Omniglot, of the network that takes the least time to trace."""
+    """Trainings on the small Omniglot, with the network that is quickest to trace."""
     with pytest.MonkeyPatch.context() as patch:
         use_small_omniglot(patch, tmp_path_factory.mktemp("omniglot"))
         return Runs(IMAGES | {"conv": False, "norm": "None"})
@@ -36,7 +36,7 @@ def test_summaries_are_the_original_s(images, tmp_path, monkeypatch):
     validation = [f"Validation accuracy, step {i}" for i in range(4)]
     assert {name for name, _ in found} == {*names, *validation}
     assert {step for name, step in found if name in names} == {0, 4}
-    assert {step for name, step in found if name in validation} == {6, 8}  # and at the end
+    assert {step for name, step in found if name in validation} == {6, 8}  # also at the end
     images.training(tmp_path / "again", Schedule(summary=4, save=0, validate=0), log=True).run()
     assert scalars(tmp_path / "again") == {key: value for key, value in found.items() if key[0] in names}
     images.training(tmp_path)  # back to the initial weights
@@ -48,7 +48,7 @@ def test_summaries_are_the_original_s(images, tmp_path, monkeypatch):
 
 
 def scalars(folder):
-    """{(name, step): value} of all summaries in a folder."""
+    """Returns {(name, step): value} of all summaries in a folder."""
     found = {}
     for file in folder.glob("events.*"):
         for event in tf.compat.v1.train.summary_iterator(str(file)):
@@ -123,7 +123,7 @@ def path(tmp_path):
 
 
 def resumed(path, content, iteration=3):
-    """What is in the file after a run has been resumed with it."""
+    """Writes the content to the table's file and resumes a run with it; returns the file's new text."""
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     Table(path, COLUMNS).begin(iteration)
     return path.read_text()
@@ -157,9 +157,9 @@ def test_numbers_have_so_many_digits(path):
         WHOLE.replace("\n", "\r\n"),
         WHOLE.replace("\n", "\n\n"),
         WHOLE.replace("-70.5", '"-70.5"').replace("return", '"return"'),
-        WHOLE + "3,-4",  # of a process that was killed
+        WHOLE + "3,-4",  # cut off by a kill
         WHOLE + "3",
-        WHOLE + "\0" * 512,  # of a machine that lost its power
+        WHOLE + "\0" * 512,  # after a power failure
         WHOLE[:-1],
         "return,iteration,seconds,loss\n-70.5,0,1.5,\n-60.25,1,1.25,1e-05\n-50,2,1,nan\n",
     ],
@@ -183,7 +183,7 @@ def damage(content):
     ("content", "kept"),
     [
         (WHOLE.replace(",", ";"), ROWS),
-        (WHOLE.replace(",", ";").replace(".", ","), ROWS),  # of a spreadsheet whose decimal point is the comma
+        (WHOLE.replace(",", ";").replace(".", ","), ROWS),  # from a spreadsheet with decimal commas
         (WHOLE.replace(",", "\t"), ROWS),
         (WHOLE.replace("iteration", "Iteration"), ROWS),
         (WHOLE.replace("loss", "a loss"), ROWS),

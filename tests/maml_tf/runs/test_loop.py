@@ -18,7 +18,7 @@ from tests.maml_tf.supervised.trainings import END, EVERY, at_save, ctrl_c
 
 
 class Spoilt:
-    """A task source whose targets are NaN from an iteration on."""
+    """A task source whose query targets are NaN from a given iteration on."""
 
     def __init__(self, source, iteration):
         self._source, self._iteration = source, iteration
@@ -35,7 +35,7 @@ def test_loss_that_is_not_finite_stops_at_its_iteration(runs, straight, tmp_path
     with pytest.raises(UserError, match="no longer finite at iteration 5: training stops"):
         runs.training(tmp_path, schedule, source=Spoilt(runs.data.source, 5)).run()
     assert available(tmp_path) == [2, 4]
-    runs.training(tmp_path).run()  # the checkpoint that was kept is good
+    runs.training(tmp_path).run()  # the kept checkpoint is good
     assert_same_numbers(tmp_path / f"model{END}", straight)
 
 
@@ -57,7 +57,7 @@ def test_state_that_is_not_finite_is_not_saved(sinusoids, tmp_path, spoilt):
 
 @pytest.fixture
 def _heeds_ctrl_c():
-    """The handler of a program in the foreground: one that a shell starts in the background ignores Ctrl-C."""
+    """Sets the handler of a foreground program: a program that a shell starts in the background ignores Ctrl-C."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -79,7 +79,7 @@ def test_second_ctrl_c_stops_at_once(sinusoids, tmp_path, capfd):
 
 @pytest.mark.parametrize("numbers", [[signal.SIGINT] * 3, [signal.SIGTERM] * 2, [signal.SIGINT, signal.SIGTERM]])
 def test_what_comes_twice_at_once_is_one_request(sinusoids, tmp_path, capfd, numbers):
-    """As from `timeout`, or from the end of a launcher that has threads."""
+    """`timeout` sends a signal twice, and so may the end of a launcher that has threads."""
 
     def repeated():
         for number in numbers:

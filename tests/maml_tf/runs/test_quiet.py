@@ -81,7 +81,7 @@ print(gc.isenabled(), gc.get_freeze_count() > 0, gc.get_threshold()[0] == 50_000
     ("before", "then"),
     [
         ("", "False True True True\n"),
-        ("sys.modules['tensorflow'] = None", "True True False False\n"),  # as if a program had loaded it
+        ("sys.modules['tensorflow'] = None", "True True False False\n"),  # as if it were loaded already
         ("gc.disable()", "False False False False\n"),
     ],
 )

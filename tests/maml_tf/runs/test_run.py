@@ -1,4 +1,4 @@
-"""The one loop, with a training that counts: events in their order, saving, stopping, resuming, numbers not finite."""
+"""Tests of the training loop with a training that counts: events, saving, stopping, resuming, non-finite numbers."""
 
 import contextlib
 import dataclasses
@@ -27,7 +27,7 @@ class Counting(Settings):
 
 
 class Counter:
-    """Adds the step to a sum, in calls of up to four iterations."""
+    """A training that adds `step` to a sum in every iteration, in calls of up to four iterations."""
 
     save_every, remedy = 4, "count slower"
 
@@ -112,7 +112,7 @@ def test_a_request_to_stop_saves_and_the_same_run_resumes(tmp_path, capfd, numbe
     assert resumed.story[0] == ("opened", 6)
     assert resumed.sum.numpy() == 10
     assert capfd.readouterr().out == "Resuming from the checkpoint of iteration 6\n"
-    assert Counter(tmp_path).run()  # there is nothing to do
+    assert Counter(tmp_path).run()  # nothing is left to do
 
 
 def test_without_resume_an_earlier_run_is_put_aside(tmp_path, capfd):
@@ -138,7 +138,7 @@ def test_other_settings_are_refused_and_another_duration_is_not(tmp_path):
     assert longer.sum.numpy() == 15
     with pytest.raises(UserError, match=r"made with --step=1 \(now 2\): give the same flags or, for a new run"):
         Counter(tmp_path, step=2).run()
-    Counter(tmp_path, iterations=20).run()  # the folder is free again
+    Counter(tmp_path, iterations=20).run()  # the refused run has released the folder
 
 
 def test_without_an_interval_the_end_is_saved(tmp_path):

@@ -1,4 +1,4 @@
-"""Threads are global to a process, so they are checked in one of its own."""
+"""Tests of the settings of the process. Threads are global to a process, so a separate process checks them."""
 
 import ctypes
 import os

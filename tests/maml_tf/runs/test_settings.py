@@ -1,4 +1,4 @@
-"""Settings: usual values, ranges, what differs from a checkpoint's; and the flags they become."""
+"""Tests of settings: usual values, ranges, differences from a checkpoint's settings, and the flags made from them."""
 
 import dataclasses
 from pathlib import Path
@@ -66,8 +66,8 @@ def test_differences_from_a_checkpoint():
     made = dataclasses.asdict(baking)
     assert baking.differences(made) == []
     assert baking.differences(made | {"eggs": 3, "heat": 99.0}) == ["--eggs=3 (now 4)", "--heat=99.0 (now 180.0)"]
-    assert baking.differences(made | {"iterations": 7}) == []  # how long may change
-    del made["sweet"]  # of a run older than the setting
+    assert baking.differences(made | {"iterations": 7}) == []  # the number of iterations may change
+    del made["sweet"]  # as in a run older than this setting
     assert baking.differences(made) == []
     assert Baking.of(sweet=False).differences(made) == ["--sweet=True (now False)"]
 
@@ -114,7 +114,7 @@ def test_a_tilde_is_the_home_folder_since_no_shell_expands_it_after_an_equals_si
     assert (flags.out, flags.name) == (Path("/home/ada/here"), "/home/ada/cakes")
     tins = parse("gas", "--tin=~", "--tin=a~", "--tin", "~/b").tin
     assert tins == [Path("/home/ada"), Path("a~"), Path("/home/ada/b")]
-    flags = parse("gas", "--out=./~", "--name=~nobody_of_this_name/x")  # as a shell does, too
+    flags = parse("gas", "--out=./~", "--name=~nobody_of_this_name/x")  # left as they are, as by a shell
     assert (flags.out, flags.name) == (Path("~"), "~nobody_of_this_name/x")
 
 

@@ -1,4 +1,4 @@
-"""A dataset of small images, as a user's own module has it: `--datasource=tests.maml_tf.supervised.blobs:BLOBS`."""
+"""A dataset of small images in a user's own module, for `--datasource=tests.maml_tf.supervised.blobs:BLOBS`."""
 
 from maml_tf.supervised.datasets import ImageDataset
 
@@ -6,7 +6,7 @@ NAME = f"{__name__}:BLOBS"
 
 
 def load(folder, experiment):
-    """Six training, six validation and three test classes of 20 images."""
+    """Returns six training, six validation and three test classes, each of 20 images."""
     from tests.data_generators.synthetic_classes import splits
 
     return splits()

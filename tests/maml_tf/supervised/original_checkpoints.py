@@ -13,5 +13,5 @@ def write(path, tensors):
 
 
 def weights(model):
-    """The weights of one of our networks, by the names of the original."""
+    """Returns the weights of one of our networks, by the original's names."""
     return {name: variable.numpy() for name, variable in variables_by_name(model).items()}

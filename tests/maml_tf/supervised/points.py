@@ -1,4 +1,4 @@
-"""A dataset of a user's own that is no images, and whose targets are class ids: `--datasource=<NAME>` or `<KERAS>`."""
+"""A user's own dataset of points, not images, with class ids as targets: `--datasource=<NAME>` or `<NAME_OF_KERAS>`."""
 
 import functools
 
@@ -19,7 +19,7 @@ class Source:
         return self.tasks(seed, split, iteration * num_tasks + first, size)
 
     def tasks(self, seed, split, first, count):
-        """Tasks first ... first + count - 1."""
+        """Returns tasks first ... first + count - 1."""
         import numpy as np
 
         from data_generators.tasks import Tasks

@@ -1,4 +1,4 @@
-"""best/ and `validation.csv`: what they hold after a training, however often it was killed."""
+"""Tests of what best/ and `validation.csv` hold after a training, however often it was killed."""
 
 import contextlib
 import csv
@@ -34,7 +34,7 @@ def rows(folder):
 
 
 def expected(folder, kind):
-    """The best of `validation.csv`, by its numbers alone."""
+    """Returns the best iterations according to the numbers in `validation.csv` alone."""
     sign = -1 if kind == "accuracy" else 1
     order = sorted(rows(folder), key=lambda row: (sign * row[f"{kind}_after"], row["iteration"]))
     return [int(row["iteration"]) for row in order[:KEPT]]
@@ -42,7 +42,7 @@ def expected(folder, kind):
 
 @pytest.fixture(scope="module")
 def validated(runs, tmp_path_factory):
-    """The folder of a run that validated after every iteration, and that nothing interrupted."""
+    """The folder of an uninterrupted run that validated after every iteration."""
     folder = tmp_path_factory.mktemp("validated")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training, "EVALUATION_TASKS", 30)
@@ -76,7 +76,7 @@ def test_table_and_weights_are_those_of_the_iteration(runs, validated):
 
 
 def same(folder, other):
-    """Both have the same best checkpoints, to the last bit, and the same table."""
+    """Asserts that both folders have exactly the same best checkpoints and the same table."""
     assert (folder / VALIDATION).read_bytes() == (other / VALIDATION).read_bytes()
     assert available(folder / BEST) == available(other / BEST)
     for iteration in available(folder / BEST):
@@ -84,7 +84,7 @@ def same(folder, other):
 
 
 def at_offer(run, iteration, act, saved=False):
-    """Acts when the validation of an iteration is done, or with `saved`, when best/ has one checkpoint too many."""
+    """Makes the run call `act` after an iteration's validation; with `saved`, once best/ has a checkpoint too many."""
     keeper = run.training._best
     offer = keeper.offer
 
@@ -101,7 +101,7 @@ def at_offer(run, iteration, act, saved=False):
 
 
 def test_a_run_that_is_killed_and_resumed_ends_with_the_same_best(runs, validated, tmp_path):
-    """It saves at 3, 6 and the end; 4 is one more, by Ctrl-C."""
+    """The run saves at 3, 6 and the end; Ctrl-C makes it save at 4 too."""
     for interrupt, iteration, act, saved in (
         (at_offer, 2, kill, 0),
         (at_save, 3, kill, 0),
@@ -109,7 +109,7 @@ def test_a_run_that_is_killed_and_resumed_ends_with_the_same_best(runs, validate
         (at_offer, 5, kill, 3),
         (at_offer, 4, ctrl_c, 4),
         (at_save, 6, kill, 4),
-        (at_save, 6, ctrl_c, 6),  # which leaves its validation to the next start
+        (at_save, 6, ctrl_c, 6),  # the next start makes up for its validation
         (lambda *args: at_offer(*args, saved=True), 6, kill, 6),
         (at_save, END, kill, 6),
         (lambda *args: at_offer(*args, saved=True), END, kill, END),
@@ -182,12 +182,12 @@ def test_weights_that_are_not_finite_are_not_among_the_best(sinusoids, tmp_path)
 
 
 def at_evaluation(run, act):
-    """Acts after every validation's evaluation."""
+    """Makes the run call `act` after the evaluation of every validation."""
     evaluate = run.training.evaluate
 
     def acting(label=None):
         result = evaluate(label)
-        if label:  # and not ahead, to compile it
+        if label:  # calls without a label only compile ahead
             act()
         return result
 

@@ -18,7 +18,7 @@ def small_omniglot(monkeypatch, tmp_path):
 
 
 class Images:
-    """The shapes of a source of images."""
+    """Stands in for a source of images; it has only the shapes."""
 
     def __init__(self, side, channels, ways):
         self.input_shape, self.output_size = (side, side, channels), ways
@@ -184,7 +184,7 @@ SPLITS = {"train/a": 17, "train/b": 17, "val/c": 17, "val/d": 17, "test/e": 4, "
 
 @pytest.fixture
 def folder(tmp_path):
-    """A folder of images in splits; the classes of the test split are enough for K = 2."""
+    """A folder of images in splits. The classes of the test split have just enough images for K = 2."""
     return write(tmp_path, tree(SPLITS, width=16, height=16))
 
 

@@ -1,4 +1,4 @@
-"""Class ids as targets, from training to export: the same numbers as one-hot targets."""
+"""Tests that class ids as targets give the same numbers as one-hot targets, from training to export."""
 
 import json
 

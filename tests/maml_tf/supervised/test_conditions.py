@@ -1,4 +1,4 @@
-"""Tests of other queries, tasks, ways and heads than usual: their numbers, files, reports and refusals."""
+"""Tests with unusual numbers of queries, tasks and ways, or a zero head: numbers, files, reports and refusals."""
 
 import pickle
 
@@ -27,7 +27,7 @@ BLOBS = (*QUICK, *(f"--{name}={value}" for name, value in SMALL.items()), "--num
 
 @pytest.fixture(scope="module")
 def logdir(tmp_path_factory):
-    """The folder of the runs of 2-way and of 3-way tasks."""
+    """The folder with a run on 2-way tasks and a run on 3-way tasks."""
     folder = tmp_path_factory.mktemp("runs")
     for ways in (2, 3):
         assert training(of_ways(ways), build.run_folder(of_ways(ways), folder), jit=False).run()
@@ -73,7 +73,7 @@ def test_zero_head_has_equal_logits_before_adaptation_and_every_other_weight_as_
     run, trained = restored(logdir, trained_ways, head="zero", ways=ways), restored(logdir, trained_ways)
     outputs = ways or trained_ways
     run.maml.model.get_layer("output").bias.assign(np.ones(outputs))
-    run = run.at(None)  # as for the best checkpoint and the members of an ensemble
+    run = run.at(None)  # as is done for the best checkpoint and members of an ensemble
     assert run.maml.model.output_shape == (None, outputs)
     assert any(np.any(v.numpy()) for v in trained.maml.weights if is_head(v))
     for variable, other in zip(run.maml.model.variables, trained.maml.model.variables, strict=True):
@@ -129,8 +129,8 @@ def test_queries_of_sinusoids():
     [
         ("--update_batch_size=15", "--queries=5", "--test_queries=5"),
         ("--train_update_batch_size=15", "--queries=5", "--update_batch_size=1", "--test_queries=1"),
-        ("--preset=reptile", "--update_batch_size=1", "--queries=5"),  # which trains with 15 shots
-        ("--num_classes=5", "--test_ways=3"),  # classes of the test split
+        ("--preset=reptile", "--update_batch_size=1", "--queries=5"),  # trains with 15 shots
+        ("--num_classes=5", "--test_ways=3"),  # the test split has 3 classes
     ],
 )
 def test_training_needs_no_more_data_than_itself_and_the_test_that_is_asked_for(run_main, tmp_path, sizes):

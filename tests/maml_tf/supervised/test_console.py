@@ -1,4 +1,4 @@
-"""`maml`, the command of an installation: `main.py` with the arguments of the process."""
+"""Tests that `maml`, the installed command, runs `main.py` with the arguments of the process."""
 
 import sys
 

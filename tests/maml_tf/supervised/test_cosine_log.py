@@ -1,4 +1,4 @@
-"""`gradient_cosine.csv`: its rows, through stops and resuming, and what a training run writes there."""
+"""Tests of `gradient_cosine.csv`: the rows that a training run writes, also when it is stopped and resumed."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ def rows(folder):
 
 
 def test_a_run_notes_its_cosines_and_ends_with_the_same_numbers(runs, straight, tmp_path, capfd, monkeypatch):
-    """Killed and resumed, too; `straight` is a run that notes nothing."""
+    """The same holds when it is killed and resumed. `straight` is a run that notes no cosines."""
     monkeypatch.setattr(progress, "EVERY_SECONDS", 0.01)
     schedule = Schedule(summary=2, save=5, validate=0)
     assert runs.training(tmp_path / "run", schedule, log=True, cosine=True).run()

@@ -1,4 +1,4 @@
-"""What the project knows of its datasets, and datasets of a user's own."""
+"""Tests of the facts about the project's datasets, and of users' own datasets."""
 
 import dataclasses
 import re
@@ -53,7 +53,7 @@ def test_no_module_but_datasets_asks_which_dataset_it_is():
     asking = re.compile(r"(?<!for )datasource (==|!=|in|not in) |is_regression|is_like_miniimagenet")
     sources = [ROOT / "main.py", *(ROOT / "maml_tf").rglob("*.py"), *(ROOT / "scripts").rglob("*.py")]
     found = [path.name for path in sources if asking.search(path.read_text(encoding="utf-8"))]
-    assert found == ["datasets.py"]  # in `find`
+    assert found == ["datasets.py"]  # only `find` there
 
 
 @pytest.mark.parametrize("module", ["datasets", "experiment"])

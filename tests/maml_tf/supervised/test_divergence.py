@@ -1,4 +1,4 @@
-"""Tasks that diverge are counted, and the others have a mean of their own."""
+"""Tests that diverged tasks are counted, and that the mean of the others is reported separately."""
 
 import numpy as np
 import pytest

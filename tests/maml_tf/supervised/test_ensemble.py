@@ -1,4 +1,4 @@
-"""Ensembles: every member adapts by itself, and what is measured is the mean of their outputs."""
+"""Tests of ensembles: every member adapts by itself, and the mean of their outputs is evaluated."""
 
 import functools
 
@@ -13,7 +13,7 @@ TASKS, UPDATES = 6, 2
 
 @pytest.fixture(scope="module")
 def members(runs):
-    """Two models that differ, large enough for adaptation to show."""
+    """The values of all variables of two different models, with weights large enough for adaptation to show."""
     random = np.random.default_rng(0)
     initial = [variable.numpy() for variable in variables(runs.maml)]
     trainable = {id(variable) for variable in runs.maml.model.trainable_variables}
@@ -82,7 +82,7 @@ def test_ensemble_of_two_is_the_mean_of_their_outputs(runs, members, evaluate, t
 
 
 def test_step_size_of_the_test_and_the_support_are_the_members(runs, members, evaluate):
-    """At a step size of zero nothing changes, and two equal members are as one."""
+    """With a step size of zero nothing changes, and two equal members give the same as one."""
     put(runs, members[0])
     alone = evaluate(runs.maml, step_size=0.0)
     found = evaluate(Ensemble(runs.maml, [members[0], members[0]]), step_size=0.0)

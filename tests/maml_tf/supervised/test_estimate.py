@@ -1,4 +1,4 @@
-"""`--estimate`: how long a training would take, from a few steps."""
+"""Tests of `--estimate`, which tells from a few steps how long a training would take."""
 
 import json
 import subprocess
@@ -24,14 +24,14 @@ def test_estimate_is_the_sum_of_its_parts():
     assert found.seconds == 60000 * 0.125 + 240 + 4
     assert [line.split("  ")[0] for line in found.text().splitlines()][1:3] == [part.what for part in found.parts]
     ends = [" ".join(line.split()[-2:]) for line in found.text().splitlines()][1:]
-    assert ends == ["5 min", "4 min", "9 min", "677 MB"]  # 2 h 5 min, 2 h 9 min
+    assert ends == ["5 min", "4 min", "9 min", "677 MB"]  # of 2 h 5 min and 2 h 9 min, without the hours
     assert "8.0 per second  2 h 5 min" in found.text()
     assert "10.0 s each" in found.text()
 
 
 @pytest.mark.parametrize("settings", [small_runs.SINUSOID, small_runs.IMAGES], ids=["compiled", "host"])
 def test_every_phase_is_timed_by_steps_of_its_own(settings, tmp_path, monkeypatch):
-    """By a clock that knows what each step takes."""
+    """The test uses a fake clock that knows how long each step takes."""
     if settings is small_runs.IMAGES:
         small_runs.use_small_omniglot(monkeypatch, tmp_path)
     clock = Clock()
@@ -64,16 +64,17 @@ def test_a_validation_of_many_calls_is_timed_by_some(tmp_path, monkeypatch):
     run = small_runs.training(experiment, tmp_path / "run", Schedule(validate=40, tasks=190), jit=False)
     monkeypatch.setattr(run.training, "evaluate", clock.evaluate)
     *_, validations = estimate(run.training, seconds=1.0).parts
-    # 8 calls of 25 tasks, and 0.3 s each.
+    # 8 calls of up to 25 tasks, each taking 0.3 s.
     assert validations == ("validations of 190 tasks", 3, pytest.approx(8 * 0.3))
     assert clock.evaluated == [25, 75]
 
 
 class Clock:
-    """The time, and what takes it.
+    """A fake clock, and fake work that advances it.
 
-    Steps take 0.01 s when pretraining, 0.02 to first order, 0.04 after; a summary 0.2, a cosine 0.4, a call of a
-    validation 0.3; to compile, a step takes 5 more, and these 7, 8 and 9.
+    A step takes 0.01 s in pretraining, 0.02 s to first order and 0.04 s afterwards; a summary takes 0.2 s, a cosine
+    0.4 s, and a call of a validation 0.3 s. Compiling takes 5 s more in the first step of each phase, and 7, 8 and 9 s
+    more in the first summary, cosine and validation.
     """
 
     def __init__(self):
@@ -101,7 +102,7 @@ class Clock:
         self.now += 0.2
 
     def cosine(self, steps, iteration):
-        assert (steps, iteration) == (self, 20)  # the first of meta-training
+        assert (steps, iteration) == (self, 20)  # the first iteration of meta-training
         self.compile("cosine", 8)
         self.now += 0.4
 
@@ -135,8 +136,8 @@ def test_what_is_no_training_has_no_estimate(run_main):
     assert_refused(run_main("--estimate", "--export_dir=x"), "are two things")
 
 
-# main.py, which in the end prints the seconds that it has estimated, or that its training took, and its peak memory.
-# All by the time of the processor, since other processes may have the machine.
+# Runs main.py, then prints the seconds that it estimated, or that its training took, and its peak memory. Seconds are
+# processor time, since other processes may use the machine too.
 MEASURED = """
 import json, sys, time, types
 import main
@@ -185,7 +186,7 @@ def test_a_whole_run_takes_the_time_and_memory_of_the_estimate_within_30_percent
 
 
 def measured(*flags, folder):
-    """What the program says at its end."""
+    """Runs MEASURED with flags; returns the numbers that it prints at its end."""
     program = f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{MEASURED}"
     command = [sys.executable, "-c", program, *flags]
     result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
@@ -194,7 +195,7 @@ def measured(*flags, folder):
 
 
 def write_photographs(folder):
-    """Classes of 84x84 pixels of noise, as miniImagenet's in size; 20 each."""
+    """Writes 5 classes for each split, each of 20 noise images of miniImagenet's size, 84x84; returns the folder."""
     pixels = np.random.default_rng(0).integers(0, 256, (20, 84, 84, 3), np.uint8)
     for split in ("train", "val", "test"):
         for name in range(5):

@@ -29,7 +29,7 @@ def draw(first, count):
 def maml():
     keras.utils.set_random_seed(0)
     model = networks.mlp((1,), 1)
-    for variable in model.trainable_variables:  # larger than the original's, so that adaptation shows
+    for variable in model.trainable_variables:  # larger than the original's initial weights, so that adaptation shows
         variable.assign(10 * variable)
     return MAML(model, losses.mse, step_size=0.01)
 
@@ -40,7 +40,7 @@ def whole(maml):
 
 
 class Recorder:
-    """Stands in for MAML: its figures are the first support input of each task, plus the number of updates."""
+    """Stands in for MAML: its query metrics are the first support input of each task plus the number of updates."""
 
     def __init__(self, accuracy):
         self.kinds = ["loss", "accuracy"] if accuracy else ["loss"]
@@ -255,7 +255,7 @@ def test_a_write_that_breaks_off_leaves_the_older_files(tmp_path, monkeypatch):
         write(images(seed=1), tmp_path, 1, 0.4)
     assert {p.name: p.read_bytes() for p in path.parent.iterdir()} == before
     monkeypatch.undo()
-    monkeypatch.setattr(evaluation.csv, "writer", full_disk)  # the pkl is written by then
+    monkeypatch.setattr(evaluation.csv, "writer", full_disk)  # the pkl file is written before
     with pytest.raises(UserError, match="no space left"):
         write(images(seed=1), tmp_path, 1, 0.4)
     assert {p.name: p.read_bytes() for p in path.parent.iterdir()} == before

@@ -1,4 +1,4 @@
-"""The cosine between the first- and the second-order meta-gradient."""
+"""Tests of the cosine between the first- and the second-order meta-gradient."""
 
 import keras
 import numpy as np
@@ -22,7 +22,7 @@ def tasks():
 
 
 def linear(loss=losses.mse, **settings):
-    """A MAML of outputs = x w, with w = (1, 2, 3, 4)."""
+    """Returns a MAML of the linear model outputs = x w, with w = (1, 2, 3, 4)."""
     model = keras.Sequential([keras.Input((4,), dtype="float64"), keras.layers.Dense(1, None, False, dtype="float64")])
     model.trainable_variables[0].assign([[1.0], [2.0], [3.0], [4.0]])
     return MAML(model, loss, **({"step_size": STEP, "task_axis": "map", "jit": False} | settings))
@@ -33,8 +33,11 @@ def found(maml, tasks):
 
 
 def by_hand(tasks, num_updates):
-    """Both meta-gradients of linear regression in closed form: first order stops at the adapted w, from which second
-    order goes back through every update, w <- w - step * H w + ..., by the factor 1 - step * H."""
+    """Returns the cosine of the two meta-gradients of linear regression, in closed form.
+
+    The first-order meta-gradient is the query gradient at the adapted w. For second order, this gradient is multiplied
+    by 1 - STEP * H for every update w <- w - STEP * H w + ..., where H is the Hessian of the support loss.
+    """
     first, second = np.zeros((4, 1)), np.zeros((4, 1))
     for support_x, support_y, query_x, query_y in zip(*tasks, strict=True):
         w, hessian = np.array([[1.0], [2.0], [3.0], [4.0]]), 2 * support_x.T @ support_x / len(support_x)
@@ -56,20 +59,20 @@ def test_linear_regression_by_hand(tasks, num_updates, settings):
 
 @pytest.mark.parametrize("settings", WAYS)
 def test_one_where_second_derivatives_vanish(tasks, settings):
-    """A loss that is linear in the outputs, and these in the weights."""
+    """The loss is linear in the outputs, and the outputs are linear in the weights."""
     maml = linear(lambda outputs, targets: tf.reduce_mean(outputs * targets), num_updates=2, **settings)
     assert found(maml, tasks) == pytest.approx(1, abs=1e-14)
 
 
 def test_of_the_original_s_own_gradients():
-    """Two goldens that differ in nothing but the order."""
+    """The two goldens differ only in the order of the meta-gradient."""
     first, second = Golden("o2"), Golden("o2b")
     gradients = [golden.of_roles("metagrad") for golden in (first, second)]
     a, b = (np.concatenate([gradient[role].ravel() for role in sorted(gradient)]) for gradient in gradients)
     expected = a @ b / np.linalg.norm(a) / np.linalg.norm(b)
     assert 0 < expected < 0.999
     maml = first.maml(task_axis="map", jit=False)
-    assert maml.first_order  # which makes no difference
+    assert maml.first_order  # has no effect on the cosine
     np.testing.assert_allclose(found(maml, second.tasks("float64")), expected, rtol=1e-7)
 
 

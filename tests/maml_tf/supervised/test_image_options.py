@@ -1,4 +1,4 @@
-"""The settings of images: lists of classes, augmentation and normalisation of pixels."""
+"""Tests of the settings for images: lists of classes, augmentation and normalisation of pixels."""
 
 import json
 
@@ -41,7 +41,7 @@ def test_name_of_the_folder_tells_the_options():
 
 @pytest.fixture
 def lists(tmp_path):
-    """A file of lists of classes."""
+    """A file that lists the classes of each split."""
     path = tmp_path / "birds.json"
     path.write_text(json.dumps({"train": ["a", "b"], "valid": ["c", "d"], "test": ["e", "f"]}))
     return path
@@ -54,7 +54,7 @@ def test_lists_are_a_setting_by_what_they_say(lists, tmp_path):
     assert experiment.flags() == ["--datasource=folder", f"--splits={lists}#{digits}"]
     moved = lists.rename(tmp_path / "moved.json")
     made = {**vars(experiment)}
-    assert Experiment.of(**made) == experiment  # not read
+    assert Experiment.of(**made) == experiment  # without reading the file, which was moved
     assert Experiment.of(datasource="folder", splits=str(moved)).differences(made) == []
     moved.write_text(moved.read_text().replace('"b"', '"g"'))
     other = Experiment.of(datasource="folder", splits=str(moved))
@@ -162,7 +162,7 @@ def test_gradients_do_not_depend_on_how_tasks_run():
     data = build.load(NORMALIZED)
     tasks = data.source.sample(0, "train", 0, 2)
     mapped, vectorised = (
-        # To first order, which compiles sooner: second derivatives do not reach the pixels.
+        # First order compiles faster, and suffices since second derivatives do not reach the pixels.
         build.build(NORMALIZED, data.source, way, False).meta_gradients(tasks, first_order=True)
         for way in ("map", "vectorize")
     )

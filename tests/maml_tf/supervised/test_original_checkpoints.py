@@ -1,4 +1,4 @@
-"""Reading the original's own checkpoints."""
+"""Tests of reading the original code's checkpoints."""
 
 import os
 from pathlib import Path
@@ -24,7 +24,7 @@ def conv4(**settings):
 
 
 def numbered(model):
-    """The model, each of its numbers another."""
+    """Gives every number in the trainable variables a different value; returns the model."""
     count = 0
     for variable in model.trainable_variables:
         size = int(np.prod(variable.shape))
@@ -79,7 +79,7 @@ def test_weights_come_back(tmp_path, make):
 
 
 def test_what_tensorflow_1_itself_saves_with_an_optimiser(tmp_path):
-    """Two Adams in it, and the moving averages that the original never uses."""
+    """The checkpoint holds the state of two Adam optimizers, and moving averages that the original never uses."""
     v1 = tf.compat.v1
     with tf.Graph().as_default(), v1.Session() as session:
         with v1.variable_scope("model"):
@@ -169,7 +169,7 @@ def test_ours_are_told_apart_and_training_does_not_resume_from_the_original_s(tm
 
 @pytest.fixture(scope="module")
 def authors():
-    """The folder of the authors' own weights, and what they must give."""
+    """The folder of the authors' own weights, and the numbers that these must give."""
     if not os.environ.get("MAML_TEST_DATA"):
         pytest.skip("MAML_TEST_DATA names no folder with the authors' checkpoint")
     folder = Path(os.environ["MAML_TEST_DATA"]) / "checkpoints"
@@ -183,7 +183,7 @@ def authors():
     ("dtype", "tolerance"), [("float64", 1e-5), pytest.param("float32", 1e-3, marks=pytest.mark.slow)]
 )
 def test_authors_weights_give_the_original_s_logits(authors, dtype, tolerance):
-    """Before and after each of 10 updates, for queries of 5 and of 75 images, whose statistics differ."""
+    """Checked before and after each of 10 updates, for 5 and for 75 query images, whose statistics differ."""
     folder, golden = authors
     model = networks.conv4((84, 84, 3), 5, 32, max_pool=True, flatten=True, dtype=dtype)
     original_checkpoints.load(folder / "model59000", model)

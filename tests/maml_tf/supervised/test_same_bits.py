@@ -1,4 +1,4 @@
-"""The same command gives the same bits, and so does one that was interrupted: with images of miniImagenet's size."""
+"""Tests that the same command gives the same bits with images of miniImagenet's size, also when it runs in parts."""
 
 import pytest
 

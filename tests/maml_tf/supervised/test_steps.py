@@ -18,7 +18,7 @@ EXPERIMENT = small(SINUSOID, 6, pretrain_iterations=4)
 
 
 class Recorder:
-    """Stands in for MAML: its metrics are the first number of the tasks, and it notes what it is asked to do."""
+    """Stands in for MAML: its tasks are one number, which is also the loss; it records its steps and functions."""
 
     workers = ALONE
 
@@ -42,7 +42,7 @@ class Recorder:
 
 
 class Counting:
-    """A task source whose meta-batch is its iteration."""
+    """A task source whose meta-batch is the number of the iteration."""
 
     in_graph = False
 
@@ -55,7 +55,7 @@ class Counting:
 
 
 class Numpy(np.float32):
-    """A metric as TensorFlow would give it."""
+    """A metric with a `numpy` method, as TensorFlow's tensors have."""
 
     def numpy(self):
         return np.float32(self)
@@ -141,7 +141,7 @@ def test_compiling_ahead_changes_nothing_and_leaves_nothing_to_trace(jit):
     assert not any(thread.name == "compile ahead" for thread in threading.enumerate())
     for variable, value in zip(variables(maml), initial, strict=True):
         np.testing.assert_array_equal(variable.numpy(), value)
-    assert [loop.experimental_get_tracing_count() for loop in steps._loops.values()] == [1]  # of pretraining alone
+    assert [loop.experimental_get_tracing_count() for loop in steps._loops.values()] == [1]  # pretraining's loop
     list(steps.run(0, 2))
     assert [loop.experimental_get_tracing_count() for loop in steps._loops.values()] == [1]
 
@@ -178,7 +178,7 @@ def test_host_steps_begin_anywhere_and_end_their_thread(recorder):
     before = threading.active_count()
     with HostSteps(recorder, EXPERIMENT, Counting()) as steps:
         list(steps.run(6, 8))
-        list(steps.run(5, 7))  # not where the last call ended
+        list(steps.run(5, 7))  # begins before the end of the last call
         assert threading.active_count() == before + 1
     assert threading.active_count() == before
     assert [iteration for _, iteration in recorder.steps] == [6, 7, 5, 6]

@@ -24,7 +24,7 @@ def test_training_trains(runs, straight):
 
 
 def test_resumed_runs_give_the_numbers_of_the_uninterrupted_one(runs, straight, tmp_path):
-    """Interrupted while pretraining, between the two phases, and while meta-training; by Ctrl-C and by kills."""
+    """The run is interrupted in pretraining, between the phases and in meta-training, by Ctrl-C and by kills."""
     for iteration, act, saved in (
         (2, ctrl_c, 2),
         (PRETRAIN, kill, 2),
@@ -73,7 +73,7 @@ def test_validation_says_how_many_tasks_diverge(sinusoids, tmp_path, monkeypatch
 
 def test_finished_run_has_nothing_to_do(runs, straight, capsys):
     before = snapshot(straight.parent)
-    for metatrain in (METATRAIN, METATRAIN - 2):  # also when it is asked for less than there is
+    for metatrain in (METATRAIN, METATRAIN - 2):  # also for fewer iterations than were done
         assert runs.training(straight.parent, EVERY, log=True, metatrain=metatrain).run()
     assert snapshot(straight.parent) == before
     assert "Resuming from the checkpoint of iteration 8" in capsys.readouterr().out
@@ -116,5 +116,5 @@ def test_validation_takes_the_tasks_that_it_is_told(runs, tmp_path, monkeypatch)
 
     monkeypatch.setattr(training.evaluation, "evaluate", noted)
     runs.training(tmp_path, Schedule(summary=0, save=0, validate=END, tasks=7)).run()
-    assert set(counts) == {7}  # once more where it is compiled ahead
+    assert set(counts) == {7}  # also in the call that compiles ahead, if any
     assert [DATASETS[name].validation_tasks for name in ("omniglot", "miniimagenet", "folder")] == [None, 200, 200]

@@ -1,4 +1,4 @@
-"""The variants of MAML among the settings: names, presets, refusals, combinations, and runs in several phases."""
+"""Tests of the settings for variants of MAML: names, presets, refusals, combinations, and runs in several phases."""
 
 import contextlib
 import dataclasses
@@ -59,7 +59,7 @@ def test_names_of_folders(given, suffix):
 
 
 def of(*arguments):
-    """The experiment that a command line trains, and the one that it tests."""
+    """Returns the experiment that a command line trains, and the one that it tests."""
     return main.experiments(main.parse(["main.py", *arguments]))
 
 
@@ -84,14 +84,14 @@ def test_flags_of_a_preset_s_own_settings_override_them():
 
 
 def test_presets_are_the_published_settings():
-    """The commands of Reptile's code and the configuration of MAML++'s, Omniglot 5-way 1-shot."""
+    """They come from the commands in Reptile's code and from MAML++'s configuration for Omniglot 5-way 1-shot."""
     reptile, tested = of("--preset=reptile", "--datasource=omniglot")
     assert (reptile.update_batch_size, tested.update_batch_size) == (10, 1)
     found = [reptile.meta_batch_size, reptile.meta_lr, reptile.iterations, reptile.num_updates, reptile.test_updates]
     assert found == [5, 1.0, 100_000, 5, 50]
     plus, _ = of("--preset=maml_plus_plus", "--datasource=omniglot")
     found = [plus.meta_batch_size, plus.update_lr, plus.iterations, plus.num_updates, plus.query_loss_iterations]
-    assert found == [8, 0.02, 50_000, 5, 5000]  # 0.1 of a mean over 5 ways
+    assert found == [8, 0.02, 50_000, 5, 5000]  # 0.02 here is 0.1 for a loss averaged over 5 ways
     mini, _ = of("--preset=reptile", "--datasource=miniimagenet")
     assert (mini.update_batch_size, mini.num_updates) == (15, 8)
     many, _ = of("--preset=reptile", "--datasource=omniglot", "--num_classes=20")
@@ -149,7 +149,7 @@ def test_older_checkpoints_lack_these_settings():
 def test_a_decay_goes_with_its_number_of_iterations():
     made = dataclasses.asdict(Experiment.of(meta_lr_decay="cosine", metatrain_iterations=10))
     longer = Experiment.of(meta_lr_decay="cosine", metatrain_iterations=20)
-    assert longer.differences(made) == []  # of a test
+    assert longer.differences(made) == []  # allowed in a test
     assert longer.differences(made, resuming=True) == [
         "--metatrain_iterations=10 (now 20), over which the learning rate decays"
     ]
@@ -211,7 +211,7 @@ PLUS_PLUS = {
     ids=["MAML++", "Reptile", "Meta-SGD, BOIL and Adam"],
 )
 def test_a_resumed_run_ends_with_the_same_numbers(settings, others, tmp_path, monkeypatch):
-    """All of its phases are still to come, or to end."""
+    """It resumes after iteration 1, when the later phases are still to come."""
     small_runs.use_small_omniglot(monkeypatch, tmp_path)
     _, straight = trained(tmp_path / "straight", settings | others, 4, Schedule(summary=0, save=1, validate=0))
     resumed = tmp_path / "resumed"
@@ -223,7 +223,7 @@ def test_a_resumed_run_ends_with_the_same_numbers(settings, others, tmp_path, mo
 
 
 def drawn(seed):
-    """At least two of the settings at random that go with one another."""
+    """Draws two to four random settings that can be combined."""
     rng, chosen = random.Random(seed), {}
     for name in rng.sample(sorted(SETTINGS), len(SETTINGS)):
         with contextlib.suppress(UserError):
@@ -253,7 +253,7 @@ def test_drawn_combinations_train_test_and_export(seed, tmp_path):
 
 
 def assert_exported(maml, tasks, folder):
-    """An export adapts as MAML does."""
+    """Asserts that an export adapts as MAML does."""
     x, y, query = (tf.constant(values[0]) for values in tasks[:3])
     loaded = tf.saved_model.load(str(maml.export(folder / "export")))
     answer = loaded.adapt_and_predict(x, y, query)["query_outputs"]
@@ -264,7 +264,7 @@ def assert_exported(maml, tasks, folder):
     "others", [{"algorithm": "reptile"}, pytest.param({}, marks=pytest.mark.slow)], ids=["Reptile", "MAML"]
 )
 def test_minibatches_are_exported_and_tested_with_other_shots(others, tmp_path, monkeypatch):
-    """The loss of a minibatch is divided by its own shots, whatever those of the training are."""
+    """The loss of a minibatch is divided by the minibatch's own shots, whatever the shots in training are."""
     small_runs.use_small_omniglot(monkeypatch, tmp_path)
     settings = small_runs.IMAGES | {"conv": False, "inner_batch_size": 1, "num_updates": 2} | others
     run, _ = trained(tmp_path / "run", settings, 2)

@@ -1,4 +1,4 @@
-"""Trainings that are interrupted, resumed and compared."""
+"""Helpers for trainings that are interrupted, resumed and compared."""
 
 import os
 import signal
@@ -21,12 +21,12 @@ class Killed(BaseException):
 
 
 class Runs:
-    """Trainings of the same settings, each as if in a process of its own, except that they compile only once.
+    """Makes trainings with the same settings. Each starts as in a new process, but they compile only once.
 
-    First comes pretraining and then meta-training, PRETRAIN and METATRAIN iterations. It is not compiled by XLA.
+    They do PRETRAIN iterations of pretraining, then METATRAIN of meta-training, without XLA.
 
     Args:
-        settings: of the Experiment, as a dict.
+        settings: dict of settings of the Experiment.
     """
 
     def __init__(self, settings):
@@ -38,28 +38,28 @@ class Runs:
         self.initial = [variable.numpy() for variable in self.variables]
 
     def experiment(self, metatrain=METATRAIN, **others):
-        """The Experiment of these settings and others."""
+        """Returns the Experiment with these settings and `others`."""
         return small(self.settings, metatrain, **({"pretrain_iterations": PRETRAIN} | others))
 
     def training(self, folder, schedule=NEVER, log=False, source=None, cosine=False, **settings):
-        """A Run that starts as a new process does, with the initial weights."""
+        """Returns a Run with the initial weights, as a new process would start it."""
         for variable, value in zip(self.variables, self.initial, strict=True):
             variable.assign(value)
         data = self.data._replace(source=source or self.data.source)
         return _Compiled(self, self.experiment(**settings), self.maml, data, folder, schedule, log, cosine)
 
     def steps_for(self, maml, experiment, source):
-        """As `steps.steps_for`, compiled once."""
+        """As `steps.steps_for`, but compiles only once."""
         if not source.in_graph:
             return steps_for(maml, experiment, source)
-        key = experiment.seed, source  # what else the compiled loop depends on is the same in all of them
+        key = experiment.seed, source  # all else that the compiled loop depends on is the same in all trainings
         if key not in self._compiled:
             self._compiled[key] = steps_for(maml, experiment, source)
         return self._compiled[key]
 
 
 class _Compiled(Run):
-    """A Run that takes what `runs` has compiled before."""
+    """A Run that uses the steps that `runs` has compiled."""
 
     def __init__(self, runs, *arguments):
         super().__init__(*arguments)
@@ -72,7 +72,7 @@ class _Compiled(Run):
 
 
 def at_save(run, iteration, act):
-    """Acts just before the checkpoint of an iteration is written."""
+    """Makes the run call `act` just before it writes the checkpoint of an iteration; returns the run."""
     save = run.store.save
 
     def acting(now):
@@ -85,10 +85,10 @@ def at_save(run, iteration, act):
 
 
 def ctrl_c():
-    """Does what Ctrl-C does."""
+    """Sends this process the signal that Ctrl-C sends."""
     os.kill(os.getpid(), signal.SIGINT)
 
 
 def kill():
-    """Ends the training on the spot."""
+    """Ends the training at once, as a kill would."""
     raise Killed

@@ -1,4 +1,4 @@
-"""What the original's environment classes computed, on today's MuJoCo where they simulate (float64)."""
+"""Results (float64) of the original's environment classes; those that simulate were run on today's MuJoCo."""
 
 import functools
 from pathlib import Path
@@ -15,7 +15,7 @@ def goldens() -> dict[str, np.ndarray]:
 
 
 def part(prefix: str) -> dict[str, np.ndarray]:
-    """The arrays below a prefix, without it in their names."""
+    """Returns the arrays whose names begin with the prefix and "/", by the rest of their names."""
     found = {key.removeprefix(prefix + "/"): value for key, value in goldens().items() if key.startswith(prefix + "/")}
     assert found, prefix
     return found

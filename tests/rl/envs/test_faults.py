@@ -1,4 +1,4 @@
-"""Simulations that diverge, drawing without OpenGL, and sizes that make no sense."""
+"""Tests of simulations that diverge, rendering without OpenGL, and impossible sizes."""
 
 import os
 import subprocess
@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[3]
 
 
 def step_all(tasks, spoil=lambda: None):
-    """Two steps of 2 x 3 robots, with something spoilt before the second."""
+    """Takes two steps with 2 x 3 robots and calls `spoil` before the second; returns the results of both."""
     tasks.reset(np.full((2, 1), 1.0), (0,))
     actions = np.random.default_rng(0).normal(size=(2, 2, 3, tasks.act_dim))
     first = tasks.step(actions[0])

@@ -1,4 +1,4 @@
-"""The goals: the 40 published ones, and those of training."""
+"""Tests of the goals: the 40 published ones, and those drawn for training."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Half-cheetah and ant against trajectories and rewards of the original's environment classes."""
+"""Compares half-cheetah and ant with trajectories and rewards of the original's environment classes."""
 
 from types import SimpleNamespace
 

@@ -1,4 +1,4 @@
-"""A user's own Gymnasium environment as the tasks of a meta-batch."""
+"""Tests of a user's own Gymnasium environment as the tasks of a meta-batch."""
 
 import gymnasium
 import numpy as np
@@ -13,7 +13,7 @@ ID = "own/Lift-v0"
 
 
 class Lift(gymnasium.Env):
-    """Moves up and down between floors -1 and 3; the goal is a floor. Begins anywhere in the lowest 0.1."""
+    """A lift that actions move up and down; the goal is a height from 0 to 3. It begins at 0 to 0.1, ends above 2.9."""
 
     action_space = spaces.Box(-0.5, 1.5, (1,), np.float32)
     observation_space = spaces.Box(-np.inf, np.inf, (1, 1), np.float32)
@@ -51,7 +51,7 @@ def test_actions_goals_and_ends():
     np.testing.assert_array_equal(observations, tasks.reset(np.array([[1.0], [2.0]]), (0,)))
     np.testing.assert_array_equal(observations[..., 1], [[1] * 3, [2] * 3])
     actions = np.zeros((2, 3, 1))
-    actions[1, 2] = 7.0  # clipped to 1.5 floors
+    actions[1, 2] = 7.0  # clipped to 1.5
     moved, rewards, dones = tasks.step(actions)
     np.testing.assert_allclose(moved[..., 0] - observations[..., 0], [[0.5] * 3, [0.5, 0.5, 1.5]], atol=1e-6)
     np.testing.assert_allclose(rewards, -np.abs(moved[..., 0] - moved[..., 1]), atol=1e-6)
@@ -88,7 +88,7 @@ def test_goals_are_drawn_by_an_environment_that_returns_the_same_object_each_tim
 
 
 class Basement(gymnasium.Wrapper):
-    """Goals below the ground, for an environment with goals of its own or without."""
+    """Draws goals below the ground, for an environment with or without its own goals."""
 
     def sample_task(self, random):
         return random.uniform(-1, 0, 1)

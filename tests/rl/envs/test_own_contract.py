@@ -1,4 +1,4 @@
-"""What a user's environment must give, and what is said where it gives something else."""
+"""Tests of what a user's environment must return, and of the messages where it returns something else."""
 
 from typing import NamedTuple
 
@@ -16,7 +16,7 @@ ID = "own/Room-v0"
 
 
 class Room(gymnasium.Env):
-    """A point in a room; `taken` are the goals that set_task took."""
+    """A point in a room; `taken` lists the goals that set_task was given."""
 
     action_space = spaces.Box(-1, 1, (2,), np.float32)
     observation_space = spaces.Box(-9, 9, (2,), np.float32)
@@ -40,7 +40,7 @@ class Room(gymnasium.Env):
 
 @pytest.fixture(autouse=True, params=[None, 4], ids=["endless", "with a limit of steps"])
 def _registered(request):
-    """With a limit Gymnasium's own wrapper takes apart what step gives."""
+    """With a limit of steps, Gymnasium's own wrapper unpacks the result of `step`."""
     gymnasium.register(ID, Room, max_episode_steps=request.param)
     yield
     del gymnasium.registry[ID]
@@ -129,12 +129,12 @@ def test_errors_of_the_environment_itself_are_left_as_they_are(monkeypatch):
 def test_a_wrapper_of_the_user_s_reaches_its_environment(monkeypatch):
     class Doubled(gymnasium.ObservationWrapper):
         def observation(self, observation):
-            return 2 * observation + self.env.goal  # an attribute, which a wrapper in between would hide
+            return 2 * observation + self.env.goal  # a wrapper in between would hide `goal`
 
     gymnasium.registry[ID].entry_point = lambda: Doubled(Room())
     assert trajectories().observations[0, 0, 0].tolist() == [0.5, -1.5]
     monkeypatch.setattr(Room, "step", lambda self, action: (OBSERVATION, -1.0, False, {}))
-    with pytest.raises(ValueError, match="unpack"):  # in the user's own wrapper
+    with pytest.raises(ValueError, match="unpack"):  # raised in the user's own wrapper
         trajectories()
 
 
@@ -184,11 +184,11 @@ def test_goals_come_back_to_set_task_as_they_were_drawn(monkeypatch, kind):
 
     monkeypatch.setattr(Room, "sample_task", sample_task)
     goals = envs.sample_goals(ID, 0, 0, 2)
-    expected = drawn[1:3]  # the first tells their form
+    expected = drawn[1:3]  # the first only tells their form
     tasks = envs.make_vector(ID, 2, 3, 5, oracle=True)
     assert goals.shape == (2, tasks.goal_dim)
     observations = tasks.reset(goals, (0,))
-    np.testing.assert_array_equal(observations[:, 0, 2:], goals)  # what an oracle is told
+    np.testing.assert_array_equal(observations[:, 0, 2:], goals)  # an oracle observes the goal
     for i, env in enumerate(tasks._envs):
         (taken,) = env.unwrapped.taken
         assert_same(taken, expected[i // 3])

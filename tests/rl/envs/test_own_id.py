@@ -1,4 +1,4 @@
-"""Ids of a user's environment: what is no id, and modules that cannot be imported."""
+"""Tests of the ids of users' environments: invalid ids, and modules that cannot be imported."""
 
 import gymnasium
 import pytest
@@ -8,7 +8,7 @@ from rl import envs
 
 
 def refused(name):
-    """The sentence that an id is refused with, wherever it is asked for."""
+    """Asserts that making the environment and drawing goals refuse an id; returns the error message."""
     for ask in lambda: envs.make_vector(name, 1, 1, 5), lambda: envs.sample_goals(name, 0, 0, 1):
         with pytest.raises(UserError) as error:
             ask()

@@ -1,4 +1,4 @@
-"""2D navigation in its three forms against the original's numbers and against each other."""
+"""Compares the three forms of 2D navigation with the original's numbers and with each other."""
 
 import gymnasium
 import numpy as np
@@ -120,5 +120,5 @@ def test_frames_show_the_goal_and_the_point():
     after = env.render()
     assert (before != after).any()
     for frame in before, after:
-        rows, columns = np.nonzero((frame == [213, 94, 0]).all(axis=-1))  # the goal's colour, above and right
+        rows, columns = np.nonzero((frame == [213, 94, 0]).all(axis=-1))  # the goal is above and right
         assert rows.max() < 160 < columns.min()
