@@ -53,9 +53,9 @@ class Conv2D(keras.layers.Layer):
         strides: 1 or 2.
         bias_cancels: whether the next layer subtracts the bias again, so that it need not be added.
         moments: source of the mean and variance of each output channel, which are then returned too: "output" computes
-            them from the output, "patches" from the moments of the patches, of which the output is a linear function.
-            Both give the same; "patches" is far less work where the input is data, whose moments do not change from one
-            update to the next. Default, none.
+            them from the output. "patches" computes them from the moments of the patches, since the output is a linear
+            function of the patches. Both give the same; "patches" is far less work where the input is data, because the
+            moments of data do not change from one update to the next. Default, none.
         pool: whether to max-pool the output 2x2 after its `moments`; only with moments="patches". Doing both at once
             takes half the time on CPU for large batches of large images.
         normalise: epsilon of batch normalisation; only with moments="patches" and without `pool`. In training the

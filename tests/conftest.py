@@ -98,6 +98,14 @@ def run_main(monkeypatch, capsys, tmp_path):
     return call
 
 
+@pytest.fixture(scope="module")
+def built_once():
+    """A `build.build` with which all commands of a file's tests that have the same settings share one MAML."""
+    from tests.maml_tf.built_once import BuiltOnce
+
+    return BuiltOnce()
+
+
 @pytest.fixture
 def small_omniglot(monkeypatch, tmp_path):
     """Has the command load the small Omniglot."""

@@ -11,7 +11,6 @@ from maml_tf.supervised.experiment import Experiment
 from tests.command import assert_refused
 from tests.data_generators.synthetic_images import tree, write
 from tests.data_generators.synthetic_omniglot import snapshot
-from tests.maml_tf.built_once import BuiltOnce
 
 # Flags that leave little to compile and few tasks.
 QUICK = ("--log=False", "--validation_interval=0", "--jit=false", "--meta_batch_size=2", "--metatrain_iterations=4")
@@ -41,9 +40,9 @@ def test_images_without_a_split_that_training_needs(run_main, tmp_path):
     assert not (tmp_path / "logs").exists()
 
 
-def test_a_run_is_not_resumed_on_other_images(run_main, monkeypatch, tmp_path):
+def test_a_run_is_not_resumed_on_other_images(run_main, built_once, monkeypatch, tmp_path):
     """The run may be tested on them. Runs of earlier versions did not record their images, so they are not checked."""
-    monkeypatch.setattr(build, "build", BuiltOnce())
+    monkeypatch.setattr(build, "build", built_once)
     for name, last in (("mine", "d"), ("yours", "e")):
         classes = dict.fromkeys(["val/a", "val/b", "train/c", f"train/{last}"], 2)
         write(tmp_path / name, tree(classes, width=16, height=16))

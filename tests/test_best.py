@@ -13,7 +13,6 @@ from maml_tf.supervised.build import load_run
 from maml_tf.supervised.experiment import Experiment
 from tests.command import assert_refused
 from tests.data_generators.synthetic_omniglot import snapshot
-from tests.maml_tf.built_once import BuiltOnce
 
 RUN = (
     *("--log=False", "--jit=false", "--task_axis=map", "--logdir=runs"),
@@ -26,11 +25,6 @@ FILES = "test_ubs10_stepsize0.01"
 def _few_tasks(monkeypatch):
     monkeypatch.setattr(training, "EVALUATION_TASKS", 20)
     monkeypatch.setattr(commands, "EVALUATION_TASKS", 20)
-
-
-@pytest.fixture(scope="module")
-def built_once():
-    return BuiltOnce()
 
 
 @pytest.fixture

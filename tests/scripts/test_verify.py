@@ -15,7 +15,6 @@ from scripts import record, reproduce, verify
 from scripts.record import Line, Number
 from scripts.results import RESULTS
 from scripts.rows import Options
-from tests.maml_tf.built_once import BuiltOnce
 from tests.scripts.conftest import ITERATIONS
 
 ROOT = Path(__file__).parents[2]
@@ -66,11 +65,6 @@ def test_the_largest_difference_is_named_otherwise_the_last_update():
 def test_an_interval_may_differ_by_its_rounding_where_numbers_must_agree(update, ci95, half_widths, verdict):
     checked = verify.compare(LINE, {update: (float(LINE.ours_by_update[update].mean), ci95)}, half_widths)
     assert (checked.verdict, checked.differs) == (verdict, verdict != "ok")
-
-
-@pytest.fixture(scope="module")
-def built_once():
-    return BuiltOnce()
 
 
 @pytest.fixture

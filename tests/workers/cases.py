@@ -90,8 +90,8 @@ MAMLS = {  # name -> (function that makes the network, input shape, number of ta
 # computations, except for the cases in SLOWLY, which are slow.
 PRETRAINED, GRADIENTS = ("random", "conv"), ("first_order",)
 WHOLE = ("conv4", "conv_second_order")  # slow; other cases are parts of these
-LATER = ("clipped", "reptile", "all_updates")  # only computed among the slow cases
 SLOWLY = {"dense_float32": "pretrained", "clipped": "pretrained", "reptile": "gradients", "all_updates": "gradients"}
+LATER = {*WHOLE, *SLOWLY} - {"dense_float32"}  # only computed among the slow cases
 
 
 @functools.cache  # so that cases share what they have compiled
@@ -238,7 +238,7 @@ def of_mamls(names, slowly=lambda name: None):
 
 
 CASES = {
-    **of_mamls(name for name in MAMLS if name not in (*WHOLE, *LATER)),
+    **of_mamls(name for name in MAMLS if name not in LATER),
     "compiled_loop": compiled_loop,
     "evaluations": evaluations,
     "trust_region": trust_region,
