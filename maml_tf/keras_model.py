@@ -231,7 +231,7 @@ class MAMLModel(keras.Model):
 
     def fit(self, x: Any = None, y: Any = None, **settings: Any) -> keras.callbacks.History:
         """Trains as `keras.Model.fit` does, on tasks."""
-        _ = self.maml  # an error if there is no loss yet
+        self.maml.pure.check_trainable()  # or an error if there is no loss yet
         if "validation_data" in settings:
             settings["validation_data"] = for_keras(settings["validation_data"], as_pairs)
         shuffles = not (hasattr(x, "__next__") or isinstance(x, tf.data.Dataset))  # Keras does not shuffle these

@@ -117,7 +117,8 @@ class MAML(Saved, Fixed):
         self.pretrain_optimizer.build(self.weights)
         self.task_axis, self.jit = resolve(task_axis, jit, model)
         self.workers, self.target_spec = workers, None  # target_spec: [examples, ...], set by the first tasks
-        self.compiler, self._server = Compiler(self.task_axis, self.jit, workers.count > 1), serving.Server(self)
+        self.compiler = Compiler(self.task_axis, self.jit, workers.count > 1, self.pure.check_trainable)
+        self._server = serving.Server(self)
 
     @property
     def weights(self) -> list[keras.Variable]:
@@ -289,10 +290,9 @@ class MAML(Saved, Fixed):
         count = checks.number_of(tasks, queries)
         if tf.is_tensor(tasks.support_y):
             self.target_spec = tf.TensorSpec([None, *tasks.support_y.shape[2:]], tasks.support_y.dtype)
-        iteration = steps_of(self.optimizer) + steps_of(self.pretrain_optimizer)
+        iteration = tf.cast(steps_of(self.optimizer) + steps_of(self.pretrain_optimizer), tf.int64)
         seeds = [s[first:] for s in self.pure.seeds_per_task(iteration, first + count)]
-        examples = checks.size(tf.nest.flatten(tasks.support_x)[0], 1)
-        seed = tf.stack([tf.cast(iteration, tf.int64), 0])
+        examples, seed = checks.size(tf.nest.flatten(tasks.support_x)[0], 1), tf.stack([iteration, 0])
         order = self.learner.order(first + count, examples, self.num_updates, seed)
         return tasks, seeds, [] if order is None else [order[first:]], count
 

@@ -104,6 +104,7 @@ class PureModel:
         self.adapted = [v for v in model.trainable_variables if adapts(v)]
         self.shared = [v for v in model.trainable_variables if not adapts(v)]
         self.state = list(model.non_trainable_variables)
+        self._trainable = [(v, v.trainable) for v in self.adapted + self.shared + self.state]
         self._is_seed = [is_seed(v) for v in self.state]
         self._assigned: list[bool] | None = None  # which of the state the model assigns in a call
         if not self.adapted:
@@ -133,6 +134,13 @@ class PureModel:
             self._assigned = [new is not old for new, old in zip(new_state, state, strict=True)]
         penalty = tf.add_n(penalties) if penalties else tf.zeros([], self.dtype)
         return checks.floats_as(outputs, self.dtype), new_state, penalty
+
+    def check_trainable(self) -> None:
+        """Raises UserError if weights were frozen or unfrozen since this object was made: it would not notice."""
+        for variable, before in self._trainable:
+            if variable.trainable != before:
+                how = f"{'frozen' if before else 'unfrozen'} after the MAML was made"
+                raise UserError(f"{variable.path} was {how}: make another MAML, or compile the MAMLModel again")
 
     @functools.cached_property
     def _first(self):
@@ -226,11 +234,7 @@ class PureModel:
         return Tasks(x, self.targets(y), query_x, self.targets(query_y))
 
     def observe(self, x: Any) -> None:
-        """Finds out which part of the state the model assigns when it is called, unless that is known already.
-
-        Args:
-            x: inputs of one task, or tf.TensorSpec of them.
-        """
+        """Finds out, if need be, which state a call on x assigns: inputs of one task, or tf.TensorSpec of them."""
         if self._assigned is None:
             groups = [[tf.TensorSpec(v.shape, v.dtype) for v in g] for g in (self.adapted, self.shared, self.state)]
             x = tf.nest.map_structure(lambda t: tf.TensorSpec(t.shape, t.dtype), x)
@@ -243,8 +247,7 @@ class PureModel:
         badly where updates are few and large: on Omniglot after one update, they cost a sixth of the accuracy.
 
         Args:
-            adapted, shared: lists of tensors.
-            state: list of tensors that the inner loop left.
+            adapted, shared, state: lists of tensors; the inner loop left the state.
             support_x: inputs of the support.
 
         Returns:
@@ -258,12 +261,9 @@ class PureModel:
         return [tf.cast(update, s.dtype) if is_update_index(v) else s for s, v in indices]
 
     def seeds_per_task(self, iteration: Any, num_tasks: Any) -> list[tf.Tensor]:
-        """Seeds for random layers, different for each task and iteration; each call advances them, so updates differ.
+        """Seeds for random layers: a [num_tasks, 2] tensor for each seed among the state.
 
-        Otherwise dropout would give every task of a meta-batch the same mask.
-
-        Returns:
-            One [num_tasks, 2] tensor for each seed among the state.
+        They differ between tasks, so that dropout does not mask all alike, and iterations; each call advances them.
         """
         seeds = [tf.convert_to_tensor(v) for v, is_seed in zip(self.state, self._is_seed, strict=True) if is_seed]
         folded = [tf.random.experimental.stateless_fold_in(s, tf.cast(iteration, s.dtype)) for s in seeds]

@@ -30,6 +30,7 @@ class Server:
     def adapt(self, x: Any, y: Any, num_updates: int | None, step_size: Any) -> Adapted:
         """See `MAML.adapt`."""
         maml = self._maml
+        maml.pure.check_trainable()
         num_updates = maml.num_updates if num_updates is None else checks.count(num_updates, "num_updates", 0)
         x, y = maml.pure.inputs(x, "x", axis=0), maml.pure.targets(y)
         checks.support(x, y)

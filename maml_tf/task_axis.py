@@ -173,9 +173,11 @@ class Compiler:
         task_axis: MAP or VECTORIZE.
         jit: whether to compile by XLA.
         apart: whether XLA compiles only the parts of a function, so that there can be a sum over workers between them.
+        check: function that each call of a `compiled` method calls first, to refuse what graphs would not notice.
     """
 
-    def __init__(self, task_axis: str, jit: bool, apart: bool = False):
+    def __init__(self, task_axis: str, jit: bool, apart: bool = False, check: Callable = lambda: None):
+        self.check = check
         self._task_axis = task_axis
         self._jit = jit
         self._apart = apart
@@ -269,6 +271,7 @@ class _Compiled:
         functools.update_wrapper(self, method)
 
     def __call__(self, *args, **kwargs):
+        self._compiler.check()
         function, args = self._given(args, kwargs)
         return function(*args)
 
