@@ -11,6 +11,7 @@ Each workload runs in a new process, on random data of the right shapes, so no d
   IQR ms      interquartile range of that time
   GFLOP       floating-point operations of a step, counted from the network's shapes (see scripts/flops.py); not counted
               for variants
+  GFLOP/s     GFLOP of a step divided by its time
   of sgemm    GFLOP/s as a share of NumPy's rate for 2048 x 2048 float32 matrices on the CPU; not given on a GPU
   peak MB     peak memory of the process; on a GPU, + the peak memory of the GPU
   first s     seconds from the start of the process to the end of the first step (in sinusoid_loop, of the first 100)

@@ -33,7 +33,7 @@ from scripts.served import Served, machine
 
 MESSAGES = 4, 60_000, 448_000, 1_600_000, 4_000_000, 16_000_000  # bytes
 _USUAL = "omniglot_5way_1shot"
-_IN_BLOCK = 10  # a block asks for 10 means, or for a tenth of the steps that `scripts.benchmark` times
+_IN_BLOCK = 10  # a block asks for this many means (one call does 20), or a tenth of the steps of `scripts.benchmark`
 
 
 def define(flags: Flags) -> None:

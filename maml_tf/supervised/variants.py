@@ -139,7 +139,7 @@ def preset(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
         dict of the variant's and the given settings; `train_update_batch_size` in it is a flag of main.py.
 
     Raises:
-        UserError: there is no such datasource, or it needs more ways (presets divide by the number of ways).
+        UserError: there is no such datasource, or it needs more ways: some presets divide by their number.
     """
     datasource, ways = given.get("datasource", SINUSOID.name), given.get("num_classes", 5)
     check_range("num_classes", ways, least=find(datasource).least_ways)

@@ -63,7 +63,7 @@ def test_fresh_head_is_drawn_as_torch_does_and_shares_the_rest(trained):
     assert all(mine is theirs for mine, theirs in zip(first.variables[:-2], model.variables[:-2], strict=True))
 
 
-def logits_and_accuracies(model, task, step_sizes, num_updates):
+def accuracies_after_each_step(model, task, step_sizes, num_updates):
     """Trains all weights on the support's mean cross-entropy; returns the query accuracy before and after each step."""
     support_x, support_y, query_x, query_y = task
     cross_entropy = keras.losses.CategoricalCrossentropy(from_logits=True)
@@ -87,7 +87,7 @@ def test_fine_tuning_is_gradient_descent_of_all_weights(trained, fine_tuning, ta
     for task in zip(*tasks, strict=True):
         model = keras.models.clone_model(head)
         model.set_weights(head.get_weights())
-        expected.append(logits_and_accuracies(model, task, step_sizes, UPDATES))
+        expected.append(accuracies_after_each_step(model, task, step_sizes, UPDATES))
     np.testing.assert_allclose(found["accuracies"], expected, atol=1e-6)
     assert len(np.unique(found["accuracies"])) > 3  # otherwise the comparison would prove little
     assert found["support_accuracy"].shape == (TASKS,)
