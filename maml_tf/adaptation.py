@@ -7,6 +7,7 @@ Regression, classification, reinforcement learning and exported models all adapt
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from data_generators.errors import UserError
 from maml_tf.backend import tf
 from maml_tf.inner_optimizers import SGD, InnerOptimizer
 from maml_tf.recomputation import recomputed
@@ -51,6 +52,7 @@ def adapt(
 
     Raises:
         ValueError: step_size is a list whose length is not that of params.
+        UserError: the loss has no gradient in any of params.
         UserError: with `remat`, in a graph, the loss draws random numbers that would differ when it is recomputed.
 
     Example:
@@ -90,7 +92,7 @@ def descend(
         with tf.GradientTape() as tape:
             tape.watch(params)
             value, state = loss(params, state)
-        gradients = [_prepared(g, first_order) for g in tape.gradient(value, params)]
+        gradients = [_prepared(g, first_order) for g in _connected(tape.gradient(value, params))]
         directions, slots = optimizer.update(gradients, slots)
         return [_descend(p, d, a) for p, d, a in zip(params, directions, alphas, strict=True)], slots, state
 
@@ -110,6 +112,23 @@ def descend(
         lambda i, params, slots, state: (i + 1, *update(params, slots, state, sizes(first_update + i))),
         (tf.zeros_like(num_updates), *carried),
     )[1:]
+
+
+def gradients_of(tape: tf.GradientTape, value: tf.Tensor, params: Sequence) -> list[tf.Tensor]:
+    """The gradients of a scalar, dense, with zeros for params that it does not depend on.
+
+    Raises:
+        UserError: it depends on none of them in a way that can be differentiated.
+    """
+    gradients = zip(_connected(tape.gradient(value, params)), params, strict=True)
+    return [tf.zeros_like(p) if g is None else tf.convert_to_tensor(g) for g, p in gradients]
+
+
+def _connected(gradients):
+    if gradients and all(gradient is None for gradient in gradients):
+        why = "rounding, comparisons, argmax and NumPy have no derivative"
+        raise UserError(f"the loss has no gradient in the weights that it is given, so nothing would change: {why}")
+    return gradients
 
 
 def _one_for_each(params, step_size):

@@ -104,6 +104,7 @@ def refuse_unless_free(path: str | Path) -> None:
 
 def _endpoints(maml, transductive, inputs, targets):
     """Returns the Signatures and a dict of them, name -> (function, arguments)."""
+    maml.pure.check_trainable()
     inputs = inputs or _input_spec(maml.pure)
     signatures = Signatures(maml, transductive, inputs, targets or maml.target_spec or _target_spec(maml, inputs))
     return signatures, signatures.all()

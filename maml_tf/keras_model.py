@@ -27,6 +27,7 @@ _ELSEWHERE = {
     "jit": "compile(jit_compile=...)",
     "step_size": "inner_step_size=...",
 }
+_TRAINED = {"network": "model", "optimizer": "optimizer"}  # what the MAML of `compile` trains, and by what
 _LATER = {"num_updates", "test_updates", "inner_step_size"}  # arguments that may be set on a model
 # The arguments of a model. It keeps them for good, except for those in _LATER.
 _ARGUMENTS = {*inspect.signature(MAML).parameters, "inner_step_size", "test_updates"} - _ELSEWHERE.keys() - {"model"}
@@ -99,6 +100,8 @@ class MAMLModel(keras.Model):
         if made and (name not in _LATER or (name == "inner_step_size" and self.step_sizes)):
             how = "it is learned" if name in _LATER else f"give {name}=... to MAMLModel"
             raise UserError(f"{name} cannot be set on a model: {how}")
+        if name in _TRAINED and getattr(self.__dict__.get("_maml"), _TRAINED[name], value) is not value:
+            raise UserError(f"{name} cannot be set on a compiled model: give it to compile, or to a new MAMLModel")
         super().__setattr__(name, value)
         if made and name == "test_updates" and self._maml is not None:
             self._test_as_usual()
@@ -117,6 +120,7 @@ class MAMLModel(keras.Model):
         """The MAML behind the model, which has further methods: `model.maml.adapt(x, y)`."""
         if self._maml is None:
             raise UserError("the model has no loss yet: call compile(optimizer, loss) first")
+        self._maml.pure.check_trainable()
         return self._maml
 
     def compile(
@@ -132,8 +136,7 @@ class MAMLModel(keras.Model):
         """Sets what training needs; the weights do not change.
 
         Args:
-            optimizer: optimizer of the meta-update; "adam" is the original's, `maml_tf.adam()`, and None is MAML's
-                default.
+            optimizer: of the meta-update; "adam" is the original's, `maml_tf.adam()`, and None is MAML's default.
             loss: a loss of Keras or its name, one of `maml_tf.losses`, or a function (y_true, y_pred).
             metrics: metrics to report beside the loss, in the same forms, or a dict of them by name; "accuracy" is
                 `losses.accuracy`.
@@ -231,7 +234,7 @@ class MAMLModel(keras.Model):
 
     def fit(self, x: Any = None, y: Any = None, **settings: Any) -> keras.callbacks.History:
         """Trains as `keras.Model.fit` does, on tasks."""
-        self.maml.pure.check_trainable()  # or an error if there is no loss yet
+        _ = self.maml  # an error if there is no loss yet
         if "validation_data" in settings:
             settings["validation_data"] = for_keras(settings["validation_data"], as_pairs)
         shuffles = not (hasattr(x, "__next__") or isinstance(x, tf.data.Dataset))  # Keras does not shuffle these
@@ -293,6 +296,5 @@ def _restored(config):
     try:
         return decoded(config)
     except Missing as error:
-        raise UserError(
-            f"the file cannot hold {error}: give load_model(path, custom_objects={{{str(error)!r}: ...}})"
-        ) from error
+        remedy = f"give load_model(path, custom_objects={{{str(error)!r}: ...}})"
+        raise UserError(f"the file cannot hold {error}: {remedy}") from error

@@ -14,7 +14,8 @@ import numpy as np
 
 from data_generators.errors import UserError
 from data_generators.tasks import Tasks
-from maml_tf import checks, inner_optimizers, second_derivatives, serving, step_sizes, users_losses
+from maml_tf import checks, inner_optimizers, optimizers, second_derivatives, serving, step_sizes, users_losses
+from maml_tf.adaptation import gradients_of
 from maml_tf.backend import keras, tf
 from maml_tf.curves import after_each_update
 from maml_tf.distribution import ALONE, Alone
@@ -113,12 +114,12 @@ class MAML(Saved, Fixed):
         self.optimizer, self.pretrain_optimizer = optimizer_of(optimizer or default), optimizer_of(pretrain_optimizer)
         slots = tf.nest.flatten(inner.init(self.pure.adapted)) if self.reptile else []
         self.slots = [keras.Variable(value, dtype=self.dtype.name, name="slot") for value in slots]
-        self.optimizer.build(self.meta_variables)
-        self.pretrain_optimizer.build(self.weights)
+        optimizers.build(self.optimizer, self.meta_variables)
+        optimizers.build(self.pretrain_optimizer, self.weights)
         self.task_axis, self.jit = resolve(task_axis, jit, model)
         self.workers, self.target_spec = workers, None  # target_spec: [examples, ...], set by the first tasks
         self.compiler = Compiler(self.task_axis, self.jit, workers.count > 1, self.pure.check_trainable)
-        self._server = serving.Server(self)
+        self._server, self._fixed = serving.Server(self), {*self.given, *self.__dict__} - {"target_spec", "slots"}
 
     @property
     def weights(self) -> list[keras.Variable]:
@@ -203,8 +204,7 @@ class MAML(Saved, Fixed):
                 tape.watch(watched)
                 state, order = self.pure.with_seeds(start.state, seeds), orders[0] if orders else None
                 value, metrics, state, slots = objective(start._replace(state=state, order=order), task)
-            gradients = tape.gradient(value, watched, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-            return [tf.convert_to_tensor(g) for g in gradients], metrics, (self.pure.statistics(state), slots)
+            return gradients_of(tape, value, watched), metrics, (self.pure.statistics(state), slots)
 
         left = self.pure.statistics(start.state), self.slots if "post" in moments else []
         signature = checks.specs(watched), self.learner.metric_specs(*moments), checks.specs(left)

@@ -1,6 +1,6 @@
 """The optimizers of the meta-update and of pretraining, and the schedules of meta-training."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from data_generators.errors import UserError
@@ -95,6 +95,17 @@ def optimizer_of(given: keras.optimizers.Optimizer | str | None) -> keras.optimi
     if isinstance(found, keras.optimizers.LossScaleOptimizer) or getattr(found, "loss_scale_factor", None):
         raise UserError("MAML scales no loss: give the optimizer without LossScaleOptimizer and loss_scale_factor")
     return found
+
+
+def build(optimizer: keras.optimizers.Optimizer, variables: Sequence[keras.Variable]) -> None:
+    """Builds an optimizer for variables.
+
+    Raises:
+        UserError: it is built for other variables already, whose state it would keep and save.
+    """
+    optimizer.build(variables)
+    if [id(v) for v in optimizer._trainable_variables] != [id(v) for v in variables]:
+        raise UserError(f"the optimizer {optimizer.name!r} was built for other variables: give a new one")
 
 
 def steps_of(optimizer: keras.optimizers.Optimizer) -> Any:

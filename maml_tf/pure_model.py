@@ -139,8 +139,8 @@ class PureModel:
         """Raises UserError if weights were frozen or unfrozen since this object was made: it would not notice."""
         for variable, before in self._trainable:
             if variable.trainable != before:
-                how = f"{'frozen' if before else 'unfrozen'} after the MAML was made"
-                raise UserError(f"{variable.path} was {how}: make another MAML, or compile the MAMLModel again")
+                how = f"{'frozen' if before else 'unfrozen'} too late"
+                raise UserError(f"{variable.path} was {how}: make the MAML or policy anew (MAMLModel: compile again)")
 
     @functools.cached_property
     def _first(self):

@@ -14,6 +14,7 @@ import inspect
 import json
 import warnings
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -24,6 +25,7 @@ from data_generators.errors import UserError, first_line
 from data_generators.files import reading, replacing, writing
 from maml_tf import losses
 from maml_tf.backend import keras
+from maml_tf.optimizers import optimizer_of
 from maml_tf.pure_model import sublayers
 from maml_tf.users_losses import in_keras_order, targets_first
 
@@ -31,6 +33,7 @@ _FORMAT = 1
 _SETTINGS, _WEIGHTS, _STATE, _ASSETS = "maml.json", "network.weights.h5", "state.npz", "assets"
 _OURS = {"mse": losses.mse, "accuracy": losses.accuracy}
 _SWAPPED = "@targets_first"  # marks a user's function (targets, outputs)
+_OPTIMIZERS = "optimizer", "pretrain_optimizer"
 _PLAIN = bool, int, float, str, type(None)
 
 
@@ -55,6 +58,7 @@ class Saved:
         Raises:
             UserError: the file cannot be written.
         """
+        self.pure.check_trainable()
         path = Path(path)
         with writing(path), replacing(path) as part, zipfile.ZipFile(part, "w") as file, TemporaryDirectory() as folder:
             weights = Path(folder, _WEIGHTS)
@@ -80,9 +84,9 @@ class Saved:
             model: the built network, needed where Keras cannot make it from its description because it has custom
                 layers that are not registered by `keras.saving.register_keras_serializable`. It gets the weights of the
                 file.
-            given: arguments of `MAML` in place of those in the file. The user's own functions must be given, unless
-                they are registered with Keras, since a file does not hold them. If the file was saved from
-                `MAMLModel.maml`, they take (y_true, y_pred), as they do there.
+            given: arguments of `MAML` in place of those in the file. An optimizer continues from its state in the file,
+                at its own learning rate. A file does not hold the user's own functions: give them, unless they are
+                registered with Keras. If it is of `MAMLModel.maml`, they take (y_true, y_pred), as they do there.
 
         Raises:
             UserError: the file is damaged or was not written by `save`; or an argument that must be given is missing.
@@ -106,7 +110,10 @@ class Saved:
                 settings, network, version = described["settings"], described["network"], described["format"]
             if version != _FORMAT:
                 raise UserError(f"{path} has the format {version} of a later version: update this library to read it")
-            model = model or _network(network, path)
+            if model is None:
+                model = _network(network, path)
+                for variable, trainable in zip(model.variables, described.get("trainable", []), strict=False):
+                    variable.trainable = trainable
             with reading(path, "give the network that it was saved with"):
                 model.load_weights(Path(folder, _WEIGHTS))
                 for i, layer in enumerate(with_assets(model) if assets else ()):  # which may need the weights
@@ -114,10 +121,12 @@ class Saved:
         given = {name: _in_the_order_of(settings.get(name), value) for name, value in given.items()}
         maml = cls(model, **{**_restored(settings, given, path), **given})
         _refuse_unfitting(maml, given, values, path)
+        rates = [id(rate) for rate in _own_rates(maml, given, settings, path)]
         with reading(path, remedy):
             for variable, value in zip(_variables(maml), values, strict=True):
-                # NumPy reads dtypes that it does not know, such as bfloat16, as raw bytes.
-                variable.assign(value.view(np.dtype(variable.dtype)) if value.dtype.kind == "V" else value)
+                if id(variable) not in rates:
+                    # NumPy reads dtypes that it does not know, such as bfloat16, as raw bytes.
+                    variable.assign(value.view(np.dtype(variable.dtype)) if value.dtype.kind == "V" else value)
         return maml
 
 
@@ -133,7 +142,8 @@ def _described(maml):
         json.dumps(network)
     except Exception:  # a user's class may raise anything; `load` then needs the network itself
         network = None
-    return {"format": _FORMAT, "network": network, "settings": encoded(settings)}
+    trainable = [variable.trainable for variable in maml.model.variables]  # Keras notes it of whole layers only
+    return {"format": _FORMAT, "network": network, "trainable": trainable, "settings": encoded(settings)}
 
 
 def _network(described, path):
@@ -165,6 +175,20 @@ def _in_the_order_of(described, given):
     return targets_first(given) if isinstance(described, dict) and _SWAPPED in described else given
 
 
+def _own_rates(maml, given, settings, path):
+    """The learning rates of optimizers that are given in place of those in the file; refuses other kinds of them."""
+    rates = []
+    for name in filter(given.get, _OPTIMIZERS):
+        with suppress(Missing):  # the file holds no more than the name of a user's own optimizer
+            usual = "sgd" if maml.reptile and name == "optimizer" else None
+            saved, now = optimizer_of(decoded(settings[name]) or usual), getattr(maml, name)
+            kinds = [type(each).__name__ for each in (saved, now)]
+            if kinds[0] != kinds[1]:
+                raise UserError(f"{path} holds the state of {kinds[0]}, not of {kinds[1]}: leave {name} out")
+            rates.append(now._learning_rate)
+    return rates
+
+
 def _refuse_unfitting(maml, given, values, path):
     """Refuses arguments that give the MAML other variables than those in the file."""
     if "step_size" in given and maml.step_sizes:
@@ -175,13 +199,8 @@ def _refuse_unfitting(maml, given, values, path):
 
 
 def _variables(maml):
-    return [
-        *maml.pure.state,
-        *maml.step_sizes,
-        *maml.slots,
-        *maml.optimizer.variables,
-        *maml.pretrain_optimizer.variables,
-    ]
+    optimizers = maml.optimizer.variables, maml.pretrain_optimizer.variables
+    return [*maml.pure.state, *maml.step_sizes, *maml.slots, *optimizers[0], *optimizers[1]]
 
 
 class Missing(Exception):

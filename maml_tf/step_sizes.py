@@ -18,14 +18,17 @@ def checked(step_size: Any) -> Any:
     """Returns alpha as MAML is given it, with each of its numbers as a float.
 
     Raises:
-        UserError: alpha has a value that is not a finite number.
+        UserError: alpha has a value that is not a finite number, or is an array.
 
     Example:
         >>> checked([np.float32(0.5), 1])
         [0.5, 1.0]
     """
     if isinstance(step_size, list | tuple):
-        return type(step_size)(map(checked, step_size))
+        return type(step_size)(size if np.ndim(size) else checked(size) for size in step_size)
+    if np.ndim(step_size):
+        shape = tuple(np.shape(step_size))
+        raise UserError(f"step_size must be a number, or a list with one for each variable, not an array of {shape}")
     is_number = isinstance(step_size, numbers.Real) and not isinstance(step_size, bool)
     if step_size is None or isinstance(step_size, str | bool) or (is_number and not math.isfinite(step_size)):
         raise UserError(f"step_size must be a finite number, or a list with one for each variable, not {step_size!r}")

@@ -51,10 +51,12 @@ def resolve(task_axis: str, jit: bool | str, model: keras.Model) -> tuple[str, b
         (MAP or VECTORIZE, whether to compile by XLA).
 
     Raises:
-        UserError: there is no such task_axis.
+        UserError: there is no such task_axis or jit.
     """
     if task_axis not in ("auto", MAP, VECTORIZE):
         raise UserError(f"task_axis must be 'auto', 'map' or 'vectorize', not {task_axis!r}")
+    if isinstance(jit, str) and jit != "auto":
+        raise UserError(f"jit must be 'auto', True or False, not {jit!r}")
     kinds = sublayers(model)
     well = all(isinstance(layer, _VECTORIZES_WELL) for layer in kinds)
     dense = well and not any(isinstance(layer, layers.Conv2D) for layer in kinds)
@@ -65,6 +67,13 @@ def resolve(task_axis: str, jit: bool | str, model: keras.Model) -> tuple[str, b
     if jit == "auto":
         jit = chosen == VECTORIZE or (dense and task_axis == "auto")
     return chosen, bool(jit)
+
+
+def known_task_axis(task_axis: str) -> str:
+    """Returns task_axis; raises UserError if it is neither MAP nor VECTORIZE."""
+    if task_axis not in (MAP, VECTORIZE):
+        raise UserError(f"task_axis must be 'map' or 'vectorize', not {task_axis!r}")
+    return task_axis
 
 
 def map_tasks(function: Callable, tasks: Any, signature: Any, task_axis: str) -> Any:
@@ -107,11 +116,11 @@ def _vectorized(function, tasks):
 
 
 class Fixed:
-    """Refuses changes of an object's arguments, since its compiled methods use the arguments as they were."""
+    """Refuses changes of an object's attributes and arguments, since its compiled methods use them as they were."""
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Sets an attribute; refuses one that is set already and is among the arguments in the dict `given`."""
-        if name in self.__dict__ and name in self.__dict__.get("given", ()):
+        """Sets an attribute; refuses one whose name is in the set `_fixed`, which `__init__` makes at its end."""
+        if name in self.__dict__.get("_fixed", ()):
             raise UserError(f"{name} cannot be changed, since it is compiled: make another MAML of the same model")
         super().__setattr__(name, value)
 

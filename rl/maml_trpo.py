@@ -9,12 +9,13 @@ import functools
 
 import tensorflow as tf
 
+from data_generators.errors import UserError
 from maml_tf import checks
 from maml_tf.distribution import ALONE, Alone
-from maml_tf.task_axis import MAP, mean_over_tasks
+from maml_tf.task_axis import MAP, known_task_axis, mean_over_tasks
 from rl import trpo, vpg
 from rl.advantages import Samples
-from rl.experiment import EXACT, FINITE_DIFFERENCE
+from rl.experiment import EXACT, FINITE_DIFFERENCE, HESSIAN_PRODUCTS
 from rl.policy import GaussianPolicy, Params, kl_divergence, log_prob
 
 
@@ -28,6 +29,9 @@ class MAMLTRPO:
         hessian_product: FINITE_DIFFERENCE, as in the original, or EXACT.
         task_axis: MAP or VECTORIZE of `maml_tf.task_axis`. MAP keeps a task's arrays in the caches of one core.
         workers: the processes that share the tasks.
+
+    Raises:
+        UserError: there is no such hessian_product or task_axis.
     """
 
     def __init__(
@@ -39,11 +43,13 @@ class MAMLTRPO:
         task_axis: str = MAP,
         workers: Alone = ALONE,
     ):
+        if hessian_product not in HESSIAN_PRODUCTS:
+            raise UserError(f"hessian_product must be one of {', '.join(HESSIAN_PRODUCTS)}, not {hessian_product!r}")
         self.policy = policy
         self.step_size = step_size
         self.region = region
         self.hessian_product = hessian_product
-        self.task_axis = task_axis
+        self.task_axis = known_task_axis(task_axis)
         self.workers = workers
         self._update = vpg.TaskUpdate(policy, task_axis)
         self._compiled = tf.function(self._step, autograph=False)
@@ -76,8 +82,10 @@ class MAMLTRPO:
 
     def solve(self, theta: tf.Tensor, before: tuple[Samples, ...], after: Samples) -> trpo.Step:
         """Computes the trpo.Step of a meta-update from a vector theta; the rest as for `step`, but assigns nothing."""
+        self.policy.pure.check_trainable()
         numbers = (tf.constant(number, self.policy.dtype) for number in (self.step_size, self.region.delta))
-        return self._compiled(theta, *numbers, tuple(before), after)
+        settings = self.hessian_product, *dataclasses.astuple(dataclasses.replace(self.region, delta=0.0))
+        return self._compiled(theta, *numbers, tuple(before), after, settings)
 
     def objective(self, step_size: tf.Tensor, before: tuple[Samples, ...], after: Samples) -> trpo.Objective:
         """The trpo.Objective of a meta-update; step_size is a scalar tensor, the others are as for `step`."""
@@ -88,8 +96,9 @@ class MAMLTRPO:
             product = functools.partial(trpo.finite_difference_product, of_theta.kl_gradient)
         return trpo.Objective(of_theta.evaluate, of_theta.differentiate, product)
 
-    def _step(self, theta, step_size, delta, before, after):
-        region = dataclasses.replace(self.region, delta=delta)
+    def _step(self, theta, step_size, delta, before, after, settings):
+        # TensorFlow compiles anew for other `settings`, which are those of this object.
+        region = dataclasses.replace(trpo.TrustRegion(*settings[1:]), delta=delta)
         return trpo.step(theta, self.objective(step_size, before, after), region)
 
 

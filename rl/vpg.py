@@ -10,7 +10,7 @@ from maml_tf import checks
 from maml_tf.adaptation import adapt
 from maml_tf.distribution import ALONE, Alone
 from maml_tf.maml import adam
-from maml_tf.task_axis import MAP, map_tasks, mean_over_tasks
+from maml_tf.task_axis import MAP, known_task_axis, map_tasks, mean_over_tasks
 from rl.advantages import Samples
 from rl.policy import GaussianPolicy, Params, log_prob
 
@@ -66,7 +66,7 @@ class TaskUpdate:
 
     def __init__(self, policy: GaussianPolicy, task_axis: str = MAP):
         self.policy = policy
-        self.task_axis = task_axis
+        self.task_axis = known_task_axis(task_axis)
         self._compiled = tf.function(self._update, autograph=False)
 
     def __call__(self, params: Params, samples: Samples, step_size: float) -> Params:
@@ -80,6 +80,7 @@ class TaskUpdate:
         Returns:
             params after the step, with the task axis.
         """
+        self.policy.pure.check_trainable()
         return self._compiled(params, samples, tf.constant(step_size, self.policy.dtype))
 
     def _update(self, params, samples, step_size):
@@ -102,7 +103,7 @@ class AdamPretraining:
 
     def __init__(self, policy: GaussianPolicy, task_axis: str = MAP, workers: Alone = ALONE):
         self.policy = policy
-        self.task_axis = task_axis
+        self.task_axis = known_task_axis(task_axis)
         self.workers = workers
         self.optimizer = adam(LEARNING_RATE)
         self.optimizer.build(policy.variables)
@@ -124,6 +125,7 @@ class AdamPretraining:
         """
         if before:
             raise ValueError("pretraining adapts nothing, so there are no samples of inner updates")
+        self.policy.pure.check_trainable()
         loss, gradients = self._compiled(self.policy.params(), after)
         self.optimizer.apply(gradients, self.policy.variables)
         return {"loss_before": float(loss)}

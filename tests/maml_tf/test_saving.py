@@ -62,6 +62,35 @@ def test_normalisation_statistics_and_frozen_layers(tmp_path):
     assert_same(*(each for each in (made, loaded) if each.train_step(tasks(1))))
 
 
+def test_variables_that_are_frozen_by_themselves(tmp_path):
+    net = keras.Sequential([keras.Input((1,)), keras.layers.Dense(3), keras.layers.Dense(1)])
+    net.layers[0].kernel.trainable = False
+    made = maml(net, learn_step_size=False, num_updates=1, task_axis="map")
+    made.train_step(tasks(0))
+    loaded = MAML.load(made.save(tmp_path / "of.maml"))
+    assert_same(made, loaded)
+    assert_same(*(each for each in (made, loaded) if each.train_step(tasks(1))))
+    np.testing.assert_array_equal(loaded.model.layers[0].kernel, net.layers[0].kernel)
+    net.layers[1].trainable = False
+    with pytest.raises(UserError, match="was frozen too late"):
+        made.save(tmp_path / "frozen.maml")
+
+
+@pytest.mark.parametrize("algorithm", ["maml", "reptile"])
+def test_an_optimizer_that_is_given_continues_at_its_own_learning_rate(tmp_path, algorithm):
+    net = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    made = MAML(net, "mse", algorithm=algorithm, task_axis="map", jit=False)
+    made.train_step(tasks(0))
+    file = made.save(tmp_path / "of.maml")
+    kind, other = (keras.optimizers.SGD, "adam") if algorithm == "reptile" else (keras.optimizers.Adam, "adamw")
+    loaded = MAML.load(file, optimizer=kind(0.25))
+    assert float(loaded.optimizer.learning_rate) == 0.25
+    assert int(loaded.optimizer.iterations) == 1
+    assert float(MAML.load(file).optimizer.learning_rate) == float(made.optimizer.learning_rate) != 0.25
+    with pytest.raises(UserError, match=r"leave (it|optimizer) out"):
+        MAML.load(file, optimizer=other)
+
+
 def test_the_maml_of_a_model(tmp_path):
     made = model(network(dropout=0.2), task_axis="map", num_updates=1)
     made.fit(tasks(0), verbose=0)

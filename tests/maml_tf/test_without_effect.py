@@ -1,0 +1,164 @@
+"""What would have no effect on a learner, or not the one that was meant, is refused in a sentence."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from data_generators.errors import UserError
+from data_generators.tasks import Tasks
+from maml_tf import MAML, MAMLModel
+from rl.advantages import Samples
+from rl.maml_trpo import MAMLTRPO
+from rl.policy import GaussianPolicy, gaussian_mlp
+from rl.trpo import TrustRegion
+from rl.vpg import AdamPretraining, TaskUpdate
+
+
+def network():
+    return keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, name="body"), keras.layers.Dense(1, name="head")])
+
+
+def some_tasks():
+    rng = np.random.default_rng(0)
+    return Tasks(*(rng.normal(size=(2, 5, n)).astype(np.float32) for n in (3, 1, 3, 1)))
+
+
+def rounded(outputs, targets):
+    return tf.reduce_mean(tf.square(tf.round(outputs) - targets))
+
+
+def counted(outputs, targets):
+    return tf.reduce_mean(tf.cast(tf.sign(outputs) != tf.sign(targets), tf.float32))
+
+
+CALLS = {
+    "train_step": lambda maml, tasks: maml.train_step(tasks),
+    "pretrain_step": lambda maml, tasks: maml.pretrain_step(tasks),
+    "meta_gradients": lambda maml, tasks: maml.meta_gradients(tasks),
+    "evaluate": lambda maml, tasks: maml.evaluate(tasks, 1),
+    "adapt": lambda maml, tasks: maml.adapt(tasks.support_x[0], tasks.support_y[0]),
+}
+
+
+@pytest.mark.parametrize("loss", [rounded, counted])
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_a_loss_without_a_gradient_is_refused(call, loss):
+    with pytest.raises(UserError, match="the loss has no gradient in the weights that it is given"):
+        call(MAML(network(), loss, jit=False), some_tasks())
+
+
+@pytest.mark.parametrize(
+    "settings", [{"task_axis": "map"}, {"algorithm": "reptile"}, {"first_order": True}, {"jit": True}]
+)
+def test_a_loss_without_a_gradient_is_refused_by_every_variant(settings):
+    with pytest.raises(UserError, match="the loss has no gradient in the weights that it is given"):
+        MAML(network(), rounded, **settings).train_step(some_tasks())
+
+
+def test_weights_that_the_loss_does_not_need_are_left_alone():
+    inputs = keras.Input((3,))
+    used, unused = keras.layers.Dense(1, name="used"), keras.layers.Dense(1, name="unused")
+    model = keras.Model(inputs, {"used": used(inputs), "unused": unused(inputs)})
+    maml = MAML(model, lambda outputs, y: tf.reduce_mean(tf.square(outputs["used"] - y)), task_axis="map", jit=False)
+    before = [layer.kernel.numpy() for layer in (used, unused)]
+    maml.train_step(some_tasks())
+    assert np.abs(used.kernel.numpy() - before[0]).max() > 0
+    np.testing.assert_array_equal(unused.kernel.numpy(), before[1])
+
+
+@pytest.mark.parametrize("name", ["model", "workers", "learner", "reptile", "step_sizes", "minibatch", "adapts", "jit"])
+def test_attributes_and_arguments_of_a_maml_cannot_be_replaced(name):
+    maml = MAML(network(), "mse")
+    with pytest.raises(UserError, match=f"{name} cannot be changed, since it is compiled"):
+        setattr(maml, name, None)
+
+
+def test_a_users_own_attributes_of_a_maml_can_change():
+    maml = MAML(network(), "mse")
+    for note in ("first", "second"):
+        maml.note = note
+    assert maml.note == "second"
+
+
+@pytest.mark.parametrize("name", ["network", "optimizer"])
+def test_what_a_compiled_maml_model_trains_by_cannot_be_replaced(name):
+    model = MAMLModel(network())
+    model.compile("adam", "mse")
+    other = network() if name == "network" else keras.optimizers.SGD(0.0)
+    with pytest.raises(UserError, match=f"{name} cannot be set on a compiled model: give it to compile"):
+        setattr(model, name, other)
+    model.compile(model.optimizer, "mse")
+    model.fit(some_tasks(), verbose=0)
+
+
+def test_an_optimizer_that_was_built_for_other_variables_is_refused():
+    model, optimizer = network(), keras.optimizers.Adam(name="mine")
+    MAML(model, "mse", optimizer=optimizer)
+    MAML(model, "mse", optimizer=optimizer)  # for the same variables
+    model.layers[0].trainable = False
+    with pytest.raises(UserError, match="the optimizer 'mine' was built for other variables: give a new one"):
+        MAML(model, "mse", optimizer=optimizer)
+
+
+def test_step_sizes_of_training_are_no_array():
+    with pytest.raises(UserError, match=r"step_size must be a number, or a list .* not an array of \(2,\)"):
+        MAML(network(), "mse", step_size=np.array([0.5, 0.0]), num_updates=2)
+    assert MAML(network(), "mse", step_size=np.array(0.5)).step_size == 0.5
+
+
+def test_jit_is_no_other_text():
+    with pytest.raises(UserError, match="jit must be 'auto', True or False, not 'off'"):
+        MAML(network(), "mse", jit="off")
+
+
+def policy():
+    return GaussianPolicy(gaussian_mlp(2, 1, (3,), seed=0))
+
+
+@pytest.mark.parametrize("made", [MAMLTRPO, TaskUpdate, AdamPretraining])
+def test_other_names_of_a_task_axis_are_refused(made):
+    with pytest.raises(UserError, match="task_axis must be 'map' or 'vectorize', not 'vectorise'"):
+        made(policy(), task_axis="vectorise")
+
+
+def test_other_names_of_a_hessian_product_are_refused():
+    with pytest.raises(UserError, match="hessian_product must be one of finite_difference, exact, not 'Exact'"):
+        MAMLTRPO(policy(), hessian_product="Exact")
+
+
+def samples(learner, size=20):
+    rng = np.random.default_rng(0)
+    numbers = [rng.normal(size=(1, size, n)).astype(np.float32) for n in (2, 1)]
+    advantages = rng.normal(size=(1, size)).astype(np.float32)
+    log_std = learner.policy.log_std(learner.policy.params())[None]
+    means = learner.policy(learner.policy.params(), numbers[0][0])[0][None]
+    return Samples(*numbers, advantages, np.ones_like(advantages), means, log_std)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("hessian_product", "exact"),
+        ("region", TrustRegion(damping=10.0)),
+        ("region", TrustRegion(delta=1e-4)),
+        ("region", TrustRegion(cg_iterations=1)),
+        ("step_size", 0.7),
+    ],
+)
+def test_settings_of_a_policys_learner_take_effect_whenever_they_are_set(name, value):
+    learner, other = MAMLTRPO(policy()), MAMLTRPO(policy(), **{name: value})
+    given = learner.policy.flat(), (samples(learner),), samples(learner)
+    first, expected = learner.solve(*given).theta, other.solve(*given).theta
+    assert np.abs(first - expected).max() > 0
+    setattr(learner, name, value)
+    np.testing.assert_array_equal(learner.solve(*given).theta, expected)
+
+
+@pytest.mark.parametrize("made", [MAMLTRPO, TaskUpdate, AdamPretraining])
+def test_policies_that_are_frozen_later_are_refused(made):
+    learner = made(policy())
+    given, params = samples(learner), [p[None] for p in learner.policy.params()]
+    learner.policy.model.layers[1].trainable = False
+    with pytest.raises(UserError, match=r"kernel was frozen too late: make the MAML or policy anew"):
+        learner(params, given, 0.1) if made is TaskUpdate else learner.step((), given)
