@@ -24,6 +24,7 @@ TOGETHER = (
     + [f"tests/maml_tf/runs/test_{name}.py" for name in ("log", "loop")],
     [f"tests/maml_tf/test_export{name}.py" for name in ("", "_elsewhere", "_mistakes")],
     [f"tests/maml_tf/baselines/test_{name}.py" for name in ("comparison", "learners", "store", "training")],
+    ["tests/data_generators/test_omniglot_real.py", "tests/test_documented_commands.py", "tests/test_from_scratch.py"],
 )
 _MISSING = pytest.StashKey()
 

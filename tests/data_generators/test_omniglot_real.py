@@ -2,11 +2,9 @@
 
 import io
 import os
-import shutil
 import statistics
 import time
 import zipfile
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,17 +19,8 @@ pytestmark = pytest.mark.skipif(not DATA, reason="MAML_TEST_DATA names no folder
 
 
 @pytest.fixture(scope="module")
-def data_dir(tmp_path_factory):
-    """A copy of the zips, and the cache after the first use."""
-    folder = tmp_path_factory.mktemp("omniglot")
-    for part in ("images_background", "images_evaluation"):
-        shutil.copyfile(Path(DATA) / "omniglot" / f"{part}.zip", folder / f"{part}.zip")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def splits(data_dir):
-    return load_omniglot(data_dir, download=False)
+def splits(real_omniglot):
+    return load_omniglot(real_omniglot, download=False)
 
 
 def test_all_images_are_there_and_binary(splits):
@@ -52,10 +41,10 @@ def test_split_never_changes(splits):
     assert splits["test"].names[:2] == ("Keble/character04", "Atemayar_Qelisayer/character08")
 
 
-def test_pixels_are_those_of_the_originals_resize(splits, data_dir):
+def test_pixels_are_those_of_the_originals_resize(splits, real_omniglot):
     checked = 0
     for part in ("images_background", "images_evaluation"):
-        with zipfile.ZipFile(data_dir / f"{part}.zip") as archive:
+        with zipfile.ZipFile(real_omniglot / f"{part}.zip") as archive:
             entries = sorted(archive.namelist())
             contents = {entry.removeprefix(f"{part}/"): archive.read(entry) for entry in entries if "/Hebrew/" in entry}
             contents |= {e.removeprefix(f"{part}/"): archive.read(e) for e in entries if "/Keble/character04/" in e}
@@ -70,9 +59,9 @@ def test_pixels_are_those_of_the_originals_resize(splits, data_dir):
     assert checked == (22 + 1) * 20
 
 
-def test_cache_is_loaded_well_within_a_second_and_gives_the_same(splits, data_dir):
+def test_cache_is_loaded_well_within_a_second_and_gives_the_same(splits, real_omniglot):
     start = time.process_time()
-    again = load_omniglot(data_dir, download=False)
+    again = load_omniglot(real_omniglot, download=False)
     assert time.process_time() - start < 0.7
     assert np.array_equal(again["train"].images, splits["train"].images)
 
@@ -87,8 +76,8 @@ def test_meta_batch_takes_less_than_5_ms(splits):
     assert statistics.median(seconds) < 0.005
 
 
-def test_script_prints_what_there_is(splits, data_dir, capsys, no_network):
-    assert prepare_omniglot.main([f"--data_dir={data_dir}", f"--base_url={no_network}"]) == 0
+def test_script_prints_what_there_is(splits, real_omniglot, capsys, no_network):
+    assert prepare_omniglot.main([f"--data_dir={real_omniglot}", f"--base_url={no_network}"]) == 0
     output = capsys.readouterr().out
     assert output.splitlines() == [
         "train: 1100 characters, 22000 images",

@@ -16,8 +16,11 @@ SETTINGS = ("json/settings", "experiment/.ATTRIBUTES/VARIABLE_VALUE")  # of an e
 OF_SENSITIVE = {"rtol": 1e-5, "atol": 1e-3}
 
 
+SLOW = {"folder", "omniglot"}
+
+
 @pytest.fixture(
-    scope="module", params=[pytest.param(n, marks=pytest.mark.slow) if n == "folder" else n for n in old_runs.RUNS]
+    scope="module", params=[pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in old_runs.RUNS]
 )
 def resumed(request, tmp_path_factory):
     """The name of a run, and the arrays in its folder after today's code has finished it."""
