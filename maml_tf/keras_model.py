@@ -12,12 +12,12 @@ from data_generators.errors import UserError
 from maml_tf import checks, losses, users_losses
 from maml_tf.backend import keras, tf
 from maml_tf.curves import curve_of
+from maml_tf.encoding import Missing, decoded, encoded
 from maml_tf.keras_data import as_pairs, as_support_and_query, as_tasks, for_fit, for_keras
 from maml_tf.keras_means import Means, by_names
 from maml_tf.maml import MAML
 from maml_tf.optimizers import adam
 from maml_tf.pure_model import is_seed
-from maml_tf.saving import Missing, decoded, encoded
 from maml_tf.task_axis import MAP, map_tasks
 
 _ELSEWHERE = {
@@ -176,14 +176,15 @@ class MAMLModel(keras.Model):
 
     def _test_by(self, updates):
         """Makes `evaluate` do this number of updates; None: the model's own number."""
-        updates = self._test_updates() if updates is None else checks.count(updates, "test_updates", 0)
+        usual = self._test_updates()
+        updates = usual if updates is None else checks.count(updates, "test_updates", 0)
         if updates != self._updates:
             self._updates, self.test_function = updates, None
             self._means.make(f"{kind}_after_{i}" for kind in self._kinds() for i in range(updates + 1))
 
     def _test_updates(self):
-        chosen = self.maml.num_updates if self.test_updates is None else self.test_updates
-        return checks.count(chosen, "test_updates", 0)
+        of_training, own = self.maml.num_updates, self.test_updates
+        return of_training if own is None else checks.count(own, "test_updates", 0)
 
     @property
     def trainable_weights(self) -> list[keras.Variable]:
@@ -201,8 +202,7 @@ class MAMLModel(keras.Model):
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         """Makes one meta-update: `MAML.train_step`."""
-        tasks = as_tasks(data)
-        found = self.maml.train_step(tasks)
+        found = self.maml.train_step(tasks := as_tasks(data))
         values = {kind: found[f"post_{kind}"] for kind in self._kinds()}
         values |= {f"support_{kind}": found[f"pre_{kind}"] for kind in self._kinds()}
         return self._means.update(values, checks.size(tf.nest.flatten(tasks)[0]))

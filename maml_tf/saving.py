@@ -9,10 +9,7 @@ The file is a zip of these three:
 and of the files of layers that hold more than weights, such as a vocabulary: assets/<number of the layer>/...
 """
 
-import functools
-import inspect
 import json
-import warnings
 import zipfile
 from contextlib import suppress
 from pathlib import Path
@@ -23,18 +20,15 @@ import numpy as np
 
 from data_generators.errors import UserError, first_line
 from data_generators.files import reading, replacing, writing
-from maml_tf import losses
 from maml_tf.backend import keras
+from maml_tf.encoding import SWAPPED, Missing, decoded, encoded
 from maml_tf.optimizers import optimizer_of
 from maml_tf.pure_model import sublayers
-from maml_tf.users_losses import in_keras_order, targets_first
+from maml_tf.users_losses import targets_first
 
 _FORMAT = 1
 _SETTINGS, _WEIGHTS, _STATE, _ASSETS = "maml.json", "network.weights.h5", "state.npz", "assets"
-_OURS = {"mse": losses.mse, "accuracy": losses.accuracy}
-_SWAPPED = "@targets_first"  # marks a user's function (targets, outputs)
 _OPTIMIZERS = "optimizer", "pretrain_optimizer"
-_PLAIN = bool, int, float, str, type(None)
 
 
 class Saved:
@@ -118,6 +112,8 @@ class Saved:
                 model.load_weights(Path(folder, _WEIGHTS))
                 for i, layer in enumerate(with_assets(model) if assets else ()):  # which may need the weights
                     layer.load_assets(str(Path(folder, _ASSETS, str(i))))
+            if described.get("trainable", _trainable(model)) != _trainable(model):
+                raise UserError(f"{path} is of a network with other frozen weights: freeze the same in the model first")
         given = {name: _in_the_order_of(settings.get(name), value) for name, value in given.items()}
         maml = cls(model, **{**_restored(settings, given, path), **given})
         _refuse_unfitting(maml, given, values, path)
@@ -142,8 +138,12 @@ def _described(maml):
         json.dumps(network)
     except Exception:  # a user's class may raise anything; `load` then needs the network itself
         network = None
-    trainable = [variable.trainable for variable in maml.model.variables]  # Keras notes it of whole layers only
-    return {"format": _FORMAT, "network": network, "trainable": trainable, "settings": encoded(settings)}
+    described = {"format": _FORMAT, "network": network, "settings": encoded(settings)}
+    return described | {"trainable": _trainable(maml.model)}  # Keras describes it of whole layers only
+
+
+def _trainable(model):
+    return [variable.trainable for variable in model.variables]
 
 
 def _network(described, path):
@@ -172,21 +172,21 @@ def _in_the_order_of(described, given):
     """Takes a given function as one of (targets, outputs) if the one in the file was."""
     if isinstance(given, dict) and isinstance(described, dict):
         return {name: _in_the_order_of(described.get(name), function) for name, function in given.items()}
-    return targets_first(given) if isinstance(described, dict) and _SWAPPED in described else given
+    return targets_first(given) if isinstance(described, dict) and SWAPPED in described else given
 
 
 def _own_rates(maml, given, settings, path):
     """The learning rates of optimizers that are given in place of those in the file; refuses other kinds of them."""
-    rates = []
     for name in filter(given.get, _OPTIMIZERS):
-        with suppress(Missing):  # the file holds no more than the name of a user's own optimizer
+        yield getattr(maml, name)._learning_rate
+        if "@own" in (settings[name] or ""):
+            continue  # of a user's own optimizer the file holds no more than the name
+        with suppress(Missing):
             usual = "sgd" if maml.reptile and name == "optimizer" else None
-            saved, now = optimizer_of(decoded(settings[name]) or usual), getattr(maml, name)
-            kinds = [type(each).__name__ for each in (saved, now)]
-            if kinds[0] != kinds[1]:
-                raise UserError(f"{path} holds the state of {kinds[0]}, not of {kinds[1]}: leave {name} out")
-            rates.append(now._learning_rate)
-    return rates
+            saved, now = type(optimizer_of(decoded(settings[name]) or usual)), type(getattr(maml, name))
+            if not issubclass(now, saved):
+                held = f"the state of {saved.__name__}, not of {now.__name__}"
+                raise UserError(f"{path} holds {held}: leave {name} out")
 
 
 def _refuse_unfitting(maml, given, values, path):
@@ -201,97 +201,3 @@ def _refuse_unfitting(maml, given, values, path):
 def _variables(maml):
     optimizers = maml.optimizer.variables, maml.pretrain_optimizer.variables
     return [*maml.pure.state, *maml.step_sizes, *maml.slots, *optimizers[0], *optimizers[1]]
-
-
-class Missing(Exception):
-    """A user's function or object of which a file holds only the name."""
-
-
-def encoded(value: Any) -> Any:
-    """Converts an argument of MAML to a form that JSON can hold.
-
-    This keeps numbers and texts, Keras's objects and functions, and this library's losses. Of anything else it keeps
-    only the name.
-
-    Args:
-        value: argument, or a dict, list or tuple of arguments.
-
-    Example:
-        >>> encoded({"loss": losses.SoftmaxCrossEntropy(shots=1), "step_size": (0.1, 0.2)})
-        {'loss': {'@ours': 'SoftmaxCrossEntropy', 'shots': 1}, 'step_size': [0.1, 0.2]}
-    """
-    if isinstance(value, dict):
-        return {name: encoded(item) for name, item in value.items()}
-    if isinstance(value, list | tuple) and not hasattr(value, "_fields"):  # Keras's own kind of list too
-        return [encoded(item) for item in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, _PLAIN):
-        return value
-    if isinstance(value, losses.SoftmaxCrossEntropy):
-        return {"@ours": "SoftmaxCrossEntropy", "shots": value.shots}
-    for name, function in _OURS.items():
-        if value is function:
-            return {"@ours": name}
-    if getattr(value, "func", None) is in_keras_order:
-        return {_SWAPPED: encoded(*value.args)}
-    return _of_keras(value) or {"@own": name_of(value)}
-
-
-def _of_keras(value):
-    """Keras's description of an object, if Keras can restore the object from it; otherwise None."""
-    try:
-        value = value() if inspect.isclass(value) else value
-        with warnings.catch_warnings(action="ignore"):  # Keras warns of a lambda, but we keep only its name
-            described = keras.saving.serialize_keras_object(value)
-        json.dumps(described)
-        restored = keras.saving.deserialize_keras_object(described)
-        if _of_function(restored) != _of_function(value):  # Keras omits them for Huber and CosineSimilarity
-            described["config"] |= _of_function(value)
-            restored = keras.saving.deserialize_keras_object(described)
-    except Exception:  # Keras raises many kinds of errors, and users' classes any
-        return None
-    # A user's function may have the same name as a function of Keras.
-    is_same = restored is value if inspect.isfunction(value) else type(restored) is type(value)
-    is_same = is_same and _of_function(restored) == _of_function(value)
-    return {"@keras": described} if is_same else None
-
-
-def _of_function(value):
-    """The arguments of a loss or metric of Keras that belong to its function."""
-    return getattr(value, "_fn_kwargs", {})
-
-
-def name_of(value: Any) -> str:
-    """The name of a function, a functools.partial of one, or an object's class."""
-    while isinstance(value, functools.partial):
-        value = next((argument for argument in value.args if callable(argument)), value.func)
-    return getattr(value, "__name__", None) or type(value).__name__
-
-
-def decoded(value: Any) -> Any:
-    """Restores what `encoded` described; a list becomes a tuple.
-
-    Raises:
-        Missing: a function or object is the user's, and not among Keras's custom objects.
-    """
-    if isinstance(value, list):
-        return tuple(map(decoded, value))
-    if not isinstance(value, dict):
-        return value
-    if "@ours" in value:
-        is_loss = value["@ours"] == "SoftmaxCrossEntropy"
-        return losses.SoftmaxCrossEntropy(value["shots"]) if is_loss else _OURS[value["@ours"]]
-    if _SWAPPED in value:
-        return targets_first(decoded(value[_SWAPPED]))
-    if "@keras" in value:
-        try:
-            return keras.saving.deserialize_keras_object(value["@keras"])
-        except (TypeError, ValueError) as error:  # a class that was registered only in the process that saved it
-            raise Missing(value["@keras"].get("class_name")) from error
-    if "@own" in value:
-        found = keras.saving.get_registered_object(value["@own"])
-        if found is None:
-            raise Missing(value["@own"])
-        return found
-    return {name: decoded(item) for name, item in value.items()}

@@ -56,7 +56,7 @@ def resolve(task_axis: str, jit: bool | str, model: keras.Model) -> tuple[str, b
     if task_axis not in ("auto", MAP, VECTORIZE):
         raise UserError(f"task_axis must be 'auto', 'map' or 'vectorize', not {task_axis!r}")
     if isinstance(jit, str) and jit != "auto":
-        raise UserError(f"jit must be 'auto', True or False, not {jit!r}")
+        raise UserError(f"jit (or jit_compile) must be 'auto', True or False, not {jit!r}")
     kinds = sublayers(model)
     well = all(isinstance(layer, _VECTORIZES_WELL) for layer in kinds)
     dense = well and not any(isinstance(layer, layers.Conv2D) for layer in kinds)
@@ -119,8 +119,8 @@ class Fixed:
     """Refuses changes of an object's attributes and arguments, since its compiled methods use them as they were."""
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Sets an attribute; refuses one whose name is in the set `_fixed`, which `__init__` makes at its end."""
-        if name in self.__dict__.get("_fixed", ()):
+        """Sets an attribute; refuses a public one in the set `_fixed`, which `__init__` makes at its end."""
+        if name in self.__dict__.get("_fixed", ()) and not name.startswith("_"):
             raise UserError(f"{name} cannot be changed, since it is compiled: make another MAML of the same model")
         super().__setattr__(name, value)
 

@@ -43,16 +43,25 @@ class MAMLTRPO:
         task_axis: str = MAP,
         workers: Alone = ALONE,
     ):
-        if hessian_product not in HESSIAN_PRODUCTS:
-            raise UserError(f"hessian_product must be one of {', '.join(HESSIAN_PRODUCTS)}, not {hessian_product!r}")
         self.policy = policy
         self.step_size = step_size
         self.region = region
         self.hessian_product = hessian_product
-        self.task_axis = known_task_axis(task_axis)
+        self.task_axis = task_axis
         self.workers = workers
         self._update = vpg.TaskUpdate(policy, task_axis)
-        self._compiled = tf.function(self._step, autograph=False)
+        self._compile()
+
+    def _compile(self):
+        if self.hessian_product not in HESSIAN_PRODUCTS:
+            known = ", ".join(HESSIAN_PRODUCTS)
+            raise UserError(f"hessian_product must be one of {known}, not {self.hessian_product!r}")
+        known_task_axis(self.task_axis)
+        self._compiled, self._compiled_for = tf.function(self._step, autograph=False), self._in_the_graph()
+
+    def _in_the_graph(self):
+        """The settings that a compiled step has for good; the step size and delta are arguments of it."""
+        return self.hessian_product, dataclasses.replace(self.region, delta=0.0), self.task_axis, self.workers
 
     def adapt(self, params: Params, samples: Samples) -> Params:
         """Makes one inner update of every task.
@@ -84,8 +93,9 @@ class MAMLTRPO:
         """Computes the trpo.Step of a meta-update from a vector theta; the rest as for `step`, but assigns nothing."""
         self.policy.pure.check_trainable()
         numbers = (tf.constant(number, self.policy.dtype) for number in (self.step_size, self.region.delta))
-        settings = self.hessian_product, *dataclasses.astuple(dataclasses.replace(self.region, delta=0.0))
-        return self._compiled(theta, *numbers, tuple(before), after, settings)
+        if self._compiled_for != self._in_the_graph():
+            self._compile()
+        return self._compiled(theta, *numbers, tuple(before), after)
 
     def objective(self, step_size: tf.Tensor, before: tuple[Samples, ...], after: Samples) -> trpo.Objective:
         """The trpo.Objective of a meta-update; step_size is a scalar tensor, the others are as for `step`."""
@@ -96,9 +106,8 @@ class MAMLTRPO:
             product = functools.partial(trpo.finite_difference_product, of_theta.kl_gradient)
         return trpo.Objective(of_theta.evaluate, of_theta.differentiate, product)
 
-    def _step(self, theta, step_size, delta, before, after, settings):
-        # TensorFlow compiles anew for other `settings`, which are those of this object.
-        region = dataclasses.replace(trpo.TrustRegion(*settings[1:]), delta=delta)
+    def _step(self, theta, step_size, delta, before, after):
+        region = dataclasses.replace(self.region, delta=delta)
         return trpo.step(theta, self.objective(step_size, before, after), region)
 
 

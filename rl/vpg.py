@@ -61,7 +61,7 @@ class TaskUpdate:
 
     Args:
         policy: GaussianPolicy.
-        task_axis: MAP or VECTORIZE of `maml_tf.task_axis`.
+        task_axis: MAP or VECTORIZE of `maml_tf.task_axis`; another one raises a UserError.
     """
 
     def __init__(self, policy: GaussianPolicy, task_axis: str = MAP):
@@ -97,7 +97,7 @@ class AdamPretraining:
 
     Args:
         policy: GaussianPolicy; its variables are changed.
-        task_axis: MAP or VECTORIZE of `maml_tf.task_axis`.
+        task_axis: MAP or VECTORIZE of `maml_tf.task_axis`; another one raises a UserError.
         workers: the processes that share the tasks.
     """
 

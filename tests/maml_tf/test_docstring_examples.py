@@ -21,6 +21,7 @@ USUAL = {"keras": keras, "np": np, "tf": tf, "tempfile": tempfile, "MAML": MAML,
 LIBRARY = [
     "adaptation",
     "distribution",
+    "encoding",
     "export",
     "layers",
     "losses",

@@ -4,9 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from data_generators.errors import UserError
 from data_generators.tasks import Tasks
-from maml_tf import MAMLModel, layers, losses
+from maml_tf import layers, losses
 from maml_tf.maml import MAML
 from tests.maml_tf.test_pure_model import dense, functional
 
@@ -51,59 +50,3 @@ def test_constants_of_a_users_layer_keep_every_bit():
         maml.train_step(Tasks(*(rng.normal(size=(7, 5, n)) for n in (3, 1, 3, 1))))
     np.testing.assert_array_equal(features.w.numpy(), before)
     assert features.seen.numpy() == 20
-
-
-def small():
-    return keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, name="body"), keras.layers.Dense(1, name="head")])
-
-
-def some_tasks():
-    return Tasks(*(np.ones((2, 5, n), np.float32) for n in (3, 1, 3, 1)))
-
-
-@pytest.mark.parametrize("called", [False, True])
-@pytest.mark.parametrize(
-    "call",
-    [
-        lambda maml, tasks: maml.train_step(tasks),
-        lambda maml, tasks: maml.pretrain_step(tasks),
-        lambda maml, tasks: maml.meta_gradients(tasks),
-        lambda maml, tasks: maml.evaluate(tasks, 1),
-        lambda maml, tasks: maml.adapt(tasks.support_x[0], tasks.support_y[0]),
-    ],
-    ids=["train_step", "pretrain_step", "meta_gradients", "evaluate", "adapt"],
-)
-def test_weights_that_are_frozen_later_are_refused(call, called):
-    maml, tasks = MAML(small(), "mse", jit=False), some_tasks()
-    if called:
-        call(maml, tasks)
-    maml.model.layers[0].trainable = False
-    with pytest.raises(UserError, match="body/kernel was frozen too late: make the MAML or policy anew"):
-        call(maml, tasks)
-    maml.predict(tasks.query_x[0])
-    maml.model.layers[0].trainable = True
-    call(maml, tasks)
-
-
-def test_weights_that_are_unfrozen_later_are_refused():
-    model = small()
-    model.layers[1].trainable = False
-    maml = MAML(model, "mse", jit=False)
-    model.layers[1].trainable = True
-    with pytest.raises(UserError, match="head/kernel was unfrozen too late"):
-        maml.train_step(some_tasks())
-
-
-def test_a_maml_model_freezes_what_is_frozen_when_it_is_compiled():
-    model, tasks = MAMLModel(small(), inner_step_size=0.1), some_tasks()
-    model.compile("adam", "mse")
-    model.fit(tasks, verbose=0)
-    body, head = model.network.layers
-    body.trainable = False
-    with pytest.raises(UserError, match=r"body/kernel was frozen.*MAMLModel: compile again"):
-        model.fit(tasks, verbose=0)
-    model.compile("adam", "mse")
-    before = [layer.kernel.numpy() for layer in (body, head)]
-    model.fit(tasks, verbose=0)
-    np.testing.assert_array_equal(body.kernel.numpy(), before[0])
-    assert np.abs(head.kernel.numpy() - before[1]).max() > 0

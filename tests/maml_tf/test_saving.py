@@ -13,7 +13,8 @@ from keras import ops
 import maml_tf
 from data_generators.errors import UserError
 from maml_tf import MAML, inner_optimizers, layers, losses
-from maml_tf.saving import decoded, encoded
+from maml_tf.encoding import decoded, encoded
+from maml_tf.optimizers import decayed
 from tests.maml_tf.small_models import assert_same, maml, model, network, tasks
 
 KINDS = {
@@ -71,6 +72,8 @@ def test_variables_that_are_frozen_by_themselves(tmp_path):
     assert_same(made, loaded)
     assert_same(*(each for each in (made, loaded) if each.train_step(tasks(1))))
     np.testing.assert_array_equal(loaded.model.layers[0].kernel, net.layers[0].kernel)
+    with pytest.raises(UserError, match="is of a network with other frozen weights: freeze the same"):
+        MAML.load(tmp_path / "of.maml", model=keras.models.clone_model(net))
     net.layers[1].trainable = False
     with pytest.raises(UserError, match="was frozen too late"):
         made.save(tmp_path / "frozen.maml")
@@ -82,13 +85,38 @@ def test_an_optimizer_that_is_given_continues_at_its_own_learning_rate(tmp_path,
     made = MAML(net, "mse", algorithm=algorithm, task_axis="map", jit=False)
     made.train_step(tasks(0))
     file = made.save(tmp_path / "of.maml")
-    kind, other = (keras.optimizers.SGD, "adam") if algorithm == "reptile" else (keras.optimizers.Adam, "adamw")
+    kind, other = (keras.optimizers.SGD, "adam") if algorithm == "reptile" else (keras.optimizers.Adam, "adamax")
     loaded = MAML.load(file, optimizer=kind(0.25))
     assert float(loaded.optimizer.learning_rate) == 0.25
     assert int(loaded.optimizer.iterations) == 1
     assert float(MAML.load(file).optimizer.learning_rate) == float(made.optimizer.learning_rate) != 0.25
     with pytest.raises(UserError, match=r"leave (it|optimizer) out"):
         MAML.load(file, optimizer=other)
+
+
+class OwnAdam(keras.optimizers.Adam):
+    """An optimizer of a user, which a file names only."""
+
+
+def test_an_own_optimizer_continues_too(tmp_path):
+    net = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    made = MAML(net, "mse", task_axis="map", jit=False, optimizer=OwnAdam(0.5))
+    made.train_step(tasks(0))
+    file = made.save(tmp_path / "of.maml")
+    with pytest.raises(UserError, match="cannot hold the optimizer OwnAdam: give it"):
+        MAML.load(file)
+    loaded = MAML.load(file, optimizer=OwnAdam(0.25))
+    assert (float(loaded.optimizer.learning_rate), int(loaded.optimizer.iterations)) == (0.25, 1)
+    with keras.saving.custom_object_scope({"OwnAdam": OwnAdam}):
+        assert float(MAML.load(file, optimizer=OwnAdam(0.125)).optimizer.learning_rate) == 0.125
+
+
+def test_a_schedule_of_the_learning_rate_is_saved(tmp_path):
+    net = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    made = MAML(net, "mse", task_axis="map", jit=False, optimizer=maml_tf.adam(decayed(0.1, "cosine", 10)))
+    made.train_step(tasks(0))
+    loaded = MAML.load(made.save(tmp_path / "of.maml"))
+    assert_same(*(each for each in (made, loaded) if each.train_step(tasks(1))))
 
 
 def test_the_maml_of_a_model(tmp_path):

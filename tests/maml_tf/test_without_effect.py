@@ -56,6 +56,49 @@ def test_a_loss_without_a_gradient_is_refused_by_every_variant(settings):
         MAML(network(), rounded, **settings).train_step(some_tasks())
 
 
+@pytest.mark.parametrize("called", [False, True])
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_weights_that_are_frozen_too_late_are_refused(call, called):
+    maml, tasks = MAML(network(), "mse", jit=False), some_tasks()
+    if called:
+        call(maml, tasks)
+    maml.model.layers[0].trainable = False
+    with pytest.raises(UserError, match="body/kernel was frozen too late: make the MAML or policy anew"):
+        call(maml, tasks)
+    maml.predict(tasks.query_x[0])
+    maml.model.layers[0].trainable = True
+    call(maml, tasks)
+
+
+def test_weights_that_are_unfrozen_too_late_are_refused(tmp_path):
+    model = network()
+    model.layers[1].trainable = False
+    maml = MAML(model, "mse", jit=False)
+    model.layers[1].trainable = True
+    for call in (maml.train_step, lambda tasks: maml.save(tmp_path / "m"), lambda tasks: maml.export(tmp_path / "e")):
+        with pytest.raises(UserError, match="head/kernel was unfrozen too late"):
+            call(some_tasks())
+
+
+def test_a_maml_model_freezes_what_is_frozen_when_it_is_compiled():
+    model, tasks = MAMLModel(network(), inner_step_size=0.1, test_updates=2), some_tasks()
+    model.compile("adam", "mse")
+    model.fit(tasks, verbose=0)
+    model.evaluate(tasks, test_updates=1, verbose=0)
+    body, head = model.network.layers
+    body.trainable = False
+    for call in (model.fit, model.evaluate, lambda tasks, verbose: model.evaluate(tasks, test_updates=1, verbose=0)):
+        with pytest.raises(UserError, match=r"body/kernel was frozen too late.*MAMLModel: compile again"):
+            call(tasks, verbose=0)
+    with pytest.raises(UserError, match="was built for other variables: give a new one"):
+        model.compile(model.optimizer, "mse")
+    model.compile("adam", "mse")
+    before = [layer.kernel.numpy() for layer in (body, head)]
+    model.fit(tasks, verbose=0)
+    np.testing.assert_array_equal(body.kernel.numpy(), before[0])
+    assert np.abs(head.kernel.numpy() - before[1]).max() > 0
+
+
 def test_weights_that_the_loss_does_not_need_are_left_alone():
     inputs = keras.Input((3,))
     used, unused = keras.layers.Dense(1, name="used"), keras.layers.Dense(1, name="unused")
@@ -101,6 +144,12 @@ def test_an_optimizer_that_was_built_for_other_variables_is_refused():
         MAML(model, "mse", optimizer=optimizer)
 
 
+def test_settings_of_a_single_call_are_still_free():
+    maml = MAML(network(), "mse", first_order=True, jit=False)
+    first, second = (maml.meta_gradients(some_tasks(), first_order=order) for order in (True, False))
+    assert max(np.abs(one - other).max() for one, other in zip(first, second, strict=True)) > 0
+
+
 def test_step_sizes_of_training_are_no_array():
     with pytest.raises(UserError, match=r"step_size must be a number, or a list .* not an array of \(2,\)"):
         MAML(network(), "mse", step_size=np.array([0.5, 0.0]), num_updates=2)
@@ -108,7 +157,7 @@ def test_step_sizes_of_training_are_no_array():
 
 
 def test_jit_is_no_other_text():
-    with pytest.raises(UserError, match="jit must be 'auto', True or False, not 'off'"):
+    with pytest.raises(UserError, match=r"jit \(or jit_compile\) must be 'auto', True or False, not 'off'"):
         MAML(network(), "mse", jit="off")
 
 
@@ -122,11 +171,6 @@ def test_other_names_of_a_task_axis_are_refused(made):
         made(policy(), task_axis="vectorise")
 
 
-def test_other_names_of_a_hessian_product_are_refused():
-    with pytest.raises(UserError, match="hessian_product must be one of finite_difference, exact, not 'Exact'"):
-        MAMLTRPO(policy(), hessian_product="Exact")
-
-
 def samples(learner, size=20):
     rng = np.random.default_rng(0)
     numbers = [rng.normal(size=(1, size, n)).astype(np.float32) for n in (2, 1)]
@@ -136,23 +180,35 @@ def samples(learner, size=20):
     return Samples(*numbers, advantages, np.ones_like(advantages), means, log_std)
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("hessian_product", "exact"),
-        ("region", TrustRegion(damping=10.0)),
-        ("region", TrustRegion(delta=1e-4)),
-        ("region", TrustRegion(cg_iterations=1)),
-        ("step_size", 0.7),
-    ],
-)
+SETTINGS = {
+    "hessian_product": "exact",
+    "step_size": 0.7,
+    "damping": TrustRegion(damping=np.float64(10.0)),
+    "delta": TrustRegion(delta=1e-4),
+    "cg_iterations": TrustRegion(cg_iterations=1),
+}
+SLOW = {"step_size", "damping", "delta", "cg_iterations"}  # marked slow
+EACH = [pytest.param(n, v, marks=[pytest.mark.slow] if n in SLOW else [], id=n) for n, v in SETTINGS.items()]
+
+
+@pytest.mark.parametrize(("name", "value"), EACH)
 def test_settings_of_a_policys_learner_take_effect_whenever_they_are_set(name, value):
+    name = "region" if isinstance(value, TrustRegion) else name
     learner, other = MAMLTRPO(policy()), MAMLTRPO(policy(), **{name: value})
     given = learner.policy.flat(), (samples(learner),), samples(learner)
     first, expected = learner.solve(*given).theta, other.solve(*given).theta
     assert np.abs(first - expected).max() > 0
     setattr(learner, name, value)
     np.testing.assert_array_equal(learner.solve(*given).theta, expected)
+
+
+def test_a_misspelt_hessian_product_is_refused_whenever_it_is_set():
+    with pytest.raises(UserError, match="hessian_product must be one of finite_difference, exact, not 'Exact'"):
+        MAMLTRPO(policy(), hessian_product="Exact")
+    learner = MAMLTRPO(policy())
+    learner.hessian_product = "Exact"
+    with pytest.raises(UserError, match="hessian_product must be one of finite_difference, exact, not 'Exact'"):
+        learner.step((), samples(learner))
 
 
 @pytest.mark.parametrize("made", [MAMLTRPO, TaskUpdate, AdamPretraining])
