@@ -234,7 +234,7 @@ class PureModel:
         return Tasks(x, self.targets(y), query_x, self.targets(query_y))
 
     def observe(self, x: Any) -> None:
-        """Finds out, if need be, which state a call on x assigns: inputs of one task, or tf.TensorSpec of them."""
+        """Finds out, unless that is known, which state a call assigns; x: a task's inputs, or tf.TensorSpec of them."""
         if self._assigned is None:
             groups = [[tf.TensorSpec(v.shape, v.dtype) for v in g] for g in (self.adapted, self.shared, self.state)]
             x = tf.nest.map_structure(lambda t: tf.TensorSpec(t.shape, t.dtype), x)
@@ -247,7 +247,7 @@ class PureModel:
         badly where updates are few and large: on Omniglot after one update, they cost a sixth of the accuracy.
 
         Args:
-            adapted, shared, state: lists of tensors; the inner loop left the state.
+            adapted, shared, state: lists of tensors, of which the inner loop left the state.
             support_x: inputs of the support.
 
         Returns:
@@ -263,7 +263,7 @@ class PureModel:
     def seeds_per_task(self, iteration: Any, num_tasks: Any) -> list[tf.Tensor]:
         """Seeds for random layers: a [num_tasks, 2] tensor for each seed among the state.
 
-        They differ between tasks, so that dropout does not mask all alike, and iterations; each call advances them.
+        They differ between tasks and iterations, or dropout would mask all tasks alike; each call advances them.
         """
         seeds = [tf.convert_to_tensor(v) for v, is_seed in zip(self.state, self._is_seed, strict=True) if is_seed]
         folded = [tf.random.experimental.stateless_fold_in(s, tf.cast(iteration, s.dtype)) for s in seeds]
