@@ -12,8 +12,8 @@ or a folder with one file for each split, train, val and test (or base, val and 
   labels or class names are used;
 - .txt: one name per line (Bertinetto et al.).
 
-A name is that of a folder of images. Spaces at its ends are ignored, several between words are one, composed characters
-equal decomposed ones (Unicode's NFC), and a / in it is a _ in the name of the folder.
+A name is that of a folder of images. Spaces at its ends are ignored, several between words count as one, composed
+characters equal decomposed ones (Unicode's NFC), and a / in it is a _ in the name of the folder.
 """
 
 import csv

@@ -247,7 +247,7 @@ class PureModel:
         badly where updates are few and large: on Omniglot after one update, they cost a sixth of the accuracy.
 
         Args:
-            adapted, shared, state: lists of tensors, of which the inner loop left the state.
+            adapted, shared, state: lists of tensors; the state is that after the inner loop.
             support_x: inputs of the support.
 
         Returns:

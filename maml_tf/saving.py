@@ -138,11 +138,12 @@ def _described(maml):
         json.dumps(network)
     except Exception:  # a user's class may raise anything; `load` then needs the network itself
         network = None
-    described = {"format": _FORMAT, "network": network, "settings": encoded(settings)}
-    return described | {"trainable": _trainable(maml.model)}  # Keras describes it of whole layers only
+    trainable = _trainable(maml.model)
+    return {"format": _FORMAT, "network": network, "settings": encoded(settings), "trainable": trainable}
 
 
 def _trainable(model):
+    """Which of the variables train; Keras's description of a network says so only of whole layers."""
     return [variable.trainable for variable in model.variables]
 
 
@@ -199,5 +200,10 @@ def _refuse_unfitting(maml, given, values, path):
 
 
 def _variables(maml):
-    optimizers = maml.optimizer.variables, maml.pretrain_optimizer.variables
-    return [*maml.pure.state, *maml.step_sizes, *maml.slots, *optimizers[0], *optimizers[1]]
+    return [
+        *maml.pure.state,
+        *maml.step_sizes,
+        *maml.slots,
+        *maml.optimizer.variables,
+        *maml.pretrain_optimizer.variables,
+    ]

@@ -119,7 +119,7 @@ class Fixed:
     """Refuses changes of an object's attributes and arguments, since its compiled methods use them as they were."""
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Sets an attribute; refuses a public one in the set `_fixed`, which `__init__` makes at its end."""
+        """Sets an attribute; refuses a public one that is in the set `_fixed`, which `__init__` sets last."""
         if name in self.__dict__.get("_fixed", ()) and not name.startswith("_"):
             raise UserError(f"{name} cannot be changed, since it is compiled: make another MAML of the same model")
         super().__setattr__(name, value)

@@ -16,7 +16,7 @@ SETTINGS = ("json/settings", "experiment/.ATTRIBUTES/VARIABLE_VALUE")  # of an e
 OF_SENSITIVE = {"rtol": 1e-5, "atol": 1e-3}
 
 
-SLOW = {"folder", "omniglot"}  # marked slow
+SLOW = {"folder", "omniglot"}  # runs that only the slow tests finish
 
 
 @pytest.fixture(
