@@ -5,6 +5,7 @@ splits = from_tf_dataset(tfds.load("cifar100", split="train+test"), (0.64, 0.16,
 episodes = Episodes(splits, ways=5, shots=1, queries=15)
 """
 
+import numbers
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -128,6 +129,7 @@ def _pair(element):
 
 
 def _labels(labels):
+    masked = labels
     labels = np.asarray(labels)
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
@@ -136,9 +138,31 @@ def _labels(labels):
             f"labels must be one class for each image, whole numbers or text, not {labels.dtype} {list(labels.shape)}: "
             "instead of one-hot labels, give labels.argmax(axis=1)"
         )
-    if labels.dtype.kind in "SO":  # TensorFlow has text as bytes
-        labels = np.array([label.decode() if isinstance(label, bytes) else str(label) for label in labels.tolist()])
-    return labels
+    if np.ma.is_masked(masked):
+        raise UserError(
+            f"the label of image {int(np.argmax(np.ma.getmaskarray(masked)))} is masked: leave out the image"
+        )
+    return np.array(_plain(labels.tolist())) if labels.dtype.kind in "SO" else labels
+
+
+def _plain(labels):
+    """Returns labels that are objects as all text or all whole numbers; TensorFlow has text as bytes."""
+    kinds = [str if isinstance(label, str | bytes) else numbers.Integral for label in labels]
+    for i, (label, kind) in enumerate(zip(labels, kinds, strict=True)):
+        if not isinstance(label, str | bytes | numbers.Integral):  # None and NaN stand for what is missing in a table
+            raise UserError(
+                f"the label of image {i} is {label!r}, neither text nor a whole number: correct it, or leave it out"
+            )
+        if kind is not kinds[0]:
+            raise UserError(
+                f"labels are both text and numbers, such as {labels[0]!r} and {label!r}: make all one of these"
+            )
+    try:
+        return [label.decode() if isinstance(label, bytes) else label for label in labels]
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"the label {error.object!r} is not UTF-8 ({error.reason}): decode the labels yourself"
+        ) from error
 
 
 def _images(images):
@@ -151,7 +175,7 @@ def _images(images):
     if images.ndim != 4 or 0 in images.shape:
         raise UserError(f"images must be [images, height, width, channels], but are {list(images.shape)}")
     _, height, width, channels = images.shape
-    if height in (1, 3, 4) and width == channels > 4:
+    if height in (1, 3, 4) and width > 4 and channels > 4:
         raise UserError(
             f"images are {list(images.shape)}, channels before height and width: give images.transpose(0, 2, 3, 1)"
         )

@@ -1,7 +1,9 @@
 """N-way K-shot tasks from images grouped by class (the original's data_generator.py, make_data_tensor)."""
 
 import dataclasses
+import itertools
 import math
+import operator
 import zlib
 from collections.abc import Mapping
 
@@ -89,7 +91,7 @@ class Episodes:
         flags: tuple[str, str, str] = ("ways", "shots", "queries"),
         augment: bool = False,
     ):
-        self.splits = dict(splits)
+        self.splits = {split: _with_arrays(split, data) for split, data in splits.items()}
         self.ways = ways
         self.shots = shots
         if isinstance(queries, Mapping) and (missing := self.splits.keys() - queries.keys()):
@@ -207,9 +209,39 @@ class Episodes:
         )
 
 
+def _with_arrays(split: str, data: ClassImages) -> ClassImages:
+    """Returns ClassImages with arrays for lists; UserError unless each class has rows of its own in the images."""
+
+    def refuse(what):
+        raise UserError(f"ClassImages of the {split} split: {what}")
+
+    offsets, lengths = np.asarray(data.offsets), np.asarray(data.lengths)
+    if np.ndim(data.images) != 4:
+        refuse(f"images must be [images, height, width, channels], not {list(np.shape(data.images))}")
+    if not offsets.shape == lengths.shape == (len(data.names),):
+        sizes = f"{offsets.shape}, {lengths.shape} and {len(data.names)}"
+        refuse(f"offsets, lengths and names must have one entry for each class, but have {sizes}")
+    for name, values in (("offsets", offsets), ("lengths", lengths)):
+        if values.dtype.kind not in "iu":
+            refuse(f"{name} must be whole numbers, not {values.dtype}")
+    offsets, lengths = offsets.astype(np.int64), lengths.astype(np.int64)
+    names = [str(name) for name in data.names]
+    for i, name in enumerate(names):
+        if offsets[i] < 0 or lengths[i] < 0 or offsets[i] + lengths[i] > len(data.images):
+            where = f"{offsets[i]} to {offsets[i] + lengths[i]}"
+            refuse(f"rows {where} of the class {name} are not within its {len(data.images)} images")
+    order = np.lexsort((lengths, offsets))
+    for one, other in itertools.pairwise(order.tolist()):
+        if offsets[one] + lengths[one] > offsets[other]:
+            refuse(f"the classes {names[one]} and {names[other]} share images: give each class rows of its own")
+    if len(set(names)) < len(names):
+        refuse("two classes have the same name: give each its own")
+    return dataclasses.replace(data, offsets=offsets, lengths=lengths)
+
+
 def _random_words(seed: int, split: str, first: int, num_tasks: int, words: int) -> np.ndarray:
     """Random uint64 [num_tasks, words]; each task has its own blocks of Philox's counter, whatever else is drawn."""
-    key = np.array([int(seed) % 2**64, zlib.crc32(split.encode())], np.uint64)
+    key = np.array([operator.index(seed) % 2**64, zlib.crc32(split.encode())], np.uint64)
     blocks = -(-words // 4)  # one step of the counter gives four words
     random = np.random.Philox(key=key, counter=first * blocks)
     return random.random_raw(num_tasks * blocks * 4).reshape(num_tasks, blocks * 4)[:, :words]

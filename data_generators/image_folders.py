@@ -25,7 +25,7 @@ from data_generators.decoding import Decoder
 from data_generators.episodes import ClassImages
 from data_generators.errors import UserError
 from data_generators.files import DAMAGE, remove_abandoned, replacing
-from data_generators.progress import progress
+from data_generators.progress import progress, say
 
 _FORMAT = 2
 _UNCHECKED_FORMAT = 1  # of earlier versions, without a checksum
@@ -117,6 +117,10 @@ def load_split(
         raise UserError(
             f"{cache} or its array is damaged, and the images that it was made from are gone: put them back, and it "
             "will be made again, or remove it."
+        )
+    if found is not None and folders is None:
+        say(
+            f"{data_dir} has no images of {split} any more: {cache.name} stands in for them; delete it if it should not"
         )
     if found is not None or folders is None:
         return found

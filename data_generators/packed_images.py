@@ -18,6 +18,7 @@ import collections
 import dataclasses
 import functools
 import hashlib
+import logging
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
@@ -145,9 +146,18 @@ def packed_splits(folder: Path, suffixes: Collection[str]) -> dict[str, PackedCl
 
 
 def _refuse(shared: str, splits: Mapping[str, ClassImages]) -> None:
-    """Refuses a class in two splits, unless the classes of every split are just numbered from 0."""
+    """Refuses a class in two splits, unless the classes of every split are just numbered from 0.
+
+    If these are also equally many in every split, this warns: they may be the same classes in each.
+    """
     if not all(set(data.names) == set(map(str, range(data.num_classes))) for data in splits.values()):
         raise UserError(f"{shared}: take it out of one of them.")
+    if len({data.num_classes for data in splits.values()}) == 1:
+        logging.getLogger(__name__).warning(
+            "each split has %d classes, numbered from 0, which are taken to be other classes in each: if they are the "
+            "same, as in MNIST's own splits, join the splits and divide the classes by from_arrays",
+            next(iter(splits.values())).num_classes,
+        )
 
 
 def _of_split(split: str, there: Mapping[str, Path]) -> list[PackedClasses]:
@@ -193,10 +203,17 @@ def _zipped(there: Mapping[str, Path], suffixes: Collection[str]) -> dict[str, l
 
 def _of_zip(path: Path, split: str | None, suffixes: Collection[str]) -> Contents:
     archive, rows, names = Zip(path), collections.defaultdict(list), []
+    folders: dict[str, str] = {}
     archive.check()
     for name in archive.names:
-        *_, before, label, image = ["", "", *name.split("/")]
+        folder, _, image = name.rpartition("/")
+        *_, before, label = ["", *folder.split("/")]
         if is_image(image, suffixes) and label and split in (None, before):
+            if folders.setdefault(label, folder) != folder:
+                raise UserError(
+                    f"{path} has two folders of one class {label}, {folders[label]} and {folder}: give different "
+                    "classes different names, or put the images of one class into one folder."
+                )
             rows[label].append(len(names))
             names.append(name)
     if not names:

@@ -22,6 +22,7 @@ class TaskSequence(keras.utils.PyDataset):
         self._draw = lambda i: source.sample(seed, split, i, num_tasks)
         self._first = first
         self._num_batches = None if stop is None else max(stop - first, 0)
+        source.sample(seed, split, first, num_tasks, (0, 1))  # a missing split is refused now, not after an epoch
 
     @property
     def num_batches(self) -> int | None:
@@ -34,4 +35,8 @@ class TaskSequence(keras.utils.PyDataset):
         return self._num_batches
 
     def __getitem__(self, index: int) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
+        if index < 0 or (self._num_batches is not None and index >= self._num_batches):
+            raise IndexError(
+                f"there is no meta-batch {index}: they are numbered from 0, and number {self._num_batches}"
+            )
         return keras.tree.map_structure(np.asarray, pairs(self._draw(self._first + index)))

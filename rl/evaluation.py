@@ -213,7 +213,8 @@ def evaluate(
     """
     environment, found, failed = find(experiment.env), {}, None
     for name, policy in policies.items():
-        updates = 0 if name == "oracle" else num_updates or environment.protocol.updates
+        updates = environment.protocol.updates if num_updates is None else num_updates
+        updates = 0 if name == "oracle" else updates
         keep = name == "maml" and environment.draws_trajectories
         try:
             with progress(updates + 1, f"Evaluating {name}", "round") as bar:
@@ -265,7 +266,8 @@ def adapt_by_protocol(
         UserError: an observation, a reward or an action is not finite.
     """
     protocol = find(experiment.env).protocol
-    sizes = len(goals), trajectories or protocol.trajectories, experiment.horizon
+    trajectories = protocol.trajectories if trajectories is None else trajectories
+    sizes = len(goals), trajectories, experiment.horizon
     vector = make_vector(experiment.env, *sizes, oracle=name == "oracle")
     step_sizes = protocol.alphas(name, num_updates, experiment.fast_lr) if num_updates else []
     settings |= {"discount": experiment.discount, "gae_lambda": experiment.gae_lambda}

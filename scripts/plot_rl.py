@@ -36,7 +36,8 @@ def run(flags: Flags) -> None:
 
     rows = LEARNING.numbers(experiments, flags.logdir)
     folder = run_folder(experiments[0], flags.logdir)
-    name = f"{flags.name or env_folder(experiments[0].env)}_training"
+    own = [] if experiments[0].is_maml else [experiments[0].baseline]
+    name = f"{flags.name or '_'.join([env_folder(experiments[0].env), *own])}_training"
     (path,) = style.paths(flags, [name], folder if len(experiments) == 1 else folder.parent)
     style.write(path, rows, LEARNING.draw, LEARNING.size)
 

@@ -46,7 +46,7 @@ def define(flags: Flags) -> None:
     flags.integer("test_iter", None, "iteration of the checkpoint; default: the latest")
     flags.boolean("best", False, "take the policy with the best training return")
     flags.exclusive("best", "test_iter", "name different checkpoints")
-    flags.integer("fps", 25, "pictures per second; a GIF can have 100", least=1, most=100)
+    flags.integer("fps", 25, "pictures per second; a GIF has 100, 50, 33, 25, 20 and so on", least=1, most=100)
     every = "steps from one picture to the next; default: 1 in 2D navigation, else 2"
     flags.integer("every", None, every, least=1, most=10**6)
     flags.path("out", None, "film, .gif or .mp4; default: <env>.gif in the folder of the runs")
@@ -219,8 +219,10 @@ def captioned(pictures: Sequence[np.ndarray], captions: Sequence[str]) -> np.nda
 
 def write(pictures: Iterator[np.ndarray], path: Path, fps: int) -> Path:
     """Writes pictures [height, width, 3] as a film; the file is complete, or is not written at all."""
-    # A GIF's duration is in milliseconds; loop 0 repeats it for ever.
-    settings = {"duration": 1000 / fps, "loop": 0}
+    hundredths = round(100 / fps)  # for which a GIF shows each picture
+    settings = {"duration": 10 * hundredths, "loop": 0}  # in milliseconds; loop 0 repeats it for ever
+    if path.suffix == ".gif" and hundredths * fps != 100:
+        print(f"A GIF shows each picture for whole hundredths of a second: {100 / hundredths:.3g} a second, not {fps}")
     if path.suffix == ".mp4":
         settings = {"fps": fps, "macro_block_size": 2, "output_params": ["-f", "mp4"]}
     with replacing(path) as part, imageio.get_writer(part, path.suffix, mode="I", **settings) as writer:

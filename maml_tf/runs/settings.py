@@ -1,6 +1,8 @@
 """Settings of a run as one frozen dataclass: each field defines a flag, its help and range, and a checkpoint's key."""
 
 import dataclasses
+import numbers
+import typing
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self, TypedDict, Unpack
 
@@ -59,9 +61,10 @@ class Settings:
         """Makes settings from the given values; a setting that is None or not given takes its usual value.
 
         Raises:
-            UserError: a setting is out of range, or does not fit the others.
+            UserError: a setting is of another type or out of range, or does not fit the others.
         """
-        given = {name: value for name, value in given.items() if value is not None}
+        types = {field.name: field.type for field in dataclasses.fields(cls)}
+        given = {name: _typed(name, value, types.get(name)) for name, value in given.items() if value is not None}
         settings = cls(**(cls.usual(given) | given))
         settings.check()
         return settings
@@ -147,6 +150,25 @@ def check(
         raise UserError(f"--{name} must be at least {least}, not {value}")
     if not positive and value > most:
         raise UserError(f"--{name} must be at most {most}, not {value}")
+
+
+def _typed(name, value, kind):
+    """Returns a value as a flag would give it, so that 1 and 1.0 or NumPy's numbers make the same run."""
+    kinds = typing.get_args(kind) or (kind,)
+    is_bool = type(value).__name__ in ("bool", "bool_")  # Python's and NumPy's
+    if bool in kinds:
+        if not is_bool:
+            raise UserError(f"--{name} must be True or False, not {value!r}")
+        return bool(value)
+    if int in kinds:
+        if is_bool or not isinstance(value, numbers.Real) or value % 1:
+            raise UserError(f"--{name} must be a whole number, not {value!r}")
+        return int(value)
+    if float in kinds:
+        if is_bool or not isinstance(value, numbers.Real):
+            raise UserError(f"--{name} must be a number, not {value!r}")
+        return float(value)
+    return value
 
 
 def _one_of(names):

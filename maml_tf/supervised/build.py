@@ -17,7 +17,7 @@ from maml_tf.pixels import set_pixels
 from maml_tf.runs.best import BestCheckpoints, locate
 from maml_tf.runs.boundary import as_called_here
 from maml_tf.runs.checkpoints import Checkpoints, any_available, available, is_tf1
-from maml_tf.supervised import original_checkpoints
+from maml_tf.supervised import original_checkpoints, trained_images
 from maml_tf.supervised.conditions import USUAL, ZERO, Conditions
 from maml_tf.supervised.datasets import Shapes
 from maml_tf.supervised.experiment import COMMON, Experiment
@@ -176,6 +176,7 @@ def prepare(
     """
     with workers.chief_first():
         data, outputs = load(experiment, data_dir, shots, conditions), experiment.num_classes
+    trained_images.warn_of_trained_classes(Path(folder), data)
     shapes = Shapes(data.source.input_shape, outputs if conditions.ways else data.source.output_size)
     first = None if conditions.head == ZERO else conditions.ways
     maml, whole = build(experiment, shapes, task_axis, jit, shots, first, workers), None

@@ -5,6 +5,7 @@ Settings that are not given take the values of the paper for the datasource and 
 
 import dataclasses
 
+from data_generators.errors import UserError
 from maml_tf.runs import process
 from maml_tf.runs.flags import Flags, command
 from maml_tf.runs.settings import check
@@ -73,6 +74,11 @@ def define(flags: Flags) -> None:
 def run(flags: Flags) -> int:
     """Trains, tests or exports; returns the exit code."""
     trained, tested = experiments(flags)
+    if flags.data_dir is not None and not trained.dataset.reads_files:
+        raise UserError(
+            f"--datasource={trained.datasource} reads no files: leave out --data_dir, or give --datasource=folder for "
+            "images of your own"
+        )
     process.choose_kernels(trained.image_side)
     with process.quiet_import():
         from maml_tf.supervised import commands  # not at the top: --help and user errors need no TensorFlow

@@ -140,6 +140,8 @@ def _check_flags(flags, trained, folder):
     second_order = trained.metatrain_iterations and trained.algorithm == "maml" and not trained.stop_grad
     if flags.remat and not (flags.train and second_order):
         raise UserError("--remat goes with a training to second order: nothing else keeps the activations of updates")
+    if flags.export_transductive:
+        raise UserError("--export_transductive goes with --export_dir: tests have --transductive")
     if flags.estimate and not flags.train:
         raise UserError("--estimate is of a training: leave out --train=False")
     if not flags.train:

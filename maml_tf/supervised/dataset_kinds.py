@@ -80,6 +80,11 @@ class Dataset(abc.ABC):
         """Whether images are resized, to `--image_size` and `--image_channels`."""
         return False
 
+    @property
+    def reads_files(self) -> bool:
+        """Whether the data are files, in `--data_dir`."""
+        return True
+
     @abc.abstractmethod
     def tasks(self, experiment: "Experiment", data_dir: Folder = None, shots: int | None = None) -> "TaskData":
         """Loads or makes the data of an experiment.
@@ -132,6 +137,11 @@ class Dataset(abc.ABC):
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SinusoidDataset(Dataset):
     """The regression of section 5.1, with two hidden layers of 40 units and the mean squared error."""
+
+    @property
+    def reads_files(self) -> bool:
+        """As `Dataset.reads_files`: false, since the tasks are drawn."""
+        return False
 
     def tasks(
         self, experiment: "Experiment", data_dir: Folder = None, shots: Size = None, test_queries: Size = None

@@ -23,12 +23,14 @@ class TaskData(NamedTuple):
     validation_tasks: function (first, count) -> Tasks of the fixed list for validation during training, with as many
         queries as training has.
     splits: the splits of the data.
+    classes: the names of the classes of each split, for images by class.
     """
 
     source: TaskSource
     evaluation_tasks: Callable[[str, int, int], Tasks]
     validation_tasks: Callable[[int, int], Tasks]
     splits: tuple[str, ...]
+    classes: Mapping[str, tuple[str, ...]] = {}
 
     def check_trainable(self) -> None:
         """Raises UserError unless there is a split to train on and one to validate on."""
@@ -119,7 +121,9 @@ def of_images(
         sizes = ways, training_shots, queries or training_shots
         source = Episodes(_without("test", splits), *sizes, rotate, flags, augment)
     validation_tasks = functools.partial(source.episodes, EVALUATION_SEED, "val")
-    return TaskData(source, functools.partial(_evaluation_tasks, tests), validation_tasks, tuple(splits))
+    evaluation_tasks = functools.partial(_evaluation_tasks, tests)
+    classes = {split: data.names for split, data in splits.items()}
+    return TaskData(source, evaluation_tasks, validation_tasks, tuple(splits), classes)
 
 
 def of_sinusoids(

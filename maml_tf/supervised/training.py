@@ -2,28 +2,25 @@
 
 `validation.csv` holds every validation. `gradient_cosine.csv` holds, by iteration, the cosine of the first-order
 meta-gradient and the true one; the paper (section 5.2) attributes their similarity to ReLU. `data.json` describes the
-images.
+images (see `trained_images`).
 """
 
 import contextlib
 import functools
 import itertools
-import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from data_generators.errors import UserError
-from data_generators.files import reading, replacing
 from data_generators.progress import say
 from maml_tf.maml import MAML
 from maml_tf.runs.best import Rank
 from maml_tf.runs.checkpoints import available
 from maml_tf.runs.log import ITERATION, Dispensable, Table, summaries
 from maml_tf.runs.loop import Event, NotFinite
-from maml_tf.supervised import build, evaluation
+from maml_tf.supervised import build, evaluation, trained_images
 from maml_tf.supervised.datasets import EVALUATION_TASKS
 from maml_tf.supervised.evaluation import Evaluation
 from maml_tf.supervised.experiment import Experiment
@@ -33,7 +30,6 @@ from maml_tf.supervised.task_data import TaskData
 
 GRADIENT_COSINE = "Cosine of first- and second-order meta-gradient"
 VALIDATION = "validation.csv"
-DATA = "data.json"
 
 
 class Schedule(NamedTuple):
@@ -112,28 +108,9 @@ class SupervisedTraining:
         ]
 
     def refuse_other_images(self) -> None:
-        """Refuses to resume a run on other images than it was trained on.
-
-        Runs of version 0.1.0 did not record their images, so they are not checked.
-
-        Raises:
-            UserError: the classes, or their numbers of images, are others, or `data.json` is damaged.
-        """
-        path, now = self.folder / DATA, self.data.description()
-        if now is None or not available(self.folder) or not path.exists():
-            return
-        with reading(path, "delete it"):
-            made = json.loads(path.read_text(encoding="utf-8"))["train"]
-        if made != now:
-            raise UserError(
-                f"the run in {self.folder} was trained on other images, {made}, than these, {now}: give the same "
-                f"--data_dir, test it on these with --train=False, or delete {path} to resume on these; "
-                f"{self.experiment.anew}"
-            )
-
-    def _describe_images(self):
-        with replacing(self.folder / DATA) as part:
-            part.write_text(json.dumps({"train": self.data.description()}), encoding="utf-8")
+        """Refuses to resume a run on other images than it was trained on; see `trained_images.refuse_others`."""
+        if available(self.folder):
+            trained_images.refuse_others(self.folder, self.data, self.experiment.anew)
 
     @contextlib.contextmanager
     def opened(self, iteration: int) -> Iterator[None]:
@@ -142,7 +119,7 @@ class SupervisedTraining:
             self._validations.begin(iteration + 1)
         self._best.begin(iteration)
         if iteration == 0 and self.data.description() is not None:
-            Dispensable(self.folder / DATA)(self._describe_images)
+            Dispensable(self.folder / trained_images.DATA)(trained_images.record, self.folder, self.data)
         if self.log_gradient_cosine:
             self._cosines = Table(self.folder / "gradient_cosine.csv", ["cosine"])
             rows = self._cosines.begin(iteration)

@@ -99,9 +99,11 @@ def check(experiment: "Experiment") -> None:
     if made.metatrain_iterations == 0:
         if made.norm == "per_update_batch_norm":
             raise UserError("--norm=per_update_batch_norm goes with meta-training: take batch_norm")
-        for name in ("query_loss", "first_order_iterations", "algorithm", "meta_lr_decay"):
-            if getattr(made, name) != _PLAIN[name]:
-                raise UserError(f"--{name} goes with meta-training: give --metatrain_iterations a positive number")
+        remedy = "leave it out" if made.baseline else "give --metatrain_iterations a positive number"
+        plain = _PLAIN | {"stop_grad": False}
+        for name in ("query_loss", "first_order_iterations", "algorithm", "meta_lr_decay", "step_sizes", "stop_grad"):
+            if getattr(made, name) != plain[name]:
+                raise UserError(f"--{name} goes with meta-training: {remedy}")
 
 
 def suffix(experiment: "Experiment") -> str:

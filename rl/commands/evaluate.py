@@ -59,6 +59,8 @@ def run(flags: Flags) -> None:
                 )
     if flags.update == "trpo" and experiment.adapt != "all":
         raise UserError("--update=trpo changes all parameters: leave it out for a policy of --adapt=head")
+    if experiment.baseline == "oracle" and (flags.update != "vpg" or flags.num_updates is not None):
+        raise UserError("an oracle knows the goal and does not adapt: leave out --update and --num_updates")
     drawn = experiment.is_maml and envs.find(experiment.env).draws_trajectories
     what = ["returns", "trajectories"] if drawn else ["returns"]
     style.check(flags, len(what))
@@ -92,7 +94,7 @@ def run(flags: Flags) -> None:
         trajectories=flags.trajectories,
         required=bool(named),
     )
-    rows = RETURNS.numbers(adaptations, flags.update, experiment.env)
+    rows = RETURNS.numbers(adaptations, flags.update, experiment)
     print(*return_table(rows), sep="\n")
     style.write(returns, rows, RETURNS.draw, RETURNS.size)
     if trajectories and "maml" in adaptations:

@@ -194,4 +194,13 @@ class GoalEnv(gymnasium.Env[np.ndarray, np.ndarray]):
 
     def begin_goal(self, random: np.random.Generator) -> None:
         """Sets the goal of a new trajectory; every reset calls this."""
-        self.goal = self.sample_task(random) if self._fixed_goal is None else self._fixed_goal
+        self.goal = self.sample_task(random) if self._fixed_goal is None else self._fixed_goal.copy()
+
+
+def action_of(env: gymnasium.Env, action: Any) -> np.ndarray:
+    """Returns an action as float64; UserError unless it has the shape of the action space: NumPy would broadcast it."""
+    array = np.asarray(action, np.float64)
+    if array.shape != env.action_space.shape:
+        shapes = f"{list(env.action_space.shape)}, not {list(array.shape)}"
+        raise UserError(f"An action of {type(env.unwrapped).__name__} is an array {shapes}.")
+    return array

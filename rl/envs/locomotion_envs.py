@@ -11,7 +11,7 @@ from mujoco.batch import Batch, SimulationError
 
 from data_generators.errors import UserError
 from maml_tf.runs.process import available_cores
-from rl.envs.goals import GoalEnv, GoalRange
+from rl.envs.goals import GoalEnv, GoalRange, action_of
 from rl.envs.locomotion import TORSO, Ant, HalfCheetah, Robot, diverged
 from rl.envs.noise import Stream, normal
 from rl.envs.vector import TaskVector
@@ -45,7 +45,7 @@ class LocomotionEnv(GoalEnv, MujocoEnv):
         self, action: np.ndarray
     ) -> tuple[np.ndarray, float, bool, bool, dict]:
         """Simulates one timestep of the robot, with the action clipped to [-1, 1]."""
-        action = np.clip(np.asarray(action, np.float64), -1.0, 1.0)
+        action = np.clip(action_of(self, action), -1.0, 1.0)
         self.data.ctrl[:] = action
         mujoco.mj_step(self.model, self.data)
         mujoco.mj_forward(self.model, self.data)  # computes velocities and forces of the new state

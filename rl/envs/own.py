@@ -22,6 +22,7 @@ from gymnasium import spaces
 from gymnasium.envs.registration import load_env_creator
 
 from data_generators.errors import UserError, importing
+from rl.envs import own_checks
 from rl.envs.goals import GoalForm
 from rl.envs.noise import Stream, generator
 from rl.envs.vector import TaskVector, to_bounds
@@ -30,11 +31,12 @@ SUPPORTED = "supported are a bounded Box of actions, a Box of observations, set_
 _MODULE = re.compile(r"[^\s:/\\\0.]+(\.[^\s:/\\\0.]+)*")
 
 
-def make_by_id(name: str) -> gymnasium.Env:
+def make_by_id(name: str, limit: int | None = None) -> gymnasium.Env:
     """Makes an environment whose reset and step raise UserError if they do not return as many values as Gymnasium's.
 
     Args:
         name: "Id", or "module:Id" to import the module first.
+        limit: number of steps after which its trajectories end, in place of the limit with which it is registered.
 
     Raises:
         UserError: the environment's module cannot be imported, Gymnasium does not know the environment or cannot make
@@ -49,8 +51,9 @@ def make_by_id(name: str) -> gymnasium.Env:
     spec = gymnasium.registry.get(id)
     if spec is not None and isinstance(spec.entry_point, str):
         importing(load_env_creator, spec.entry_point, purpose)
+    _check_arguments(spec, purpose)
     try:
-        env = gymnasium.make(id, disable_env_checker=True)
+        env = gymnasium.make(id, max_episode_steps=limit, disable_env_checker=True)
     except (gymnasium.error.Error, ModuleNotFoundError) as error:
         raise UserError(f"Gymnasium cannot make the environment {name!r}: {error}") from error
     except TypeError as error:
@@ -58,6 +61,19 @@ def make_by_id(name: str) -> gymnasium.Env:
             raise
         raise UserError(f"Gymnasium cannot make the environment {name!r}: {error}") from error
     return _with_contract(env, name)
+
+
+def _check_arguments(spec, purpose):
+    """Raises UserError if the arguments that are registered do not fit the entry point's."""
+    creator = None if spec is None else spec.entry_point
+    creator = load_env_creator(creator) if isinstance(creator, str) else creator
+    try:
+        if creator is not None:
+            inspect.signature(creator).bind(**spec.kwargs)
+    except TypeError as error:
+        raise UserError(f"{purpose}: {error}; give its arguments as gymnasium.register(..., kwargs=...)") from error
+    except ValueError:  # it has no signature
+        pass
 
 
 class Contract(gymnasium.Wrapper):
@@ -111,14 +127,23 @@ class OwnTasks(TaskVector):
 
     Args:
         name: an id that gymnasium.make knows; "module:Id" imports the module first.
+        limit: as for `make_by_id`.
 
     Raises:
-        UserError: the environment is unknown, or lacks something that this module's docstring requires. `reset` and
-            `step` raise it if the environment returns the wrong values.
+        UserError: the environment is unknown, or lacks something that this module's docstring requires, or its copies
+            are one object. `reset` and `step` raise it if the environment returns the wrong values.
     """
 
-    def __init__(self, name: str, num_tasks: int, num_trajectories: int, horizon: int, oracle: bool = False):
-        first = make(name)
+    def __init__(
+        self,
+        name: str,
+        num_tasks: int,
+        num_trajectories: int,
+        horizon: int,
+        oracle: bool = False,
+        limit: int | None = None,
+    ):
+        first = make(name, limit)
         actions, observations = _boxes(first)
         self._form = goal_form(first)
         super().__init__(
@@ -132,7 +157,10 @@ class OwnTasks(TaskVector):
         )
         self._name, self._shape = name, observations.shape
         self._low, self._high = (bound.ravel().astype(np.float64) for bound in (actions.low, actions.high))
-        self._envs = [first, *(make(name) for _ in range(num_tasks * num_trajectories - 1))]
+        self._envs = [first, *(make(name, limit) for _ in range(num_tasks * num_trajectories - 1))]
+        own_checks.refuse_shared(name, self._envs)
+        if limit is None:  # a user's
+            own_checks.warn(name, first.spec, make, horizon)
 
     def close(self) -> None:
         for env in self._envs:
@@ -153,7 +181,8 @@ class OwnTasks(TaskVector):
         observations, rewards, dones = self._observations.copy(), np.zeros(len(actions)), np.zeros(len(actions), bool)
         for i in np.flatnonzero(self._alive):
             space = self._envs[i].action_space
-            action = actions[i].reshape(space.shape).astype(space.dtype)
+            action = np.rint(actions[i]) if np.issubdtype(space.dtype, np.integer) else actions[i]
+            action = action.reshape(space.shape).astype(space.dtype)
             observation, reward, terminated, truncated, _ = self._envs[i].step(action)
             observations[i] = self._flat(observation, "step")
             rewards[i] = self._number(reward, "a reward")
@@ -179,14 +208,17 @@ class OwnTasks(TaskVector):
         return array.item()
 
 
-def make(name: str) -> gymnasium.Env:
-    """Makes a user's environment.
+def make(name: str, limit: int | None = None) -> gymnasium.Env:
+    """Makes a user's environment; `limit` as for `make_by_id`.
 
     Raises:
         UserError: it is unknown, or lacks something; the message says what is missing.
     """
-    env = make_by_id(name)
-    for space, what in ((env.action_space, "actions"), (env.observation_space, "observations")):
+    env = make_by_id(name, limit)
+    for attribute, what in (("action_space", "actions"), ("observation_space", "observations")):
+        space = getattr(env, attribute, None)
+        if space is None:
+            raise UserError(f"{name} has no {attribute}; {SUPPORTED}.")
         if not isinstance(space, spaces.Box):
             raise UserError(f"The {what} of {name} are a {type(space).__name__} space; {SUPPORTED}.")
         if 0 in space.shape:

@@ -7,7 +7,7 @@ import numpy as np
 from gymnasium import spaces
 from PIL import Image, ImageDraw
 
-from rl.envs.goals import GoalEnv, GoalRange
+from rl.envs.goals import GoalEnv, GoalRange, action_of
 from rl.envs.vector import TaskVector, to_bounds
 
 STEP = 0.1  # the longest step along an axis
@@ -72,7 +72,7 @@ class PointNavigation(GoalEnv):
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
         """Moves the point, see `move`."""
-        position, reward, done = move(self._trail[-1], np.asarray(action, np.float64), self.goal)
+        position, reward, done = move(self._trail[-1], action_of(self, action), self.goal)
         self._trail.append(position)
         return self._observation(), float(reward), bool(done), False, {}
 

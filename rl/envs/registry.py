@@ -116,7 +116,8 @@ class Environment:
     ) -> TaskVector:
         """Makes the TaskVector of `rl.envs.make_vector`."""
         if self.make is None:  # in Python, without threads
-            return own.OwnTasks(_known(self.gym_id), num_tasks, num_trajectories, horizon, oracle)
+            limit = None if isinstance(self.goals, OwnGoals) else horizon
+            return own.OwnTasks(_known(self.gym_id), num_tasks, num_trajectories, horizon, oracle, limit)
         return self.make(num_tasks, num_trajectories, horizon, oracle, threads)
 
     @property
@@ -129,7 +130,14 @@ def find(env: str) -> Environment:
     """Finds one of ENVIRONMENTS or, by any other name, a user's own environment (see `rl.envs.own`).
 
     Whether a user's environment exists is not checked before it is made.
+
+    Raises:
+        UserError: the name is Gymnasium's id of one of ENVIRONMENTS, which would be run without its settings.
     """
+    ours = {environment.gym_id: name for name, environment in ENVIRONMENTS.items()}
+    id = env.rpartition(":")[2]
+    if id in ours:
+        raise UserError(f"{env} is this project's own environment: give --env={ours[id]}, which has its settings.")
     return ENVIRONMENTS[env] if env in ENVIRONMENTS else _own(env)
 
 

@@ -105,8 +105,16 @@ class TaskVector(abc.ABC):
         Returns:
             observations [tasks, trajectories, obs_dim] float64, rewards [tasks, trajectories] float64 and dones [tasks,
             trajectories] bool.
+
+        Raises:
+            UserError: the actions have another shape.
         """
-        actions = np.asarray(actions, np.float64).reshape(-1, self.act_dim)
+        actions, shape = np.asarray(actions, np.float64), (self.num_tasks, self.num_trajectories, self.act_dim)
+        if actions.shape != shape:
+            raise UserError(
+                f"Actions must be [tasks, trajectories, act_dim], {list(shape)}, not {list(actions.shape)}."
+            )
+        actions = actions.reshape(-1, self.act_dim)
         observations, rewards, dones = self._move(actions)
         ended = ~self._alive
         if ended.any():

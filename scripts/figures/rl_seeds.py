@@ -1,6 +1,7 @@
 """Draws the returns during several trainings, to compare seeds, networks and implementations."""
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -39,13 +40,15 @@ def numbers(lines: Sequence[str]) -> list[dict]:
 def draw(figure, rows: list[dict], level: float | None = None) -> None:
     """Draws the return after the update against iterations; `level` is a published return."""
     panel = figure.subplots()
-    groups: dict[str, int] = {_ORIGINAL: 0}  # group -> number of its lines that are drawn
+    groups = [_ORIGINAL]
+    drawn: Counter[str] = Counter()  # the number of lines of each colour, which several groups may share
     for name in dict.fromkeys(row["line"] for row in rows):
         group = name.split(",")[0]
-        number = groups.setdefault(group, 0)
-        groups[group] += 1
-        place = list(groups).index(group)
+        groups += [] if group in groups else [group]
+        place = groups.index(group)
         colour = _COLOURS[(place - 1) % len(_COLOURS)] if place else style.BLACK
+        number = drawn[colour]
+        drawn[colour] += 1
         points = [(row["iteration"], row["after"]) for row in rows if row["line"] == name]
         look = {"color": colour, "linestyle": _DASHES[number % len(_DASHES)], "linewidth": 1.0}
         look["alpha"] = 0.5 ** (number // len(_DASHES))  # paler each time the dashes repeat

@@ -134,6 +134,13 @@ CHANGED = {"images": IMAGES, "labels": LABELS, "splits": SPLITS}
         ({"names": NAMES[:5]}, "names has no name for the label 5: name all"),
         ({"names": NAMES, "labels": LABELS - 1}, "names has no name for the label -1: name all"),
         ({"names": ["same"] * 10}, "names has a name twice"),
+        ({"images": np.zeros((60, 3, 32, 24), np.uint8)}, "channels before height and width: give images.transpose"),
+        ({"images": np.zeros((60, 1, 64, 100), np.uint8)}, "channels before height and width: give images.transpose"),
+        ({"labels": [None, *"ab" * 29, "a"]}, "the label of image 0 is None, neither text nor a whole number"),
+        ({"labels": np.array([*"ab" * 29, "a", np.nan], object)}, "the label of image 59 is nan, neither text nor"),
+        ({"labels": np.array([1, "1"] * 30, object)}, "labels are both text and numbers, such as 1 and '1'"),
+        ({"labels": np.ma.masked_equal(LABELS, 4)}, "is masked: leave out the image"),
+        ({"labels": [b"a", b"\xe9"] * 30}, "is not UTF-8"),
     ],
 )
 def test_what_does_not_fit_is_one_sentence(change, message):
@@ -141,6 +148,12 @@ def test_what_does_not_fit_is_one_sentence(change, message):
         from_arrays(**CHANGED | change)
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_whole_numbers_among_objects_are_numbers():
+    """They were text: "10" came before "2", and splits of numbers found none of them."""
+    assert_grouped(from_arrays(IMAGES, LABELS.astype(object), SPLITS))
+    assert_grouped(from_arrays(IMAGES, np.ma.array(LABELS), SPLITS))
 
 
 def test_data_sets_in_the_form_of_tensorflow_datasets():

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import time
 
 import numpy as np
@@ -12,6 +13,7 @@ from data_generators.class_folders import list_classes
 from data_generators.decoding import Decoder
 from data_generators.errors import UserError
 from data_generators.miniimagenet import load_miniimagenet
+from data_generators.own_images import load_image_folder
 from tests.data_generators import synthetic_images as synthetic
 from tests.data_generators.synthetic_images import of_class, write
 from tests.data_generators.synthetic_omniglot import snapshot
@@ -246,3 +248,12 @@ def test_arrays_of_earlier_runs_stay_readable_while_a_new_one_is_made(cached):
     (cached / FIRST).write_bytes(synthetic.jpeg("another"))
     load_miniimagenet(cached)
     assert np.array_equal(before, copy)
+
+
+def test_a_cache_that_stands_in_for_images_is_told(tmp_path, capsys):
+    write(tmp_path, synthetic.tree({"train/a": 2, "val/b": 2}, width=8, height=8))
+    assert load_image_folder(tmp_path, 8).keys() == {"train", "val"}
+    assert "any more" not in capsys.readouterr().out
+    shutil.rmtree(tmp_path / "val")
+    assert load_image_folder(tmp_path, 8)["val"].names == ("b",)
+    assert "has no images of val any more: decoded_val_8x8x3.json stands in for them" in capsys.readouterr().out

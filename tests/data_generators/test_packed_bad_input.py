@@ -219,3 +219,11 @@ def test_a_file_in_the_place_of_its_folder(tmp_path, load):
 def test_zips_that_are_not_safe(tmp_path, name):
     write_zip(tmp_path / "train.zip", {name: b"a"})
     refused(tmp_path, "train.zip is not safe: its entry .* leads outside its folder")
+
+
+@pytest.mark.parametrize("folder", ["", "train/"])
+def test_folders_of_one_name_in_a_zip_are_not_merged_into_one_class(tmp_path, folder):
+    names = [f"{folder}{alphabet}/character{i}/1.jpg" for alphabet in ("Greek", "Latin") for i in range(2)]
+    names = [f"{alphabet}/train/character{i}/1.jpg" for alphabet in ("a", "b") for i in range(2)] if folder else names
+    write_zip(tmp_path / ("all.zip" if folder else "train.zip"), {name: jpeg(name) for name in names})
+    refused(tmp_path, "has two folders of one class character0, ")

@@ -122,3 +122,13 @@ def test_no_temporary_file_stays(tmp_path):
     packed.npz(tmp_path)
     load_miniimagenet(tmp_path)
     assert all(name.startswith("decoded_") or name.endswith(".npz") for name in os.listdir(tmp_path))
+
+
+@pytest.mark.parametrize(("classes", "warned"), [((5, 5, 5), True), ((5, 3, 3), False)])
+def test_as_many_classes_numbered_from_0_in_every_split_may_be_the_same(tmp_path, caplog, classes, warned):
+    for split, number in zip(("train", "val", "test"), classes, strict=True):
+        labels = np.repeat(np.arange(number), 2)
+        np.savez(tmp_path / f"{split}.npz", images=np.zeros((len(labels), 8, 8, 3), np.uint8), labels=labels)
+    load_image_folder(tmp_path, 8)
+    told = "each split has 5 classes, numbered from 0, which are taken to be other classes in each"
+    assert (told in caplog.text) == warned

@@ -98,3 +98,18 @@ def test_mistakes_are_one_sentence(stream):
         next(iter(stream(Sinusoid(3), "valid", 4)))
     with pytest.raises(UserError, match="there is no split 'valid': the splits are train and val"):
         next(iter(stream(SOURCES[0], "valid", 4)))
+
+
+@pytest.mark.parametrize("make", ["dataset", "sequence"])
+@pytest.mark.parametrize("source", SOURCES[:2], ids=lambda source: type(source).__name__)
+def test_a_missing_split_is_told_when_the_stream_is_made(source, make):
+    with pytest.raises(UserError, match="there is no split 'testing'"):
+        getattr(source, make)("testing", 4)
+
+
+def test_a_sequence_has_no_batches_beyond_its_length():
+    batches = episodes().sequence("val", 4, stop=2)
+    assert len(list(batches)) == 2
+    for index in (2, -1):
+        with pytest.raises(IndexError, match=f"there is no meta-batch {index}"):
+            batches[index]

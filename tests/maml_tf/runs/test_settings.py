@@ -3,6 +3,7 @@
 import dataclasses
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from data_generators.errors import UserError
@@ -53,6 +54,13 @@ def test_flags_are_those_that_are_not_usual():
         ({"share": 1.5}, "--share must be between 0 and 1, not 1.5"),
         ({"share": float("nan")}, "--share must be between 0 and 1, not nan"),
         ({"rest": 1.0}, "--rest must lie between 0 and 1, not at 1.0"),
+        ({"sweet": "False"}, "--sweet must be True or False, not 'False'"),
+        ({"sweet": 0}, "--sweet must be True or False, not 0"),
+        ({"eggs": 1.5}, "--eggs must be a whole number, not 1.5"),
+        ({"eggs": True}, "--eggs must be a whole number, not True"),
+        ({"eggs": "3"}, "--eggs must be a whole number, not '3'"),
+        ({"heat": "180"}, "--heat must be a number, not '180'"),
+        ({"heat": True}, "--heat must be a number, not True"),
     ],
 )
 def test_out_of_range(given, message):
@@ -163,3 +171,9 @@ def test_help_needs_nothing_else(capsys):
 def test_the_exit_code_is_the_bodys():
     assert command("Bakes.", define, lambda flags: 130, ["gas", "--cook=Ada"]) == 130
     assert command("Bakes.", define, lambda flags: None, ["gas", "--cook=Ada"]) == 0
+
+
+def test_numbers_of_other_types_make_the_same_settings():
+    """A folder's name shows its settings: 1 and 1.0 would be two runs, and NumPy's numbers upset Keras."""
+    made = Baking.of(eggs=np.int64(3), heat=180, rest=np.float64(0.5), sweet=np.True_, iterations=2.0)
+    assert repr(made) == repr(Baking.of(eggs=3, heat=180.0, rest=0.5, sweet=True, iterations=2))
