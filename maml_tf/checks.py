@@ -11,6 +11,8 @@ from data_generators.tasks import Tasks, refuse_ragged
 from maml_tf.backend import tf
 
 _ELEMENTWISE = {"Add", "AddV2", "Sub", "Mul", "RealDiv", "DivNoNan", "SquaredDifference", "Maximum", "Minimum", "Pow"}
+_ELEMENTWISE |= {"Equal", "NotEqual", "Less", "LessEqual", "Greater", "GreaterEqual", "LogicalAnd", "LogicalOr"}
+_ELEMENTWISE |= {"Xlogy", "Xlog1py", "Xdivy", "Atan2", "FloorMod", "FloorDiv", "SelectV2", "MulNoNan"}
 
 
 def count(value: Any, name: str, least: int) -> int:

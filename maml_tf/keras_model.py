@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from data_generators.errors import UserError
-from maml_tf import checks, losses, users_losses
+from maml_tf import checks, losses, step_sizes, users_losses
 from maml_tf.backend import keras, tf
 from maml_tf.curves import curve_of
 from maml_tf.encoding import Missing, decoded, encoded
@@ -271,7 +271,8 @@ class MAMLModel(keras.Model):
     def get_config(self) -> dict[str, Any]:
         """Returns the configuration from which `from_config` makes the model again, uncompiled."""
         network = keras.saving.serialize_keras_object(self.network)
-        own = {"inner_step_size": self.inner_step_size, "test_updates": self.test_updates, **self._arguments()}
+        size = step_sizes.as_config(self.inner_step_size)
+        own = {"inner_step_size": size, "test_updates": self.test_updates, **self._arguments()}
         return {"name": self.name, "network": network, "arguments": encoded(own)}
 
     @classmethod
@@ -279,9 +280,8 @@ class MAMLModel(keras.Model):
         """Makes the model of `get_config`; finds the user's functions in `keras.saving.custom_object_scope`."""
         network = keras.saving.deserialize_keras_object(config["network"])
         arguments = _restored(config["arguments"])
-        if isinstance(arguments["inner_step_size"], tuple) and not arguments.get("learn_step_size"):
-            arguments["inner_step_size"] = list(arguments["inner_step_size"])  # one for each variable
-        return cls(network, name=config["name"], **arguments)
+        size = step_sizes.of_config(arguments.pop("inner_step_size"), arguments.get("learn_step_size"))
+        return cls(network, name=config["name"], inner_step_size=size, **arguments)
 
     def get_compile_config(self) -> dict[str, Any]:
         """Returns the configuration with which `compile_from_config` compiles the model."""

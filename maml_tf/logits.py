@@ -85,8 +85,11 @@ def from_zero(function: Any) -> Any:
     return type(function).from_config({**config, "thresholds": 0.0}) if "thresholds" in config else None
 
 
-def ends_in_logits(model: keras.Model | None) -> bool:
-    """Whether a model with an Input has one output, from a linear activation (pooling and the like may follow it)."""
+def ends_in_logits(model: keras.Model | None) -> bool | None:
+    """Whether a model with an Input has one output, from a linear activation (pooling and the like may follow it).
+
+    None if it has one output, from a layer or operation without an activation, which may be anything.
+    """
     outputs = getattr(model, "outputs", None) or []  # a model without an Input has none
     return len(outputs) == 1 and _is_linear(*outputs[0]._keras_history)
 
@@ -99,7 +102,10 @@ def _is_linear(layer, node, index):
     if isinstance(layer, _THROUGH):
         return _is_linear(*layer._inbound_nodes[node].input_tensors[0]._keras_history)
     layer = layer.layer if isinstance(layer, keras.layers.TimeDistributed) else layer
-    return getattr(layer, "activation", None) is keras.activations.linear
+    if isinstance(layer, keras.layers.Softmax | keras.layers.InputLayer):
+        return False
+    activation = getattr(layer, "activation", None)
+    return None if activation is None else activation is keras.activations.linear
 
 
 _KINDS = ["Reshape", "Flatten", "Permute", "Dropout", "GaussianNoise", "GaussianDropout", "AlphaDropout"]

@@ -5,6 +5,7 @@ from typing import Any
 
 from data_generators.errors import UserError
 from maml_tf.backend import tf
+from maml_tf.checks import mask_of
 
 
 def mse(outputs: Any, targets: Any) -> tf.Tensor:
@@ -71,7 +72,7 @@ class SoftmaxCrossEntropy:
 
 
 def accuracy(logits: Any, labels: Any) -> tf.Tensor:
-    """Fraction of the examples whose largest logit is at their label.
+    """Fraction of the examples whose largest logit is at their label; what Keras's layers masked does not count.
 
     Args:
         logits: [examples, ways].
@@ -92,8 +93,14 @@ def accuracy(logits: Any, labels: Any) -> tf.Tensor:
         raise UserError("accuracy needs an output for each class: for a single one, take 'binary_accuracy'")
     labels, are_ids = _labels(labels, logits)
     # An id that is not a class never counts as a hit, whatever the logits are.
-    hits = tf.equal(tf.argmax(logits, axis=-1), labels if are_ids else tf.argmax(labels, axis=-1))
-    return tf.reduce_mean(tf.cast(hits, logits.dtype))
+    hits = tf.cast(
+        tf.equal(tf.argmax(logits, axis=-1), labels if are_ids else tf.argmax(labels, axis=-1)), logits.dtype
+    )
+    mask = mask_of(logits)
+    if mask is None or mask.shape.rank != hits.shape.rank:
+        return tf.reduce_mean(hits)
+    mask = tf.cast(mask, hits.dtype)
+    return tf.math.divide_no_nan(tf.reduce_sum(hits * mask), tf.reduce_sum(mask))
 
 
 def _one_hot(labels, logits):

@@ -49,7 +49,7 @@ class MAML(Saved, Fixed):
         optimizer, pretrain_optimizer: Keras optimizers, or their names, of the meta-update and pretraining. "adam" and
             the default are `adam()`; Reptile's meta-update defaults to gradient descent at its step size, 0.1.
         adapts: variables that the inner loop adapts: "all" (default), "head" (ANIL), "body" (BOIL), or a predicate on a
-            variable; see `pure_model.adapts_part`. The others are meta-learned only.
+            variable; see `parts.adapts_part`. The others are meta-learned only.
         algorithm: "maml"; or "reptile", whose meta-gradient is theta - theta'. Reptile adapts every variable, and its
             inner optimizer continues from its state after the last meta-batch (Nichol, Achiam and Schulman 2018).
         inner_optimizer: "sgd", "momentum", "adam", or an `inner_optimizers.InnerOptimizer`.

@@ -1,8 +1,10 @@
 """A Keras model as a pure function of its variables, which is what the inner loop adapts."""
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, NamedTuple
+
+from keras.src.random.seed_generator import global_seed_generator
 
 from data_generators.errors import UserError
 from data_generators.tasks import Tasks
@@ -10,6 +12,7 @@ from maml_tf import checks
 from maml_tf.backend import keras, tf, without_cudnn
 from maml_tf.graphs import traced
 from maml_tf.keras_data import as_tasks
+from maml_tf.parts import adapts_part, sublayers
 
 
 class Known(NamedTuple):
@@ -25,62 +28,13 @@ class Known(NamedTuple):
     moments: tuple
 
 
-def adapts_by_default(model: keras.Model) -> Callable[[keras.Variable], bool]:
-    """The default predicate of what adapts: every trainable variable whose layer is not marked `meta_only`."""
-    fixed = {
-        id(variable)
-        for layer in sublayers(model)
-        if getattr(layer, "meta_only", False)
-        for variable in layer.trainable_variables
-    }
-    return lambda variable: id(variable) not in fixed
-
-
-def adapts_part(part: str, model: keras.Model) -> Callable[[keras.Variable], bool]:
-    """Returns the predicate of what adapts, by the name of a part of the model.
-
-    Args:
-        part: "all", as by default; "head", only the last layer with weights (ANIL, Raghu et al. 2020); "body", only the
-            others (BOIL, Oh et al. 2021); or "everything", including what is marked `meta_only`.
-        model: keras.Model.
-
-    Raises:
-        UserError: there is no such part; or the model is a subclassed one, whose head and body are not known.
-    """
-    if part in ("head", "body") and getattr(model, "outputs", None) is None:
-        remedy = 'for a subclassed one give a predicate, such as adapts=lambda v: "classifier/" in v.path'
-        raise UserError(f"adapts={part!r} needs a functional or Sequential model: {remedy}")
-    by_default, head = adapts_by_default(model), _head(model)
-    parts = {
-        "all": by_default,
-        "head": lambda v: id(v) in head,
-        "body": lambda v: by_default(v) and id(v) not in head,
-        "everything": lambda v: True,
-    }
-    if part not in parts:
-        raise UserError(f"adapts must be one of {', '.join(parts)}, or a predicate on variables, not {part!r}")
-    return parts[part]
-
-
-def _head(model):
-    """The ids of the variables of the innermost layer that has the last trainable variable."""
-    owned = [[id(v) for v in layer.trainable_variables] for layer in sublayers(model)]
-    last = id(model.trainable_variables[-1]) if model.trainable_variables else None
-    return min((ids for ids in owned if last in ids), key=len, default=[])
-
-
-def sublayers(model: keras.Model) -> Iterable[keras.layers.Layer]:
-    """All layers of a model, itself and nested ones included."""
-    return model._flatten_layers()
-
-
 class PureModel:
     """A built Keras model called with tensors in place of its variables.
 
     The variables fall into three lists: `adapted`, the trainable ones that the inner loop changes; `shared`, the other
     trainable ones, which only the meta-update changes; and `state`, the rest: normalisation statistics and seeds.
 
-    `keras.StatelessScope` does what `Model.stateless_call` does, but goes through `Model.__call__`, so that `training`
+    `Scope` does what `Model.stateless_call` does, but goes through `Model.__call__`, so that `training`
     also reaches the layers of a subclassed model whose `call` does not pass it on.
 
     Args:
@@ -121,19 +75,27 @@ class PureModel:
         Returns:
             (outputs, new state, sum of the losses that layers add).
         """
-        mapping = [*zip(self.adapted, adapted), *zip(self.shared, shared), *zip(self.state, state)]  # noqa: B905
-        stateless = keras.StatelessScope(state_mapping=mapping, collect_losses=True)
-        with without_cudnn(sublayers(self.model)), stateless as scope:
+        with without_cudnn(sublayers(self.model)), self.scope(adapted, shared, state) as scope:
             if isinstance(x, Known):
                 outputs = self._knowing([x.x, *x.moments], training=training)
             else:
                 outputs = self.model(x, training=training)
             penalties = [tf.cast(penalty, self.dtype) for penalty in self.model.losses]
+        if any(is_seed(variable) for variable in scope.others):
+            raise UserError(
+                f"model {self.model.name!r} draws random numbers from a seed that it does not hold, so that they would "
+                "always be the same: let the layer keep a keras.random.SeedGenerator, and give keras.random that seed"
+            )
         new_state = [tf.convert_to_tensor(scope.get_current_value(v)) for v in self.state]
         if training:
             self._assigned = [new is not old for new, old in zip(new_state, state, strict=True)]
         penalty = tf.add_n(penalties) if penalties else tf.zeros([], self.dtype)
         return checks.floats_as(outputs, self.dtype), new_state, penalty
+
+    def scope(self, adapted: list, shared: list, state: list, through: bool = False) -> "Scope":
+        """A context in which the model's variables have these values, lists as for a call; `through`: see `Scope`."""
+        mapping = [*zip(self.adapted, adapted), *zip(self.shared, shared), *zip(self.state, state)]  # noqa: B905
+        return Scope(through, state_mapping=mapping, collect_losses=not through)
 
     def check_trainable(self) -> None:
         """Raises UserError if weights were frozen or unfrozen since this object was made: it would not notice."""
@@ -288,6 +250,32 @@ class PureModel:
         """Assigns to the model's variables the values of the entries that `statistics` selects."""
         for variable, value in zip(self.statistics(self.state), statistics, strict=True):
             variable.assign(value)
+
+
+class Scope(keras.StatelessScope):
+    """A StatelessScope that notes in `others` which variables are assigned that are not in its mapping.
+
+    Args:
+        through: whether these are assigned in fact, as without a scope.
+        settings: arguments of StatelessScope.
+    """
+
+    def __init__(self, through: bool = False, **settings: Any):
+        super().__init__(**settings)
+        self.through = through
+        if through:
+            global_seed_generator()  # within the scope it could not be made
+        self.others: list[keras.Variable] = []
+
+    def add_update(self, update: tuple) -> None:
+        """Keeps the new value of a variable."""
+        variable, value = update
+        if id(variable) not in self.state_mapping:
+            self.others.append(variable)
+            if self.through:
+                variable._direct_assign(value)
+                return
+        super().add_update(update)
 
 
 def is_update_index(variable: keras.Variable) -> bool:

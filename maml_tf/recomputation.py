@@ -69,9 +69,11 @@ def recomputed(function: Callable) -> Callable:
             results = call(list(map(tf.stop_gradient, _at(given, smooth))), _at(given, others))
         flat = tf.nest.flatten(results)
         places = _places(flat, _is_floating)
-        return tf.nest.pack_sequence_as(
-            results, _replaced(flat, places, linked(*_at(flat, places), *_at(given, smooth)))
-        )
+        found = _replaced(flat, places, linked(*_at(flat, places), *_at(given, smooth)))
+        for before, after in zip(flat, found, strict=True):
+            if hasattr(before, "_keras_mask"):  # of a layer, which losses and metrics look for
+                after._keras_mask = before._keras_mask
+        return tf.nest.pack_sequence_as(results, found)
 
     return run
 

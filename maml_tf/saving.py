@@ -23,7 +23,7 @@ from data_generators.files import reading, replacing, writing
 from maml_tf.backend import keras
 from maml_tf.encoding import SWAPPED, Missing, decoded, encoded
 from maml_tf.optimizers import optimizer_of
-from maml_tf.pure_model import sublayers
+from maml_tf.parts import sublayers
 from maml_tf.users_losses import targets_first
 
 _FORMAT = 1

@@ -25,7 +25,8 @@ from maml_tf import layers as own_layers
 from maml_tf.backend import keras, tf
 from maml_tf.derivative_watch import Watch
 from maml_tf.graphs import traced
-from maml_tf.pure_model import PureModel, sublayers
+from maml_tf.parts import only_layers, sublayers
+from maml_tf.pure_model import PureModel
 
 _EXAMPLES, _LENGTH = 4, 8  # sizes for open dimensions of the inputs: the first, and others
 _PASSES_TO_SETTLE = 100, 400
@@ -109,15 +110,14 @@ def check(pure: PureModel, inputs: Any, stacklevel: int) -> bool:
 def _is_known_to_be_right(layer):
     """Whether a layer needs no tracing: those of this project's networks, which tests check by finite differences."""
     activation = getattr(layer, "activation", None)
-    return type(layer) in _KNOWN_TO_BE_RIGHT and activation in (None, *_SMOOTH)
+    return type(layer) in _KNOWN_TO_BE_RIGHT and activation in (None, *_SMOOTH) and only_layers(layer)
 
 
 _SMOOTH = (keras.activations.linear, keras.activations.relu, keras.activations.tanh, keras.activations.sigmoid)
 _KNOWN_TO_BE_RIGHT = {
-    *(keras.Sequential, keras.src.models.functional.Functional),
-    *(keras.layers.InputLayer, keras.layers.Dense, keras.layers.ReLU, keras.layers.Flatten),
-    *(keras.layers.GlobalAveragePooling2D, own_layers.BatchNorm, own_layers.LayerNorm, own_layers.Conv2D),
-    own_layers.MaxPool2x2,
+    *(keras.Sequential, keras.src.models.functional.Functional, keras.layers.InputLayer, keras.layers.Dense),
+    *(keras.layers.ReLU, keras.layers.Flatten, keras.layers.GlobalAveragePooling2D, own_layers.BatchNorm),
+    *(own_layers.LayerNorm, own_layers.Conv2D, own_layers.MaxPool2x2),
 }
 
 
@@ -153,7 +153,7 @@ def sentence(finding: Finding) -> str:
 
 def _remedy(finding):
     if re.match("(Batch|Layer|Group)Normalization", finding.kind):
-        return "maml_tf.layers.BatchNorm or LayerNorm in its place"
+        return "maml_tf.layers.BatchNorm, or LayerNorm (over all axes but the first), in its place"
     if finding.operation.startswith("Resize"):
         return 'UpSampling2D(interpolation="nearest") in its place'
     if finding.operation.startswith("Cudnn"):

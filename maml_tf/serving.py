@@ -10,7 +10,7 @@ from data_generators.errors import UserError, first_line
 from maml_tf import checks, step_sizes
 from maml_tf.backend import keras, tf
 from maml_tf.layers import BatchNorm, Conv2D
-from maml_tf.pure_model import sublayers
+from maml_tf.parts import sublayers
 from maml_tf.saving import with_assets
 from maml_tf.task_axis import MAP, Compiler
 from maml_tf.task_learner import Adapted

@@ -45,8 +45,9 @@ def learned(
         form: False for none; True for a scalar (the paper mentions this option); "per_update" for [num_updates], one
             number for each inner update (LSLR of MAML++, Antoniou et al. 2019); "per_weight" for a tensor of the
             adapted variable's shape (Meta-SGD, Li et al. 2017).
-        step_size: initial value; or (low, high), between which each number is drawn uniformly, as in Meta-SGD; or a
-            list of the variables themselves, which another MAML has made.
+        step_size: initial value; or a list of them, one for each adapted variable; or a tuple (low, high), between
+            which each number is drawn uniformly, as in Meta-SGD; or a list of the variables themselves, which another
+            MAML has made.
         adapted: the variables that the inner loop adapts.
         num_updates: inner updates of meta-training.
 
@@ -65,7 +66,14 @@ def learned(
         if [tuple(size.shape) for size in step_size] != [tuple(shape(v)) for v in adapted]:
             raise UserError("the step sizes were made for other variables, or another num_updates: make them again")
         return step_size
-    if isinstance(step_size, tuple | list):
+    if isinstance(step_size, list):
+        if len(step_size) != len(adapted):
+            raise UserError(
+                f"step_size has {len(step_size)} numbers, but {len(adapted)} variables adapt: give one for each, or a "
+                "tuple (low, high), between which to draw them"
+            )
+        values = [tf.fill(shape(v), tf.constant(size, v.dtype)) for size, v in zip(step_size, adapted, strict=True)]
+    elif isinstance(step_size, tuple):
         if not (len(step_size) == 2 and 0 < step_size[0] <= step_size[1]):
             raise UserError(f"a pair of step sizes must be (low, high), both positive, not {step_size}")
         low, high = step_size
@@ -110,3 +118,20 @@ def by_update(step_size: Any) -> Any:
     if tf.is_tensor(step_size) and step_size.shape.rank == 1:
         return lambda update: step_size[update]
     return step_size
+
+
+def as_config(step_size: Any) -> Any:
+    """A step size for a file that does not tell lists from tuples: a list is in another list, a pair is not."""
+    return [step_size] if isinstance(step_size, list) else step_size
+
+
+def of_config(step_size: Any, form: bool | str | None) -> Any:
+    """The step size that `as_config` described, where all lists are tuples; form: as for `learned`.
+
+    Example:
+        >>> of_config(((0.1, 0.2),), True), of_config((0.1, 0.2), True)
+        ([0.1, 0.2], (0.1, 0.2))
+    """
+    if isinstance(step_size, tuple) and len(step_size) == 1 and isinstance(step_size[0], tuple):
+        return list(step_size[0])
+    return list(step_size) if isinstance(step_size, tuple) and not form else step_size  # of earlier versions

@@ -13,8 +13,8 @@ from maml_tf import checks, layers
 from maml_tf.backend import keras, tf
 from maml_tf.direct_calls import Direct
 from maml_tf.graphs import forget, own_gradients
+from maml_tf.parts import only_layers, sublayers
 from maml_tf.pixels import PixelNorm
-from maml_tf.pure_model import sublayers
 
 MAP, VECTORIZE = "map", "vectorize"
 
@@ -58,7 +58,7 @@ def resolve(task_axis: str, jit: bool | str, model: keras.Model) -> tuple[str, b
     if isinstance(jit, str) and jit != "auto":
         raise UserError(f"jit (or jit_compile) must be 'auto', True or False, not {jit!r}")
     kinds = sublayers(model)
-    well = all(isinstance(layer, _VECTORIZES_WELL) for layer in kinds)
+    well = all(isinstance(layer, _VECTORIZES_WELL) and only_layers(layer) for layer in kinds)
     dense = well and not any(isinstance(layer, layers.Conv2D) for layer in kinds)
     gpu = bool(tf.config.list_logical_devices("GPU"))
     chosen = task_axis

@@ -1,5 +1,6 @@
 """What MAML computes for one task: adaptation on its support, and the objectives that the meta-update descends."""
 
+import contextlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ from maml_tf.adaptation import descend
 from maml_tf.backend import tf
 from maml_tf.inner_optimizers import SGD, InnerOptimizer
 from maml_tf.pure_model import PureModel
+from maml_tf.users_losses import may_read_weights
 
 Metrics = dict[str, tf.Tensor]  # scalars by name
 Measured = tuple[tf.Tensor, Metrics, list, list]  # objective, metrics, the model's state, the inner optimizer's slots
@@ -112,7 +114,7 @@ class TaskLearner(NamedTuple):
             state = self.model.at_update(inner.model_state, inner.update)
             support_x, support_y = _chosen((x, y), start.order, inner.update)
             outputs, state, _ = self.model(params, inner.shared, state, support_x)
-            loss = self._loss(outputs, support_y)
+            loss = self._loss(outputs, support_y, params, inner.shared, state)
             seen = (outputs, loss) if unrolled else ((), ())
             return loss, Inner(state, inner.update + 1, *seen, inner.shared)
 
@@ -152,8 +154,9 @@ class TaskLearner(NamedTuple):
             if i == 0:
                 before = self._metrics_of_support(inner, task, start.order)
             if query_weights is not None or i == num_updates - 1:
-                outputs, _, penalty = self.model(start.params, start.shared, inner.model_state, task.query_x)
-                loss = self._loss(outputs, task.query_y)
+                values = start.params, start.shared, inner.model_state
+                outputs, _, penalty = self.model(*values, task.query_x)
+                loss = self._loss(outputs, task.query_y, *values)
                 terms.append(loss + penalty if query_weights is None else query_weights[i] * (loss + penalty))
         objective = terms[0] if query_weights is None else tf.add_n(terms)
         return objective, before | self.metrics("post", loss, outputs, task.query_y), inner.model_state, []
@@ -172,14 +175,15 @@ class TaskLearner(NamedTuple):
                 before = self._metrics_of_support(inner, task, start.order)
         steps = [tf.stop_gradient(p - adapted) for p, adapted in zip(theta, start.params, strict=True)]
         objective = tf.add_n([tf.reduce_sum(p * step) for p, step in zip(theta, steps, strict=True)])
-        outputs, _, _ = self.model(start.params, start.shared, inner.model_state, task.query_x)
-        after = self.metrics("post", self._loss(outputs, task.query_y), outputs, task.query_y)
+        values = start.params, start.shared, inner.model_state
+        outputs, _, _ = self.model(*values, task.query_x)
+        after = self.metrics("post", self._loss(outputs, task.query_y, *values), outputs, task.query_y)
         return objective, before | after, inner.model_state, tf.nest.flatten(start.slots)
 
     def pretrain_objective(self, start: Start, task: Tasks) -> Measured:
         """The support loss without adaptation, L_support(theta); arguments and result as for `meta_objective`."""
         outputs, state, penalty = self.model(start.params, start.shared, start.state, task.support_x)
-        loss = self._loss(outputs, task.support_y)
+        loss = self._loss(outputs, task.support_y, start.params, start.shared, state)
         return loss + penalty, self.metrics("pre", loss, outputs, task.support_y), state, []
 
     def evaluate(self, start: Start, x: Any, y: Any, name: str, training: bool = True) -> tuple[Metrics, list]:
@@ -195,7 +199,8 @@ class TaskLearner(NamedTuple):
             (dict of metrics, the state with the statistics of x).
         """
         outputs, state, _ = self.model(start.params, start.shared, start.state, x, training=training)
-        return self.measure(name, outputs, y), state
+        loss = self._loss(outputs, y, start.params, start.shared, state)
+        return self._measured(name, loss, outputs, y), state
 
     def evaluate_start(self, start: Start, task: Tasks, transductive: bool) -> Metrics:
         """The metrics of support and query before any update."""
@@ -246,7 +251,10 @@ class TaskLearner(NamedTuple):
 
     def measure(self, name: str, outputs: Any, targets: Any) -> Metrics:
         """The loss and the metrics of outputs, by names that begin with `name`."""
-        metrics = self.metrics(name, self._loss(outputs, targets), outputs, targets)
+        return self._measured(name, self._loss(outputs, targets), outputs, targets)
+
+    def _measured(self, name, loss, outputs, targets):
+        metrics = self.metrics(name, loss, outputs, targets)
         return metrics | ({f"{name}_outputs": outputs} if self.outputs else {})
 
     def metrics(self, name: str, loss: tf.Tensor, outputs: Any, targets: Any) -> Metrics:
@@ -271,8 +279,11 @@ class TaskLearner(NamedTuple):
         scalars = {name: tf.TensorSpec([], self.model.dtype) for name in self.metric_names(*moments)}
         return scalars | {f"{moment}_outputs": spec for moment, spec in self.outputs if moment in moments}
 
-    def _loss(self, outputs, targets):
-        loss = tf.convert_to_tensor(self.loss(outputs, targets))
+    def _loss(self, outputs, targets, *values):
+        """The loss; a function that reads the model's weights, or calls the model, finds the given values in it."""
+        reads = values and may_read_weights(self.loss)
+        with self.model.scope(*values, through=True) if reads else contextlib.nullcontext():
+            loss = tf.convert_to_tensor(self.loss(outputs, targets))
         if loss.shape.rank not in (0, None):
             raise UserError(f"the loss of a task must be a scalar, but its shape is {loss.shape}: take its mean")
         return tf.cast(loss, self.model.dtype)

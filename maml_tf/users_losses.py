@@ -5,6 +5,8 @@ Users may give our losses in `losses`, losses and metrics of Keras, their names,
 
 import contextlib
 import functools
+import inspect
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -121,6 +123,12 @@ def _as_function(function, get, what, model, logits=None):
     if not callable(function):
         raise UserError(f"{what} must be a function (outputs, targets) -> scalar, or one of Keras, not {function!r}")
     are_logits = logits or ends_in_logits(model)
+    if by_name and are_logits is None and takes_targets_first(function) and takes_probabilities(function):
+        warnings.warn(
+            f"{what} {name_of(function)} takes the model's outputs for probabilities, as in Keras, but its last layer "
+            "may give logits: give the object, with from_logits=True or False",
+            stacklevel=4,  # the line that makes a MAML
+        )
     if are_logits and takes_targets_first(function) and takes_probabilities(function):
         if by_name:
             return _as_function(of_logits(function), get, what, None)
@@ -167,6 +175,12 @@ def _is_ours(function):
     return innermost(function) in (mse, accuracy, _of_first_outputs) or isinstance(function, SoftmaxCrossEntropy)
 
 
+def may_read_weights(function: Callable) -> bool:
+    """Whether a loss that `as_loss` returned calls code of the user, which may read a model's weights."""
+    given = [argument for argument in getattr(function, "args", ()) if callable(argument)]
+    return any(map(may_read_weights, given)) if given else not (_is_ours(function) or is_keras_own(function))
+
+
 def _own(function, outputs, targets):
     refuse_outer_product(function, outputs, targets)
     return function(outputs, targets)
@@ -174,13 +188,25 @@ def _own(function, outputs, targets):
 
 def in_keras_order(function: Any, outputs: Any, targets: Any) -> tf.Tensor:
     """Calls a function (targets, outputs) and returns the mean of its values that are not masked."""
+    mask = mask_of(outputs)
+    if is_keras_own(function) and inspect.isroutine(innermost(function)):
+        outputs, targets = _of_same_rank(outputs, targets)
     with _shapes_that_do_not_fit(function, outputs, targets):
         values = tf.convert_to_tensor(function(targets, outputs))
-    mask = mask_of(outputs)
     if mask is None or mask.shape.rank != values.shape.rank:  # a loss object takes its mean itself
         return tf.reduce_mean(values)
     mask = tf.cast(mask, values.dtype)
     return tf.math.divide_no_nan(tf.reduce_sum(values * mask), tf.reduce_sum(mask))
+
+
+def _of_same_rank(outputs, targets):
+    """Adds a last axis of size 1 to targets (or outputs) that lack it, as Keras's `compile` does for its own losses."""
+    if not (tf.is_tensor(outputs) and tf.is_tensor(targets)):
+        return outputs, targets
+    more = [(outputs.shape.rank or 0) - (targets.shape.rank or 0), outputs.shape[-1:] == [1], targets.shape[-1:] == [1]]
+    if more[0] == 1 and more[1]:
+        return outputs, targets[..., None]
+    return (outputs[..., None], targets) if more[0] == -1 and more[2] else (outputs, targets)
 
 
 def _of_metric(metric, outputs, targets):

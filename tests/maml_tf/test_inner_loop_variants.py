@@ -291,7 +291,7 @@ def test_learned_step_sizes_start_anywhere_between_two():
         ({"minibatch": -2}, "minibatch must be at least 1, but is -2"),
         ({"minibatch": 0}, "minibatch must be at least 1, but is 0"),
         ({"step_size": (0.2, 0.1), "learn_step_size": True}, "must be .low, high."),
-        ({"step_size": [0.1], "learn_step_size": True}, "must be .low, high."),
+        ({"step_size": [0.1], "learn_step_size": True}, "step_size has 1 numbers, but . variables adapt: give one for"),
         ({"step_size": (0.1, 0.2)}, "a pair of step sizes is where learned ones start"),
     ],
 )

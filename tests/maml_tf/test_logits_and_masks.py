@@ -1,6 +1,7 @@
 """Tests of Keras's losses and metrics on a model's outputs: logits or probabilities, masked values, several outputs."""
 
 import functools
+import warnings
 
 import keras
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from data_generators.errors import UserError
-from maml_tf import losses, users_losses
+from maml_tf import MAML, losses, users_losses
 from maml_tf.pure_model import PureModel
 
 L = keras.layers
@@ -145,3 +146,38 @@ def test_own_subclasses_of_keras_are_called_as_they_are():
     several = [tf.ones([3, 1]), tf.ones([3, 1])]
     assert users_losses.as_loss(Summed())([2 * value for value in several], several) == 2
     np.testing.assert_allclose(as_metric(AboveOne(), "binary_crossentropy")(*BINARY), 2 / 3, rtol=1e-6)
+
+
+@pytest.mark.parametrize("remat", [False, True])
+@pytest.mark.parametrize(
+    "metric", ["accuracy", "sparse_categorical_accuracy", keras.metrics.SparseCategoricalAccuracy()]
+)
+def test_padding_counts_in_no_accuracy(metric, remat):
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(0, 5, (1, 4, 6)), rng.integers(0, 3, (1, 4, 6))
+    model = keras.Sequential([keras.Input((6,), dtype="int32"), L.Embedding(5, 4, mask_zero=True), L.Dense(3)])
+    hits = (np.argmax(model(x[0]), -1) == y[0])[x[0] > 0]
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    maml = MAML(model, loss, accuracy=metric, remat=remat, task_axis="map", jit=False)
+    np.testing.assert_allclose(maml.evaluate((x, y, x, y), 1)["support_accuracy"], [hits.mean()], rtol=1e-6)
+    found = maml.train_step((x, y, x, y))
+    np.testing.assert_allclose(found["pre_accuracy"], hits.mean(), rtol=1e-6)
+    assert hits.mean() != (np.argmax(model(x[0]), -1) == y[0]).mean()
+
+
+@pytest.mark.parametrize(
+    ("last", "told"),
+    [
+        (L.Rescaling(2.0), True),
+        (L.Lambda(lambda x: x / 0.5), True),
+        (L.Activation("softmax"), False),
+        (L.Softmax(), False),
+        (L.Activation("linear"), False),
+    ],
+)
+def test_a_name_says_what_it_takes_where_that_is_not_known(last, told):
+    model = ending(L.Flatten(), L.Dense(3), last)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        users_losses.as_loss("categorical_crossentropy", model)
+    assert [("takes the model's outputs for probabilities" in str(w.message)) for w in caught] == [True] * told

@@ -252,3 +252,36 @@ def test_auc_of_logits_is_told_so():
         users_losses.as_accuracy(keras.metrics.AUC(), net)
     outputs, targets = tf.constant([[-3.0], [-2.0], [-1.0]]), tf.constant([[0.0], [0.0], [1.0]])
     np.testing.assert_allclose(users_losses.as_accuracy("AUC", net)(outputs, targets), 1.0, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["hinge", "squared_hinge", "categorical_hinge", "poisson", "kl_divergence", "mse", "mae", "huber", "log_cosh"],
+)
+def test_targets_without_their_last_axis_are_those_with_it_as_in_keras(name):
+    """The bare functions compared every target with every output."""
+    rng = np.random.default_rng(0)
+    outputs = tf.constant(rng.uniform(0.1, 0.9, (4, 1)), tf.float32)
+    targets = tf.constant([0.0, 1.0, 1.0, 0.0])
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Identity()])
+    model.compile(loss=name)
+    expected = model.evaluate(outputs, targets, verbose=0)
+    for loss in (name, keras.losses.get(name)):
+        for given in (targets, targets[:, None]):
+            np.testing.assert_allclose(users_losses.as_loss(loss)(outputs, given), expected, rtol=1e-5)
+    np.testing.assert_allclose(users_losses.as_loss(name)(outputs[:, 0], targets[:, None]), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "accuracy",
+    [
+        lambda o, t: tf.reduce_mean(tf.cast(tf.equal(tf.round(tf.sigmoid(o)), t), tf.float32)),
+        lambda o, t: tf.reduce_mean(tf.cast((o > 0) == (t > 0.5), tf.float32)),
+        lambda o, t: tf.reduce_mean(tf.cast(o >= t, tf.float32)),
+    ],
+)
+def test_a_comparison_of_every_target_with_every_output_is_refused(accuracy):
+    outputs = tf.constant([[0.3], [-0.2], [0.4]])
+    assert users_losses.as_accuracy(accuracy)(outputs, tf.constant([[1.0], [0.0], [1.0]])).shape == ()
+    with pytest.raises(UserError, match="the loss would compare each target with every output"):
+        users_losses.as_accuracy(accuracy)(outputs, tf.constant([1.0, 0.0, 1.0]))

@@ -213,3 +213,27 @@ def test_policies_that_are_frozen_later_are_refused(made):
     learner.policy.model.layers[1].trainable = False
     with pytest.raises(UserError, match=r"kernel was frozen too late: make the MAML or policy anew"):
         learner(params, given, 0.1) if made is TaskUpdate else learner.step((), given)
+
+
+def test_a_list_of_step_sizes_is_one_for_each_variable_also_where_they_are_learned(tmp_path):
+    """Two of them were the bounds between which every step size began at random."""
+    sizes = [0.01, 0.5, 0.02, 0.03]
+    maml = MAML(network(), "mse", step_size=sizes, learn_step_size=True, jit=False)
+    np.testing.assert_allclose([float(size) for size in maml.step_sizes], sizes, rtol=1e-6)
+    head = MAML(network(), "mse", adapts="head", step_size=[0.01, 0.5], learn_step_size="per_update", num_updates=2)
+    np.testing.assert_allclose(head.step_sizes, [[0.01] * 2, [0.5] * 2], rtol=1e-6)
+    model = MAMLModel(network(), inner_step_size=[0.5, 0.01], adapts="head", learn_step_size=True)
+    again = MAMLModel.from_config(model.get_config())
+    np.testing.assert_allclose([float(size) for size in again.step_sizes], [0.5, 0.01], rtol=1e-6)
+    model.save(tmp_path / "model.keras")
+    keras.models.load_model(tmp_path / "model.keras")
+    pair = MAMLModel(network(), inner_step_size=(0.1, 0.2), learn_step_size=True)
+    assert MAMLModel.from_config(pair.get_config()).inner_step_size == (0.1, 0.2)
+
+
+@pytest.mark.parametrize("part", ["head", "body"])
+def test_the_head_of_several_outputs_is_not_known(part):
+    x = keras.Input((3,))
+    model = keras.Model(x, {name: keras.layers.Dense(1, name=name)(x) for name in "ab"})
+    with pytest.raises(UserError, match=f"adapts='{part}' needs a model of one output, but this has 2"):
+        MAML(model, "mse", adapts=part)

@@ -11,7 +11,6 @@ from data_generators.errors import UserError
 from rl import envs
 from rl.envs import own, registry
 
-
 GOALS = registry.GoalRange(-1, 1, 1, test_seed=0)
 
 
