@@ -15,7 +15,8 @@ TASKS = Tasks(*(np.random.default_rng(0).normal(size=(2, 5, n)) for n in (3, 1, 
 
 def network():
     keras.utils.set_random_seed(0)
-    return keras.Sequential([keras.Input((3,)), keras.layers.Dense(1, use_bias=False, dtype="float64")])
+    dense = keras.layers.Dense(1, use_bias=False, dtype="float64")
+    return keras.Sequential([keras.Input((3,), dtype="float64"), dense])
 
 
 def decayed(model):

@@ -48,6 +48,14 @@ def test_the_original_is_black_and_a_group_has_one_colour():
     assert (published.get_label(), published.get_ydata()[0]) == ("published: 293.2", 293.193)
 
 
+def test_no_two_lines_look_the_same():
+    names = [f"{group}, {number}" for number in range(2) for group in "abcdefgh"]
+    figure = Figure()
+    rl_seeds.draw(figure, [{"line": name, "iteration": i, "after": 1.0} for name in names for i in range(3)])
+    looks = {str((to_rgb(line.get_color()), line._dash_pattern, line.get_alpha())) for line in figure.axes[0].lines}
+    assert len(looks) == len(names)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

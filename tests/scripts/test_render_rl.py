@@ -123,6 +123,16 @@ def test_a_film_holds_its_pictures_and_a_second_of_the_last(tmp_path):
     np.testing.assert_allclose(shown[:3], [0, 60, 120], atol=3)
 
 
+@pytest.mark.parametrize(("fps", "duration"), [(60, 20), (40, 30), (30, 30), (70, 10), (25, 40)])
+def test_a_film_plays_at_the_rate_that_is_told(tmp_path, capsys, fps, duration):
+    """A GIF shows a picture for whole hundredths of a second."""
+    pictures = (np.full((4, 6, 3), 60 * value, np.uint8) for value in range(3))
+    with Image.open(render_rl.write(pictures, tmp_path / "film.gif", fps=fps)) as image:
+        assert image.info["duration"] == duration
+    told = f"{1000 / duration:.3g} a second, not {fps}"
+    assert (told in capsys.readouterr().out) == (fps * duration != 1000)
+
+
 def test_a_film_that_fails_leaves_the_old_one(tmp_path):
     path = tmp_path / "film.gif"
     path.write_text("old")

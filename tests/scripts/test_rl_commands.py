@@ -165,6 +165,9 @@ def test_benchmark(run, monkeypatch):
         ),
         (evaluate_rl, ["--baseline=oracle", "--policy=maml"], "--baseline=oracle evaluates that baseline alone"),
         (evaluate_rl, ["--baseline=oracle", "--policy=oracle"], "--baseline=oracle evaluates that baseline alone"),
+        (evaluate_rl, ["--baseline=oracle", "--update=trpo"], "an oracle knows the goal and does not adapt: leave out"),
+        (evaluate_rl, ["--baseline=oracle", "--num_updates=2"], "an oracle knows the goal and does not adapt"),
+        (train_rl, ["--env=maml/PointNavigation-v0"], "give --env=point_navigation, which has its settings"),
         (evaluate_rl, ["--baseline=oracle", "--adapt=head"], "--baseline=oracle has no inner updates"),
         (evaluate_rl, ["--policy=pretrained", "--test_iter=1"], "--test_iter chooses a checkpoint of MAML, which"),
         (
