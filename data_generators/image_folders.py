@@ -101,7 +101,8 @@ def load_split(
     Args:
         data_dir: the folder of the cache.
         split: name of the split.
-        folders: the images; None if they are gone, and then the cache is used as it is.
+        folders: the images; None if they are gone, and then the cache is used as it is. A line says so if data_dir still
+            has folders.
         decoder: decodes the images, to the shape that the cache must have.
 
     Returns:
@@ -118,8 +119,8 @@ def load_split(
             f"{cache} or its array is damaged, and the images that it was made from are gone: put them back, and it "
             "will be made again, or remove it."
         )
-    if found is not None and folders is None:
-        say(
+    if found is not None and folders is None and any(path.is_dir() for path in data_dir.iterdir()):
+        say(  # since what is left may hold the images in another layout
             f"{data_dir} has no images of {split} any more: {cache.name} stands in for them; delete it if it should not"
         )
     if found is not None or folders is None:

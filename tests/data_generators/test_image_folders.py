@@ -257,3 +257,6 @@ def test_a_cache_that_stands_in_for_images_is_told(tmp_path, capsys):
     shutil.rmtree(tmp_path / "val")
     assert load_image_folder(tmp_path, 8)["val"].names == ("b",)
     assert "has no images of val any more: decoded_val_8x8x3.json stands in for them" in capsys.readouterr().out
+    shutil.rmtree(tmp_path / "train")
+    assert load_image_folder(tmp_path, 8).keys() == {"train", "val"}
+    assert capsys.readouterr().out == "", "only the caches are left, on purpose"

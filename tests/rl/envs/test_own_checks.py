@@ -118,7 +118,7 @@ def test_what_is_right_is_silent(made):
         (Redraws, "two goals made no difference in 10 random steps"),
         (OwnGoals, "sample_task draws other goals from an equal generator"),
     ],
-    ids=str,
+    ids=["state", "goal", "noise", "rewards", "observations", "reset", "goals"],
 )
 def test_what_trajectories_must_not_depend_on_is_told_once(made, entry_point, message):
     (text,) = made(entry_point)
