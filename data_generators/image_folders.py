@@ -101,8 +101,8 @@ def load_split(
     Args:
         data_dir: the folder of the cache.
         split: name of the split.
-        folders: the images; None if they are gone, and then the cache is used as it is. A line says so if data_dir still
-            has folders.
+        folders: the images; None if they are gone, and then the cache is used as it is. If data_dir still has folders,
+            a line says so.
         decoder: decodes the images, to the shape that the cache must have.
 
     Returns:
