@@ -151,7 +151,7 @@ def _plain(labels):
     for i, (label, kind) in enumerate(zip(labels, kinds, strict=True)):
         if not isinstance(label, str | bytes | numbers.Integral):  # None and NaN stand for what is missing in a table
             raise UserError(
-                f"the label of image {i} is {label!r}, neither text nor a whole number: correct it, or leave it out"
+                f"the label of image {i} is {label!r}, neither text nor a whole number: give one, or leave it out"
             )
         if kind is not kinds[0]:
             raise UserError(
@@ -176,8 +176,10 @@ def _images(images):
         raise UserError(f"images must be [images, height, width, channels], but are {list(images.shape)}")
     _, height, width, channels = images.shape
     if height in (1, 3, 4) and width > 4 and channels > 4:
+        signals = "; for signals of height 1, images.transpose(0, 2, 1, 3)" if height == 1 else ""
         raise UserError(
             f"images are {list(images.shape)}, channels before height and width: give images.transpose(0, 2, 3, 1)"
+            f"{signals}"
         )
     return images
 

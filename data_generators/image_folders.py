@@ -74,6 +74,9 @@ def load_splits(
     """
     loaded = {split: load_split(data_dir, split, classes, decoder) for split, classes in folders.items()}
     splits = {split: data for split, data in loaded.items() if data is not None}
+    for split in splits:
+        if folders[split] is None and any(folders.values()):  # all are gone on purpose, one may be by mistake
+            say(f"{data_dir} has images, but none of {split}: those that were decoded earlier stand in for them")
     first: dict[str, str] = {}
     names = [(name, split) for split, data in splits.items() for name in data.names]
     twice = [(name, first[name], split) for name, split in names if first.setdefault(name, split) != split]
@@ -101,8 +104,7 @@ def load_split(
     Args:
         data_dir: the folder of the cache.
         split: name of the split.
-        folders: the images; None if they are gone, and then the cache is used as it is. If data_dir still has folders,
-            a line says so.
+        folders: the images; None if they are gone, and then the cache is used as it is.
         decoder: decodes the images, to the shape that the cache must have.
 
     Returns:
@@ -118,10 +120,6 @@ def load_split(
         raise UserError(
             f"{cache} or its array is damaged, and the images that it was made from are gone: put them back, and it "
             "will be made again, or remove it."
-        )
-    if found is not None and folders is None and any(path.is_dir() for path in data_dir.iterdir()):
-        say(  # since what is left may hold the images in another layout
-            f"{data_dir} has no images of {split} any more: {cache.name} stands in for them; delete it if it should not"
         )
     if found is not None or folders is None:
         return found

@@ -102,8 +102,13 @@ def _is_linear(layer, node, index):
     if isinstance(layer, _THROUGH):
         return _is_linear(*layer._inbound_nodes[node].input_tensors[0]._keras_history)
     layer = layer.layer if isinstance(layer, keras.layers.TimeDistributed) else layer
-    if isinstance(layer, keras.layers.Softmax | keras.layers.InputLayer):
+    if isinstance(layer, keras.layers.InputLayer) or type(layer).__name__ in ("Softmax", "Sigmoid"):  # of keras.ops too
         return False
+    if isinstance(layer, keras.layers.Average):
+        found = {_is_linear(*tensor._keras_history) for tensor in layer._inbound_nodes[node].input_tensors}
+        return found.pop() if len(found) == 1 else None
+    if type(layer).__name__ in ("Squeeze", "ExpandDims", "Reshape", "Transpose"):  # operations of keras.ops
+        return _is_linear(*layer._inbound_nodes[node].input_tensors[0]._keras_history)
     activation = getattr(layer, "activation", None)
     return None if activation is None else activation is keras.activations.linear
 

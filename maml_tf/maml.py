@@ -37,7 +37,7 @@ class MAML(Saved, Fixed):
     Args:
         model: a built keras.Model.
         loss: function (outputs, targets) -> scalar; or a loss of Keras, or its name ("mse").
-        step_size: alpha, the inner step size. If it is learned, also (low, high): each starts at random between them.
+        step_size: alpha, or a list of one for each variable. If learned, also a tuple (low, high), to start between.
         num_updates: inner updates in meta-training, at least 1.
         first_order: whether to ignore second derivatives (`stop_grad` of the original).
         learn_step_size: whether to meta-learn alpha from `step_size` on: True, one for each adapted variable;

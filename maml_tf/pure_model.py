@@ -267,6 +267,11 @@ class Scope(keras.StatelessScope):
             global_seed_generator()  # within the scope it could not be made
         self.others: list[keras.Variable] = []
 
+    def get_current_value(self, variable: keras.Variable) -> Any:
+        """The value of a variable; with `through`, also of one that is not in the mapping."""
+        value = super().get_current_value(variable)
+        return variable._value if value is None and self.through else value
+
     def add_update(self, update: tuple) -> None:
         """Keeps the new value of a variable."""
         variable, value = update

@@ -8,6 +8,7 @@ import functools
 import inspect
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from data_generators.errors import UserError, first_line
@@ -48,7 +49,11 @@ def of_first_outputs(count: int, function: Callable | str) -> Callable:
 
 
 def _of_first_outputs(count, function, outputs, targets):
-    return function(tf.convert_to_tensor(outputs)[..., :count], tf.convert_to_tensor(targets))
+    outputs = tf.convert_to_tensor(outputs)
+    first = outputs[..., :count]
+    if mask_of(outputs) is not None:
+        first._keras_mask = mask_of(outputs)
+    return function(first, tf.convert_to_tensor(targets))
 
 
 def as_loss(loss: Callable | str, model: keras.Model | None = None) -> Callable:
@@ -127,7 +132,7 @@ def _as_function(function, get, what, model, logits=None):
         warnings.warn(
             f"{what} {name_of(function)} takes the model's outputs for probabilities, as in Keras, but its last layer "
             "may give logits: give the object, with from_logits=True or False",
-            stacklevel=4,  # the line that makes a MAML
+            stacklevel=_level_of_user(),
         )
     if are_logits and takes_targets_first(function) and takes_probabilities(function):
         if by_name:
@@ -151,6 +156,14 @@ def _as_function(function, get, what, model, logits=None):
     if takes_targets_first(function):
         return functools.partial(in_keras_order, function)
     return function if _is_ours(function) else functools.partial(_own, function)
+
+
+def _level_of_user():
+    """The stack level of the user's line, for a warning by the function that calls this."""
+    level, frame = 1, inspect.currentframe().f_back
+    while frame.f_back and Path(frame.f_code.co_filename).parent == Path(__file__).parent:
+        level, frame = level + 1, frame.f_back
+    return level
 
 
 def targets_first(function: Callable | str) -> Callable | str:
@@ -177,8 +190,9 @@ def _is_ours(function):
 
 def may_read_weights(function: Callable) -> bool:
     """Whether a loss that `as_loss` returned calls code of the user, which may read a model's weights."""
-    given = [argument for argument in getattr(function, "args", ()) if callable(argument)]
-    return any(map(may_read_weights, given)) if given else not (_is_ours(function) or is_keras_own(function))
+    if innermost(function) in (_own, in_keras_order, _of_metric, _of_first_outputs):  # as `as_loss` makes them
+        return any(may_read_weights(argument) for argument in getattr(function, "args", ()) if callable(argument))
+    return not (_is_ours(function) or is_keras_own(function))
 
 
 def _own(function, outputs, targets):

@@ -13,7 +13,7 @@ DATA = "data.json"
 
 def record(folder: Path, data: TaskData) -> None:
     """Writes `data.json`."""
-    made = {"train": data.description(), "classes": list(data.classes.get("train", ()))}
+    made = {"train": data.description(), "classes": _names(data, "train")}
     with replacing(folder / DATA) as part:
         part.write_text(json.dumps(made), encoding="utf-8")
 
@@ -34,7 +34,7 @@ def refuse_others(folder: Path, data: TaskData, anew: str) -> None:
     path, now = folder / DATA, data.description()
     if now is None or not path.exists():
         return
-    made = _read(path)["train"]
+    made = _read(path, "train")
     if made != now:
         raise UserError(
             f"the run in {folder} was trained on other images, {made}, than these, {now}: give the same --data_dir, "
@@ -46,16 +46,16 @@ def warn_of_trained_classes(folder: Path, data: TaskData) -> None:
     """Logs a warning if classes of an evaluation split are among those that the run was trained on.
 
     It is silent if the data themselves have such a class in "train", since loading them warns of that, and for classes
-    that are only numbered from 0, since in each split these may be others.
-
-    Raises:
-        UserError: `data.json` is damaged.
+    that are only numbered from 0, since in each split these may be others; and if `data.json` is damaged, or of an
+    earlier version.
     """
-    path = folder / DATA
-    trained = set(_read(path).get("classes", ())) if path.exists() else set()
-    trained.difference_update(data.classes.get("train", ()))
+    try:
+        trained = set(_read(folder / DATA, "classes"))
+    except UserError:
+        return
+    trained.difference_update(_names(data, "train"))
     for split in ("val", "test"):
-        names = data.classes.get(split, ())
+        names = _names(data, split)
         seen = [name for name in names if name in trained]
         if seen and set(names) != set(map(str, range(len(names)))):
             logging.getLogger(__name__).warning(
@@ -65,6 +65,10 @@ def warn_of_trained_classes(folder: Path, data: TaskData) -> None:
             )  # fmt: skip
 
 
-def _read(path):
+def _names(data, split):
+    return [str(name) for name in data.classes.get(split, ())]
+
+
+def _read(path, key):
     with reading(path, "delete it"):
-        return dict(json.loads(path.read_text(encoding="utf-8")))
+        return (str if key == "train" else list)(json.loads(path.read_text(encoding="utf-8"))[key])

@@ -103,7 +103,8 @@ def check(experiment: "Experiment") -> None:
         plain = _PLAIN | {"stop_grad": False}
         for name in ("query_loss", "first_order_iterations", "algorithm", "meta_lr_decay", "step_sizes", "stop_grad"):
             if getattr(made, name) != plain[name]:
-                raise UserError(f"--{name} goes with meta-training: {remedy}")
+                flag = "learn_update_lr" if name == "step_sizes" and made.learn_update_lr else name
+                raise UserError(f"--{flag} goes with meta-training: {remedy}")
 
 
 def suffix(experiment: "Experiment") -> str:

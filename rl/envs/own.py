@@ -69,7 +69,7 @@ def _check_arguments(spec, purpose):
     creator = load_env_creator(creator) if isinstance(creator, str) else creator
     try:
         if creator is not None:
-            inspect.signature(creator).bind(**spec.kwargs)
+            inspect.signature(creator, follow_wrapped=False).bind(**spec.kwargs)
     except TypeError as error:
         raise UserError(f"{purpose}: {error}; give its arguments as gymnasium.register(..., kwargs=...)") from error
     except ValueError:  # it has no signature

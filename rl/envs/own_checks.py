@@ -4,6 +4,8 @@ Runs could not be repeated or resumed otherwise. A few steps cannot prove it, so
 are one and the same object.
 """
 
+import contextlib
+import functools
 import logging
 from collections.abc import Callable
 
@@ -48,13 +50,11 @@ def warn(name: str, spec: EnvSpec | None, make: Callable[[str], gymnasium.Env], 
     found = []
     if limit is not None and limit < horizon:
         found.append(f"trajectories end after {limit} steps, the limit of its registration, and not at {horizon}")
-    try:
+    with contextlib.suppress(Exception):  # the user's code will raise it again where it is used
         found += _impure(one, other)
-    except Exception:  # of the user's code, which will raise it again where it is used
-        pass
-    finally:
-        one.close()
-        other.close()
+    for env in (one, other):
+        with contextlib.suppress(Exception):
+            env.close()
     for what in found:
         logging.getLogger(__name__).warning("%s: %s", name, what)
 
@@ -66,26 +66,27 @@ def _impure(one, other):
     found = []
     if not np.array_equal(goals, again):
         found.append("sample_task draws other goals from an equal generator: draw with its generator alone")
-    goal = form.restore(goals[0])
-    differing = next((form.restore(g) for g in goals if not np.array_equal(g, goals[0])), None)
+    goal = goals[0]
+    differing = next((g for g in goals if not np.array_equal(g, goal)), None)
     random, space = np.random.default_rng(0), one.action_space
     actions = random.uniform(space.low, space.high, (_STEPS, *space.shape)).astype(space.dtype)
 
     def disturb():
-        _call(other, "set_task", goal if differing is None else differing)
+        _call(other, "set_task", form.restore(goal if differing is None else differing))
         other.reset(seed=2)
-        other.step(actions[-1])
+        other.step(actions[-1].copy())
 
-    alone = _trajectory(one, goal, actions)
-    if not np.array_equal(alone, _trajectory(one, goal, actions), equal_nan=True):
+    trajectory = functools.partial(_trajectory, one, form)
+    alone = trajectory(goal, actions)
+    if not np.array_equal(alone, trajectory(goal, actions), equal_nan=True):
         return [
             *found,
             "the same goal, seed and actions give another trajectory the second time: let reset restore everything, "
             "draw with self.np_random alone, and leave out wrappers that keep statistics, such as NormalizeReward",
         ]
-    if not np.array_equal(alone, _trajectory(one, goal, actions, disturb), equal_nan=True):
+    if not np.array_equal(alone, trajectory(goal, actions, disturb), equal_nan=True):
         found.append("its copies change one another: keep all that changes in the instance, as self.x set in reset")
-    if differing is not None and np.array_equal(alone, _trajectory(one, differing, actions), equal_nan=True):
+    if differing is not None and np.array_equal(alone, trajectory(differing, actions), equal_nan=True):
         found.append(
             f"two goals made no difference in {_STEPS} random steps: unless its rewards are sparse, see whether "
             "set_task reaches the environment, and whether reset keeps the goal"
@@ -101,13 +102,16 @@ def _call(env, method, argument):
     return env.get_wrapper_attr(method)(argument)
 
 
-def _trajectory(env, goal, actions, between=lambda: None):
-    """All numbers of a trajectory, one after another; `between` is called before every step."""
-    _call(env, "set_task", goal)
+def _trajectory(env, form, goal, actions, between=lambda: None):
+    """All numbers of a trajectory, one after another; `between` is called before every step.
+
+    The environment gets copies of the goal and the actions, as in use: it may change them.
+    """
+    _call(env, "set_task", form.restore(goal))
     numbers = [np.array(env.reset(seed=1)[0], np.float64).ravel()]
     for action in actions:
         between()
-        observation, reward, terminated, truncated, _ = env.step(action)
+        observation, reward, terminated, truncated, _ = env.step(action.copy())
         numbers += [np.array(observation, np.float64).ravel(), np.array([reward, terminated, truncated], np.float64)]
         if terminated or truncated:
             break

@@ -173,10 +173,16 @@ def test_padding_counts_in_no_accuracy(metric, remat):
         (L.Activation("softmax"), False),
         (L.Softmax(), False),
         (L.Activation("linear"), False),
+        (keras.ops.sigmoid, False),
+        (lambda x: keras.ops.squeeze(keras.ops.softmax(x[:, None]), 1), False),
+        (lambda x: L.Average()([L.Softmax()(x), L.Softmax()(2 * x)]), False),
+        (lambda x: L.Average()([L.Softmax()(x), x]), True),
+        (lambda x: x / 0.5, True),
     ],
 )
 def test_a_name_says_what_it_takes_where_that_is_not_known(last, told):
-    model = ending(L.Flatten(), L.Dense(3), last)
+    x = keras.Input((8, 8, 1))
+    model = keras.Model(x, last(L.Dense(3)(L.Flatten()(x))))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         users_losses.as_loss("categorical_crossentropy", model)

@@ -1,5 +1,7 @@
 """A loss that reads the model's weights or calls the model counts; draws from a seed that no layer holds do not."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -29,6 +31,28 @@ def decayed(model):
     return loss
 
 
+def decayed_partly(model):
+    """The same with Keras's loss as an argument."""
+    weights = model.trainable_variables
+
+    def loss(error, outputs, targets):
+        return tf.reduce_mean(error(targets, outputs)) + 0.3 * tf.add_n([tf.reduce_sum(tf.square(v)) for v in weights])
+
+    return functools.partial(loss, keras.losses.mean_squared_error)
+
+
+class Decayed(keras.losses.Loss):
+    """The same as a loss of Keras, with an attribute that a partial has too."""
+
+    def __init__(self, model):
+        super().__init__(dtype="float64")
+        self.args, self.model = object(), model
+
+    def call(self, targets, outputs):
+        decay = tf.add_n([tf.reduce_sum(tf.square(v)) for v in self.model.trainable_variables])
+        return tf.reduce_mean(tf.square(outputs - targets), -1) + 0.3 * decay
+
+
 def consistent(model):
     """A loss that calls the model again."""
     return lambda outputs, targets: tf.reduce_mean(tf.square(outputs - targets + model(2 * tf.ones_like(TASKS[0][0]))))
@@ -48,6 +72,8 @@ def by_hand(penalised, w, x, y, query_x, query_y):
 
 LOSSES = {
     "decayed": (decayed, lambda w, x, y: tf.reduce_mean((x @ w - y) ** 2) + 0.3 * tf.reduce_sum(w**2)),
+    "decayed, a partial": (decayed_partly, lambda w, x, y: LOSSES["decayed"][1](w, x, y)),
+    "decayed, an object": (Decayed, lambda w, x, y: LOSSES["decayed"][1](w, x, y)),
     "consistent": (consistent, lambda w, x, y: tf.reduce_mean((x @ w - y + 2 * tf.ones_like(x) @ w) ** 2)),
 }
 
@@ -116,3 +142,12 @@ def test_keras_own_loop_too():
     model.train_on_batch((TASKS.support_x, TASKS.support_y), (TASKS.query_x, TASKS.query_y))
     expected = [by_hand(LOSSES["decayed"][1], w, *map(tf.constant, task))[0] for task in zip(*TASKS, strict=True)]
     np.testing.assert_allclose(w - network_.trainable_variables[0], np.mean(expected, 0), rtol=1e-10)
+
+
+def test_penalties_of_another_model_count_too():
+    x = keras.Input((3,), dtype="float64")
+    teacher = keras.Model(x, keras.layers.Dense(1, dtype="float64", kernel_regularizer="l2")(x))
+    maml = MAML(network(), lambda o, t: tf.reduce_mean(tf.square(o - t)) + tf.add_n(teacher.losses), jit=False)
+    plain = MAML(network(), "mse", jit=False)
+    found, expected = (learner.evaluate(TASKS, 1)["losses"] for learner in (maml, plain))
+    np.testing.assert_allclose(found - expected, float(teacher.losses[0]), rtol=1e-6)

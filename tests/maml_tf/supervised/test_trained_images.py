@@ -3,6 +3,7 @@
 import json
 import logging
 
+import numpy as np
 import pytest
 
 from data_generators.errors import UserError
@@ -59,8 +60,16 @@ def test_runs_of_earlier_versions_say_nothing(tmp_path, caplog):
     assert caplog.records == []
 
 
-def test_a_damaged_file_is_one_sentence(tmp_path):
-    (tmp_path / DATA).write_text("[1", encoding="utf-8")
-    with pytest.raises(UserError, match=r"is damaged or cannot be read .*: delete it"):
-        warn_of_trained_classes(tmp_path, data(test="ab"))
+@pytest.mark.parametrize("content", ["[1", "{}", '{"train": null, "classes": null}', "[]"])
+def test_a_damaged_file_is_one_sentence_and_stops_no_test(tmp_path, caplog, content, monkeypatch):
+    (tmp_path / DATA).write_text(content, encoding="utf-8")
+    warn_of_trained_classes(tmp_path, data(test="ab"))
+    assert caplog.records == []
     refuse_others(tmp_path, data(test="ab"), "")  # they have no training images to compare
+    monkeypatch.setattr(TaskData, "description", lambda self: "2 classes")
+    with pytest.raises(UserError, match=r"is damaged or cannot be read|was trained on other images, None"):
+        refuse_others(tmp_path, data(train="ab"), "")
+
+
+def test_names_of_classes_may_be_numbers(warnings_of):
+    assert warnings_of(data(train=np.arange(5, 9)), data(test=np.arange(8, 11))) != []

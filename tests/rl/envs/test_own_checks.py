@@ -102,8 +102,21 @@ def made(caplog):
     return call
 
 
+class InPlace(Walk):
+    """Changes the arrays that it is given, which are its own."""
+
+    def sample_task(self, random):
+        return random.uniform(-1, 1, 2)
+
+    def step(self, action):
+        action *= 0.5
+        self.goal += 0.01
+        return super().step(action)
+
+
 def test_what_is_right_is_silent(made):
     assert made(Walk) == []
+    assert made(InPlace) == []
     assert made(lambda: Walk(), 50) == []
 
 
