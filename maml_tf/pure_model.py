@@ -4,8 +4,6 @@ import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from keras.src.random.seed_generator import global_seed_generator
-
 from data_generators.errors import UserError
 from data_generators.tasks import Tasks
 from maml_tf import checks
@@ -263,8 +261,6 @@ class Scope(keras.StatelessScope):
     def __init__(self, through: bool = False, **settings: Any):
         super().__init__(**settings)
         self.through = through
-        if through:
-            global_seed_generator()  # within the scope it could not be made
         self.others: list[keras.Variable] = []
 
     def get_current_value(self, variable: keras.Variable) -> Any:

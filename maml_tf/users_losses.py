@@ -6,6 +6,7 @@ Users may give our losses in `losses`, losses and metrics of Keras, their names,
 import contextlib
 import functools
 import inspect
+import random
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -78,7 +79,10 @@ def as_loss(loss: Callable | str, model: keras.Model | None = None) -> Callable:
         >>> float(as_loss("mae")(tf.constant([[1.0], [2.0]]), tf.constant([[1.0], [4.0]])))
         1.0
     """
-    return _as_function(loss, keras.losses.get, "loss", model)
+    found = _as_function(loss, keras.losses.get, "loss", model)
+    if may_read_weights(found):
+        _make_global_seed()
+    return found
 
 
 def as_accuracy(
@@ -193,6 +197,13 @@ def may_read_weights(function: Callable) -> bool:
     if innermost(function) in (_own, in_keras_order, _of_metric, _of_first_outputs):  # as `as_loss` makes them
         return any(may_read_weights(argument) for argument in getattr(function, "args", ()) if callable(argument))
     return not (_is_ours(function) or is_keras_own(function))
+
+
+def _make_global_seed():
+    """Makes the seed of Keras's draws without a seed, which a loss may make: in its scope and graph it is too late."""
+    state = random.getstate()
+    keras.src.random.seed_generator.global_seed_generator()
+    random.setstate(state)  # the same seeds for whatever is made next
 
 
 def _own(function, outputs, targets):

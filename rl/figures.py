@@ -39,17 +39,17 @@ _SHOWN_TRAJECTORIES = 5  # of each task, before and after updates
 _COLOURS = (style.GREY, style.ORANGE, style.BLUE)
 
 
-def return_rows(adaptations: Mapping, update: str, experiment: RLExperiment) -> list[dict]:
+def return_rows(adaptations: Mapping, update: str, env: str) -> list[dict]:
     """Makes rows of policy, update, updates, mean, ci95, published_mean and published_ci95.
 
-    The last two are None if there is no published number, or the update is TRPO's, or trajectories have another length.
+    The last two are None if there is no published number, or the update is TRPO's.
 
     Args:
         adaptations: evaluation.Adaptation by policy.
         update: kind of the updates, "vpg" or "trpo".
-        experiment: RLExperiment.
+        env: name of the environment.
     """
-    name, rows = _published(experiment), []
+    name, rows = find(env).published, []
     curves = published.published_returns(name) if name and update == "vpg" else {}
     for policy, adaptation in adaptations.items():
         theirs = [*zip(*curves[policy], strict=True)] if policy in curves else []
@@ -98,7 +98,7 @@ def draw_returns(figure: Any, rows: list[dict]) -> None:
 def learning_rows(experiments: Sequence[RLExperiment], logdir: str | None) -> list[dict]:
     """Makes rows of whose, seed, iteration, before and after, from the progress.csv of trained runs.
 
-    Rows of the original code are added where they are known, for trajectories of the same length.
+    Rows of the original code are added where they are known.
 
     Args:
         experiments: RLExperiments of the runs, which differ in their seeds.
@@ -111,7 +111,7 @@ def learning_rows(experiments: Sequence[RLExperiment], logdir: str | None) -> li
     for experiment in experiments:
         returns = _returns_of_run(experiment, logdir)
         rows += [_row("ours", experiment.seed, int(i), float(before), float(after)) for i, before, after in returns]
-    curve = published.original_learning_curve(_published(experiments[0]))
+    curve = published.original_learning_curve(find(experiments[0].env).published)
     if curve and experiments[0].is_maml:
         rows += [_row("original", 1, i, *returns) for i, returns in enumerate(zip(*curve, strict=True))]
     return rows
@@ -128,12 +128,6 @@ def draw_learning(figure: Any, rows: list[dict]) -> None:
     panel.set_xlabel("iteration")
     panel.set_ylabel("mean return")
     style.legend_below(figure, panel)
-
-
-def _published(experiment):
-    """Name of the environment in published.json; None if the horizon is another, since a return is a sum over steps."""
-    environment = find(experiment.env)
-    return environment.published if experiment.horizon == environment.horizon else None
 
 
 def _returns_of_run(experiment, logdir):

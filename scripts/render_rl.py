@@ -219,7 +219,7 @@ def captioned(pictures: Sequence[np.ndarray], captions: Sequence[str]) -> np.nda
 
 def write(pictures: Iterator[np.ndarray], path: Path, fps: int) -> Path:
     """Writes pictures [height, width, 3] as a film; the file is complete, or is not written at all."""
-    hundredths = round(100 / fps)  # for which a GIF shows each picture
+    hundredths = int(100 / fps + 0.5)  # for which a GIF shows each picture
     settings = {"duration": 10 * hundredths, "loop": 0}  # in milliseconds; loop 0 repeats it for ever
     if path.suffix == ".gif" and hundredths * fps != 100:
         print(f"A GIF shows each picture for whole hundredths of a second: {100 / hundredths:.3g} a second, not {fps}")

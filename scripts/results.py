@@ -47,7 +47,7 @@ class Variant(Supervised):
         other = [f"--train_update_batch_size={trained}"] if trained != self.shots else []
         flags = [flag for flag in self.shortened(options).flags() if not flag.startswith("--update_batch_size=")]
         shots = [f"--update_batch_size={self.shots}"] if self.shots != 1 else []
-        return ["python", "main.py", *flags, *shots, *other, *self._folders(options)]
+        return ["python", "main.py", *flags, *shots, *other, *options.flags(*self.settings.dataset.folders)]
 
     def _test(self, options, best=False):
         name = f"test_ubs{self.shots}_stepsize{self.settings.update_lr}{'_best' if best else ''}.csv"

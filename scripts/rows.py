@@ -142,10 +142,7 @@ class Supervised(_Trained):
         return self.settings.image_side
 
     def command(self, options):
-        return ["python", "main.py", *self.shortened(options).flags(), *self._folders(options)]
-
-    def _folders(self, options):
-        return options.flags("logdir", *(["data_dir"] if self.settings.dataset.reads_files else []))
+        return ["python", "main.py", *self.shortened(options).flags(), *options.flags(*self.settings.dataset.folders)]
 
     def folder(self, options):
         from maml_tf.supervised.build import run_folder

@@ -74,7 +74,7 @@ def define(flags: Flags) -> None:
 def run(flags: Flags) -> int:
     """Trains, tests or exports; returns the exit code."""
     trained, tested = experiments(flags)
-    if flags.data_dir is not None and not trained.dataset.reads_files:
+    if flags.data_dir is not None and "data_dir" not in trained.dataset.folders:
         raise UserError(
             f"--datasource={trained.datasource} reads no files: leave out --data_dir, or give --datasource=folder for "
             "images of your own"

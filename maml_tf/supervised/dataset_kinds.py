@@ -81,9 +81,9 @@ class Dataset(abc.ABC):
         return False
 
     @property
-    def reads_files(self) -> bool:
-        """Whether the data are files, in `--data_dir`."""
-        return True
+    def folders(self) -> tuple[str, ...]:
+        """The flags of main.py that name folders."""
+        return "logdir", "data_dir"
 
     @abc.abstractmethod
     def tasks(self, experiment: "Experiment", data_dir: Folder = None, shots: int | None = None) -> "TaskData":
@@ -139,9 +139,9 @@ class SinusoidDataset(Dataset):
     """The regression of section 5.1, with two hidden layers of 40 units and the mean squared error."""
 
     @property
-    def reads_files(self) -> bool:
-        """As `Dataset.reads_files`: false, since the tasks are drawn."""
-        return False
+    def folders(self) -> tuple[str, ...]:
+        """As `Dataset.folders`: not data_dir, since the tasks are drawn."""
+        return ("logdir",)
 
     def tasks(
         self, experiment: "Experiment", data_dir: Folder = None, shots: Size = None, test_queries: Size = None

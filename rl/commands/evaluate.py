@@ -94,8 +94,11 @@ def run(flags: Flags) -> None:
         trajectories=flags.trajectories,
         required=bool(named),
     )
-    rows = RETURNS.numbers(adaptations, flags.update, experiment)
+    rows = RETURNS.numbers(adaptations, flags.update, experiment.env)
     print(*return_table(rows), sep="\n")
+    published_horizon = envs.find(experiment.env).horizon
+    if experiment.horizon != published_horizon and any(row["published_mean"] is not None for row in rows):
+        print(f"Returns are sums over steps: published ones over {published_horizon}, ours over {experiment.horizon}")
     style.write(returns, rows, RETURNS.draw, RETURNS.size)
     if trajectories and "maml" in adaptations:
         rows = TRAJECTORIES.numbers(adaptations["maml"], envs.test_goals(experiment.env))

@@ -1,5 +1,7 @@
 """What would have no effect on a learner, or not the one that was meant, is refused in a sentence."""
 
+import warnings
+
 import keras
 import numpy as np
 import pytest
@@ -237,3 +239,24 @@ def test_the_head_of_several_outputs_is_not_known(part):
     model = keras.Model(x, {name: keras.layers.Dense(1, name=name)(x) for name in "ab"})
     with pytest.raises(UserError, match=f"adapts='{part}' needs a model of one output, but this has 2"):
         MAML(model, "mse", adapts=part)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_operations_of_a_functional_model_are_no_layers(known):
+    """All its layers are known to be right, but `keras.ops.moments` between them is not."""
+    x = keras.Input((3,))
+    h = keras.layers.Dense(4)(x)
+    if known:
+        mean = keras.ops.mean(h, 0, keepdims=True)
+        variance = keras.ops.mean(keras.ops.square(h - mean), 0, keepdims=True)
+    else:
+        mean, variance = keras.ops.moments(h, axes=[0])
+    h = keras.ops.tanh((h - mean) * keras.ops.rsqrt(variance + 1e-3))
+    model = keras.Model(x, keras.layers.Dense(1)(h))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        MAML(model, "mse")
+    found = [
+        str(w.message) for w in caught if "wrong second derivatives in TensorFlow (StopGradient)" in str(w.message)
+    ]
+    assert len(found) == (0 if known else 1)

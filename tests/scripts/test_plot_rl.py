@@ -34,14 +34,6 @@ def test_the_training_of_a_baseline_is_drawn_alone(run, tmp_path):
         assert [row["whose"] for row in csv.DictReader(file)] == ["ours"]
 
 
-def test_the_original_s_returns_are_of_trajectories_of_their_length(run, tmp_path):
-    progress_csv(tmp_path, b"iteration,return_before,return_after\n0,-70,-60\n", NAME + ".horizon50")
-    code, _, err = run(plot_rl, "--horizon=50", "--out=pictures")
-    assert code == 0, err
-    with open(tmp_path / "pictures" / "point_navigation_training.csv", newline="") as file:
-        assert [row["whose"] for row in csv.DictReader(file)] == ["ours"]
-
-
 NAME = "maml.mbs_20.fbs_20.numgrad1.fastlr0.5.delta0.01"
 
 

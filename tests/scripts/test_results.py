@@ -125,7 +125,8 @@ def test_results_are_those_of_table_1_of_the_sinusoid_and_of_figure_5():
 def test_commands_have_the_papers_settings(name):
     result = RESULTS[name]
     command = result.command(Options(logdir="my logs", data_dir="data"))
-    assert command[-2:] == ["--logdir=my logs", "--data_dir=data"]
+    folders = ["--logdir=my logs", "--data_dir=data"]
+    assert [flag for flag in command if "dir=" in flag] == folders[: 1 if name.startswith("sinusoid") else 2]
     if command[1] == "-m":
         assert command[:4] == ["python", "-m", "scripts.baselines", f"--shots={name[18]}"]
         assert parsed(baselines, command[3:]).iterations == result.total

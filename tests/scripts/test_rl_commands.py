@@ -26,6 +26,7 @@ def test_train_then_test_then_export(run, tmp_path, monkeypatch):
     assert code == 0
     assert "pretrained is left out: no trained policy in " in out
     assert "-40.4 +- 4.0" in out  # published
+    assert "Returns are sums over steps: published ones over 100, ours over " in out
     with open(tmp_path / "out" / "point_navigation_returns.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [(row["policy"], row["updates"]) for row in rows] == [

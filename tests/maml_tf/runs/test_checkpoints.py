@@ -83,7 +83,7 @@ def test_every_setting_counts_but_the_duration(saved, tiny_maml, field):
 
 
 def test_pretraining_may_be_prolonged_where_nothing_follows_it(tiny_maml, tmp_path):
-    only = {"metatrain_iterations": 0, "learn_update_lr": True}
+    only = {"metatrain_iterations": 0}
     build.store(tmp_path, tiny_maml, Experiment.of(pretrain_iterations=5, **only)).save(5)
     assert build.store(tmp_path, tiny_maml, Experiment.of(pretrain_iterations=9, **only)).restore() == 5
     followed = Experiment.of(pretrain_iterations=9, metatrain_iterations=1, learn_update_lr=True)

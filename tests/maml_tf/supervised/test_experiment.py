@@ -102,13 +102,16 @@ def test_runs_that_differ_never_share_a_folder():
     for learn, norm, seed, stop_grad in others:
         settings = {"learn_update_lr": learn, "norm": norm, "seed": seed, "stop_grad": stop_grad}
         for pretrain, metatrain in durations:
+            if metatrain == 0 and (learn or stop_grad):  # which it would not do
+                continue
             run = settings | {"pretrain_iterations": pretrain, "metatrain_iterations": metatrain}
             names.append(Experiment.of(**run).name)
             names.append(Experiment.of(**OMNIGLOT, **run, conv=False).name)
             names.append(Experiment.of(**OMNIGLOT, **run).name)
             names.extend(Experiment.of(datasource="folder", **run, image_size=size).name for size in (16, 17))
             names.append(Experiment.of(datasource="folder", **run, image_channels=1).name)
-        names.append(Experiment.of(**settings, baseline="oracle").name)
+        if not (learn or stop_grad):
+            names.append(Experiment.of(**settings, baseline="oracle").name)
     assert len(set(names)) == len(names)
 
 
