@@ -128,9 +128,8 @@ def _pair(element):
     return image, label.item()
 
 
-def _labels(labels):
-    masked = labels
-    labels = np.asarray(labels)
+def _labels(given):
+    labels = np.asarray(given)
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     if labels.ndim != 1 or labels.dtype.kind not in "iubUSO":
@@ -138,10 +137,8 @@ def _labels(labels):
             f"labels must be one class for each image, whole numbers or text, not {labels.dtype} {list(labels.shape)}: "
             "instead of one-hot labels, give labels.argmax(axis=1)"
         )
-    if np.ma.is_masked(masked):
-        raise UserError(
-            f"the label of image {int(np.argmax(np.ma.getmaskarray(masked)))} is masked: leave out the image"
-        )
+    if np.ma.is_masked(given):
+        raise UserError(f"the label of image {np.argmax(np.ma.getmaskarray(given))} is masked: leave out the image")
     return np.array(_plain(labels.tolist())) if labels.dtype.kind in "SO" else labels
 
 

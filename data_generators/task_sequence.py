@@ -36,7 +36,6 @@ class TaskSequence(keras.utils.PyDataset):
 
     def __getitem__(self, index: int) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
         if index < 0 or (self._num_batches is not None and index >= self._num_batches):
-            raise IndexError(
-                f"there is no meta-batch {index}: they are numbered from 0, and number {self._num_batches}"
-            )
+            last = "" if self._num_batches is None else f", the last {self._num_batches - 1}"
+            raise IndexError(f"there is no meta-batch {index}: the first is 0{last}")
         return keras.tree.map_structure(np.asarray, pairs(self._draw(self._first + index)))
