@@ -24,6 +24,8 @@ def test_no_miniimagenet_and_no_folder(run_main, tmp_path):
     assert_refused(run_main("--datasource=miniimagenet"), message)
     assert_refused(run_main("--datasource=folder"), "--datasource=folder needs --data_dir")
     assert_refused(run_main("--datasource=folder", "--data_dir=mine"), "mine does not exist: put them there as")
+    assert_refused(run_main("--data_dir=mine"), "--datasource=sinusoid reads no files: leave out --data_dir, or give")
+    assert_refused(run_main("--export_transductive"), "--export_transductive goes with --export_dir")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -40,7 +42,7 @@ def test_images_without_a_split_that_training_needs(run_main, tmp_path):
     assert not (tmp_path / "logs").exists()
 
 
-def test_a_run_is_not_resumed_on_other_images(run_main, built_once, monkeypatch, tmp_path):
+def test_a_run_is_not_resumed_on_other_images(run_main, built_once, monkeypatch, tmp_path, caplog):
     """The run may be tested on them. Runs of earlier versions did not record their images, so they are not checked."""
     monkeypatch.setattr(build, "build", built_once)
     for name, last in (("mine", "d"), ("yours", "e")):
@@ -55,6 +57,10 @@ def test_a_run_is_not_resumed_on_other_images(run_main, built_once, monkeypatch,
         assert_refused(run_main(*other, *more), "was trained on other images, 2 classes, 4 images (")
         assert snapshot(tmp_path / "runs") == before
     assert run_main(*other, "--train=False").returncode == 0
+    assert "was trained on" not in caplog.text
+    write(tmp_path / "moved", tree(dict.fromkeys(["val/a", "val/d", "train/c", "train/e"], 2), width=16, height=16))
+    assert run_main(*command, "--data_dir=moved", "--train=False").returncode == 0
+    assert "was trained on 1 of the 2 classes of the val split (d)" in caplog.text
     result = run_main(*command, "--data_dir=mine", "--metatrain_iterations=5")
     assert "Resuming from the checkpoint of iteration 4" in result.stdout
     (file,) = tmp_path.glob("runs/*/data.json")

@@ -187,3 +187,9 @@ def test_a_name_says_what_it_takes_where_that_is_not_known(last, told):
         warnings.simplefilter("always")
         users_losses.as_loss("categorical_crossentropy", model)
     assert [("takes the model's outputs for probabilities" in str(w.message)) for w in caught] == [True] * told
+
+
+def test_padding_counts_in_no_number_of_the_first_outputs():
+    outputs = tf.constant([[[1.0, 0.0, 9.0], [0.0, 1.0, 9.0]]])
+    outputs._keras_mask = tf.constant([[True, False]])
+    assert float(users_losses.of_first_outputs(2, losses.accuracy)(outputs, tf.constant([[0, 0]]))) == 1

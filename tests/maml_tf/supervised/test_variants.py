@@ -112,6 +112,12 @@ def test_presets_are_the_published_settings():
         ({"metatrain_iterations": 0, "pretrain_iterations": 5, "norm": "per_update_batch_norm"}, "take batch_norm"),
         ({"baseline": "oracle", "meta_lr_decay": "cosine"}, "--meta_lr_decay goes with meta-training"),
         ({"baseline": "oracle", "algorithm": "reptile"}, "goes with meta-training"),
+        ({"baseline": "oracle", "stop_grad": True}, "--stop_grad goes with meta-training: leave it out"),
+        ({"baseline": "oracle", "learn_update_lr": True}, "--learn_update_lr goes with meta-training: leave it out"),
+        (
+            {"step_sizes": "per_weight", "metatrain_iterations": 0, "pretrain_iterations": 5},
+            "--step_sizes goes with meta-training: give --metatrain_iterations a positive number",
+        ),
         ({"first_order_iterations": 5, "stop_grad": True}, "leave out --first_order_iterations"),
         ({"algorithm": "reptile", "stop_grad": True}, "leave out --stop_grad"),
         ({"algorithm": "reptile", "adapt": "head"}, "leave out --adapt"),
