@@ -144,13 +144,12 @@ def _labels(given):
 
 def _plain(labels):
     """Returns labels that are objects as all text or all whole numbers; TensorFlow has text as bytes."""
-    kinds = [str if isinstance(label, str | bytes) else numbers.Integral for label in labels]
-    for i, (label, kind) in enumerate(zip(labels, kinds, strict=True)):
+    for i, label in enumerate(labels):
         if not isinstance(label, str | bytes | numbers.Integral):  # None and NaN stand for what is missing in a table
             raise UserError(
                 f"the label of image {i} is {label!r}, neither text nor a whole number: give one, or leave it out"
             )
-        if kind is not kinds[0]:
+        if isinstance(label, numbers.Integral) != isinstance(labels[0], numbers.Integral):
             raise UserError(
                 f"labels are both text and numbers, such as {labels[0]!r} and {label!r}: make all one of these"
             )

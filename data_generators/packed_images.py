@@ -33,7 +33,7 @@ from data_generators.files import reading
 from data_generators.image_folders import load_splits
 from data_generators.packed_contents import Contents, Zipped, of_cache, of_labels, of_npz, of_tiered
 from data_generators.pickled_arrays import as_bytes
-from data_generators.splits import SPLITS
+from data_generators.splits import SPLITS, only_numbered
 from data_generators.zipped import SUFFIX, Zip
 
 _RELEASE_EVERY = 1 << 12  # images, after which the memory of their file is given back to the system
@@ -150,7 +150,7 @@ def _refuse(shared: str, splits: Mapping[str, ClassImages]) -> None:
 
     If these are also equally many in every split, this warns: they may be the same classes in each.
     """
-    if not all(set(data.names) == set(map(str, range(data.num_classes))) for data in splits.values()):
+    if not all(only_numbered(data.names) for data in splits.values()):
         raise UserError(f"{shared}: take it out of one of them.")
     if len({data.num_classes for data in splits.values()}) == 1:
         logging.getLogger(__name__).warning(

@@ -127,6 +127,12 @@ def by_shares(number: int, shares: Sequence[float]) -> dict[str, list[int]]:
     return {split: order[start:end] for split, start, end in zip(SPLITS, cuts, cuts[1:], strict=False)}
 
 
+def only_numbered(names: Iterable[str]) -> bool:
+    """Whether the classes of a split are just numbered from 0, so that equal names in two splits say nothing."""
+    names = list(names)
+    return set(names) == set(map(str, range(len(names))))
+
+
 def key(name: str) -> str:
     """Normalises a name, so that a name in a list and the name of its folder become equal."""
     return " ".join(unicodedata.normalize("NFC", name).split()).replace("/", "_")

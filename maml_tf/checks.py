@@ -81,10 +81,7 @@ def floats_as(value: Any, dtype: tf.DType) -> Any:
     """Casts the floating-point tensors of a structure to a dtype; keeps masks that Keras's layers gave them."""
 
     def cast(tensor):
-        found = tf.cast(tensor, dtype) if tensor.dtype.is_floating else tensor
-        if mask_of(tensor) is not None:
-            found._keras_mask = tensor._keras_mask
-        return found
+        return with_mask_of(tensor, tf.cast(tensor, dtype) if tensor.dtype.is_floating else tensor)
 
     return tf.nest.map_structure(cast, value)
 
@@ -92,6 +89,13 @@ def floats_as(value: Any, dtype: tf.DType) -> Any:
 def mask_of(outputs: Any) -> Any:
     """The mask that Keras's layers gave to outputs, or None."""
     return getattr(outputs, "_keras_mask", None)
+
+
+def with_mask_of(outputs: Any, found: Any) -> Any:
+    """Gives what was made of outputs their mask, if they have one; returns it."""
+    if mask_of(outputs) is not None:
+        found._keras_mask = mask_of(outputs)
+    return found
 
 
 def arrays(value: Any) -> Any:

@@ -99,7 +99,7 @@ def _is_linear(layer, node, index):
     if isinstance(layer, keras.Model):
         inner = getattr(layer, "outputs", None)
         return bool(inner) and _is_linear(*inner[index]._keras_history)
-    if isinstance(layer, _THROUGH):
+    if isinstance(layer, _THROUGH) or type(layer).__name__ in _OPERATIONS_THROUGH:
         return _is_linear(*layer._inbound_nodes[node].input_tensors[0]._keras_history)
     layer = layer.layer if isinstance(layer, keras.layers.TimeDistributed) else layer
     if isinstance(layer, keras.layers.InputLayer) or type(layer).__name__ in ("Softmax", "Sigmoid"):  # of keras.ops too
@@ -107,8 +107,6 @@ def _is_linear(layer, node, index):
     if isinstance(layer, keras.layers.Average):
         found = {_is_linear(*tensor._keras_history) for tensor in layer._inbound_nodes[node].input_tensors}
         return found.pop() if len(found) == 1 else None
-    if type(layer).__name__ in ("Squeeze", "ExpandDims", "Reshape", "Transpose"):  # operations of keras.ops
-        return _is_linear(*layer._inbound_nodes[node].input_tensors[0]._keras_history)
     activation = getattr(layer, "activation", None)
     return None if activation is None else activation is keras.activations.linear
 
@@ -117,6 +115,7 @@ _KINDS = ["Reshape", "Flatten", "Permute", "Dropout", "GaussianNoise", "Gaussian
 _KINDS += [f"SpatialDropout{n}D" for n in (1, 2, 3)] + [f"Cropping{n}D" for n in (1, 2, 3)]
 _KINDS += [f"{how}{what}Pooling{n}D" for how in ("", "Global") for what in ("Average", "Max") for n in (1, 2, 3)]
 _THROUGH = tuple(getattr(keras.layers, kind) for kind in _KINDS)
+_OPERATIONS_THROUGH = "Squeeze", "ExpandDims", "Reshape", "Transpose"  # of keras.ops
 
 
 def name_of(function: Any) -> str:

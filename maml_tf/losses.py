@@ -93,14 +93,21 @@ def accuracy(logits: Any, labels: Any) -> tf.Tensor:
         raise UserError("accuracy needs an output for each class: for a single one, take 'binary_accuracy'")
     labels, are_ids = _labels(labels, logits)
     # An id that is not a class never counts as a hit, whatever the logits are.
-    hits = tf.cast(
-        tf.equal(tf.argmax(logits, axis=-1), labels if are_ids else tf.argmax(labels, axis=-1)), logits.dtype
-    )
-    mask = mask_of(logits)
-    if mask is None or mask.shape.rank != hits.shape.rank:
-        return tf.reduce_mean(hits)
-    mask = tf.cast(mask, hits.dtype)
-    return tf.math.divide_no_nan(tf.reduce_sum(hits * mask), tf.reduce_sum(mask))
+    hits = tf.equal(tf.argmax(logits, axis=-1), labels if are_ids else tf.argmax(labels, axis=-1))
+    return masked_mean(tf.cast(hits, logits.dtype), mask_of(logits))
+
+
+def masked_mean(values: tf.Tensor, mask: Any) -> tf.Tensor:
+    """The mean of the values that a mask of their rank lets count; of all where there is no such mask.
+
+    Example:
+        >>> float(masked_mean(tf.constant([1.0, 2.0, 6.0]), tf.constant([True, True, False])))
+        1.5
+    """
+    if mask is None or mask.shape.rank != values.shape.rank:
+        return tf.reduce_mean(values)
+    mask = tf.cast(mask, values.dtype)
+    return tf.math.divide_no_nan(tf.reduce_sum(values * mask), tf.reduce_sum(mask))
 
 
 def _one_hot(labels, logits):

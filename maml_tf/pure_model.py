@@ -271,11 +271,11 @@ class Scope(keras.StatelessScope):
     def add_update(self, update: tuple) -> None:
         """Keeps the new value of a variable."""
         variable, value = update
-        if id(variable) not in self.state_mapping:
-            self.others.append(variable)
-            if self.through:
-                variable._direct_assign(value)
-                return
+        is_other = id(variable) not in self.state_mapping
+        if is_other and self.through:
+            variable._direct_assign(value)
+            return
+        self.others += [variable] if is_other else []
         super().add_update(update)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 
 from data_generators.errors import UserError
 from maml_tf.backend import tf
+from maml_tf.checks import with_mask_of
 from maml_tf.graphs import with_bodies
 
 # Operations that draw different numbers each time they run. Keras's layers draw from seeds, which are tensors, and so
@@ -70,10 +71,7 @@ def recomputed(function: Callable) -> Callable:
         flat = tf.nest.flatten(results)
         places = _places(flat, _is_floating)
         found = _replaced(flat, places, linked(*_at(flat, places), *_at(given, smooth)))
-        for before, after in zip(flat, found, strict=True):
-            if hasattr(before, "_keras_mask"):  # of a layer, which losses and metrics look for
-                after._keras_mask = before._keras_mask
-        return tf.nest.pack_sequence_as(results, found)
+        return tf.nest.pack_sequence_as(results, list(map(with_mask_of, flat, found)))
 
     return run
 

@@ -199,8 +199,7 @@ class TaskLearner(NamedTuple):
             (dict of metrics, the state with the statistics of x).
         """
         outputs, state, _ = self.model(start.params, start.shared, start.state, x, training=training)
-        loss = self._loss(outputs, y, start.params, start.shared, state)
-        return self._measured(name, loss, outputs, y), state
+        return self.measure(name, outputs, y, start.params, start.shared, state), state
 
     def evaluate_start(self, start: Start, task: Tasks, transductive: bool) -> Metrics:
         """The metrics of support and query before any update."""
@@ -249,12 +248,9 @@ class TaskLearner(NamedTuple):
         """The metrics before adaptation, from the support pass of the first update."""
         return self.metrics("pre", inner.loss, inner.outputs, _chosen(task.support_y, order, 0))
 
-    def measure(self, name: str, outputs: Any, targets: Any) -> Metrics:
-        """The loss and the metrics of outputs, by names that begin with `name`."""
-        return self._measured(name, self._loss(outputs, targets), outputs, targets)
-
-    def _measured(self, name, loss, outputs, targets):
-        metrics = self.metrics(name, loss, outputs, targets)
+    def measure(self, name: str, outputs: Any, targets: Any, *values: list) -> Metrics:
+        """The loss and the metrics of outputs, by names that begin with `name`; values: see `_loss`."""
+        metrics = self.metrics(name, self._loss(outputs, targets, *values), outputs, targets)
         return metrics | ({f"{name}_outputs": outputs} if self.outputs else {})
 
     def metrics(self, name: str, loss: tf.Tensor, outputs: Any, targets: Any) -> Metrics:
@@ -280,7 +276,7 @@ class TaskLearner(NamedTuple):
         return scalars | {f"{moment}_outputs": spec for moment, spec in self.outputs if moment in moments}
 
     def _loss(self, outputs, targets, *values):
-        """The loss; a function that reads the model's weights, or calls the model, finds the given values in it."""
+        """The loss; if it reads the model's weights or calls the model, these are values, as of `PureModel.scope`."""
         reads = values and may_read_weights(self.loss)
         with self.model.scope(*values, through=True) if reads else contextlib.nullcontext():
             loss = tf.convert_to_tensor(self.loss(outputs, targets))

@@ -14,7 +14,7 @@ from typing import Any
 
 from data_generators.errors import UserError, first_line
 from maml_tf.backend import keras, tf
-from maml_tf.checks import mask_of, refuse_outer_product
+from maml_tf.checks import mask_of, refuse_outer_product, with_mask_of
 from maml_tf.logits import (
     ADVICE,
     BINARY,
@@ -29,7 +29,7 @@ from maml_tf.logits import (
     takes_targets_first,
     thresholds,
 )
-from maml_tf.losses import SoftmaxCrossEntropy, accuracy, mse
+from maml_tf.losses import SoftmaxCrossEntropy, accuracy, masked_mean, mse
 
 
 def of_first_outputs(count: int, function: Callable | str) -> Callable:
@@ -51,10 +51,7 @@ def of_first_outputs(count: int, function: Callable | str) -> Callable:
 
 def _of_first_outputs(count, function, outputs, targets):
     outputs = tf.convert_to_tensor(outputs)
-    first = outputs[..., :count]
-    if mask_of(outputs) is not None:
-        first._keras_mask = mask_of(outputs)
-    return function(first, tf.convert_to_tensor(targets))
+    return function(with_mask_of(outputs, outputs[..., :count]), tf.convert_to_tensor(targets))
 
 
 def as_loss(loss: Callable | str, model: keras.Model | None = None) -> Callable:
@@ -218,20 +215,18 @@ def in_keras_order(function: Any, outputs: Any, targets: Any) -> tf.Tensor:
         outputs, targets = _of_same_rank(outputs, targets)
     with _shapes_that_do_not_fit(function, outputs, targets):
         values = tf.convert_to_tensor(function(targets, outputs))
-    if mask is None or mask.shape.rank != values.shape.rank:  # a loss object takes its mean itself
-        return tf.reduce_mean(values)
-    mask = tf.cast(mask, values.dtype)
-    return tf.math.divide_no_nan(tf.reduce_sum(values * mask), tf.reduce_sum(mask))
+    return masked_mean(values, mask)  # a loss object has taken its mean itself
 
 
 def _of_same_rank(outputs, targets):
     """Adds a last axis of size 1 to targets (or outputs) that lack it, as Keras's `compile` does for its own losses."""
-    if not (tf.is_tensor(outputs) and tf.is_tensor(targets)):
-        return outputs, targets
-    more = [(outputs.shape.rank or 0) - (targets.shape.rank or 0), outputs.shape[-1:] == [1], targets.shape[-1:] == [1]]
-    if more[0] == 1 and more[1]:
-        return outputs, targets[..., None]
-    return (outputs[..., None], targets) if more[0] == -1 and more[2] else (outputs, targets)
+    if tf.is_tensor(outputs) and tf.is_tensor(targets) and None not in (outputs.shape.rank, targets.shape.rank):
+        more = outputs.shape.rank - targets.shape.rank
+        if more == 1 and outputs.shape[-1] == 1:
+            targets = targets[..., None]
+        elif more == -1 and targets.shape[-1] == 1:
+            outputs = outputs[..., None]
+    return outputs, targets
 
 
 def _of_metric(metric, outputs, targets):

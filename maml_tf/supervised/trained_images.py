@@ -6,6 +6,7 @@ from pathlib import Path
 
 from data_generators.errors import UserError, listed
 from data_generators.files import reading, replacing
+from data_generators.splits import only_numbered
 from maml_tf.supervised.task_data import TaskData
 
 DATA = "data.json"
@@ -34,7 +35,7 @@ def refuse_others(folder: Path, data: TaskData, anew: str) -> None:
     path, now = folder / DATA, data.description()
     if now is None or not path.exists():
         return
-    made = _read(path, "train")
+    made = _read(path, "train", str)
     if made != now:
         raise UserError(
             f"the run in {folder} was trained on other images, {made}, than these, {now}: give the same --data_dir, "
@@ -50,14 +51,14 @@ def warn_of_trained_classes(folder: Path, data: TaskData) -> None:
     earlier version.
     """
     try:
-        trained = set(_read(folder / DATA, "classes"))
+        trained = set(_read(folder / DATA, "classes", list))
     except UserError:
         return
     trained.difference_update(_names(data, "train"))
     for split in ("val", "test"):
         names = _names(data, split)
         seen = [name for name in names if name in trained]
-        if seen and set(names) != set(map(str, range(len(names)))):
+        if seen and not only_numbered(names):
             logging.getLogger(__name__).warning(
                 "the run in %s was trained on %d of the %d classes of the %s split (%s): a test on them is no test on "
                 "new classes",
@@ -69,6 +70,6 @@ def _names(data, split):
     return [str(name) for name in data.classes.get(split, ())]
 
 
-def _read(path, key):
+def _read(path, key, kind):
     with reading(path, "delete it"):
-        return (str if key == "train" else list)(json.loads(path.read_text(encoding="utf-8"))[key])
+        return kind(json.loads(path.read_text(encoding="utf-8"))[key])

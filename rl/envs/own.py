@@ -49,9 +49,11 @@ def make_by_id(name: str, limit: int | None = None) -> gymnasium.Env:
     if module:
         importing(importlib.import_module, module, purpose)
     spec = gymnasium.registry.get(id)
-    if spec is not None and isinstance(spec.entry_point, str):
-        importing(load_env_creator, spec.entry_point, purpose)
-    _check_arguments(spec, purpose)
+    creator: Any = None if spec is None else spec.entry_point
+    if isinstance(creator, str):
+        creator = importing(load_env_creator, creator, purpose)
+    if creator is not None:
+        _check_arguments(creator, spec.kwargs, purpose)
     try:
         env = gymnasium.make(id, max_episode_steps=limit, disable_env_checker=True)
     except (gymnasium.error.Error, ModuleNotFoundError) as error:
@@ -63,13 +65,10 @@ def make_by_id(name: str, limit: int | None = None) -> gymnasium.Env:
     return _with_contract(env, name)
 
 
-def _check_arguments(spec, purpose):
+def _check_arguments(creator, arguments, purpose):
     """Raises UserError if the arguments that are registered do not fit the entry point's."""
-    creator = None if spec is None else spec.entry_point
-    creator = load_env_creator(creator) if isinstance(creator, str) else creator
     try:
-        if creator is not None:
-            inspect.signature(creator, follow_wrapped=False).bind(**spec.kwargs)
+        inspect.signature(creator, follow_wrapped=False).bind(**arguments)
     except TypeError as error:
         raise UserError(f"{purpose}: {error}; give its arguments as gymnasium.register(..., kwargs=...)") from error
     except ValueError:  # it has no signature
