@@ -17,6 +17,7 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import BinaryIO
 
+from data_generators.class_folders import refuse_outside
 from data_generators.errors import UserError
 from data_generators.files import reading, replacing
 from data_generators.progress import progress
@@ -115,10 +116,7 @@ class ImageZip:
             raise UserError(f"{self.path} would unpack to {total:,} bytes, but at most {self._max_total:,} are read.")
         images = {}
         for entry in entries:
-            path = entry.filename.replace("\\", "/")
-            parts = path.split("/")
-            if ".." in parts or not parts[0] or ":" in parts[0]:
-                raise UserError(f"{self.path} is not safe: its entry {entry.filename!r} leads outside its folder.")
+            path = "/".join(refuse_outside(self.path, entry.filename))
             name = path.removeprefix(f"{self.path.stem}/")
             if name in images:
                 raise UserError(f"{self.path} holds {entry.filename} twice.")

@@ -107,6 +107,14 @@ def is_image(name: str, suffixes: Collection[str]) -> bool:
     return is_visible(name) and Path(name).suffix.lower() in suffixes
 
 
+def refuse_outside(archive: Path, name: str) -> list[str]:
+    """The parts of the name of an archive's entry; raises UserError if it leads outside the archive's folder."""
+    parts = name.replace("\\", "/").split("/")
+    if ".." in parts or not parts[0] or ":" in parts[0]:
+        raise UserError(f"{archive} is not safe: its entry {name!r} leads outside its folder.")
+    return parts
+
+
 def is_visible(name: str) -> bool:
     """Whether a file or folder of this name is the user's, and neither hidden nor the shadow folder of macOS."""
     return not name.startswith((".", "__MACOSX"))

@@ -92,11 +92,11 @@ class Episodes:
         augment: bool = False,
     ):
         self.splits = {split: _with_arrays(split, data) for split, data in splits.items()}
-        self.ways = ways
-        self.shots = shots
+        self.ways, self.shots = _count(ways, "ways"), _count(shots, "shots")
         if isinstance(queries, Mapping) and (missing := self.splits.keys() - queries.keys()):
             raise UserError(f"queries has no number for the split {min(missing)!r}: give one for each split")
-        self.queries = {split: queries[split] if isinstance(queries, Mapping) else queries for split in self.splits}
+        queries = queries if isinstance(queries, Mapping) else dict.fromkeys(self.splits, queries)
+        self.queries = {split: _count(queries[split], "query images per class") for split in self.splits}
         self.rotate, self.augment = rotate, augment
         self._flags = flags
         for split in self.splits:
@@ -162,10 +162,6 @@ class Episodes:
 
     def _check(self, split: str):
         data = self.splits[split]
-        queries = self.queries[split]
-        for size, what in ((self.ways, "ways"), (self.shots, "shots"), (queries, "query images per class")):
-            if size < 1:
-                raise UserError(f"The number of {what} must be at least 1, not {size}.")
         if self.ways > data.num_classes:
             most = min(split.num_classes for split in self.splits.values())
             fewer = f"give a smaller {self._flags[0]} or " if data.num_classes > 1 else ""
@@ -207,6 +203,17 @@ class Episodes:
             f"{self.shots} support and {queries} query images per class need {needed} images, but {have} fewer: "
             f"{listed(names)}; {', or '.join(advice)}{enough}."
         )
+
+
+def _count(value, what):
+    """A positive number as Python's integer, since NumPy's small ones overflow in products."""
+    try:
+        number = operator.index(value)
+    except TypeError as error:
+        raise UserError(f"The number of {what} must be an integer, not {value!r}.") from error
+    if number < 1:
+        raise UserError(f"The number of {what} must be at least 1, not {number}.")
+    return number
 
 
 def _with_arrays(split: str, data: ClassImages) -> ClassImages:

@@ -27,10 +27,13 @@ class UserError(ValueError):
     exit_code = 2
 
 
-def listed(names: Sequence[str], most: int = 10) -> str:
-    """Lists names for a sentence, at most `most` of them."""
-    more = f" and {len(names) - most:,} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+_MOST_LISTED = 10
+
+
+def listed(names: Sequence[str]) -> str:
+    """Lists names for a sentence, ten at most."""
+    more = f" and {len(names) - _MOST_LISTED:,} more" if len(names) > _MOST_LISTED else ""
+    return ", ".join(names[:_MOST_LISTED]) + more
 
 
 def user_sentence(error: BaseException) -> str | None:

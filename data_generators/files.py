@@ -76,7 +76,9 @@ def writing(path: str | Path, remedy: str = "") -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise UserError(f"cannot write {path} ({error.strerror})" + (f": {remedy}" if remedy else "")) from error
+        raise UserError(
+            f"cannot write {path} ({error.strerror or error})" + (f": {remedy}" if remedy else "")
+        ) from error
 
 
 @contextmanager
@@ -123,12 +125,35 @@ def check_writable(path: str | Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"cannot write to {path.parent} ({error.strerror})") from error
+        raise UserError(f"cannot write to {path.parent} ({error.strerror or error})") from error
     with writing(path):
         if path.is_dir():
             raise _is_a_folder()
         _part(path).touch()
         _remove(_part(path))
+
+
+def check_name(path: str | Path, remedy: str) -> None:
+    """Refuses a name of a file or folder that TensorFlow could not read back.
+
+    It takes a name with "[" or, on POSIX, a backslash for a pattern; and the address of a bucket, as Path has it, would
+    be a folder here.
+
+    Raises:
+        UserError: the name is such a one, not UTF-8, or holds a NUL byte; `remedy` is what the user can do.
+    """
+    name = str(path)
+    try:
+        name.encode()
+        why = "holds a NUL byte" if "\0" in name else ""
+    except UnicodeError:
+        why = "is not UTF-8"
+    if "[" in name or (os.sep == "/" and "\\" in name):
+        why = "holds a [ or \\, which TensorFlow takes for a pattern when it reads"
+    if re.match(r"\w{2,}:[/\\]", name):
+        why = "is the address of something that is not on this machine"
+    if why:
+        raise UserError(f"the name {name!r} {why}: {remedy}")
 
 
 def remove_abandoned(path: str | Path) -> None:

@@ -17,16 +17,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from data_generators import archives
-from data_generators.class_folders import is_image, is_visible, list_splits
+from data_generators.class_folders import is_image, is_visible, list_splits, refuse_outside
 from data_generators.decoding import Decoder, open_image
 from data_generators.errors import UserError
 from data_generators.files import reading, remove_abandoned, replacing
 from data_generators.miniimagenet import CSV_URL, SIDE, SUFFIXES
 from data_generators.progress import progress
 from data_generators.splits import SPLITS
-from data_generators.zipped import SUFFIX, Zip
-
-_MAX_BYTES = 1 << 26  # the largest image of ImageNet has about 15 MB
+from data_generators.zipped import MAX_BYTES, SUFFIX, Zip
 
 
 class SourceImage(NamedTuple):
@@ -97,8 +95,8 @@ def _contents(path: Path) -> bytes:
     with reading(path):
         if not path.is_file():
             raise UserError(f"{path} is not a file: remove it.")
-        if path.stat().st_size > _MAX_BYTES:
-            raise UserError(f"{path} is longer than {_MAX_BYTES:,} bytes, so it is not an image of this data set.")
+        if path.stat().st_size > MAX_BYTES:
+            raise UserError(f"{path} is longer than {MAX_BYTES:,} bytes, so it is not an image of this data set.")
         return path.read_bytes()
 
 
@@ -135,13 +133,11 @@ def _refuse_unreadable(error: OSError) -> None:
 
 
 def _refuse_unsafe(path: Path, entry: tarfile.TarInfo) -> None:
-    parts = entry.name.replace("\\", "/").split("/")
-    if ".." in parts or not parts[0] or ":" in parts[0]:
-        raise UserError(f"{path} is not safe: its entry {entry.name!r} leads outside its folder.")
+    refuse_outside(path, entry.name)
     if not (entry.isfile() or entry.isdir()):
         raise UserError(f"{path} is not safe: its entry {entry.name!r} is a link or a device.")
-    if entry.size > _MAX_BYTES:
-        raise UserError(f"{path}: {entry.name} is longer than {_MAX_BYTES:,} bytes, so it is not an image.")
+    if entry.size > MAX_BYTES:
+        raise UserError(f"{path}: {entry.name} is longer than {MAX_BYTES:,} bytes, so it is not an image.")
 
 
 class Prepared(NamedTuple):

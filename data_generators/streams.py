@@ -13,7 +13,7 @@ TensorFlow and Keras are imported only when one of them is called.
 from typing import TYPE_CHECKING, Any
 
 from data_generators.errors import UserError
-from data_generators.tasks import Tasks, TaskSource
+from data_generators.tasks import Tasks, TaskSource, part_of
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -60,7 +60,7 @@ def dataset(
         in_graph = tf.autograph.experimental.do_not_convert(lambda i: pairs(source.sample(seed, split, i, num_tasks)))
         return iterations.map(in_graph).prefetch(_AHEAD)
     # One task is drawn to find the structure, the types and the shapes.
-    example = pairs(source.sample(seed, split, first, num_tasks, (0, 1)))
+    example = pairs(part_of(source, seed, split, first, num_tasks, (0, 1)))
     specs = [tf.TensorSpec([num_tasks, *value.shape[1:]], value.dtype) for value in tf.nest.flatten(example)]
 
     def draw(i):

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from data_generators.streams import pairs
-from data_generators.tasks import TaskSource
+from data_generators.tasks import TaskSource, part_of
 
 
 class TaskSequence(keras.utils.PyDataset):
@@ -22,7 +22,7 @@ class TaskSequence(keras.utils.PyDataset):
         self._draw = lambda i: source.sample(seed, split, i, num_tasks)
         self._first = first
         self._num_batches = None if stop is None else max(stop - first, 0)
-        source.sample(seed, split, first, num_tasks, (0, 1))  # a missing split is refused now, not after an epoch
+        part_of(source, seed, split, first, num_tasks, (0, 1))  # a missing split is refused now, not after an epoch
 
     @property
     def num_batches(self) -> int | None:

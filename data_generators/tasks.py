@@ -1,5 +1,6 @@
 """The form of few-shot tasks, and of the sources that draw them; shared by every domain."""
 
+import inspect
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, Protocol
 
@@ -120,3 +121,14 @@ class TaskSource(Protocol):
             num_tasks: number of tasks in the whole meta-batch.
             part: (first, size), a worker's share of the meta-batch; default: all of it.
         """
+
+
+def part_of(source: TaskSource, seed: int, split: str, iteration: int, num_tasks: int, part: tuple[int, int]) -> Tasks:
+    """Draws part (first, size) of a meta-batch; of a user's source whose `sample` takes no `part`, it is cut out."""
+    if "part" in inspect.signature(source.sample).parameters:
+        return source.sample(seed, split, iteration, num_tasks, part=part)
+    import tensorflow as tf  # not at the top: sources of NumPy arrays need none
+
+    first, size = part
+    whole = source.sample(seed, split, iteration, num_tasks)
+    return tf.nest.map_structure(lambda values: values[first : first + size], whole)

@@ -4,12 +4,12 @@ import threading
 import zipfile
 from pathlib import Path
 
-from data_generators.class_folders import is_visible
+from data_generators.class_folders import is_visible, refuse_outside
 from data_generators.errors import UserError
 from data_generators.files import reading
 
 SUFFIX = ".zip"
-_MAX_BYTES = 1 << 26  # the largest image of ImageNet has about 15 MB
+MAX_BYTES = 1 << 26  # the largest image of ImageNet has about 15 MB
 
 
 class Zip:
@@ -47,17 +47,15 @@ class Zip:
     def _listed(self) -> dict[str, zipfile.ZipInfo]:
         entries: dict[str, zipfile.ZipInfo] = {}
         for entry in self._archive.infolist():
-            name = entry.filename.replace("\\", "/")
-            parts = name.split("/")
-            if ".." in parts or not parts[0] or ":" in parts[0]:
-                raise UserError(f"{self.path} is not safe: its entry {entry.filename!r} leads outside its folder.")
+            parts = refuse_outside(self.path, entry.filename)
+            name = "/".join(parts)
             if entry.is_dir() or not all(map(is_visible, parts)):
                 continue
             if name in entries:
                 raise UserError(f"{self.path} holds {entry.filename} twice.")
-            if entry.file_size > _MAX_BYTES:
+            if entry.file_size > MAX_BYTES:
                 raise UserError(
-                    f"{self.path}: {entry.filename} is longer than {_MAX_BYTES:,} bytes, so it is not an image."
+                    f"{self.path}: {entry.filename} is longer than {MAX_BYTES:,} bytes, so it is not an image."
                 )
             entries[name] = entry
         return entries

@@ -134,7 +134,7 @@ def _connected(gradients):
 def _one_for_each(params, step_size):
     alphas = list(step_size) if isinstance(step_size, list | tuple) else [step_size] * len(params)
     if len(alphas) != len(params):
-        raise ValueError(f"got {len(alphas)} step sizes for {len(params)} parameters")
+        raise UserError(f"there are {len(alphas)} step sizes for {len(params)} variables that adapt: give one for each")
     return alphas
 
 

@@ -84,7 +84,8 @@ def after_each_update(
     for name, spec in on_query.items():
         empty = tf.TensorArray(spec.dtype, num_updates + 1, element_shape=[first_tensor.shape[0], *spec.shape])
         curves[name] = empty.write(0, first.pop(name))
-    at_start = (0, carried, curves)
-    *_, curves = tf.while_loop(lambda i, *_: i < num_updates, update, at_start, parallel_iterations=1)
+    if num_updates:  # XLA compiles the body of a loop that never runs too, and there is no order for an update
+        at_start = (0, carried, curves)
+        *_, curves = tf.while_loop(lambda i, *_: i < num_updates, update, at_start, parallel_iterations=1)
     stacked = {name: tf.experimental.numpy.swapaxes(curve.stack(), 0, 1) for name, curve in curves.items()}
     return first | {curve_of(name.removeprefix("query_")): curve for name, curve in stacked.items()}

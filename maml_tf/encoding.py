@@ -1,7 +1,6 @@
 """Converts arguments of a MAML to a form that JSON can hold, and back."""
 
 import copy
-import functools
 import inspect
 import json
 import warnings
@@ -11,6 +10,7 @@ import numpy as np
 
 from maml_tf import losses
 from maml_tf.backend import keras
+from maml_tf.logits import name_of
 from maml_tf.users_losses import in_keras_order, targets_first
 
 SWAPPED = "@targets_first"  # marks a user's function (targets, outputs)
@@ -75,13 +75,6 @@ def _of_keras(value):
 def _of_function(value):
     """The arguments of a loss or metric of Keras that belong to its function."""
     return getattr(value, "_fn_kwargs", {})
-
-
-def name_of(value: Any) -> str:
-    """The name of a function, a functools.partial of one, or an object's class."""
-    while isinstance(value, functools.partial):
-        value = next((argument for argument in value.args if callable(argument)), value.func)
-    return getattr(value, "__name__", None) or type(value).__name__
 
 
 def decoded(value: Any) -> Any:

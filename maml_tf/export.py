@@ -7,7 +7,7 @@ from pathlib import Path
 
 import maml_tf
 from data_generators.errors import UserError, first_line
-from data_generators.files import remove_all_abandoned, replacing
+from data_generators.files import check_name, remove_all_abandoned, replacing
 from maml_tf.backend import keras, tf
 from maml_tf.maml import MAML
 from maml_tf.signatures import Signatures, text
@@ -91,13 +91,11 @@ def write(model: keras.Model, endpoints: dict, description: dict, path: str | Pa
 def refuse_unless_free(path: str | Path) -> None:
     """Raises UserError unless `path` is an empty folder or does not exist."""
     path = Path(path)
+    check_name(path, "name another")
     try:
-        str(path).encode()
         free = not os.path.lexists(path) or (path.is_dir() and not any(path.iterdir()))
     except OSError as error:
         raise UserError(f"the export folder {path} cannot be read ({error})") from error
-    except UnicodeError as error:
-        raise UserError(f"the name {str(path)!r} is not UTF-8, which TensorFlow needs: name another") from error
     if not free:
         raise UserError(f"the export folder {path} is not empty: name another, or remove it")
 

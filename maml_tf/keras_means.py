@@ -5,7 +5,7 @@ from typing import Any
 
 from data_generators.errors import UserError
 from maml_tf.backend import keras, tf
-from maml_tf.encoding import name_of
+from maml_tf.logits import name_of
 
 
 def by_names(metrics: Iterable | Mapping | Callable | str | None) -> dict[str, Any]:

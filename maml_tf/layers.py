@@ -20,8 +20,18 @@ from maml_tf.fast_conv import (
 )
 from maml_tf.norm_layers import EPSILON, BatchNorm, LayerNorm, PerUpdateBatchNorm
 from maml_tf.normalisation import channel_moments
+from maml_tf.pixels import PixelNorm
 
-__all__ = ["EPSILON", "BatchNorm", "Conv2D", "LayerNorm", "MaxPool2x2", "PerUpdateBatchNorm", "vectorizable"]
+__all__ = [
+    "CHECKED",
+    "EPSILON",
+    "BatchNorm",
+    "Conv2D",
+    "LayerNorm",
+    "MaxPool2x2",
+    "PerUpdateBatchNorm",
+    "vectorizable",
+]
 
 _VECTORIZABLE = contextvars.ContextVar("vectorizable", default=False)
 
@@ -196,3 +206,12 @@ def _max_pool(x):
     even = crop(x, (0, 0), (2 * height, 2 * width))
     windows = tf.reshape(even, [-1, height, 2, width, 2, channels])
     return tf.reduce_max(windows, axis=[2, 4])
+
+
+# The layers of this project's networks, and no subclass of them, whose `call` may do anything. They vectorise over
+# tasks, and tests check their second derivatives by finite differences.
+CHECKED = {
+    *(keras.Sequential, keras.src.models.functional.Functional, keras.layers.InputLayer, keras.layers.Dense),
+    *(keras.layers.ReLU, keras.layers.Flatten, keras.layers.GlobalAveragePooling2D),
+    *(BatchNorm, PerUpdateBatchNorm, LayerNorm, Conv2D, MaxPool2x2, PixelNorm),
+}

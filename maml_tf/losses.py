@@ -40,7 +40,8 @@ class SoftmaxCrossEntropy:
 
     The original divides each example's cross-entropy by the shots K and lets the gradient sum over the examples, so the
     loss of an N-way support set is N times the mean (a step size of 0.4 acts like 2.0 on the mean loss, for N = 5). The
-    query loss has the same divisor, whatever the number of queries: 75 times the mean for miniImagenet 1-shot.
+    query loss has the same divisor, whatever the number of queries: 75 times the mean for miniImagenet 1-shot. What
+    Keras's layers masked does not count.
 
     Args:
         shots: K, the support examples per class; default, the number of examples in the call divided by the ways.
@@ -62,8 +63,12 @@ class SoftmaxCrossEntropy:
 
     def __call__(self, logits: Any, labels: Any) -> tf.Tensor:
         """The loss of one task, a scalar."""
-        logits = tf.convert_to_tensor(logits)
-        losses = tf.nn.softmax_cross_entropy_with_logits(_one_hot(labels, logits), logits)
+        logits, mask = tf.convert_to_tensor(logits), mask_of(logits)
+        labels = _one_hot(labels, logits)
+        counts = mask is not None and mask.shape.rank == logits.shape.rank - 1
+        labels = tf.where(mask[..., None], labels, 0) if counts else labels  # padding may be no class
+        losses = tf.nn.softmax_cross_entropy_with_logits(labels, logits)
+        losses = losses * tf.cast(mask, losses.dtype) if counts else losses
         if self.shots is None:
             shots = tf.cast(tf.shape(logits)[0], logits.dtype) / logits.shape[-1]
         else:

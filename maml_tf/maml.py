@@ -117,7 +117,7 @@ class MAML(Saved, Fixed):
         optimizers.build(self.optimizer, self.meta_variables)
         optimizers.build(self.pretrain_optimizer, self.weights)
         self.task_axis, self.jit = resolve(task_axis, jit, model)
-        self.workers, self.target_spec = workers, None  # target_spec: [examples, ...], set by the first tasks
+        self.workers, self.target_spec = workers, None  # target_spec: [examples, ...], that of training if any
         self.compiler = Compiler(self.task_axis, self.jit, workers.count > 1, self.pure.check_trainable)
         self._server, self._fixed = serving.Server(self), {*self.given, *self.__dict__} - {"target_spec", "slots"}
 
@@ -194,7 +194,7 @@ class MAML(Saved, Fixed):
 
     def _mean_over_tasks(self, objective, moments, variables, tasks, first):
         """Averages an objective's gradients, metrics and new state over a meta-batch: lines 4 to 10 of algorithm 1."""
-        start, (*elements, count) = self.start(), self._elements(tasks, first, queries="post" in moments)
+        start, (*elements, count) = self.start(), self._elements(tasks, first, moments)
         self.pure.observe(checks.of_one_task(elements[0].support_x))
         watched = start.trainable[: len(variables)]
 
@@ -284,11 +284,11 @@ class MAML(Saved, Fixed):
         step_size = self.step_size if step_size is None else step_sizes.by_update(step_size)
         return Start(params, shared, state, step_size, learned, slots)
 
-    def _elements(self, tasks, first=0, queries=True):
+    def _elements(self, tasks, first=0, trains=()):
         """Returns the tasks, seeds for their random layers, their orders of examples, and the number of tasks."""
         tasks = self.pure.tasks(tasks)
-        count = checks.number_of(tasks, queries)
-        if tf.is_tensor(tasks.support_y):
+        count = checks.number_of(tasks, not trains or "post" in trains)
+        if tf.is_tensor(tasks.support_y) and (trains or self.target_spec is None):
             self.target_spec = tf.TensorSpec([None, *tasks.support_y.shape[2:]], tasks.support_y.dtype)
         iteration = tf.cast(steps_of(self.optimizer) + steps_of(self.pretrain_optimizer), tf.int64)
         seeds = [s[first:] for s in self.pure.seeds_per_task(iteration, first + count)]

@@ -110,15 +110,10 @@ def check(pure: PureModel, inputs: Any, stacklevel: int) -> bool:
 def _is_known_to_be_right(layer):
     """Whether a layer needs no tracing: those of this project's networks, which tests check by finite differences."""
     activation = getattr(layer, "activation", None)
-    return type(layer) in _KNOWN_TO_BE_RIGHT and activation in (None, *_SMOOTH) and only_layers(layer)
+    return type(layer) in own_layers.CHECKED and activation in (None, *_SMOOTH) and only_layers(layer)
 
 
 _SMOOTH = (keras.activations.linear, keras.activations.relu, keras.activations.tanh, keras.activations.sigmoid)
-_KNOWN_TO_BE_RIGHT = {
-    *(keras.Sequential, keras.src.models.functional.Functional, keras.layers.InputLayer, keras.layers.Dense),
-    *(keras.layers.ReLU, keras.layers.Flatten, keras.layers.GlobalAveragePooling2D, own_layers.BatchNorm),
-    *(own_layers.LayerNorm, own_layers.Conv2D, own_layers.MaxPool2x2),
-}
 
 
 def stand_in_loss(outputs: Any) -> tf.Tensor:

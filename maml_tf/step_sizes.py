@@ -18,7 +18,7 @@ def checked(step_size: Any) -> Any:
     """Returns alpha as MAML is given it, with each of its numbers as a float.
 
     Raises:
-        UserError: alpha has a value that is not a finite number, or is an array.
+        UserError: alpha has a value that is not a finite number, or is an array or a function.
 
     Example:
         >>> checked([np.float32(0.5), 1])
@@ -31,7 +31,8 @@ def checked(step_size: Any) -> Any:
         shape = tuple(np.shape(step_size))
         raise UserError(f"step_size must be a number, or a list with one for each variable, not an array of {shape}")
     is_number = isinstance(step_size, numbers.Real) and not isinstance(step_size, bool)
-    if step_size is None or isinstance(step_size, str | bool) or (is_number and not math.isfinite(step_size)):
+    unusable = step_size is None or isinstance(step_size, str | bool) or callable(step_size)
+    if unusable or (is_number and not math.isfinite(step_size)):
         raise UserError(f"step_size must be a finite number, or a list with one for each variable, not {step_size!r}")
     return float(step_size) if is_number else step_size
 
@@ -58,6 +59,11 @@ def learned(
         raise UserError(f"learn_step_size must be False, True, 'per_update' or 'per_weight', not {form!r}")
     if not form and isinstance(step_size, tuple):
         raise UserError(f"a pair of step sizes is where learned ones start, so {step_size} needs learn_step_size")
+    if isinstance(step_size, list) and len(step_size) != len(adapted):
+        raise UserError(
+            f"step_size has {len(step_size)} numbers, but {len(adapted)} variables adapt: give one for each"
+            + (", or a tuple (low, high), between which to draw them" if form else "")
+        )
     if not form:
         return []
     shapes: dict[bool | str, Callable] = {PER_UPDATE: lambda v: (num_updates,), PER_WEIGHT: lambda v: v.shape}
@@ -67,11 +73,6 @@ def learned(
             raise UserError("the step sizes were made for other variables, or another num_updates: make them again")
         return step_size
     if isinstance(step_size, list):
-        if len(step_size) != len(adapted):
-            raise UserError(
-                f"step_size has {len(step_size)} numbers, but {len(adapted)} variables adapt: give one for each, or a "
-                "tuple (low, high), between which to draw them"
-            )
         values = [tf.fill(shape(v), tf.constant(size, v.dtype)) for size, v in zip(step_size, adapted, strict=True)]
     elif isinstance(step_size, tuple):
         if not (len(step_size) == 2 and 0 < step_size[0] <= step_size[1]):
@@ -105,11 +106,15 @@ def given(step_size: Any, num_updates: int, dtype: tf.DType) -> Any:
         dtype: dtype of the adapted variables; a float must not pass through float32.
 
     Raises:
-        UserError: step_size is an array of another shape.
+        UserError: step_size is an array of another shape, or not of finite numbers.
     """
     shape = () if step_size is None or isinstance(step_size, list | tuple) else np.shape(step_size)
     if shape not in ((), (num_updates,)):
         raise UserError(f"step_size has the shape {tuple(shape)}, but there are {num_updates} updates")
+    if shape and not tf.is_symbolic_tensor(step_size):
+        step_size = tf.constant([checked(float(size)) for size in np.asarray(step_size)], dtype)
+    elif step_size is not None:
+        step_size = checked(step_size)
     return tf.nest.map_structure(lambda s: tf.constant(s, dtype) if isinstance(s, float) else s, step_size)
 
 

@@ -14,25 +14,16 @@ from maml_tf.backend import keras, tf
 from maml_tf.direct_calls import Direct
 from maml_tf.graphs import forget, own_gradients
 from maml_tf.parts import only_layers, sublayers
-from maml_tf.pixels import PixelNorm
 
 MAP, VECTORIZE = "map", "vectorize"
 
 # Larger dense networks are mapped on CPU: one task's weights fit into the caches, those of all tasks do not.
 _MOST_WEIGHTS = 50_000
 
-_VECTORIZES_WELL = (
-    keras.Model,
-    keras.layers.InputLayer,
-    keras.layers.Dense,
-    keras.layers.Flatten,
-    keras.layers.ReLU,
-    keras.layers.GlobalAveragePooling2D,
-    layers.BatchNorm,
-    layers.LayerNorm,
-    layers.Conv2D,
-    layers.MaxPool2x2,
-    PixelNorm,
+
+_NOT_VECTORISED = re.compile(  # errors of tf.vectorized_map
+    r"No pfor vectorization defined for \w+|Input \S+ of op '\w+' expected to be loop invariant"
+    r"|dtype variant is not \w+"
 )
 
 
@@ -58,7 +49,7 @@ def resolve(task_axis: str, jit: bool | str, model: keras.Model) -> tuple[str, b
     if isinstance(jit, str) and jit != "auto":
         raise UserError(f"jit (or jit_compile) must be 'auto', True or False, not {jit!r}")
     kinds = sublayers(model)
-    well = all(isinstance(layer, _VECTORIZES_WELL) and only_layers(layer) for layer in kinds)
+    well = all(type(layer) in layers.CHECKED and only_layers(layer) for layer in kinds)
     dense = well and not any(isinstance(layer, layers.Conv2D) for layer in kinds)
     gpu = bool(tf.config.list_logical_devices("GPU"))
     chosen = task_axis
@@ -229,8 +220,8 @@ class Compiler:
         with layers.vectorizable() if self._jit or self._task_axis == VECTORIZE else nullcontext():
             try:
                 results = function(*args)
-            except ValueError as error:
-                if unknown := re.search(r"No pfor vectorization defined for \w+", str(error)):
+            except (ValueError, TypeError) as error:
+                if unknown := _NOT_VECTORISED.search(str(error)):
                     what = f"TensorFlow cannot vectorise the model, loss or metrics over tasks ({unknown[0]})"
                     raise UserError(f"{what}: give task_axis='map'") from error
                 raise

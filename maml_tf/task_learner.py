@@ -89,7 +89,6 @@ class TaskLearner(NamedTuple):
     def adapt(
         self,
         start: Start,
-        inner: Inner,
         x: Any,
         y: Any,
         num_updates: int | tf.Tensor,
@@ -100,13 +99,12 @@ class TaskLearner(NamedTuple):
 
         Args:
             start: Start, whose params adapt.
-            inner: Inner, which holds the model's state to start from.
             x, y: [support, ...] inputs and targets.
             num_updates, first_update, remat: as for `adaptation.adapt`.
 
         Returns:
-            (start with params theta' and new slots, Inner of the last support pass); where num_updates is a tensor,
-            Inner has no outputs and no loss.
+            (start with params theta', new slots and state, Inner of the last support pass); where num_updates is a
+            tensor, Inner has no outputs and no loss.
         """
         unrolled = isinstance(num_updates, int)
 
@@ -119,18 +117,17 @@ class TaskLearner(NamedTuple):
             return loss, Inner(state, inner.update + 1, *seen, inner.shared)
 
         first = first_update if unrolled else tf.zeros_like(num_updates) + first_update
-        inner = Inner(inner.model_state, first, shared=start.shared)
+        inner = Inner(start.state, first, shared=start.shared)
         settings = {"num_updates": num_updates, "first_update": first_update, "first_order": self.first_order}
         settings |= {"step_size": start.step_size, "optimizer": self.optimizer, "remat": remat}
         params, slots, inner = descend(support_loss, start.params, start.slots, inner, **settings)
-        return start._replace(params=params, slots=slots), inner
+        return start._replace(params=params, slots=slots, state=inner.model_state), inner
 
     def adapted(self, start: Start, x: Any, y: Any, num_updates: tf.Tensor) -> Adapted:
         """Returns the result of adaptation to a support set; arguments as for `adapt`."""
         start = start._replace(order=self.order_of_one(x, num_updates))
-        start, inner = self.adapt(start, Inner(start.state), x, y, num_updates)
-        state = self.model.after_adaptation(start.params, start.shared, inner.model_state, x)
-        return Adapted(start.params, state)
+        start, _ = self.adapt(start, x, y, num_updates)
+        return Adapted(start.params, self.model.after_adaptation(start.params, start.shared, start.state, x))
 
     def meta_objective(
         self, start: Start, task: Tasks, num_updates: int, query_weights: Any = None, remat: bool = False
@@ -148,18 +145,18 @@ class TaskLearner(NamedTuple):
         Returns:
             (objective, dict of metrics before and after adaptation, the model's state after the support, empty list).
         """
-        inner, terms = Inner(start.state), []
+        terms = []
         for i in range(num_updates):
-            start, inner = self.adapt(start, inner, task.support_x, task.support_y, 1, i, remat)
+            start, inner = self.adapt(start, task.support_x, task.support_y, 1, i, remat)
             if i == 0:
                 before = self._metrics_of_support(inner, task, start.order)
             if query_weights is not None or i == num_updates - 1:
-                values = start.params, start.shared, inner.model_state
+                values = start.params, start.shared, start.state
                 outputs, _, penalty = self.model(*values, task.query_x)
                 loss = self._loss(outputs, task.query_y, *values)
                 terms.append(loss + penalty if query_weights is None else query_weights[i] * (loss + penalty))
         objective = terms[0] if query_weights is None else tf.add_n(terms)
-        return objective, before | self.metrics("post", loss, outputs, task.query_y), inner.model_state, []
+        return objective, before | self.metrics("post", loss, outputs, task.query_y), start.state, []
 
     def reptile_objective(self, start: Start, task: Tasks, num_updates: int) -> Measured:
         """A scalar whose gradient in theta is Reptile's, theta - theta' (Nichol, Achiam and Schulman 2018).
@@ -167,18 +164,18 @@ class TaskLearner(NamedTuple):
         Nothing is differentiated through the updates. Arguments and result are those of `meta_objective`, but the
         result ends with the inner optimizer's slots; the query is used for the metrics only.
         """
-        theta, inner = start.params, Inner(start.state)
+        theta = start.params
         start = start._replace(params=[tf.stop_gradient(p) for p in theta])
         for i in range(num_updates):
-            start, inner = self.adapt(start, inner, task.support_x, task.support_y, 1, i)
+            start, inner = self.adapt(start, task.support_x, task.support_y, 1, i)
             if i == 0:
                 before = self._metrics_of_support(inner, task, start.order)
         steps = [tf.stop_gradient(p - adapted) for p, adapted in zip(theta, start.params, strict=True)]
         objective = tf.add_n([tf.reduce_sum(p * step) for p, step in zip(theta, steps, strict=True)])
-        values = start.params, start.shared, inner.model_state
+        values = start.params, start.shared, start.state
         outputs, _, _ = self.model(*values, task.query_x)
         after = self.metrics("post", self._loss(outputs, task.query_y, *values), outputs, task.query_y)
-        return objective, before | after, inner.model_state, tf.nest.flatten(start.slots)
+        return objective, before | after, start.state, tf.nest.flatten(start.slots)
 
     def pretrain_objective(self, start: Start, task: Tasks) -> Measured:
         """The support loss without adaptation, L_support(theta); arguments and result as for `meta_objective`."""
@@ -209,13 +206,12 @@ class TaskLearner(NamedTuple):
 
     def evaluate_update(self, start: Start, task: Tasks, i: Any, transductive: bool) -> tuple[Start, Metrics]:
         """Makes update i; returns (the Start that it leaves, metrics of the query after it)."""
-        start, inner = self.adapt(start, Inner(start.state), task.support_x, task.support_y, 1, i)
-        state = settled = inner.model_state
+        start, _ = self.adapt(start, task.support_x, task.support_y, 1, i)
+        settled = start.state
         if not transductive:
-            settled = self.model.after_adaptation(start.params, start.shared, state, task.support_x)
+            settled = self.model.after_adaptation(start.params, start.shared, start.state, task.support_x)
         on_query = start._replace(state=settled)
-        metrics, _ = self.evaluate(on_query, task.query_x, task.query_y, "query", transductive)
-        return start._replace(state=state), metrics
+        return start, self.evaluate(on_query, task.query_x, task.query_y, "query", transductive)[0]
 
     def order_of_one(self, x: Any, num_updates: Any, axis: int = 0) -> tf.Tensor | None:
         """The `order` of a task outside training, which is always the same; axis: axis of the examples in x."""

@@ -7,9 +7,8 @@ from pathlib import Path
 import tensorflow as tf
 
 from data_generators.errors import UserError
-from maml_tf import signatures as checks
 from maml_tf.export import write
-from maml_tf.signatures import named_specs
+from maml_tf.signatures import equally_many, named_specs, shaped, text
 from rl import vpg
 from rl.advantages import Samples
 from rl.envs import find
@@ -127,11 +126,11 @@ class PolicySignatures:
         return self._distribution(self._checked(weights), observations)
 
     def _distribution(self, params, observations):
-        means, log_std = self._policy(params, checks.shaped(observations, self._samples[0], "observations"))
+        means, log_std = self._policy(params, shaped(observations, self._samples[0], "observations"))
         return {"means": means, "log_std": log_std}
 
     def _update(self, params, samples, step_size):
-        samples = [checks.shaped(value, spec, spec.name) for value, spec in zip(samples, self._samples, strict=True)]
+        samples = [shaped(value, spec, spec.name) for value, spec in zip(samples, self._samples, strict=True)]
         samples = self._equally_many(samples)
         # The policy gradient does not use the distributions that the actions were drawn from.
         samples = Samples(*samples, mask=tf.ones_like(samples[-1]), means=None, log_stds=None)
@@ -139,9 +138,9 @@ class PolicySignatures:
         return dict(zip(self.weight_names, params, strict=True))
 
     def _equally_many(self, samples):
-        expected = ", ".join(f"{spec.name} {checks.text(spec, 'samples')}" for spec in self._samples)
+        expected = ", ".join(f"{spec.name} {text(spec, 'samples')}" for spec in self._samples)
         empty = f"there are no samples: expected {expected}, with at least one sample"
-        return checks.equally_many(samples, empty, f"expected {expected}, with the same number of samples")
+        return equally_many(samples, empty, f"expected {expected}, with the same number of samples")
 
     def _checked(self, weights):
-        return [checks.shaped(weights[spec.name], spec, spec.name) for spec in self._weights]
+        return [shaped(weights[spec.name], spec, spec.name) for spec in self._weights]

@@ -12,7 +12,7 @@ import tensorflow as tf
 from data_generators.errors import UserError
 from maml_tf import checks
 from maml_tf.distribution import ALONE, Alone
-from maml_tf.task_axis import MAP, known_task_axis, mean_over_tasks
+from maml_tf.task_axis import MAP, mean_over_tasks
 from rl import trpo, vpg
 from rl.advantages import Samples
 from rl.experiment import EXACT, FINITE_DIFFERENCE, HESSIAN_PRODUCTS
@@ -49,14 +49,13 @@ class MAMLTRPO:
         self.hessian_product = hessian_product
         self.task_axis = task_axis
         self.workers = workers
-        self._update = vpg.TaskUpdate(policy, task_axis)
         self._compile()
 
     def _compile(self):
         if self.hessian_product not in HESSIAN_PRODUCTS:
             known = ", ".join(HESSIAN_PRODUCTS)
             raise UserError(f"hessian_product must be one of {known}, not {self.hessian_product!r}")
-        known_task_axis(self.task_axis)
+        self._update = vpg.TaskUpdate(self.policy, self.task_axis)
         self._compiled, self._compiled_for = tf.function(self._step, autograph=False), self._in_the_graph()
 
     def _in_the_graph(self):

@@ -9,7 +9,7 @@ import tensorflow as tf
 from maml_tf import checks
 from maml_tf.adaptation import adapt
 from maml_tf.distribution import ALONE, Alone
-from maml_tf.maml import adam
+from maml_tf.optimizers import adam
 from maml_tf.task_axis import MAP, known_task_axis, map_tasks, mean_over_tasks
 from rl.advantages import Samples
 from rl.policy import GaussianPolicy, Params, log_prob

@@ -24,9 +24,9 @@ earlier commit of this clone. Both measure in turns: in each turn, every party d
 --peers, each party keeps its processes for all turns; with --against, each block has a new process. A table shows
 medians and the ratio of each party's time to ours.
 Before timing, the meta-gradient of each peer is compared with ours in float64; a relative difference above 1e-4 is an
-error. The csv keeps the rows of workloads that are not measured now. `scripts.reproduce --write_results` writes the
-tables of the documentation from docs/benchmark_peers.csv and docs/benchmark_against.csv, and
-`scripts.docs_figures --picture=benchmark` draws the picture.
+error. The csv of both keeps the rows of workloads that are not measured now; without them, it has this call's rows.
+`scripts.reproduce --write_results` writes the tables of the documentation from docs/benchmark_peers.csv and
+docs/benchmark_against.csv, and `scripts.docs_figures --picture=benchmark` draws the picture.
 """
 
 import importlib.metadata

@@ -35,8 +35,9 @@ def run(flags: Flags) -> None:
     with quiet_import():
         from scripts.figures import rl_seeds
 
-    rows = rl_seeds.numbers([str(line) for line in flags.line])
-    (path,) = style.paths(flags, [f"{flags.name}_training"], "logs")
+    lines = rl_seeds.files([str(line) for line in flags.line])
+    (path,) = style.paths(flags, [f"{flags.name}_training"], "logs", reads=lines.values())
+    rows = rl_seeds.numbers(lines)
     level = flags.env and published.published_returns(envs.find(flags.env).published)["maml"].mean[1]
     style.write(path, rows, functools.partial(rl_seeds.draw, level=level), rl_seeds.SIZE)
 

@@ -22,7 +22,7 @@ def define(flags: Flags) -> None:
 
 def run(flags: Flags) -> None:
     """Draws the picture."""
-    (path,) = style.paths(flags, ["benchmark_peers"], "logs")
+    (path,) = style.paths(flags, ["benchmark_peers"], "logs", reads=[flags.measured])
     rows = benchmark.numbers(record.read(flags.measured))
     if not rows:
         raise UserError(f"{flags.measured} has no peers: write it by python -m scripts.benchmark --peers --csv=FILE")

@@ -21,6 +21,7 @@ def define(flags: Flags) -> None:
     flags.settings(RLExperiment)
     flags.string("logdir", None, "folder of the runs, which are in its subfolder <env>; default: logs")
     flags.string("seeds", None, "seeds of the runs, such as 0,1,2; default: that of --seed")
+    flags.exclusive("seed", "seeds", "both name seeds")
     flags.string("name", None, "name of the files, in place of <env>")
     style.define(flags, "that of the run, or the one above it for several seeds")
 
@@ -33,12 +34,14 @@ def run(flags: Flags) -> None:
     with quiet_import():
         from rl.build import env_folder, run_folder
         from rl.figures import LEARNING
+        from rl.training import PROGRESS
 
     rows = LEARNING.numbers(experiments, flags.logdir)
-    folder = run_folder(experiments[0], flags.logdir)
+    folder, *others = (run_folder(experiment, flags.logdir) for experiment in experiments)
     own = [] if experiments[0].is_maml else [experiments[0].baseline]
     name = f"{flags.name or '_'.join([env_folder(experiments[0].env), *own])}_training"
-    (path,) = style.paths(flags, [name], folder if len(experiments) == 1 else folder.parent)
+    reads = [run / PROGRESS for run in (folder, *others)]
+    (path,) = style.paths(flags, [name], folder.parent if others else folder, reads)
     style.write(path, rows, LEARNING.draw, LEARNING.size)
 
 

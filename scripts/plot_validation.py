@@ -37,6 +37,7 @@ def run(flags: Flags) -> None:
     with quiet_import():
         from maml_tf.runs import checkpoints
         from maml_tf.supervised.experiment import Experiment
+        from maml_tf.supervised.training import VALIDATION
 
     iteration = checkpoints.find(folder)
     settings = checkpoints.read_settings(folder / f"model{iteration}")
@@ -45,7 +46,7 @@ def run(flags: Flags) -> None:
     experiment = Experiment.of(**settings)
     rows = numbers(folder, experiment.reported_update)
     name = flags.name or folder.resolve().name
-    (path,) = style.paths(flags, [f"{name}_validation"], folder)
+    (path,) = style.paths(flags, [f"{name}_validation"], folder, reads=[folder / VALIDATION])
     style.write(path, rows, functools.partial(draw, row=experiment.published_row), SIZE)
 
 

@@ -69,6 +69,8 @@ def run(flags: Flags) -> int:
     if len(flags.rows) > 1:
         raise UserError("only --verify takes several rows: run them one after the other")
     result = RESULTS[flags.rows[0]] if flags.rows else None
+    if result and (unread := set(options.flags("data_dir")) - set(result.command(options))):
+        raise UserError(f"{result.title} reads no data: leave out {unread.pop()}")
     if result:
         process.choose_kernels(result.image_side)
         print(f"{result.title}: {shlex.join(result.command(options))}")

@@ -28,7 +28,8 @@ from maml_tf import losses, networks
 from maml_tf.backend import keras
 from maml_tf.baselines.experiment import PARTS, ClassifierSettings
 from maml_tf.distribution import ALONE, Alone
-from maml_tf.maml import MAML, adam
+from maml_tf.maml import MAML
+from maml_tf.optimizers import adam
 from maml_tf.runs import loop
 from maml_tf.runs.checkpoints import Checkpoints, available
 from maml_tf.runs.lock import RunLock, make_writable
@@ -41,8 +42,6 @@ def build(
     settings: ClassifierSettings,
     input_shape: tuple[int, ...],
     num_classes: int,
-    task_axis: str = "auto",
-    jit: bool | str = "auto",
     workers: Alone = ALONE,
 ) -> MAML:
     """Makes the classifier, with weights drawn from the settings' seed.
@@ -54,7 +53,6 @@ def build(
         settings: ClassifierSettings.
         input_shape: (height, width, channels).
         num_classes: number of classes in the training split.
-        task_axis, jit: see `task_axis.resolve`.
         workers: the processes that share each minibatch.
 
     Raises:
@@ -70,8 +68,6 @@ def build(
         first_order=True,
         adapts=lambda variable: True,
         pretrain_optimizer=adam(settings.learning_rate),
-        task_axis=task_axis,
-        jit=jit,
         workers=workers,
     )
 
@@ -85,7 +81,6 @@ class ClassifierTraining:
         folder: folder of the checkpoints.
         iterations: total number of minibatches.
         save_every, evaluate_every: iterations between checkpoints, and between evaluations on the held-out images.
-        task_axis, jit: see `task_axis.resolve`.
         workers: the processes that share each minibatch.
 
     Raises:
@@ -103,8 +98,6 @@ class ClassifierTraining:
         iterations: int,
         save_every: int = 500,
         evaluate_every: int = 1000,
-        task_axis: str = "auto",
-        jit: bool | str = "auto",
         workers: Alone = ALONE,
     ):
         self.settings, self.folder, self.end = settings, Path(folder), iterations
@@ -113,7 +106,7 @@ class ClassifierTraining:
         self._train = Minibatches(train, settings.part_size)
         self._train.sample(settings.seed, 0, PARTS)  # checks that there are enough images
         self._held_out = Minibatches(held_out, min(settings.part_size, int(held_out.lengths.sum()) // 2))
-        self.maml = build(settings, data.images.shape[1:], data.num_classes, task_axis, jit, workers)
+        self.maml = build(settings, data.images.shape[1:], data.num_classes, workers)
         self._best = [tf.Variable(v.numpy(), trainable=False) for v in self.maml.model.variables]
         self._accuracy = tf.Variable(-1.0, dtype=tf.float64, trainable=False)  # until there is one
         self._best_iteration = tf.Variable(0, dtype=tf.int64, trainable=False)

@@ -13,6 +13,7 @@ from maml_tf.runs.settings import Settings
 
 KEPT = 5
 _RANK = "rank/.ATTRIBUTES/VARIABLE_VALUE"
+_TASKS = "tasks/.ATTRIBUTES/VARIABLE_VALUE"
 
 Rank = tuple[float, float]  # validations are compared by it; the smallest is the best
 
@@ -26,12 +27,15 @@ class BestCheckpoints:
     Args:
         folder: the run's folder.
         settings, objects: as for `Checkpoints`.
+        tasks: number of tasks of a validation, which each checkpoint holds too.
     """
 
-    def __init__(self, folder: str | Path, settings: Settings, objects: Mapping[str, Any]):
+    def __init__(self, folder: str | Path, settings: Settings, objects: Mapping[str, Any], tasks: int):
         self._folder = Path(folder)
         self._rank = tf.Variable([0.0, 0.0], dtype=tf.float64, trainable=False)
-        self._store = Checkpoints(self._folder / BEST, settings, {**objects, "rank": self._rank}, keep=None)
+        self._tasks = tf.Variable(tasks, dtype=tf.int64, trainable=False)
+        held = {**objects, "rank": self._rank, "tasks": self._tasks}
+        self._store = Checkpoints(self._folder / BEST, settings, held, keep=None)
         self._told = False
 
     def begin(self, iteration: int) -> None:
@@ -39,6 +43,15 @@ class BestCheckpoints:
         self._store.delete_from(iteration + 1)
         for damaged in sorted(set(available(self._store.folder)) - ranks(self._folder).keys()):
             print(f"{self._store.folder / f'model{damaged}'} is damaged, and does not count among the best")
+
+    def refuse_other_validations(self) -> None:
+        """Raises UserError if there are checkpoints that were validated on another number of tasks."""
+        tasks = int(self._tasks)
+        for other in {_held(self._folder, iteration, _TASKS, tasks) for iteration in ranks(self._folder)} - {tasks}:
+            raise UserError(
+                f"{self._store.folder} was chosen by validations on {other} tasks, which do not compare with those on "
+                f"{tasks}: give --validation_tasks={other}, or remove that folder to choose anew"
+            )
 
     def offer(self, iteration: int, rank: Rank) -> None:
         """Saves the run's state if its validation is among the best so far; deletes checkpoints that no longer are."""
@@ -65,6 +78,12 @@ def ranks(folder: str | Path) -> dict[int, Rank]:
             continue
         found[iteration] = float(first), float(second)
     return found
+
+
+def _held(folder, iteration, name, default):
+    """What a checkpoint in best/ holds by that name; the default for one of an earlier version, which lacks it."""
+    path = str(folder / BEST / f"model{iteration}")
+    return int(tf.train.load_variable(path, name)) if name in dict(tf.train.list_variables(path)) else default
 
 
 def best(folder: str | Path, count: int = 1) -> list[int]:

@@ -12,7 +12,7 @@ from typing import Any
 import tensorflow as tf
 
 from data_generators.errors import UserError, first_line
-from data_generators.files import flush, free_name
+from data_generators.files import check_name, flush, free_name
 from maml_tf.runs.lock import RunLock, make_writable, remove_leftovers
 from maml_tf.runs.settings import Settings
 
@@ -186,12 +186,9 @@ class Checkpoints:
         return int(self._iteration.numpy())
 
     def _refuse_other_settings(self, path, resuming):
-        differences = self.settings.differences(read_settings(path), resuming)
-        if differences:
-            made_with = ", ".join(differences)
-            raise UserError(
-                f"checkpoint {path} was made with {made_with}: give the same flags or, {self.settings.anew}"
-            )
+        if differences := self.settings.differences(read_settings(path), resuming):
+            others = f"checkpoint {path} was made with {', '.join(differences)}"
+            raise UserError(f"{others}: give the same flags or, {self.settings.anew}")
 
     def is_whole(self) -> bool:
         """Whether there is a checkpoint, and the latest one can be read completely."""
@@ -247,9 +244,13 @@ def put_aside(folder: str | Path) -> Path | None:
     """
     if not any_available(folder):
         return None
-    aside = free_name(folder, "old")
+    real = Path(folder).resolve() if Path(folder).is_symlink() else Path(folder)
+    aside = free_name(real, "old")
     try:
-        return Path(folder).rename(aside)
+        real.rename(aside)
+        if Path(folder).is_symlink():  # the new run goes there too
+            real.mkdir()
+        return aside
     except OSError as error:
         message = f"cannot rename {folder} to {aside} ({error.strerror}): move it yourself, or choose another --logdir"
         raise UserError(message) from error
@@ -261,6 +262,7 @@ def read_settings(path: Path) -> dict[str, Any]:
     Raises:
         UserError: the checkpoint is damaged, or not one of this project.
     """
+    check_name(path, "rename the folder to read it")
     try:
         return json.loads(tf.train.load_variable(str(path), _EXPERIMENT))
     except Exception as error:  # TensorFlow does not document which errors a damaged checkpoint raises

@@ -246,6 +246,8 @@ class _Text(flags.ArgumentParser):
         self.kind = kind
 
     def parse(self, argument):
+        if not argument:  # a variable of the shell was not set
+            raise ValueError("give a value, or leave the flag out")
         return self.kind(os.path.expanduser(argument))  # shells do not expand `~` after `--name=`
 
 
@@ -277,11 +279,10 @@ def _takes(flag, range):
 
 
 def _values(flag, range):
-    choices = range.get("choices") or getattr(flag.parser, "enum_values", None)
-    if choices:
+    if choices := range.get("choices") or getattr(flag.parser, "enum_values", None):
         return ", ".join(str(choice) for choice in choices if choice is not None)
-    kind = flag.flag_type().removeprefix("multi ")
-    kind = {"bool": "true, false", "int": "integer", "float": "number"}.get(kind, "text")
+    kinds = {"bool": "true, false", "int": "integer", "float": "number"}
+    kind = kinds.get(flag.flag_type().removeprefix("multi "), "text")
     if range.get("positive"):
         return f"positive {kind}"
     if "inside" in range:

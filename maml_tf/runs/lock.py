@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from data_generators.errors import UserError
-from data_generators.files import another_runs, remove_all_abandoned, writing
+from data_generators.files import another_runs, check_name, remove_all_abandoned, writing
 
 try:
     import fcntl
@@ -137,17 +137,14 @@ class RunLock:
 
 def make_writable(folder: Path) -> None:
     """Creates a folder and checks that files can be written there; raises UserError if not."""
+    check_name(folder, "choose another --logdir")  # now rather than at the first checkpoint
     try:
-        str(folder).encode()  # TensorFlow accepts only UTF-8 names; fail now rather than at the first checkpoint
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / ".writable"
         probe.touch()
         probe.unlink(missing_ok=True)  # another process may have removed it at the same moment
     except OSError as error:
-        raise UserError(f"cannot write to {folder} ({error.strerror}): choose another --logdir") from error
-    except ValueError as error:
-        reason = "is not UTF-8" if isinstance(error, UnicodeError) else "holds a NUL byte"
-        raise UserError(f"the name {str(folder)!r} {reason}: choose another --logdir") from error
+        raise UserError(f"cannot write to {folder} ({error.strerror or error}): choose another --logdir") from error
 
 
 def remove_leftovers(folder: str | Path) -> None:

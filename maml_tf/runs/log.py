@@ -197,7 +197,8 @@ def read(path: str | Path, columns: Sequence[str]) -> Contents:
         names, body = list(columns), lines
     places = _places(names, columns)
     rows = [_row(_cells(line, delimiter), len(names), columns, places, delimiter) for line in body]
-    half = bool(rows) and rows[-1] is None and not data.endswith((b"\n", b"\r"))
+    half = bool(rows) and not data.endswith((b"\n", b"\r"))  # its last number may lack digits
+    rows[-1:] = [None] if half else rows[-1:]
     whole = [row for row in rows if row is not None]
     damaged = len(whole) + half < len(rows) or delimiter != "," or not set(header) <= set(columns)
     return Contents(whole, damaged, half)

@@ -1,12 +1,13 @@
 """The common style of pictures and tables, and the files of pictures and of the numbers that they show."""
 
 import csv
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from data_generators.errors import UserError
-from data_generators.files import check_writable, reading, replacing, writing
+from data_generators.files import check_writable, free_name, reading, replacing, writing
 from maml_tf.runs.flags import Flags
 
 if TYPE_CHECKING:
@@ -124,7 +125,8 @@ def read_csv(path: str | Path, numbers: Mapping[str, Callable[[str], Any]], reme
 def write_csv(path: str | Path, rows: list[dict]) -> Path:
     """Writes dicts with the same keys as a csv with a header and returns its path.
 
-    Floats have seven digits, as many as a float32 holds; None becomes an empty entry.
+    Floats have seven digits, as many as a float32 holds; None becomes an empty entry. A table of that name with other
+    columns, which holds something else, is renamed to <name>.old1 or the next free name.
 
     Raises:
         UserError: the file cannot be written.
@@ -135,8 +137,20 @@ def write_csv(path: str | Path, rows: list[dict]) -> Path:
             writer = csv.DictWriter(file, rows[0], lineterminator="\n")
             writer.writeheader()
             writer.writerows({name: _seven_digits(value) for name, value in row.items()} for row in rows)
+        _put_other_table_aside(Path(os.path.realpath(path)), list(rows[0]))
 
     return _write(path, write)
+
+
+def _put_other_table_aside(path, columns):
+    """Renames a csv that has other columns than these."""
+    if not path.is_file() or not path.stat().st_size:
+        return
+    with open(path, newline="", encoding="utf-8-sig", errors="replace") as file:
+        if next(csv.reader(file), []) == columns:
+            return
+    aside = path.rename(free_name(path, "old"))
+    print(f"{path} had other columns: it is now {aside.name}")
 
 
 def _seven_digits(value):
@@ -187,7 +201,7 @@ def check(flags: Flags, pictures: int = 1) -> None:
         raise UserError(f"--out={flags.out} is a single file, for {pictures} pictures: choose one, or give a folder")
 
 
-def paths(flags: Flags, names: Sequence[str], folder: str | Path) -> list[Path]:
+def paths(flags: Flags, names: Sequence[str], folder: str | Path, reads: Iterable[str | Path] = ()) -> list[Path]:
     """Returns the files of pictures: in the folder --out, or --out itself if it ends in .png or .pdf.
 
     Checks that these files and the csv files beside them can be written, so that errors come before the work.
@@ -196,17 +210,21 @@ def paths(flags: Flags, names: Sequence[str], folder: str | Path) -> list[Path]:
         flags: parsed flags, as for `check`.
         names: names of the pictures, without ending.
         folder: the folder to use if --out is not given, that of the runs.
+        reads: files that the command draws, which it must not replace.
 
     Raises:
-        UserError: as for `check`, or a file cannot be written.
+        UserError: as for `check`, or a file cannot be written, or is one that the command reads.
     """
     check(flags, len(names))
     if _ending(flags)[1:] in FORMATS:
         found = [flags.out]
     else:
         found = [Path(flags.out or folder) / f"{name}.{flags.format or FORMATS[0]}" for name in names]
+    sources = {Path(source).resolve() for source in reads}
     for path in found:
         for file in path, path.with_suffix(".csv"):
+            if file.resolve() in sources:
+                raise UserError(f"{file} holds what is drawn, and would be replaced: name another file by --out")
             check_writable(file)
     return found
 

@@ -10,9 +10,9 @@ from data_generators.tasks import TaskSource
 from maml_tf import losses, users_losses
 from maml_tf.backend import keras
 from maml_tf.distribution import ALONE, Alone
-from maml_tf.maml import MAML, adam
+from maml_tf.maml import MAML
 from maml_tf.networks import is_head
-from maml_tf.optimizers import annealed_query_weights, decayed
+from maml_tf.optimizers import adam, annealed_query_weights, decayed
 from maml_tf.pixels import set_pixels
 from maml_tf.runs.best import BestCheckpoints, locate
 from maml_tf.runs.boundary import as_called_here
@@ -192,9 +192,9 @@ def store(folder: str | Path, maml: MAML, experiment: Experiment, keep: int = 10
     return Checkpoints(folder, experiment, _objects(maml), keep=keep)
 
 
-def best_store(folder: str | Path, maml: MAML, experiment: Experiment) -> BestCheckpoints:
+def best_store(folder: str | Path, maml: MAML, experiment: Experiment, tasks: int) -> BestCheckpoints:
     """The checkpoints of a run with the best validations, in best/ of its folder."""
-    return BestCheckpoints(folder, experiment, _objects(maml))
+    return BestCheckpoints(folder, experiment, _objects(maml), tasks)
 
 
 def _objects(maml):

@@ -257,7 +257,9 @@ def _test(flags, tested, conditions, run, learner=None):
         workers=run.maml.workers,
     )
     print(report(result, trained, split, shots, conditions))
-    print(f"Written to {evaluation.write(result, run.folder, shots, tested.update_lr, conditions)}")
+    iteration = run.iteration if learner is None else None
+    path = evaluation.write(result, run.folder, shots, tested.update_lr, conditions, iteration)
+    print(f"Written to {path}")
 
 
 def _jit(flags):

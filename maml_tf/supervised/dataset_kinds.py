@@ -114,7 +114,7 @@ class Dataset(abc.ABC):
 
     @abc.abstractmethod
     def loss(self, shots: int) -> tuple[Callable, Callable | None]:
-        """Returns (loss, accuracy or None) for tasks with K = shots, as arguments of `MAML`."""
+        """Returns (loss, accuracy or None), functions of one task's outputs and targets, for tasks with K = shots."""
 
     def shapes(self, experiment: "Experiment", data_dir: Folder = None) -> Shapes:
         """Returns the Shapes of the data, which an export needs; arguments and errors as for `tasks`."""

@@ -12,10 +12,9 @@ import tensorflow as tf
 from data_generators.tasks import Tasks
 from maml_tf import step_sizes
 from maml_tf.backend import keras
+from maml_tf.curves import curve_of
 from maml_tf.maml import MAML, Curves
 from maml_tf.task_axis import map_tasks
-
-_PLURAL = {"loss": "losses", "accuracy": "accuracies"}
 
 
 class Ensemble:
@@ -42,7 +41,7 @@ class Ensemble:
         y = self._maml.pure.targets(tasks.query_y)
         after = [self._measure(query[:, update], y) for update in range(num_updates + 1)]
         found = {f"support_{kind}": value.numpy() for kind, value in before.items()}
-        return found | {_PLURAL[kind]: np.stack([metrics[kind] for metrics in after], axis=1) for kind in before}
+        return found | {curve_of(kind): np.stack([metrics[kind] for metrics in after], axis=1) for kind in before}
 
     def _of_member(self, member, tasks, num_updates, step_size, transductive) -> Curves:
         maml = self._maml

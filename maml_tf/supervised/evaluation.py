@@ -199,6 +199,7 @@ def write(
     update_batch_size: int,
     update_lr: float,
     conditions: Conditions = USUAL,
+    iteration: int | None = None,
 ) -> Path:
     """Writes `test_ubs<K>_stepsize<lr>.csv` and `.pkl` as the original does.
 
@@ -208,7 +209,8 @@ def write(
     "update0" is the SUPPORT metric before adaptation, as in the original. The original's csv ends after "update<U>";
     here follow "query_update0", the query metric before adaptation, and then, for each of these columns, "median_..."
     and "diverged_...": the median over tasks and the number of diverged tasks, which are the same in all rows. The pkl
-    is {"mses": [tasks, 1 + num_updates]} with the support metric in column 0. Accuracies are fractions.
+    is {"mses": [tasks, 1 + num_updates], "iteration": iteration} with the support metric in column 0. Accuracies are
+    fractions.
 
     Args:
         evaluation: the Evaluation to write.
@@ -216,6 +218,7 @@ def write(
         update_batch_size: support examples per class, K.
         update_lr: step size of the inner updates.
         conditions: conditions of the test.
+        iteration: iteration of the checkpoint that was tested; None if it is not a single one.
 
     Returns:
         The path of the csv.
@@ -228,7 +231,8 @@ def write(
         # Neither is put in place before both are written.
         with replacing(path.with_suffix(".pkl")) as pkl, replacing(path) as table:
             with open(pkl, "wb") as file:
-                pickle.dump({"mses": np.column_stack([evaluation.support, evaluation.query[:, 1:]])}, file)
+                metrics = np.column_stack([evaluation.support, evaluation.query[:, 1:]])
+                pickle.dump({"mses": metrics, "iteration": iteration}, file)
             with open(table, "w", newline="", encoding="utf-8") as file:
                 csv.writer(file, lineterminator="\n").writerows(_csv_rows(evaluation))
     except OSError as error:

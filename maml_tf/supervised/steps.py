@@ -3,7 +3,6 @@
 import bisect
 import contextlib
 import functools
-import inspect
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from data_generators.prefetch import Prefetcher
-from data_generators.tasks import Tasks, TaskSource
+from data_generators.tasks import Tasks, TaskSource, part_of
 from maml_tf.maml import MAML
 from maml_tf.supervised.experiment import Experiment
 
@@ -216,10 +215,8 @@ def _share_of(maml, experiment, source):
     what, batch = (experiment.seed, "train"), experiment.meta_batch_size
     if maml.workers.count == 1:
         return lambda iteration: source.sample(*what, iteration, batch)
-    first, size = maml.workers.share(batch)
-    if "part" in inspect.signature(source.sample).parameters:
-        return lambda iteration: source.sample(*what, iteration, batch, part=(first, size))
-    return lambda iteration: Tasks(*(values[first : first + size] for values in source.sample(*what, iteration, batch)))
+    share = maml.workers.share(batch)
+    return lambda iteration: part_of(source, *what, iteration, batch, share)
 
 
 def step_at(maml: MAML, experiment: Experiment, iteration: int) -> tuple[Any, dict[str, Any]]:

@@ -170,6 +170,6 @@ def _sinusoids(source, split, first, count, drawn=None):
     else:  # tasks beyond the usual ones are those of the next meta-batches
         batch, first = divmod(first, EVALUATION_TASKS)
         batches = range(batch, batch - (-(first + count) // EVALUATION_TASKS))
-        drawn = [source.sample(EVALUATION_SEED, split, i, EVALUATION_TASKS) for i in batches]
-        tasks = Tasks(*(np.concatenate(values) for values in zip(*drawn, strict=True)))
+        lists = [source.sample(EVALUATION_SEED, split, i, EVALUATION_TASKS) for i in batches]
+        tasks = Tasks(*(np.concatenate(values) for values in zip(*lists, strict=True)))
     return Tasks(*(values[first : first + count] for values in tasks))

@@ -85,7 +85,7 @@ class SupervisedTraining:
         kind = "accuracy" if maml.accuracy else "loss"
         columns = f"{kind}_before", f"{kind}_after", "ci95", "median_after", "diverged_after"
         self._validations = Table(self.folder / VALIDATION, columns)
-        self._best = build.best_store(self.folder, maml, experiment)
+        self._best = build.best_store(self.folder, maml, experiment, self.tasks_of_validation)
 
     @property
     def end(self) -> int:
@@ -118,6 +118,8 @@ class SupervisedTraining:
         if self.schedule.validate or self._validations.path.exists():
             self._validations.begin(iteration + 1)
         self._best.begin(iteration)
+        if self.schedule.validate:
+            self._best.refuse_other_validations()
         if iteration == 0 and self.data.description() is not None:
             Dispensable(self.folder / trained_images.DATA)(trained_images.record, self.folder, self.data)
         if self.log_gradient_cosine:

@@ -21,7 +21,7 @@ class EvaluationProtocol(NamedTuple):
 
     trajectories: number of trajectories per goal and update.
     updates: number of updates.
-    step_sizes: step size alpha of the first update, by policy: "maml", "pretrained" or "random".
+    step_sizes: step size alpha of the first update of the policies "pretrained" and "random".
     later: factor by which alpha is multiplied in the updates after the first.
     """
 
@@ -33,7 +33,7 @@ class EvaluationProtocol(NamedTuple):
     def alphas(self, policy: str, updates: int, trained: float) -> list[float]:
         """The step size of each update of the policy "maml", "pretrained" or "random".
 
-        MAML starts with `trained`, the step size of its training; in the paper's settings, it is that in `step_sizes`.
+        MAML starts with `trained`, the step size of its training.
         """
         first = trained if policy == "maml" else self.step_sizes[policy]
         return [first * (self.later if update else 1.0) for update in range(updates)]
@@ -58,9 +58,7 @@ class OwnGoals(NamedTuple):
 
 # The protocol of half-cheetah direction and ant velocity, and of environments that the original has no script for.
 # For the random policy, the original's script for half-cheetah direction has both 1.0 and 0.5.
-_USUAL_PROTOCOL = EvaluationProtocol(
-    trajectories=20, updates=3, step_sizes={"maml": 0.1, "pretrained": 0.2, "random": 1.0}
-)
+_USUAL_PROTOCOL = EvaluationProtocol(trajectories=20, updates=3, step_sizes={"pretrained": 0.2, "random": 1.0})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -162,7 +160,7 @@ POINT_NAVIGATION = Environment(
         "pretrained": {"iterations": 1000, "optimizer": "adam", "meta_batch_size": 20, "fast_batch_size": 20},
         "oracle": {"iterations": 500},
     },
-    protocol=EvaluationProtocol(trajectories=40, updates=4, step_sizes={"maml": 0.5, "pretrained": 0.5, "random": 0.5}),
+    protocol=EvaluationProtocol(trajectories=40, updates=4, step_sizes={"pretrained": 0.5, "random": 0.5}),
     published="2d_navigation",
     random_nonlinearity="tanh",  # as in the original
     draws_trajectories=True,
@@ -200,9 +198,7 @@ HALF_CHEETAH_VELOCITY = _running(
     title="half-cheetah, goal velocity",
     baselines={"pretrained": {"iterations": 475}, "oracle": {"iterations": 975}},  # as published
     authors={"fast_batch_size": 10, "iterations": 475},
-    protocol=EvaluationProtocol(
-        trajectories=20, updates=3, step_sizes={"maml": 0.1, "pretrained": 0.02, "random": 0.1}
-    ),
+    protocol=EvaluationProtocol(trajectories=20, updates=3, step_sizes={"pretrained": 0.02, "random": 0.1}),
     published="half_cheetah_goal_velocity",
 )
 
@@ -240,9 +236,7 @@ ANT_DIRECTION = _running(
     paper={"fast_batch_size": 40},
     baselines={"pretrained": {"iterations": 2000}, "oracle": {"iterations": 1975}},
     authors={"iterations": 575},
-    protocol=EvaluationProtocol(
-        trajectories=40, updates=3, step_sizes={"maml": 0.1, "pretrained": 0.2, "random": 1.0}, later=0.01
-    ),
+    protocol=EvaluationProtocol(trajectories=40, updates=3, step_sizes={"pretrained": 0.2, "random": 1.0}, later=0.01),
     published="ant_goal_direction",
 )
 

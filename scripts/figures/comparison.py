@@ -2,6 +2,7 @@
 
 import functools
 import pickle
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,6 +32,7 @@ class Test(NamedTuple):
     metrics: [tasks, 1 + updates], on the support before adaptation and on the query after 1, 2, ... updates.
     experiment: Experiment of the run; None if none of its checkpoints is beside the file.
     tasks: values that decide its tasks, by name; None for a value that is not known.
+    iteration: iteration of the checkpoint that was tested; None if it is not known.
     data: folder that holds the run, if its dataset has no default folder of data (such runs are by default in a folder
         named after their data); otherwise None.
     """
@@ -40,6 +42,7 @@ class Test(NamedTuple):
     metrics: np.ndarray
     experiment: Experiment | None
     tasks: dict[str, Any]
+    iteration: int | None = None
     data: Path | None = None
 
     @property
@@ -73,7 +76,7 @@ def load(paths: Sequence[str]) -> list[Test]:
 
 
 def numbers(tests: Sequence[Test], updates: int | None = None) -> list[dict]:
-    """Makes rows of run, updates, mean, ci95, difference and difference_ci95.
+    """Makes rows of run, iteration, updates, mean, ci95, difference and difference_ci95.
 
     A difference is the mean over tasks of a test's metric minus the first test's; the first test has None.
 
@@ -89,7 +92,7 @@ def numbers(tests: Sequence[Test], updates: int | None = None) -> list[dict]:
     for test, (update, metric) in zip(tests, values, strict=True):
         mean, ci95 = _mean(metric)
         difference = _mean(metric - values[0][1]) if rows else (None, None)
-        row = {"run": test.label, "updates": update, "mean": mean, "ci95": ci95}
+        row = {"run": test.label, "iteration": test.iteration, "updates": update, "mean": mean, "ci95": ci95}
         rows.append(row | dict(zip(("difference", "difference_ci95"), difference, strict=True)))
     return rows
 
@@ -100,8 +103,12 @@ def table(tests: Sequence[Test], rows: Sequence[dict]) -> str:
     where = [tasks["datasource"], *(f"{name} {tasks[name]}" for name in ("ways", "shots", "queries") if tasks[name])]
     unit = " in %" if kind == "accuracy" else ""
     title = f"{kind.capitalize()}{unit} on the same {tasks['tasks']} tasks ({', '.join(filter(None, where))}), "
-    header = ["run", "updates", kind, "difference to the first"]
-    cells = [[row["run"], str(row["updates"]), *_texts(row, kind)] for row in rows]
+    header = ["run", "iteration", "updates", kind, "difference to the first"]
+    iterations = ["-" if row["iteration"] is None else str(row["iteration"]) for row in rows]
+    cells = [
+        [row["run"], iteration, str(row["updates"]), *_texts(row, kind)]
+        for row, iteration in zip(rows, iterations, strict=True)
+    ]
     return "\n".join([f"{title}+- 95 % confidence interval", "", *aligned([header, *cells])])
 
 
@@ -137,7 +144,11 @@ def _load(path):
     if not file.exists():
         missing = f"{path} has no test" if path.is_dir() else f"there is no {file}"
         raise UserError(f"{missing} with the metric of every task: {_remedy(folder, experiment)}")
-    metrics = _metrics(file)
+    metrics, iteration = _metrics(file)
+    latest = max(checkpoints.available(folder), default=0)
+    if path.is_dir() and iteration is not None and iteration < latest:
+        tested = f"{file} is a test of iteration {iteration}, but the run has {latest}"
+        print(f"warning: {tested}: {_remedy(folder, experiment)}", file=sys.stderr)
     shots, conditions = of_tasks(file.stem) or (None, None)
     tasks = dict.fromkeys(("datasource", "splits", "ways", "shots", "queries", "split")) | {"tasks": len(metrics)}
     if experiment is not None:
@@ -149,7 +160,8 @@ def _load(path):
         tasks["ways"] = conditions.ways or tasks["ways"]
     dataset = experiment and experiment.dataset
     of_folder = isinstance(dataset, ImageDataset) and dataset.data_dir is None
-    return Test(path.name, file, metrics, experiment, tasks, folder.resolve().parent if of_folder else None)
+    data = folder.resolve().parent if of_folder else None
+    return Test(path.resolve().name, file, metrics, experiment, tasks, iteration, data)
 
 
 def _pkl(path):
@@ -208,12 +220,13 @@ class _Arrays(pickle.Unpickler):
 def _metrics(file):
     try:
         with reading(file, AGAIN), open(file, "rb") as opened:
-            metrics = np.asarray(_Arrays(opened, encoding="latin1").load()["mses"], np.float64)
+            held = _Arrays(opened, encoding="latin1").load()
+            metrics, iteration = np.asarray(held["mses"], np.float64), held.get("iteration")
     except pickle.UnpicklingError as error:
         raise UserError(f"{file} is damaged or no test ({error}): {AGAIN}") from error
     if metrics.ndim != 2 or not len(metrics) or metrics.shape[1] < 2:
         raise UserError(f"{file} has metrics of the shape {list(metrics.shape)}, not [tasks, 1 + updates]: {AGAIN}")
-    return metrics
+    return metrics, iteration
 
 
 def _suffix(file):

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from data_generators.errors import UserError
@@ -14,27 +14,37 @@ SIZE = 7.2, 3.6
 _ORIGINAL = "original"
 _COLOURS = style.BLUE, style.ORANGE, style.GREY
 _DASHES = "-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1))
-_COLUMNS = log.ITERATION, "return_before", "return_after"  # the first columns of progress.csv
+_COLUMNS = log.ITERATION, "return_after"
 
 
-def numbers(lines: Sequence[str]) -> list[dict]:
-    """Makes rows of line, iteration and after, the mean return after the inner update.
+def files(lines: Sequence[str]) -> dict[str, Path]:
+    """The csv of each line, by the line's name.
 
     Args:
         lines: texts "name=path"; path is the folder of a run, which has a progress.csv, or a csv with its columns.
 
     Raises:
-        UserError: a line does not have that form, two have the same name, or a file cannot be read.
+        UserError: a line does not have that form, or two have the same name.
     """
-    rows: list[dict] = []
+    found: dict[str, Path] = {}
     for line in lines:
         name, _, path = line.partition("=")
         if not name or not path:
             raise UserError(f"--line={line} must be a name and, after a '=', the folder of a run or a csv")
-        if any(row["line"] == name for row in rows):
+        if name in found:
             raise UserError(f"two lines are named {name!r}: give each a name of its own")
-        rows += [{"line": name} | row for row in _returns(Path(os.path.expanduser(path)))]
-    return rows
+        file = Path(os.path.expanduser(path))
+        found[name] = file / PROGRESS if file.is_dir() else file
+    return found
+
+
+def numbers(files: Mapping[str, Path]) -> list[dict]:
+    """Makes rows of line, iteration and after, the mean return after the inner update; raises UserError if it cannot.
+
+    Args:
+        files: the csv of each line, as from `files`.
+    """
+    return [{"line": name} | row for name, file in files.items() for row in _returns(file)]
 
 
 def draw(figure, rows: list[dict], level: float | None = None) -> None:
@@ -60,9 +70,8 @@ def draw(figure, rows: list[dict], level: float | None = None) -> None:
     figure.legend(loc="outside right upper", handlelength=3)
 
 
-def _returns(path):
+def _returns(file):
     """Reads rows of iteration and after from a csv, without rows that cannot be read or have no return."""
-    file = path / PROGRESS if path.is_dir() else path
     try:
         found = log.read(file, _COLUMNS).rows
     except OSError as error:
