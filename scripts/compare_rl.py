@@ -36,8 +36,8 @@ def run(flags: Flags) -> None:
         from scripts.figures import rl_seeds
 
     lines = rl_seeds.files([str(line) for line in flags.line])
-    (path,) = style.paths(flags, [f"{flags.name}_training"], "logs", reads=lines.values())
     rows = rl_seeds.numbers(lines)
+    (path,) = style.paths(flags, [f"{flags.name}_training"], "logs", reads=lines.values())
     level = flags.env and published.published_returns(envs.find(flags.env).published)["maml"].mean[1]
     style.write(path, rows, functools.partial(rl_seeds.draw, level=level), rl_seeds.SIZE)
 

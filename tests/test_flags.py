@@ -189,6 +189,7 @@ def test_help_lists_every_flag_without_tensorflow(tmp_path):
         ("--task_axis=both", "flag --task_axis=both: value should be one of <auto|map|vectorize>"),
         ("--stop_grad=perhaps", "flag --stop_grad=perhaps: "),
         ("--num_clases=5", "Unknown command line flag 'num_clases'. Did you mean: num_classes"),
+        ("--logdir=", "flag --logdir=: give a value, or leave the flag out"),
         ("--conv False", "'False' is not a flag: write --name=value"),
         ("omniglot", "'omniglot' is not a flag: write --name=value"),
     ],

@@ -180,8 +180,8 @@ class Checkpoints:
         try:
             self._checkpoint.read(str(path)).assert_existing_objects_matched().expect_partial()  # best/ has a rank, too
         except Exception as error:  # TensorFlow does not document which errors a damaged checkpoint raises
-            reason = f"is damaged or of another model ({first_line(error)})"
-            raise UserError(f"checkpoint {path} {reason}{_remedy(path)}") from error
+            why = f"damaged or of another model ({first_line(error)})"
+            raise UserError(f"checkpoint {path} is {why}{_remedy(path)}") from error
         self._settings.assign(as_text(self.settings))  # reading has overwritten it with the checkpoint's
         return int(self._iteration.numpy())
 
@@ -266,8 +266,7 @@ def read_settings(path: Path) -> dict[str, Any]:
     try:
         return json.loads(tf.train.load_variable(str(path), _EXPERIMENT))
     except Exception as error:  # TensorFlow does not document which errors a damaged checkpoint raises
-        reason = "is damaged, or not a checkpoint of this project"
-        raise UserError(f"checkpoint {path} {reason}{_remedy(path)}") from error
+        raise UserError(f"checkpoint {path} is damaged, or not a checkpoint of this project{_remedy(path)}") from error
 
 
 def is_tf1(path: str | Path) -> bool:
@@ -292,11 +291,10 @@ def _delete(path):
 
 def _remedy(path):
     """Advice for a damaged checkpoint: remove it, if others can replace it; a single one may be of another program."""
+    files = " and ".join(str(file) for file in _files(path))
     if path.parent.name == BEST:
-        files = " and ".join(str(file) for file in _files(path))
         return f": if it is damaged, remove {files} to use the others of {path.parent}"
     *earlier, latest = available(path.parent) or [None]
-    if not earlier or path.name != f"model{latest}":
+    if not (earlier and path.name == f"model{latest}"):
         return ""
-    files = " and ".join(str(file) for file in _files(path))
     return f": if it is damaged, remove {files} to resume from model{earlier[-1]}"

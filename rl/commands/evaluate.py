@@ -12,7 +12,8 @@ With --baseline, give the flags of that baseline's training: it is evaluated alo
 
 Writes files into <logdir>/<env> or the folder --out: <env>_returns.csv and .png (return against gradient steps), and
 for 2D navigation <env>_trajectories.csv and .png. With --update=trpo, their names begin with <env>_trpo; with
---baseline=oracle, with <env>_oracle; with --seed=1 --best, with <env>_seed1_best, and so for everything unusual.
+--baseline=oracle, with <env>_oracle. Files of that name are replaced, also those of another seed or checkpoint: --name
+keeps both.
 """
 
 from data_generators.errors import UserError
@@ -81,7 +82,7 @@ def run(flags: Flags) -> None:
         best=flags.best,
         required=bool(named),
     )
-    name = flags.name or "_".join([env_folder(experiment.env), *own, *_unusual(flags, experiment)])
+    name = flags.name or "_".join([env_folder(experiment.env), *own])
     name += "" if flags.update == "vpg" else f"_{flags.update}"
     returns, *trajectories = style.paths(
         flags, [f"{name}_{shown}" for shown in what], run_folder(experiment, flags.logdir).parent
@@ -96,6 +97,8 @@ def run(flags: Flags) -> None:
     )
     rows = RETURNS.numbers(adaptations, flags.update, experiment.env)
     print(*return_table(rows), sep="\n")
+    if returns.with_suffix(".csv").exists():
+        print(f"The earlier {returns.with_suffix('.csv')} is replaced: give another --name to keep both")
     published_horizon = envs.find(experiment.env).horizon
     if experiment.horizon != published_horizon and any(row["published_mean"] is not None for row in rows):
         print(f"Returns are sums over steps: published ones over {published_horizon}, ours over {experiment.horizon}")
@@ -103,15 +106,6 @@ def run(flags: Flags) -> None:
     if trajectories and "maml" in adaptations:
         rows = TRAJECTORIES.numbers(adaptations["maml"], envs.test_goals(experiment.env))
         style.write(trajectories[0], rows, TRAJECTORIES.draw, TRAJECTORIES.size)
-
-
-def _unusual(flags, experiment):
-    """What the names of the files say: settings other than the usual ones and the authors', and which test it is."""
-    authors, others = envs.find(experiment.env).authors, ("env", "baseline", "iterations")
-    settings = {n: value for n, value in experiment.unusual().items() if value != authors.get(n) and n not in others}
-    tests = {"iter": flags.test_iter, "updates": flags.num_updates, "trajectories": flags.trajectories}
-    given = {name: value for name, value in tests.items() if value is not None}
-    return [f"{name}{value}" for name, value in (settings | given).items()] + ["best"] * flags.best
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -286,3 +286,12 @@ def test_seeds_of_numpy_are_numbers():
     for seed in (3, 2**63 + 1):
         assert same(episodes().sample(np.uint64(seed), "train", 0, 2), episodes().sample(seed, "train", 0, 2))
     assert same(episodes().sample(np.int64(-3), "train", 0, 2), episodes().sample(-3, "train", 0, 2))
+
+
+def test_sizes_of_numpy_are_numbers_and_others_are_refused():
+    data = class_images([8] * 30)
+    small = [np.uint8(20), np.uint8(3), np.uint8(5)]
+    drawn, expected = (Episodes({"train": data}, *sizes).sample(0, "train", 0, 2) for sizes in (small, [20, 3, 5]))
+    assert same(drawn, expected)
+    with pytest.raises(UserError, match=r"The number of shots must be an integer, not 1\.0"):
+        Episodes({"train": data}, 5, 1.0, 1)

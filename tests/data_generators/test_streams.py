@@ -9,7 +9,7 @@ from data_generators import streams
 from data_generators.episodes import ClassImages, Episodes
 from data_generators.errors import UserError
 from data_generators.sinusoid import Sinusoid
-from data_generators.tasks import Tasks
+from data_generators.tasks import Tasks, part_of
 
 
 def episodes():
@@ -63,6 +63,7 @@ def test_training_never_ends_and_evaluation_does_after_600_tasks(source):
     for split, num_tasks, first, stop, count in [
         ("val", 25, 0, None, 24),
         ("val", 32, 18, None, 1),
+        ("val", 25, 30, None, 0),
         ("train", 4, 3, 5, 2),
     ]:
         assert source.dataset(split, num_tasks, 0, first, stop).cardinality() == count
@@ -113,3 +114,16 @@ def test_a_sequence_has_no_batches_beyond_its_length():
     for index in (2, -1):
         with pytest.raises(IndexError, match=f"there is no meta-batch {index}"):
             batches[index]
+
+
+def test_a_source_that_draws_whole_meta_batches_will_do():
+    class Whole(TwoInputs):
+        def sample(self, seed, split, iteration, num_tasks):
+            return super().sample(seed, split, iteration, num_tasks)
+
+    source = Whole()
+    expected = source.sample(0, "train", 2, 3)
+    assert equal(next(iter(source.dataset("train", 3, first=2).as_numpy_iterator())), expected)
+    assert equal(source.sequence("train", 3, first=2)[0], expected)
+    part = part_of(source, 0, "train", 2, 3, (1, 2))
+    tf.nest.map_structure(lambda a, b: np.testing.assert_array_equal(a, b[1:]), part, expected)

@@ -110,15 +110,18 @@ def test_an_adapted_model_predicts_as_maml_does(kind, of_images):
 
 
 def test_an_adapted_model_loads_where_only_the_layers_are_imported(of_images, tmp_path):
+    """Keras runs on TensorFlow there, although another backend is chosen, which the environment still names."""
     of_images.adapted_model(X, Y).save(tmp_path / "task.keras")
     np.save(tmp_path / "x.npy", QUERIES)
     code = "import sys, numpy as np, maml_tf.layers, keras\nmodel = keras.models.load_model('task.keras')\n"
     code += "x = np.load('x.npy')\nnp.save('y.npy', model(x))\n"
     code += "np.testing.assert_array_equal(model.predict(x), model(x))\n"
-    code += "assert 'maml_tf.maml' not in sys.modules"
-    environment = {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    code += "assert 'maml_tf.maml' not in sys.modules\nimport os\n"
+    code += "print(keras.backend.backend(), os.environ['KERAS_BACKEND'])"
+    environment = {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "jax"}
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "tensorflow jax"
     expected = of_images.predict(QUERIES, of_images.adapt(X, Y))
     np.testing.assert_allclose(np.load(tmp_path / "y.npy"), expected, rtol=1e-5, atol=1e-6)
 

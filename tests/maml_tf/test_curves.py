@@ -91,3 +91,12 @@ def test_mixed_precision():
     groups = [[tf.convert_to_tensor(v) for v in g] for g in (pure.adapted, pure.shared, pure.state)]
     outputs = pure(*groups, Known(x, pure.moments(x)))[0]
     np.testing.assert_allclose(outputs, pure(*groups, x)[0], atol=0.01)
+
+
+@pytest.mark.parametrize("jit", [False, True])
+def test_no_update_by_minibatches_is_the_curve_before_adaptation(jit):
+    model, x = networks.mlp((3,), 2, (4,)), np.random.default_rng(0).normal(size=(2, 5, 5)).astype(np.float32)
+    tasks = Tasks(x[..., :3], x[..., 3:], x[..., 2:], x[..., :2])
+    found, expected = (MAML(model, "mse", minibatch=size, jit=jit).evaluate(tasks, 0) for size in (2, None))
+    np.testing.assert_array_equal(found["losses"], expected["losses"])
+    assert found["losses"].shape == (2, 1)

@@ -1,9 +1,5 @@
 """Tests that patches, convolutions and pooling agree with TensorFlow's own operations."""
 
-import os
-import platform
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -181,13 +177,3 @@ def test_the_graph_has_tensorflows_gradient_where_onednn_computes_it(by_onednn, 
 
     assert operations(tf.float32) == ({"MaxPool", "MaxPoolGrad"} if by_onednn else {"MaxPool"})
     assert operations(tf.float64) == {"MaxPool"}
-
-
-def test_whether_onednn_is_on():
-    """Tests the setting with which TensorFlow was loaded here, and the opposite one in another process."""
-    here, has_onednn = fast_conv._is_onednn_on(), (sys.platform, platform.machine()) == ("linux", "x86_64")
-    setting = "0" if here else "1"
-    program = "from maml_tf import fast_conv; print(fast_conv._is_onednn_on())"
-    settings = {"cwd": ROOT, "env": os.environ | {"TF_ENABLE_ONEDNN_OPTS": setting}, "capture_output": True}
-    answer = subprocess.run([sys.executable, "-c", program], **settings, text=True, check=True)
-    assert [str(here and not has_onednn), answer.stdout.strip()] == ["False", str(has_onednn and not here)]

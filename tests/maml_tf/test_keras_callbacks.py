@@ -148,14 +148,14 @@ def test_a_function_of_ones_own_is_given_again(tmp_path):
 
 
 def test_tuner(tmp_path):
-    tuner_module = pytest.importorskip("keras_tuner")
+    import keras_tuner  # takes a second
 
     def build(choices):
         settings = {"num_updates": choices.Int("num_updates", 1, 2)}
         settings["inner_step_size"] = choices.Float("inner_step_size", 0.01, 0.1, sampling="log")
         return model(learn_step_size=False, **settings)
 
-    tuner = tuner_module.RandomSearch(build, "val_loss", max_trials=2, seed=0, directory=tmp_path, overwrite=True)
+    tuner = keras_tuner.RandomSearch(build, "val_loss", max_trials=2, seed=0, directory=tmp_path, overwrite=True)
     tuner.search(tasks(0), validation_data=tasks(1), epochs=2, verbose=0)
     best = tuner.get_best_models()[0]
     assert best.num_updates == tuner.get_best_hyperparameters()[0]["num_updates"]

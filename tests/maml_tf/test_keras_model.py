@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from data_generators.errors import UserError
 from maml_tf import MAML, Tasks, losses
-from maml_tf.keras_data import as_pairs
+from maml_tf.keras_data import as_pairs, for_keras
 from maml_tf.keras_model import MAMLModel
 from tests.maml_tf.small_models import SMALLEST, assert_same, maml, model, network, stream, tasks, variables
 
@@ -21,8 +21,18 @@ class Sequence(keras.utils.PyDataset):
 
     num_batches = STEPS
 
+    def __init__(self, **settings):
+        super().__init__(**settings)
+        self.calls = []
+
     def __getitem__(self, index):
         return tasks(index)
+
+    def on_epoch_begin(self):
+        self.calls.append("begin")
+
+    def on_epoch_end(self):
+        self.calls.append("end")
 
 
 def dataset(batches):
@@ -268,3 +278,11 @@ def test_one_of_a_batch_of_several_inputs():
     made.fit(many, verbose=0)
     for data in (many, as_pairs(many), (*as_pairs(many)[:1], many.query_x)):
         assert made.predict(data, verbose=0).shape == (3, 6, 1)
+
+
+def test_a_pydataset_is_told_of_epochs_and_keeps_its_settings():
+    batches = Sequence(workers=2, max_queue_size=3)
+    model().fit(batches, epochs=2, verbose=0)
+    assert batches.calls == 2 * ["begin", "end"]
+    passed = for_keras(batches, as_pairs)
+    assert (passed.workers, passed.use_multiprocessing, passed.max_queue_size) == (2, False, 3)

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from data_generators.errors import UserError
-from maml_tf import MAML, losses, users_losses
+from maml_tf import MAML, keras_means, logits, losses, users_losses
 from maml_tf.pure_model import PureModel
 
 L = keras.layers
@@ -193,3 +193,33 @@ def test_padding_counts_in_no_number_of_the_first_outputs():
     outputs = tf.constant([[[1.0, 0.0, 9.0], [0.0, 1.0, 9.0]]])
     outputs._keras_mask = tf.constant([[True, False]])
     assert float(users_losses.of_first_outputs(2, losses.accuracy)(outputs, tf.constant([[0, 0]]))) == 1
+
+
+def test_padding_counts_in_no_cross_entropy_of_ours():
+    rng = np.random.default_rng(0)
+    logits, mask = tf.constant(rng.normal(size=(4, 5, 3))), rng.random((4, 5)) < 0.6
+    logits._keras_mask = tf.constant(mask)
+    ids = rng.integers(0, 3, (4, 5))
+    padded = np.where(mask, ids, -1)  # no class
+    plain = -np.log(np.exp(logits) / np.exp(logits).sum(-1, keepdims=True))
+    expected = np.take_along_axis(plain, ids[..., None], -1)[..., 0][mask].sum()
+    for labels in (ids, padded, np.eye(3)[ids]):
+        with tf.GradientTape() as tape:
+            tape.watch(logits)
+            loss = losses.SoftmaxCrossEntropy(shots=1)(logits, tf.constant(labels))
+        np.testing.assert_allclose(loss, expected, rtol=1e-12)
+        assert np.all(np.any(tape.gradient(loss, logits).numpy() != 0, axis=-1) == mask)
+
+
+def test_a_task_that_is_all_padding_has_an_accuracy_of_0():
+    logits = tf.ones((4, 5, 3))
+    logits._keras_mask = tf.zeros((4, 5), tf.bool)
+    assert float(losses.accuracy(logits, tf.zeros((4, 5), tf.int32))) == 0
+
+
+def test_a_partial_has_the_name_of_its_function():
+    def scaled(metric, outputs, targets):
+        return 2 * metric(outputs, targets)
+
+    assert logits.name_of(functools.partial(scaled, keras.losses.mean_squared_error)) == "scaled"
+    assert list(keras_means.by_names([functools.partial(scaled, losses.mse), losses.mse])) == ["scaled", "mse"]

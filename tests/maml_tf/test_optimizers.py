@@ -61,3 +61,9 @@ def test_accumulated_meta_batches_have_dropout_masks_of_their_own():
     made = maml(network(dropout=0.5), optimizer=keras.optimizers.SGD(0.0, gradient_accumulation_steps=3))
     found = {float(made.train_step(tasks())["pre_loss"]) for _ in range(3)}
     assert len(found) == 3
+
+
+def test_steps_of_pretraining_have_dropout_masks_of_their_own():
+    made = maml(network(dropout=0.5), pretrain_optimizer=keras.optimizers.SGD(0.0))
+    found = {float(made.pretrain_step(tasks())["pre_loss"]) for _ in range(3)}
+    assert len(found) == 3

@@ -185,7 +185,6 @@ class Activity(keras.layers.Layer):
 
 
 def test_losses_that_layers_add_count_in_the_meta_loss_only():
-
     rng = np.random.default_rng(0)
     tasks = Tasks(*[rng.normal(size=(1, 5, n)) for n in (3, 2, 3, 2)])
     stack = dense(2, kernel_regularizer=keras.regularizers.L2(0.25)), Activity(dtype="float64")
@@ -193,9 +192,8 @@ def test_losses_that_layers_add_count_in_the_meta_loss_only():
     for variable, other in zip(with_penalty.variables, without.variables, strict=True):
         variable.assign(rng.normal(size=variable.shape))
         other.assign(variable)
-    mamls = [
-        MAML(m, losses.mse, step_size=0.1, num_updates=2, task_axis="map", jit=False) for m in (with_penalty, without)
-    ]
+    settings = {"step_size": 0.1, "num_updates": 2, "task_axis": "map", "jit": False}
+    mamls = [MAML(m, losses.mse, **settings) for m in (with_penalty, without)]
     fast = [maml.adapt(tasks.support_x[0], tasks.support_y[0]).params for maml in mamls]
     for penalised, plain in zip(*fast, strict=True):
         np.testing.assert_array_equal(penalised, plain)
@@ -213,6 +211,9 @@ def test_losses_that_layers_add_count_in_the_meta_loss_only():
     penalised, plain = (maml.meta_gradients(tasks) for maml in mamls)
     for total, of_loss, of_penalty in zip(penalised, plain, expected, strict=True):
         np.testing.assert_allclose(total - of_loss, of_penalty, rtol=1e-10)
+    weighted = MAML(with_penalty, losses.mse, query_weights=lambda done: [0.0, 1.0], **settings)
+    for total, of_weighted in zip(penalised, weighted.meta_gradients(tasks), strict=True):
+        np.testing.assert_allclose(of_weighted, total, rtol=1e-10)
     pretraining, plain = (first_gradients(maml, tasks)[0] for maml in mamls)
     assert np.linalg.norm(pretraining - plain) > 0.1
 

@@ -153,3 +153,28 @@ def test_mistakes_within_a_vectorised_task_are_one_sentence(jit):
     learner = MAML(net, lambda outputs, _: tf.reduce_mean(tf.math.betainc(outputs, 1.0, 0.5)), task_axis="vectorize")
     with pytest.raises(UserError, match=r"^TensorFlow cannot vectorise .* give task_axis='map'$"):
         learner.evaluate(Tasks(x, y, x, y), 0)
+
+
+class Subclassed(keras.Model):
+    """A model whose `call` has operations that neither vectorise over tasks nor compile."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.head = keras.layers.Dense(4), keras.layers.Dense(2)
+
+    def call(self, x):
+        x = self.first(x)
+        steps = tf.while_loop(lambda i, v: i < 3, lambda i, v: (i + 1, tf.tanh(v)), (0, x), maximum_iterations=3)
+        return self.head(steps[1])
+
+
+def test_a_subclass_whose_call_may_do_anything_is_mapped():
+    model = Subclassed()
+    model(np.zeros((1, 2), "float32"))
+    x, y = np.ones((2, 4, 2), "float32"), np.ones((2, 4, 2), "float32")
+    learner = MAML(model, "mse")
+    assert (learner.task_axis, learner.jit) == (axis.MAP, False)
+    assert learner.train_step(Tasks(x, y, x, y))["post_loss"] < np.inf
+    learner = MAML(model, "mse", task_axis="vectorize")
+    with pytest.raises(UserError, match=r"^TensorFlow cannot vectorise .* give task_axis='map'$"):
+        learner.train_step(Tasks(x, y, x, y))

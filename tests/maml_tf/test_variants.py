@@ -1,6 +1,7 @@
 """Tests of MAML's variants: forms of a learned step size, weights of the query losses, and only the head adapting."""
 
 import json
+import math
 
 import keras
 import numpy as np
@@ -155,3 +156,25 @@ def test_learned_forms_begin_at_the_step_size():
         found = step_sizes.learned(form, 0.1, variables, 4)
         assert [tuple(size.shape) for size in found] == shapes
         assert all((size.numpy() == 0.1).all() and size.dtype == "float64" for size in found)
+
+
+@pytest.mark.parametrize(
+    ("step_size", "message"),
+    [
+        (math.nan, "must be a finite number"),
+        ([0.1, math.inf], "must be a finite number"),
+        (np.array([0.1, math.nan]), "must be a finite number"),
+        (lambda update: 0.1, "must be a finite number"),
+        ([0.1] * 3, "there are 3 step sizes for 2 variables that adapt: give one for each"),
+    ],
+)
+def test_step_sizes_that_cannot_be_used_are_refused_wherever_they_are_given(tasks, step_size, message):
+    model = networks.mlp((3,), 2, (), dtype="float64")
+    maml, few = MAML(model, losses.mse), Tasks(*tasks)
+    with pytest.raises(UserError, match=message):
+        maml.evaluate(few, 2, step_size=step_size)
+    with pytest.raises(UserError, match=message):
+        maml.adapt(few.support_x[0], few.support_y[0], 2, step_size)
+    if not isinstance(step_size, np.ndarray):
+        with pytest.raises(UserError, match="finite number|step_size has 3 numbers, but 2 variables adapt"):
+            MAML(model, losses.mse, step_size=step_size)

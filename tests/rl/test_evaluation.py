@@ -75,7 +75,13 @@ def test_every_update_is_of_its_own_size_on_new_samples_of_the_weights_before(po
 
 @pytest.mark.parametrize("product", ["exact", "finite_difference"])
 def test_whole_trpo_steps_are_those_of_the_experiment(policy, vector, monkeypatch, product):
-    made = []
+    made, estimates, estimate = [], [], evaluation.estimate
+
+    def noted(batch, *settings, **others):
+        estimates.append(settings)
+        return estimate(batch, *settings, **others)
+
+    monkeypatch.setattr(evaluation, "estimate", noted)
 
     class Noted(evaluation.MAMLTRPO):
         def __init__(self, policy, **settings):
@@ -83,9 +89,11 @@ def test_whole_trpo_steps_are_those_of_the_experiment(policy, vector, monkeypatc
             made.append((self.region.delta, self.hessian_product))
 
     monkeypatch.setattr(evaluation, "MAMLTRPO", Noted)
-    experiment = RLExperiment.of(**SMALL, meta_step_size=0.04, hessian_product=product)
+    others = {"hessian_product": product, "discount": 0.9, "gae_lambda": 0.8}
+    experiment = RLExperiment.of(**SMALL, meta_step_size=0.04, **others)
     evaluation.adapt_by_protocol(experiment, "maml", policy, GOALS, 1, 4, update="trpo")
     assert made == [(0.04, product)]
+    assert estimates == [(0.9, 0.8)]
 
 
 def test_trajectories_are_kept_only_if_asked_for(policy, vector):

@@ -9,6 +9,7 @@ import pytest
 from data_generators.errors import UserError
 from maml_tf.runs.checkpoints import available
 from rl import build
+from rl import training as training_module
 from rl.experiment import RLExperiment
 from rl.training import COLUMNS
 from tests.rl.small_runs import SMALL, train, training, weights
@@ -115,7 +116,7 @@ def test_request_to_stop_saves(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("baseline", ["pretrained", "oracle"])
 def test_baselines_train_and_come_back(tmp_path, baseline):
-    given = {"baseline": baseline, "iterations": 2}
+    given = {"baseline": baseline, "iterations": 2, "optimizer": "adam"}
     folder = build.run_folder(RLExperiment.of(**(SMALL | given)), tmp_path)
     run = training(folder, **given)
     before = weights(run)
@@ -128,6 +129,22 @@ def test_baselines_train_and_come_back(tmp_path, baseline):
     policy, iteration = build.load_policy(run.experiment, tmp_path)
     assert iteration == 2
     assert policy.flat().numpy().tolist() == weights(run)
+
+
+def test_settings_reach_the_estimates_and_the_learner(tmp_path, monkeypatch):
+    run = training(tmp_path, discount=0.9, gae_lambda=0.8, num_grad_updates=2, meta_step_size=0.02, fast_lr=0.3)
+    learner, found, estimate = run.learner, [], training_module.estimate
+    assert (learner.step_size, learner.region.delta) == (0.3, 0.02)
+    monkeypatch.setattr(learner, "adapt", lambda params, samples: params)
+    monkeypatch.setattr(learner, "step", lambda before, after: {"updates": float(len(before))})
+
+    def noted(batch, discount, gae_lambda, **others):
+        found.append((discount, gae_lambda))
+        return estimate(batch, discount, gae_lambda, **others)
+
+    monkeypatch.setattr(training_module, "estimate", noted)
+    assert run.iterate(0)["updates"] == 2
+    assert found == 3 * [(0.9, 0.8)]
 
 
 def test_checkpoint_of_another_environment_or_network_is_refused(straight):

@@ -13,6 +13,7 @@ from tests.maml_tf import small_runs
 
 ITERATIONS = 200
 SEEDS = 0, 3
+TASKS = 60  # of each test
 
 
 @pytest.fixture(scope="session")
@@ -29,7 +30,9 @@ def logdir(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def learners(logdir):
-    return load_learners(logdir, iterations=ITERATIONS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("scripts.figures.sinusoid_learners.EVALUATION_TASKS", TASKS)
+        yield load_learners(logdir, iterations=ITERATIONS)
 
 
 @pytest.fixture(scope="session")

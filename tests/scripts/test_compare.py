@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from data_generators.errors import UserError
-from maml_tf.runs.checkpoints import Checkpoints
+from maml_tf.runs.checkpoints import Checkpoints, available
 from maml_tf.supervised import build
 from maml_tf.supervised.conditions import Conditions, of_tasks
 from maml_tf.supervised.evaluation import Evaluation, write
@@ -219,3 +219,25 @@ def test_runs_on_other_lists_of_classes_are_of_other_tasks(tmp_path):
     assert len(comparison.load([folders[0], folders[2]])) == 2
     with pytest.raises(UserError, match=r"is a test on other tasks than .*: splits [0-9a-f]{8}, not [0-9a-f]{8}; "):
         comparison.load(folders[:2])
+
+
+def test_tests_say_of_which_iteration_they_are_and_old_ones_are_told(call, run_folder, tmp_path):
+    experiment = small_runs.small(small_runs.SINUSOID, 1)
+    latest = max(available(run_folder))
+    folders = [shutil.copytree(run_folder, tmp_path / name) for name in ("old", "new")]
+    for folder, iteration in zip(folders, (latest - 1, latest), strict=True):
+        found = Evaluation("loss", np.ones(3), np.ones((3, 11)))
+        write(found, folder, 3, experiment.update_lr, iteration=iteration)
+    result = call(compare.main, "old", "../" + tmp_path.name + "/new")
+    assert result.returncode == 0
+    [warning] = result.stderr.splitlines()
+    assert f"old/{NAME}.pkl is a test of iteration {latest - 1}, but the run has {latest}: make it by `" in warning
+    found = [(row["run"], row["iteration"]) for row in rows(tmp_path / "old" / "comparison.csv")]
+    assert found == [("old", str(latest - 1)), ("new", str(latest))]
+
+
+def test_a_run_that_is_named_by_a_dot_has_its_own_name(run_folder, tmp_path, monkeypatch):
+    folder = shutil.copytree(run_folder, tmp_path / "first")
+    made(folder, 0)
+    monkeypatch.chdir(folder)
+    assert comparison.load(["."])[0].label == "first"

@@ -33,7 +33,7 @@ def test_writes_the_returns_after_the_update_by_line(call, runs, tmp_path):
 
 def test_a_tilde_after_the_name_is_the_home_folder(runs, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert [row["after"] for row in rl_seeds.numbers(["a=~/runs/other.csv"])] == [7]
+    assert [row["after"] for row in rl_seeds.numbers(rl_seeds.files(["a=~/runs/other.csv"]))] == [7]
 
 
 def test_the_original_is_black_and_a_group_has_one_colour():
@@ -65,12 +65,16 @@ def test_no_two_lines_look_the_same():
         (["--line=a=runs/none.csv"], "the returns in runs/none.csv cannot be read (No such file or directory): name"),
         (["--line=a=runs"], "the returns in runs/progress.csv cannot be read (No such file or directory): name"),
         (["--line=a=runs/empty.csv"], "the returns in runs/empty.csv cannot be read (it has no rows of them): name"),
+        (["--line=a=runs/kl.csv"], "the returns in runs/kl.csv cannot be read (it has no rows of them): name"),
+        (["--line=a=runs/maml", "--out=runs/maml/progress.png"], "runs/maml/progress.csv holds what is drawn"),
         (["--line=a=runs/maml", "--out=a.svg"], "pictures are written as PNG or PDF"),
     ],
 )
 def test_what_is_refused(call, runs, tmp_path, arguments, message):
     (tmp_path / "runs" / "empty.csv").write_text("iteration,return_after\n")
+    (tmp_path / "runs" / "kl.csv").write_text("iteration,return_before,kl\n0,-40,0.011\n")
     result = call(compare_rl.main, *arguments)
     assert result.returncode == 2
     assert result.stderr.startswith(f"error: {message}")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["runs"]
+    assert (tmp_path / "runs" / "maml" / "progress.csv").read_text() == RETURNS + "2,-4"

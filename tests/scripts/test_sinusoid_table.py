@@ -12,7 +12,7 @@ from maml_tf.supervised.build import load_run
 from maml_tf.supervised.experiment import Experiment
 from scripts import sinusoid_table
 from scripts.figures.sinusoid_learners import DIVERGED, STEP_SIZES, statistics
-from tests.scripts.conftest import ITERATIONS, SEEDS
+from tests.scripts.conftest import ITERATIONS, SEEDS, TASKS
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def evaluate(experiment, logdir, shots, split="test", step_size=None):
     """The errors as the test of main.py computes them."""
     run = load_run(experiment, logdir, shots=shots, jit=False)
     draw = functools.partial(run.data.evaluation_tasks, split)
-    return evaluation.evaluate(run.maml, draw, num_updates=10, step_size=step_size)
+    return evaluation.evaluate(run.maml, draw, num_tasks=TASKS, num_updates=10, step_size=step_size)
 
 
 def chosen(rows, **keys):

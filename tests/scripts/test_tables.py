@@ -5,6 +5,7 @@ import os
 
 import pytest
 
+from maml_tf.runs import style
 from scripts import record, reproduce, tables
 from scripts.record import Line
 from tests.command import assert_refused
@@ -133,3 +134,22 @@ def test_the_command_writes_the_tables_and_nothing_else(call, monkeypatch, tmp_p
     result = call(reproduce.main, "--write_results")
     assert result.returncode == 2
     assert "README.md is damaged or cannot be read" in result.stderr
+
+
+def test_a_csv_of_another_table_is_put_aside(tmp_path, capsys):
+    path, kept = tmp_path / "a.csv", "turn,ms\n0,1\n"
+    path.write_text(kept)
+    style.write_csv(path, [{"turn": 1, "ms": 2.0}])
+    assert not (tmp_path / "a.csv.old1").exists()
+    path.write_text(kept)
+    for _ in range(2):
+        style.write_csv(path, [{"party": "ours", "ms": 2.0}])
+    assert (tmp_path / "a.csv.old1").read_text() == kept
+    assert path.read_text() == "party,ms\nours,2\n"
+    assert capsys.readouterr().out == f"{path} had other columns: it is now a.csv.old1\n"
+    link = tmp_path / "link.csv"
+    link.symlink_to(path)
+    style.write_csv(link, [{"turn": 1, "ms": 2.0}])
+    assert path.read_text() == "turn,ms\n1,2\n"
+    assert (tmp_path / "a.csv.old2").read_text() == "party,ms\nours,2\n"
+    assert link.is_symlink()

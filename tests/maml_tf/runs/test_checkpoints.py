@@ -153,3 +153,21 @@ def test_nothing_is_put_aside_where_there_is_no_checkpoint(tmp_path):
     assert checkpoints.put_aside(tmp_path) is None
     assert checkpoints.put_aside(tmp_path / "not there") is None
     assert (tmp_path / "data.txt").read_text() == "mine"
+
+
+def test_the_run_behind_a_link_is_put_aside_beside_itself(saved, tmp_path):
+    _, folder, _ = saved
+    before, link = snapshot(folder), folder.with_name("link")
+    link.symlink_to(folder)
+    aside = checkpoints.put_aside(link)
+    assert aside == folder.resolve().with_name("run.old1")
+    assert snapshot(aside) == before
+    assert link.is_symlink()
+    assert list(folder.iterdir()) == []
+
+
+def test_a_checkpoint_in_a_folder_whose_name_is_a_pattern_is_not_called_damaged(saved):
+    _, folder, _ = saved
+    moved = folder.rename(folder.with_name("run [1]"))
+    with pytest.raises(UserError, match="takes for a pattern when it reads: rename the folder to read it"):
+        checkpoints.read_settings(moved / "model10")

@@ -7,12 +7,14 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from data_generators.errors import UserError
+from maml_tf.export import refuse_unless_free
 from maml_tf.runs import checkpoints, lock
-from maml_tf.runs.lock import NAME, RunLock
+from maml_tf.runs.lock import NAME, RunLock, make_writable
 from maml_tf.supervised import build
 from tests.data_generators.synthetic_omniglot import snapshot
 from tests.maml_tf.runs.stores import EXPERIMENT
@@ -144,3 +146,22 @@ def test_lock_ends_with_whoever_holds_it(tiny_maml, tmp_path):
     store.start(True)
     del store
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("runs [1]", "which TensorFlow takes for a pattern"),
+        ("back\\slash", "which TensorFlow takes for a pattern"),
+        ("gs:/bucket/logs", "not on this machine"),  # as Path has gs://bucket/logs
+        ("a\0b", "holds a NUL byte"),
+        ("a\udcff", "is not UTF-8"),
+    ],
+)
+def test_names_that_cannot_be_read_back_are_refused(tmp_path, monkeypatch, name, why):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=rf"{why}.*: choose another --logdir"):
+        make_writable(Path(name))
+    with pytest.raises(UserError, match=rf"{why}.*: name another"):
+        refuse_unless_free(name)
+    assert not list(tmp_path.iterdir())

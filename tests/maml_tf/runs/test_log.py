@@ -160,13 +160,19 @@ def test_numbers_have_so_many_digits(path):
         WHOLE + "3,-4",  # cut off by a kill
         WHOLE + "3",
         WHOLE + "\0" * 512,  # after a power failure
-        WHOLE[:-1],
         "return,iteration,seconds,loss\n-70.5,0,1.5,\n-60.25,1,1.25,1e-05\n-50,2,1,nan\n",
     ],
 )
 def test_what_is_no_damage(path, content, capsys):
     assert resumed(path, content) == WHOLE
     assert os.listdir(path.parent) == [path.name]
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_last_row_without_its_end_may_lack_digits(path, capsys):
+    *rows, last = WHOLE.splitlines(keepends=True)
+    for cut in range(1, len(last)):
+        assert resumed(path, WHOLE[:-cut]) == "".join(rows)
     assert capsys.readouterr() == ("", "")
 
 

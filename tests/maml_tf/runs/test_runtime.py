@@ -2,8 +2,11 @@
 
 import ctypes
 import os
+import platform
+import sys
 from types import SimpleNamespace
 
+from maml_tf import fast_conv
 from maml_tf.runs import process
 from tests.workers.started import alone, written
 
@@ -36,12 +39,16 @@ print("now it is too late", file=sys.stderr)
 process.configure(process.TASKS_SIDE_BY_SIDE, cores=3)
 assert ({THREADS}) == (process.available_cores(), 1)
 print("kept")
+print(maml_tf.fast_conv._is_onednn_on())
 """
 
 
 def test_threads_and_arithmetic_until_tensorflow_works():
-    run = alone("-c", PROGRAM)
-    assert run.stdout.split() == ["set", "kept"], run.stderr
+    """Tests also whether oneDNN is on, with the opposite of the setting with which TensorFlow was loaded here."""
+    here, has_onednn = fast_conv._is_onednn_on(), (sys.platform, platform.machine()) == ("linux", "x86_64")
+    run = alone("-c", PROGRAM, TF_ENABLE_ONEDNN_OPTS="0" if here else "1")
+    assert run.stdout.split() == ["set", "kept", str(has_onednn and not here)], run.stderr
+    assert has_onednn or not here
     assert ["keeps its threads" in text for text in run.stderr.split("now it is too late")] == [False, True]
 
 

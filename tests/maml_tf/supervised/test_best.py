@@ -166,7 +166,7 @@ def test_losses_rank_from_the_lowest_and_by_the_median_where_tasks_diverge():
 
 
 def test_of_equally_good_ones_the_earlier_are_kept(tmp_path):
-    keeper = best.BestCheckpoints(tmp_path, EXPERIMENT, {})
+    keeper = best.BestCheckpoints(tmp_path, EXPERIMENT, {}, 600)
     for iteration in range(1, 9):
         keeper.offer(iteration, (0.0, float(iteration % 2)))
     assert best.best(tmp_path, KEPT) == [2, 4, 6, 8, 1]
@@ -200,7 +200,7 @@ def test_runs_without_best_checkpoints_and_damaged_ones_are_one_sentence(saved):
         best.locate(folder, BEST)
     with pytest.raises(UserError, match="train first, with the same settings"):
         best.locate(folder / "nothing", BEST)
-    keeper = best.BestCheckpoints(folder, EXPERIMENT, {})
+    keeper = best.BestCheckpoints(folder, EXPERIMENT, {}, 600)
     keeper.offer(7, (0.0, 2.0))
     keeper.offer(9, (0.0, 1.0))
     assert best.locate(folder, BEST) == (folder / BEST, 9)
@@ -216,9 +216,9 @@ def test_runs_without_best_checkpoints_and_damaged_ones_are_one_sentence(saved):
 
 def test_a_damaged_checkpoint_does_not_count_in_a_resumed_training(tmp_path, capsys):
     for iteration in (1, 2, 3):
-        best.BestCheckpoints(tmp_path, EXPERIMENT, {}).offer(iteration, (0.0, 0.0))
+        best.BestCheckpoints(tmp_path, EXPERIMENT, {}, 600).offer(iteration, (0.0, 0.0))
     (tmp_path / BEST / "model2.data-00000-of-00001").write_bytes(b"")
-    keeper = best.BestCheckpoints(tmp_path, EXPERIMENT, {})
+    keeper = best.BestCheckpoints(tmp_path, EXPERIMENT, {}, 600)
     keeper.begin(2)
     assert "best/model2 is damaged, and does not count among the best" in capsys.readouterr().out
     for iteration in (3, 4, 5, 6, 7):
@@ -228,7 +228,7 @@ def test_a_damaged_checkpoint_does_not_count_in_a_resumed_training(tmp_path, cap
 
 
 def test_a_full_disk_costs_best_only(tmp_path, monkeypatch, capsys):
-    keeper = best.BestCheckpoints(tmp_path, EXPERIMENT, {})
+    keeper = best.BestCheckpoints(tmp_path, EXPERIMENT, {}, 600)
     keeper.offer(1, (0.0, 1.0))
     with monkeypatch.context() as patch:
         patch.setattr(checkpoints, "flush", lambda path: (_ for _ in ()).throw(OSError(28, "No space left on device")))
@@ -238,3 +238,24 @@ def test_a_full_disk_costs_best_only(tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().err.count("training continues, and best/ keeps what it has") == 1
     keeper.offer(4, (0.0, 0.7))
     assert best.best(tmp_path, 2) == [4, 1]
+
+
+def test_validations_on_other_tasks_are_refused_and_earlier_versions_are_not(tmp_path):
+    best.BestCheckpoints(tmp_path, EXPERIMENT, {}, 20).offer(1, (0.0, 0.1))
+    best.BestCheckpoints(tmp_path, EXPERIMENT, {}, 20).refuse_other_validations()
+    with pytest.raises(UserError, match=r"on 20 tasks, .* on 600: give --validation_tasks=20, or remove"):
+        best.BestCheckpoints(tmp_path, EXPERIMENT, {}, 600).refuse_other_validations()
+    (tmp_path / "earlier").mkdir()
+    rank = tf.Variable([0.0, 0.1], dtype=tf.float64)
+    checkpoints.Checkpoints(tmp_path / "earlier" / BEST, EXPERIMENT, {"rank": rank}).save(1)
+    best.BestCheckpoints(tmp_path / "earlier", EXPERIMENT, {}, 600).refuse_other_validations()
+
+
+def test_a_run_resumes_with_other_validation_tasks_only_without_validating(runs, tmp_path):
+    run = runs.training(tmp_path, Schedule(summary=0, save=2, validate=2, tasks=5))
+    at_save(run, 2, ctrl_c)
+    assert not run.run()
+    other = Schedule(summary=0, save=2, validate=2, tasks=6)
+    with pytest.raises(UserError, match="give --validation_tasks=5"):
+        runs.training(tmp_path, other).run()
+    assert runs.training(tmp_path, other._replace(validate=0)).run()

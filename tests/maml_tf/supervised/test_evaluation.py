@@ -200,12 +200,13 @@ def test_csv_is_the_originals_with_the_query_figure_added(tmp_path):
         assert row[24:] == ["0"] * 12
 
 
-def test_pkl_is_the_originals(tmp_path):
+def test_pkl_is_read_as_the_originals(tmp_path):
     found = images()
-    path = write(found, tmp_path, 5, 0.01).with_suffix(".pkl")
+    path = write(found, tmp_path, 5, 0.01, iteration=7).with_suffix(".pkl")
     assert path.name == "test_ubs5_stepsize0.01.pkl"
     results = pickle.loads(path.read_bytes())
-    assert list(results) == ["mses"]
+    assert list(results) == ["mses", "iteration"]  # the original's has no iteration
+    assert results["iteration"] == 7
     assert results["mses"].shape == (600, 11)
     np.testing.assert_array_equal(results["mses"][:, 0], found.support)
     np.testing.assert_array_equal(results["mses"][:, 1:], found.query[:, 1:])
