@@ -101,8 +101,8 @@ class Episodes:
         self._flags = flags
         for split in self.splits:
             self._check(split)
-        for queries in dict.fromkeys(self.queries.values()):
-            self._check_lengths([split for split in self.splits if self.queries[split] == queries], queries)
+        for number in dict.fromkeys(self.queries.values()):
+            self._check_lengths([split for split in self.splits if self.queries[split] == number], number)
 
     @property
     def input_shape(self) -> tuple[int, ...]:

@@ -23,7 +23,7 @@ _MOST_WEIGHTS = 50_000
 
 _NOT_VECTORISED = re.compile(  # errors of tf.vectorized_map
     r"No pfor vectorization defined for \w+|Input \S+ of op '\w+' expected to be loop invariant"
-    r"|dtype variant is not \w+"
+    r"|<dtype: 'variant'> is not compatible"
 )
 
 

@@ -176,5 +176,5 @@ def test_step_sizes_that_cannot_be_used_are_refused_wherever_they_are_given(task
     with pytest.raises(UserError, match=message):
         maml.adapt(few.support_x[0], few.support_y[0], 2, step_size)
     if not isinstance(step_size, np.ndarray):
-        with pytest.raises(UserError, match="finite number|step_size has 3 numbers, but 2 variables adapt"):
+        with pytest.raises(UserError, match=r"finite number|step_size has 3 numbers, but 2 variables adapt"):
             MAML(model, losses.mse, step_size=step_size)

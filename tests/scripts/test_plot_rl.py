@@ -97,9 +97,10 @@ def test_files_without_a_whole_row_are_one_sentence(run, tmp_path, content):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--seeds="], "--seeds must be integers"),
+        (["--seeds="], "flag --seeds=: give a value, or leave the flag out"),
         (["--seeds=-1"], "--seed must be at least 0, not -1"),
         (["--seeds=1,x"], "--seeds must be integers"),
+        (["--seeds=5", "--seed=1"], "--seed and --seeds both name seeds: give one of them"),
         (["--seeds=5"], "train by `python -m scripts.train_rl --seed=5`"),
     ],
 )

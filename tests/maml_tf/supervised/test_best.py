@@ -253,7 +253,7 @@ def test_validations_on_other_tasks_are_refused_and_earlier_versions_are_not(tmp
 
 def test_a_run_resumes_with_other_validation_tasks_only_without_validating(runs, tmp_path):
     run = runs.training(tmp_path, Schedule(summary=0, save=2, validate=2, tasks=5))
-    at_save(run, 2, ctrl_c)
+    at_save(run, 4, ctrl_c)
     assert not run.run()
     other = Schedule(summary=0, save=2, validate=2, tasks=6)
     with pytest.raises(UserError, match="give --validation_tasks=5"):
