@@ -31,7 +31,7 @@ from rl.experiment import RLExperiment
 
 FLAGS, FROM_SCRATCH, SOURCE = Path("docs/flags.md"), Path("docs/from-scratch.md"), Path("docs/from_scratch.py")
 NO_COMMANDS = ("__init__", "benchmark_record", "benchmark_turns", "benchmark_worker")
-NO_COMMANDS += ("record", "results", "rows", "served", "tables", "verify")
+NO_COMMANDS += ("record", "results", "rows", "served", "tables", "updates", "verify")
 FORMER = ("test_rl", "benchmark_rl_sampling", "sgemm")
 INSTALLED = {"train_rl": "maml-rl train", "evaluate_rl": "maml-rl evaluate", "export_rl": "maml-rl export"}
 _CELL = re.compile(r'^"""\n(.*?)^"""\n', re.DOTALL | re.MULTILINE)
@@ -103,7 +103,8 @@ def _experiments():
         for ways in (5, 20) if name == "omniglot" else (5,):
             usual = Experiment.of(datasource=name, num_classes=ways)
             queries = usual.dataset.queries or usual.update_batch_size
-            title = f"{name}, {ways}-way" if name == "omniglot" else name
+            kind = "20-way and more" if ways == 20 else "below 20-way"
+            title = f"{name}, {kind}" if name == "omniglot" else name
             found[title] = dataclasses.replace(usual, queries=queries)
     return found
 

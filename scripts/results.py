@@ -7,7 +7,8 @@ from maml_tf.supervised.datasets import DATASETS
 from maml_tf.supervised.experiment import Experiment
 from maml_tf.supervised.variants import preset
 from rl import envs
-from scripts.rows import Baseline, Policy, Supervised, policy_settings, published_update
+from scripts.rows import Baseline, Policy, Supervised, policy_settings
+from scripts.updates import published_update
 
 
 def _images(name, title, **settings):
@@ -78,17 +79,18 @@ def _elsewhere(dataset, column, percent, ci95):
 def _sinusoid(learner, **settings):
     """Makes the result of a learner of sinusoids; the error of the authors' code is its published number."""
     experiment, curve = Experiment.of(**settings), published.original_sinusoid()[learner]
-    update = min(published_update(experiment), len(curve.mean) - 1)
+    name = f"sinusoid_10shot_{learner}"
+    update = min(published_update(experiment, name), len(curve.mean) - 1)
     title = f"sinusoid, K = 10, {'MAML' if learner == 'maml' else learner}"
     number = f"{curve.mean[update]} +- {curve.ci95[update]}"
-    return Supervised(f"sinusoid_10shot_{learner}", title, number, experiment)
+    return Supervised(name, title, number, experiment)
 
 
 def _policy(env, policy):
-    settings = policy_settings(env, policy)
-    curve, update = published.published_returns(env.published)[policy], published_update(settings)
+    name, settings = f"{env.name}_{policy}", policy_settings(env, policy)
+    curve, update = published.published_returns(env.published)[policy], published_update(settings, name)
     title = f"{env.title}, {'MAML' if policy == 'maml' else policy}"
-    return Policy(f"{env.name}_{policy}", title, f"{curve.mean[update]:.1f} +- {curve.ci95[update]:.1f}", settings)
+    return Policy(name, title, f"{curve.mean[update]:.1f} +- {curve.ci95[update]:.1f}", settings)
 
 
 _PUBLISHED = [env for env in envs.ENVIRONMENTS.values() if env.published]

@@ -15,6 +15,7 @@ from maml_tf.supervised.datasets import MINIIMAGENET, ImageDataset
 from maml_tf.supervised.experiment import Experiment
 from rl import envs
 from rl.experiment import RLExperiment
+from scripts.updates import published_update, updates_text
 
 
 class Options(NamedTuple):
@@ -151,7 +152,7 @@ class Supervised(_Trained):
 
     def ours(self, options):
         """Reads our number after as many updates as the published number."""
-        update = published_update(self.settings)
+        update = published_update(self.settings, self.name)
         with log.rows(self._test(options)) as (means, _, ci95s):
             mean, ci95 = (float(row[f"update{update}"]) for row in (means, ci95s))
             diverged = int(means.get(f"diverged_update{update}", 0))  # older files lack it
@@ -262,9 +263,9 @@ class Policy(_Trained):
         return run_folder(self.shortened(options), options.logdir)
 
     def ours(self, options):
-        """Reads our return after as many updates as were published."""
+        """Reads our return after as many updates as the published one."""
         split, updates, means, ci95s = self.curve(options)
-        at = updates.index(str(published_update(self.settings)))
+        at = updates.index(str(published_update(self.settings, self.name)))
         return Ours(f"{split}, {updates_text(int(updates[at]))}", f"{means[at]} +- {ci95s[at]}")
 
     def curve(self, options, *, best=False):
@@ -281,18 +282,6 @@ def _texts(mean, ci95, percent):
         return f"{100 * mean:.2f}", f"{100 * ci95:.2f}"
     form = ".4f" if mean < 0.01 else ".3f" if mean < 1000 else ".1e"
     return f"{mean:{form}}", f"{ci95:{form}}" if math.isfinite(ci95) else "-"
-
-
-def updates_text(number: int) -> str:
-    """Formats a number of updates: "1 update", "2 updates"."""
-    return f"{number} update{'' if number == 1 else 's'}"
-
-
-def published_update(settings: Experiment | RLExperiment) -> int:
-    """Returns the number of updates after which a number was published."""
-    if settings.baseline == "oracle":  # it has nothing to adapt to; the original's csv has its error on the support
-        return 0
-    return settings.reported_update if isinstance(settings, Experiment) else envs.find(settings.env).protocol.updates
 
 
 def policy_settings(env: envs.Environment, policy: str) -> RLExperiment:

@@ -15,6 +15,7 @@ from maml_tf.supervised.datasets import DATASETS
 from scripts import benchmark_record
 from scripts.record import Line, read
 from scripts.results import RESULTS
+from scripts.updates import AFTER_ONE
 
 ROOT = Path(__file__).parents[1]
 PAGES = ROOT / "README.md", ROOT / "RESULTS.md", ROOT / "docs" / "performance.md"
@@ -29,7 +30,6 @@ _MEASURED = {
     "benchmark_memory": (benchmark_record.PEERS, benchmark_record.memory_table),
     "benchmark_against": (benchmark_record.AGAINST, benchmark_record.against_table),
 }
-_AFTER_ONE = {"sinusoid_10shot_maml", "point_navigation_maml"}  # trained for one update
 
 
 def write() -> list[Path]:
@@ -82,7 +82,7 @@ def summary(lines: Sequence[Line]) -> list[list[str]]:
         if not of_row:
             cells.append([result.title, "", result.published or "none", "not run", f"`{name}`"])
             continue
-        update = "1" if name in _AFTER_ONE else of_row[0].updates.split()[-1]
+        update = "1" if name in AFTER_ONE else of_row[0].updates.split()[-1]
         theirs = of_row[0].theirs_by_update.get(update, "none")
         cells.append([result.title, update, str(theirs), _ours(of_row, update), f"`{name}`"])
     return cells

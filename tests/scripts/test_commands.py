@@ -12,7 +12,7 @@ from scripts import flops, sgemm, test_rl
 
 ROOT = Path(__file__).parents[2]
 NO_COMMANDS = {"__init__", "benchmark_record", "benchmark_turns", "benchmark_worker", "record", "results", "rows"}
-NO_COMMANDS |= {"served", "tables", "verify"}
+NO_COMMANDS |= {"updates", "served", "tables", "verify"}
 COMMANDS = sorted({file.stem for file in ROOT.glob("scripts/*.py")} - NO_COMMANDS)
 SLOW_TO_LOAD = ("tensorflow", "keras", "mujoco", "matplotlib")
 
