@@ -13,6 +13,7 @@ from rl.experiment import RLExperiment
 from scripts import evaluate_rl, record, train_rl
 from scripts.record import Line, Number
 from scripts.results import RESULTS
+from scripts.updates import AFTER_ONE
 from scripts.rows import Baseline
 
 LINES = record.read()
@@ -48,6 +49,7 @@ def test_published_numbers_are_the_published(name):
     for line in LINES:
         if line.row == name:
             *_, last = [*line.theirs_by_update.values()] or [None]
+            last = line.theirs_by_update["1"] if name in AFTER_ONE else last
             theirs = [float(text) for text in RESULTS[name].published.split(" +- ")] if last else []
             assert theirs == ([] if last is None else [float(text) for text in last if text != record.NONE])
             assert bool(last) == bool(RESULTS[name].published)
