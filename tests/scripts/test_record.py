@@ -13,8 +13,8 @@ from rl.experiment import RLExperiment
 from scripts import evaluate_rl, record, train_rl
 from scripts.record import Line, Number
 from scripts.results import RESULTS
-from scripts.updates import AFTER_ONE
 from scripts.rows import Baseline
+from scripts.updates import AFTER_ONE
 
 LINES = record.read()
 
