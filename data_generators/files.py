@@ -151,7 +151,7 @@ def check_name(path: str | Path, remedy: str) -> None:
     if "[" in name or (os.sep == "/" and "\\" in name):
         why = "holds a [ or \\, which TensorFlow takes for a pattern when it reads"
     if re.match(r"\w{2,}:[/\\]", name):
-        why = "is the address of something that is not on this machine"
+        why = "looks like an address, and not like the path of a folder"
     if why:
         raise UserError(f"the name {name!r} {why}: {remedy}")
 

@@ -6,6 +6,7 @@ from typing import Any
 from data_generators.errors import UserError
 from maml_tf.backend import keras, tf
 from maml_tf.logits import name_of
+from maml_tf.users_losses import in_keras_order
 
 
 def by_names(metrics: Iterable | Mapping | Callable | str | None) -> dict[str, Any]:
@@ -29,6 +30,7 @@ def by_names(metrics: Iterable | Mapping | Callable | str | None) -> dict[str, A
 
 
 def _name(metric):
+    metric = metric.args[0] if getattr(metric, "func", None) is in_keras_order else metric
     return metric if isinstance(metric, str) else str(getattr(metric, "name", None) or name_of(metric))
 
 

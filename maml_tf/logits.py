@@ -119,5 +119,6 @@ _OPERATIONS_THROUGH = "Squeeze", "ExpandDims", "Reshape", "Transpose"  # of kera
 
 
 def name_of(function: Any) -> str:
-    """The name of a function, or of an object's class."""
-    return getattr(innermost(function), "__name__", type(function).__name__)
+    """The name of a function, also within a partial, or of an object's class."""
+    inner = innermost(function)
+    return getattr(inner, "__name__", None) or type(inner).__name__

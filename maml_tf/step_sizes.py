@@ -108,14 +108,16 @@ def given(step_size: Any, num_updates: int, dtype: tf.DType) -> Any:
     Raises:
         UserError: step_size is an array of another shape, or not of finite numbers.
     """
-    shape = () if step_size is None or isinstance(step_size, list | tuple) else np.shape(step_size)
+    shape = () if step_size is None or isinstance(step_size, list | tuple) else tuple(np.shape(step_size))
     if shape not in ((), (num_updates,)):
-        raise UserError(f"step_size has the shape {tuple(shape)}, but there are {num_updates} updates")
-    if shape and not tf.is_symbolic_tensor(step_size):
-        step_size = tf.constant([checked(float(size)) for size in np.asarray(step_size)], dtype)
-    elif step_size is not None:
-        step_size = checked(step_size)
-    return tf.nest.map_structure(lambda s: tf.constant(s, dtype) if isinstance(s, float) else s, step_size)
+        raise UserError(f"step_size has the shape {shape}, but there are {num_updates} updates")
+    if step_size is None:
+        return None
+    if not shape:
+        return tf.nest.map_structure(lambda s: tf.constant(s, dtype) if isinstance(s, float) else s, checked(step_size))
+    if tf.executing_eagerly():
+        checked([float(size) for size in np.asarray(step_size)])
+    return tf.cast(step_size, dtype)
 
 
 def by_update(step_size: Any) -> Any:

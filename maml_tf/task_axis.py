@@ -221,7 +221,8 @@ class Compiler:
             try:
                 results = function(*args)
             except (ValueError, TypeError) as error:
-                if unknown := _NOT_VECTORISED.search(str(error)):
+                unknown = _NOT_VECTORISED.search(str(error))
+                if unknown and self._task_axis == VECTORIZE:
                     what = f"TensorFlow cannot vectorise the model, loss or metrics over tasks ({unknown[0]})"
                     raise UserError(f"{what}: give task_axis='map'") from error
                 raise

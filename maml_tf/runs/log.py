@@ -98,11 +98,18 @@ class Contents(NamedTuple):
     rows: dicts of column -> text, "" where there is no number.
     damaged: whether the file has rows that cannot be read, another delimiter than a comma, or other columns.
     half: whether the file ends in an incomplete row.
+    cut: whether the last of the rows lacks its line's end, so that its last number may lack digits.
     """
 
     rows: list[dict[str, str]]
     damaged: bool
     half: bool = False
+    cut: bool = False
+
+    @property
+    def certain(self) -> list[dict[str, str]]:
+        """The rows without the last one if it is cut."""
+        return self.rows[:-1] if self.cut else self.rows
 
 
 class Table:
@@ -138,14 +145,14 @@ class Table:
             found = Contents([], damaged=False)
         except OSError:  # for example, a folder has that name
             found = Contents([], damaged=True)
-        kept = [row for row in found.rows if int(row[ITERATION]) < iteration]
+        kept = [row for row in found.certain if int(row[ITERATION]) < iteration]
         self._attempt(self._replace, kept, found.damaged)
         return kept
 
     def rows(self) -> list[dict[str, str]]:
         """The rows that can be read, dicts of column -> text; an empty list if the file cannot be opened."""
         try:
-            return read(self.path, self.columns).rows
+            return read(self.path, self.columns).certain
         except OSError:
             return []
 
@@ -197,11 +204,11 @@ def read(path: str | Path, columns: Sequence[str]) -> Contents:
         names, body = list(columns), lines
     places = _places(names, columns)
     rows = [_row(_cells(line, delimiter), len(names), columns, places, delimiter) for line in body]
-    half = bool(rows) and not data.endswith((b"\n", b"\r"))  # its last number may lack digits
-    rows[-1:] = [None] if half else rows[-1:]
+    cut = bool(rows) and not data.endswith((b"\n", b"\r"))
+    half = cut and rows[-1] is None
     whole = [row for row in rows if row is not None]
     damaged = len(whole) + half < len(rows) or delimiter != "," or not set(header) <= set(columns)
-    return Contents(whole, damaged, half)
+    return Contents(whole, damaged, half, cut and not half)
 
 
 @contextlib.contextmanager

@@ -146,8 +146,8 @@ def _put_other_table_aside(path, columns):
     """Renames a csv that has other columns than these."""
     if not path.is_file() or not path.stat().st_size:
         return
-    with open(path, newline="", encoding="utf-8-sig", errors="replace") as file:
-        if next(csv.reader(file), []) == columns:
+    with open(path, encoding="utf-8-sig", errors="replace") as file:
+        if file.readline().rstrip("\n") == ",".join(columns):
             return
     aside = path.rename(free_name(path, "old"))
     print(f"{path} had other columns: it is now {aside.name}")

@@ -87,6 +87,8 @@ def run(flags: Flags) -> None:
     returns, *trajectories = style.paths(
         flags, [f"{name}_{shown}" for shown in what], run_folder(experiment, flags.logdir).parent
     )
+    if (earlier := returns.with_suffix(".csv")).exists():
+        print(f"The earlier {earlier} will be replaced: another --name keeps both")
     adaptations = evaluate(
         experiment,
         policies,
@@ -97,8 +99,6 @@ def run(flags: Flags) -> None:
     )
     rows = RETURNS.numbers(adaptations, flags.update, experiment.env)
     print(*return_table(rows), sep="\n")
-    if returns.with_suffix(".csv").exists():
-        print(f"The earlier {returns.with_suffix('.csv')} is replaced: give another --name to keep both")
     published_horizon = envs.find(experiment.env).horizon
     if experiment.horizon != published_horizon and any(row["published_mean"] is not None for row in rows):
         print(f"Returns are sums over steps: published ones over {published_horizon}, ours over {experiment.horizon}")

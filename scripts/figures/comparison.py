@@ -1,7 +1,9 @@
 """Compares tests of several runs on the same tasks: their metrics, and their paired differences to the first."""
 
 import functools
+import os
 import pickle
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -146,7 +148,8 @@ def _load(path):
         raise UserError(f"{missing} with the metric of every task: {_remedy(folder, experiment)}")
     metrics, iteration = _metrics(file)
     latest = max(checkpoints.available(folder), default=0)
-    if path.is_dir() and iteration is not None and iteration < latest:
+    of_the_last = path.is_dir() and not re.search(r"_(best|iter\d|ensemble\d)", file.stem)
+    if of_the_last and iteration is not None and iteration < latest:
         tested = f"{file} is a test of iteration {iteration}, but the run has {latest}"
         print(f"warning: {tested}: {_remedy(folder, experiment)}", file=sys.stderr)
     shots, conditions = of_tasks(file.stem) or (None, None)
@@ -161,7 +164,7 @@ def _load(path):
     dataset = experiment and experiment.dataset
     of_folder = isinstance(dataset, ImageDataset) and dataset.data_dir is None
     data = folder.resolve().parent if of_folder else None
-    return Test(path.resolve().name, file, metrics, experiment, tasks, iteration, data)
+    return Test(os.path.basename(os.path.abspath(path)), file, metrics, experiment, tasks, iteration, data)
 
 
 def _pkl(path):

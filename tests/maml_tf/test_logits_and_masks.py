@@ -222,4 +222,11 @@ def test_a_partial_has_the_name_of_its_function():
         return 2 * metric(outputs, targets)
 
     assert logits.name_of(functools.partial(scaled, keras.losses.mean_squared_error)) == "scaled"
-    assert list(keras_means.by_names([functools.partial(scaled, losses.mse), losses.mse])) == ["scaled", "mse"]
+
+    class Scaled:
+        def __call__(self, scale, outputs, targets):
+            return scale * losses.mse(outputs, targets)
+
+    metrics = [functools.partial(scaled, losses.mse), functools.partial(Scaled(), 2), losses.mse]
+    metrics.append(users_losses.targets_first(keras.losses.mean_absolute_error))
+    assert list(keras_means.by_names(metrics)) == ["scaled", "Scaled", "mse", "mean_absolute_error"]

@@ -178,3 +178,46 @@ def test_step_sizes_that_cannot_be_used_are_refused_wherever_they_are_given(task
     if not isinstance(step_size, np.ndarray):
         with pytest.raises(UserError, match=r"finite number|step_size has 3 numbers, but 2 variables adapt"):
             MAML(model, losses.mse, step_size=step_size)
+
+
+FORMS = {
+    "NumPy's": np.float32(0.125),
+    "an array without axes": np.array(0.125),
+    "a tensor": tf.constant(0.125, tf.float64),
+    "a variable": tf.Variable(0.125, dtype=tf.float64),
+    "a variable of Keras": keras.Variable(0.125, dtype="float64"),
+    "one for each variable": [0.125, np.float32(0.125)],
+    "a tuple of them": (0.125, 0.125),
+    "an array of one for each update": np.full(3, 0.125, np.float32),
+    "a tensor of them": tf.fill([3], tf.constant(0.125)),
+    "a variable of them": tf.Variable(np.full(3, 0.125)),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_step_size_may_have_any_of_these_forms(tasks, form):
+    maml, task = MAML(networks.mlp((3,), 2, (), dtype="float64"), losses.mse), (tasks.support_x[0], tasks.support_y[0])
+    given, expected = FORMS[form], maml.adapt(*task, 3, 0.125).params
+    compiled = tf.function(lambda: maml.adapt(*task, 3, given), autograph=False)
+    for found in (maml.adapt(*task, 3, given), compiled()):
+        for value, other in zip(found.params, expected, strict=True):
+            np.testing.assert_allclose(value, other, rtol=1e-12)
+    curves = maml.evaluate(tasks, 3, given)["losses"]
+    np.testing.assert_allclose(curves, maml.evaluate(tasks, 3, 0.125)["losses"], rtol=1e-12)
+
+
+def test_an_adaptation_can_be_differentiated_in_the_step_sizes_of_its_updates(tasks):
+    maml = MAML(networks.mlp((3,), 2, (), dtype="float64"), losses.mse)
+
+    def first_weight(alphas):
+        return tf.reduce_sum(maml.adapt(tasks.support_x[0], tasks.support_y[0], 2, alphas).params[0])
+
+    alphas = tf.constant([0.1, 0.2], tf.float64)
+    with tf.GradientTape() as tape:
+        tape.watch(alphas)
+        value = first_weight(alphas)
+    found = tape.gradient(value, alphas)
+    for update in range(2):
+        change = 1e-6 * tf.one_hot(update, 2, dtype=tf.float64)
+        slope = (first_weight(alphas + change) - first_weight(alphas - change)) / 2e-6
+        np.testing.assert_allclose(found[update], slope, rtol=1e-6)

@@ -228,9 +228,11 @@ def test_tests_say_of_which_iteration_they_are_and_old_ones_are_told(call, run_f
     for folder, iteration in zip(folders, (latest - 1, latest), strict=True):
         found = Evaluation("loss", np.ones(3), np.ones((3, 11)))
         write(found, folder, 3, experiment.update_lr, iteration=iteration)
+        write(found, folder, 3, experiment.update_lr, Conditions(checkpoint="best"), iteration=1)
     result = call(compare.main, "old", "../" + tmp_path.name + "/new")
     assert result.returncode == 0
-    [warning] = result.stderr.splitlines()
+    [warning] = result.stderr.splitlines()  # none of a test that is meant to be of another checkpoint:
+    assert call(compare.main, f"old/{NAME}_best.pkl", "--updates=1").stderr == ""
     assert f"old/{NAME}.pkl is a test of iteration {latest - 1}, but the run has {latest}: make it by `" in warning
     found = [(row["run"], row["iteration"]) for row in rows(tmp_path / "old" / "comparison.csv")]
     assert found == [("old", str(latest - 1)), ("new", str(latest))]
@@ -239,5 +241,7 @@ def test_tests_say_of_which_iteration_they_are_and_old_ones_are_told(call, run_f
 def test_a_run_that_is_named_by_a_dot_has_its_own_name(run_folder, tmp_path, monkeypatch):
     folder = shutil.copytree(run_folder, tmp_path / "first")
     made(folder, 0)
+    (tmp_path / "mine").symlink_to(folder)
+    assert comparison.load([str(tmp_path / "mine")])[0].label == "mine"
     monkeypatch.chdir(folder)
     assert comparison.load(["."])[0].label == "first"

@@ -51,10 +51,10 @@ def test_a_baseline_with_settings_of_its_own_is_evaluated_by_the_flags_of_its_tr
     assert code == 0, err
     code, out, err = run(evaluate_rl, *flags, "--trajectories=2", "--out=out")
     assert code == 0, err
-    assert "is replaced" not in out
+    assert "replaced" not in out
     code, out, err = run(evaluate_rl, *flags, "--trajectories=2", "--out=out")
     assert code == 0, err
-    assert "The earlier out/point_navigation_oracle_returns.csv is replaced: give another --name to keep both" in out
+    assert "The earlier out/point_navigation_oracle_returns.csv will be replaced: another --name keeps both\n" in out
     assert "oracle: the policy of iteration 2" in out
     assert "left out" not in out
     assert {file.name for file in (tmp_path / "out").iterdir()} == {

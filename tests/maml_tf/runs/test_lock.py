@@ -153,7 +153,7 @@ def test_lock_ends_with_whoever_holds_it(tiny_maml, tmp_path):
     [
         ("runs [1]", "which TensorFlow takes for a pattern"),
         ("back\\slash", "which TensorFlow takes for a pattern"),
-        ("gs:/bucket/logs", "not on this machine"),  # as Path has gs://bucket/logs
+        ("gs:/bucket/logs", "looks like an address"),  # as Path has gs://bucket/logs
         ("a\0b", "holds a NUL byte"),
         ("a\udcff", "is not UTF-8"),
     ],

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from maml_tf.runs import log
 from maml_tf.runs.log import Table, summaries
 from maml_tf.supervised import training
 from maml_tf.supervised.evaluation import Evaluation
@@ -174,6 +175,9 @@ def test_a_last_row_without_its_end_may_lack_digits(path, capsys):
     for cut in range(1, len(last)):
         assert resumed(path, WHOLE[:-cut]) == "".join(rows)
     assert capsys.readouterr() == ("", "")
+    path.write_text(WHOLE[:-1])
+    assert len(Table(path, COLUMNS).rows()) == len(rows) - 1
+    assert len(log.read(path, ("iteration", *COLUMNS)).rows) == len(rows)  # for files that others write
 
 
 def test_columns_that_an_earlier_version_lacked_are_empty(path):
