@@ -25,9 +25,9 @@ def checked(step_size: Any) -> Any:
         [0.5, 1.0]
     """
     if isinstance(step_size, list | tuple):
-        is_array = [not isinstance(size, list | tuple) and np.ndim(size) > 0 for size in step_size]
+        is_array = [not isinstance(size, list | tuple) and len(np.shape(size)) > 0 for size in step_size]
         return type(step_size)(s if array else checked(s) for s, array in zip(step_size, is_array, strict=True))
-    if np.ndim(step_size):
+    if len(np.shape(step_size)):  # a variable in a graph has no np.ndim
         shape = tuple(np.shape(step_size))
         raise UserError(f"step_size must be a number, or a list with one for each variable, not an array of {shape}")
     is_number = isinstance(step_size, numbers.Real) and not isinstance(step_size, bool)

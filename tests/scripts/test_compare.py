@@ -232,7 +232,7 @@ def test_tests_say_of_which_iteration_they_are_and_old_ones_are_told(call, run_f
     result = call(compare.main, "old", "../" + tmp_path.name + "/new")
     assert result.returncode == 0
     [warning] = result.stderr.splitlines()  # none of a test that is meant to be of another checkpoint:
-    assert call(compare.main, f"old/{NAME}_best.pkl", "--updates=1").stderr == ""
+    assert call(compare.main, f"old/{NAME}_best.pkl", "--updates=1", "--out=best").stderr == ""
     assert f"old/{NAME}.pkl is a test of iteration {latest - 1}, but the run has {latest}: make it by `" in warning
     found = [(row["run"], row["iteration"]) for row in rows(tmp_path / "old" / "comparison.csv")]
     assert found == [("old", str(latest - 1)), ("new", str(latest))]
