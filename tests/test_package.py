@@ -20,7 +20,7 @@ PACKAGES = ("data_generators", "maml_tf", "rl")
 RUNTIME = {"tensorflow", "keras", "tensorboard", "numpy", "pillow", "absl-py", "tqdm"}
 EXTRAS = {
     "rl": {"gymnasium", "mujoco", "tensorflow-probability", "tf-keras", "setuptools", "matplotlib"},
-    "dev": {"pytest", "pytest-xdist", "pyyaml", "ruff", "mypy", "nbclient", "ipykernel"},
+    "dev": {"pytest", "pytest-xdist", "keras-tuner", "pyyaml", "ruff", "mypy", "nbclient", "ipykernel"},
     "docs": {"latex2mathml", "mkdocs", "mkdocs-material", "mkdocstrings-python", "ruff"},
 }
 BUILD = "import sys; from setuptools import build_meta; print(build_meta.build_wheel(sys.argv[1]))"

@@ -114,7 +114,7 @@ def test_a_step_size_for_each_weight():
 
 @pytest.mark.parametrize("sizes", [[], [0.1], [0.1, 0.1, 0.1]])
 def test_a_wrong_number_of_step_sizes_is_refused(sizes):
-    with pytest.raises(ValueError, match=f"{len(sizes)} step sizes for 2 parameters"):
+    with pytest.raises(ValueError, match=f"{len(sizes)} step sizes for 2 variables that adapt"):
         adapt(lambda p, s: (p[0] * p[1], s), [tf.constant(1.0), tf.constant(1.0)], (), step_size=sizes, num_updates=1)
 
 

@@ -147,6 +147,7 @@ def test_a_function_of_ones_own_is_given_again(tmp_path):
     assert_same(fitted(keras.saving.load_model(tmp_path / "model.keras", objects)), fitted(made))
 
 
+@pytest.mark.slow
 def test_tuner(tmp_path):
     import keras_tuner  # takes a second
 

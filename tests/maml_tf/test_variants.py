@@ -194,9 +194,14 @@ FORMS = {
 }
 
 
+@pytest.fixture(scope="module")
+def maml():
+    return MAML(networks.mlp((3,), 2, (), dtype="float64"), losses.mse, task_axis="map", jit=False)
+
+
 @pytest.mark.parametrize("form", FORMS)
-def test_a_step_size_may_have_any_of_these_forms(tasks, form):
-    maml, task = MAML(networks.mlp((3,), 2, (), dtype="float64"), losses.mse), (tasks.support_x[0], tasks.support_y[0])
+def test_a_step_size_may_have_any_of_these_forms(tasks, maml, form):
+    task = tasks.support_x[0], tasks.support_y[0]
     given, expected = FORMS[form], maml.adapt(*task, 3, 0.125).params
     compiled = tf.function(lambda: maml.adapt(*task, 3, given), autograph=False)
     for found in (maml.adapt(*task, 3, given), compiled()):
@@ -206,9 +211,7 @@ def test_a_step_size_may_have_any_of_these_forms(tasks, form):
     np.testing.assert_allclose(curves, maml.evaluate(tasks, 3, 0.125)["losses"], rtol=1e-12)
 
 
-def test_an_adaptation_can_be_differentiated_in_the_step_sizes_of_its_updates(tasks):
-    maml = MAML(networks.mlp((3,), 2, (), dtype="float64"), losses.mse)
-
+def test_an_adaptation_can_be_differentiated_in_the_step_sizes_of_its_updates(tasks, maml):
     def first_weight(alphas):
         return tf.reduce_sum(maml.adapt(tasks.support_x[0], tasks.support_y[0], 2, alphas).params[0])
 
