@@ -46,10 +46,10 @@ class BestCheckpoints:
 
     def refuse_other_validations(self) -> None:
         """Raises UserError if there are checkpoints that were validated on another number of tasks."""
-        tasks = int(self._tasks)
-        for other in {_held(self._folder, iteration, _TASKS, tasks) for iteration in ranks(self._folder)} - {tasks}:
+        tasks, folder = int(self._tasks), self._store.folder
+        for other in {_tasks_of(folder / f"model{iteration}", tasks) for iteration in ranks(self._folder)} - {tasks}:
             raise UserError(
-                f"{self._store.folder} was chosen by validations on {other} tasks, which do not compare with those on "
+                f"{folder} was chosen by validations on {other} tasks, which do not compare with those on "
                 f"{tasks}: give --validation_tasks={other}, or remove that folder to choose anew"
             )
 
@@ -80,10 +80,10 @@ def ranks(folder: str | Path) -> dict[int, Rank]:
     return found
 
 
-def _held(folder, iteration, name, default):
-    """What a checkpoint in best/ holds by that name; the default for one of an earlier version, which lacks it."""
-    path = str(folder / BEST / f"model{iteration}")
-    return int(tf.train.load_variable(path, name)) if name in dict(tf.train.list_variables(path)) else default
+def _tasks_of(path, unknown):
+    """The number of tasks that a checkpoint was validated on; those of earlier versions do not tell."""
+    told = _TASKS in dict(tf.train.list_variables(str(path)))
+    return int(tf.train.load_variable(str(path), _TASKS)) if told else unknown
 
 
 def best(folder: str | Path, count: int = 1) -> list[int]:

@@ -172,3 +172,15 @@ def test_a_model_trained_on_class_ids_takes_class_ids(tmp_path):
     loaded = tf.saved_model.load(str(ours.export(tmp_path / "ids")))
     answer = call(loaded, "adapt_and_predict", support_inputs=x[0], support_labels=ids[0], query_inputs=x[0])
     assert_close(answer["query_outputs"], ours.predict(x[0], ours.adapt(x[0], ids[0])))
+
+
+def test_labels_of_an_evaluation_do_not_change_those_that_an_export_takes():
+    ours = MAML(keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)]), losses.SoftmaxCrossEntropy(), **SETTINGS)
+    rng = np.random.default_rng(0)
+    x, ids = rng.normal(size=(2, 6, 4)).astype(np.float32), rng.integers(3, size=(2, 6))
+    one_hot = np.eye(3, dtype=np.float32)[ids]
+    ours.evaluate(Tasks(x, ids, x, ids), 1)
+    assert ours.target_spec.dtype == tf.int64
+    ours.train_step(Tasks(x, one_hot, x, one_hot))
+    ours.evaluate(Tasks(x, ids, x, ids), 2)
+    assert (ours.target_spec.shape.as_list(), ours.target_spec.dtype) == ([None, 3], tf.float32)
